@@ -1,0 +1,64 @@
+# `make` lists what there is. Everything happens in .venv, which is made on first use from $(PYTHON) (3.10 or newer).
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+FUZZ_EXAMPLES ?= 20000
+
+VENV := .venv
+STAMP := $(VENV)/.installed
+BIN := $(VENV)/bin
+PLAIN := $(BIN)/python -m pytest
+PATCHED := $(BIN)/python -m gevent.monkey --module pytest
+SHELL := /bin/sh
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help venv demo lint check test plain patched packaging versions fuzz docs dist clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s%s\n", $$1, $$2 }'
+
+venv: $(STAMP) ## make .venv with crust and everything its development needs
+
+$(STAMP): pyproject.toml setup.py .ci/venv
+	@sh .ci/venv "$(PYTHON)" "$(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## two programs find each other by key, talk, and survive a cut link (20 seconds)
+	@$(BIN)/crust demo
+
+lint: $(STAMP) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+check: lint ## lint and the fast tests: under a minute, no root, run it often
+	$(PLAIN) -q -m 'not slow and not packaging' $(PYTEST_ARGS)
+
+test: lint plain patched packaging ## everything: the whole suite on threads, on gevent, and from an installed wheel
+
+plain: $(STAMP) ## the suite on threads
+	$(PLAIN) -m 'not packaging' $(PYTEST_ARGS)
+
+patched: $(STAMP) ## the same suite on greenlets
+	$(PATCHED) -m 'not packaging' $(PYTEST_ARGS)
+
+packaging: $(STAMP) ## build the wheel, install it from wheels alone, use it
+	$(PLAIN) -m packaging $(PYTEST_ARGS)
+
+versions: $(STAMP) ## the suite on every Python from 3.10 to 3.13 at hand, installed from wheels alone
+	@sh .ci/versions
+
+fuzz: $(STAMP) ## the property tests with many more examples (FUZZ_EXAMPLES each)
+	CRUST_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(PLAIN) -q --timeout 0 tests/wire tests/crypto tests/peers $(PYTEST_ARGS)
+
+docs: $(STAMP) ## write the generated parts of the documents anew
+	$(BIN)/python -m tests.support.documents
+
+dist: $(STAMP) ## build the wheel and the source archive into dist/
+	$(BIN)/python -m build --quiet --outdir dist .
+	@ls -l dist
+
+clean: ## remove what was built, .venv included
+	rm -rf .venv .venvs build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find crust tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,168 @@
+"""
+crust connects two programs by key, whatever stands between them, and carries their messages encrypted, in order and
+without loss.
+
+The rooms, from the ground up; each imports only from those above it::
+
+    exceptions  limits  addresses  paths  config    words, numbers, settings
+    wire                                            what the bytes mean (construct)
+    crypto                                          identity, handshake, records
+    runtime                                         threads, timers, the dispatcher, files
+    transports                                      bytes over TCP
+    peers                                           links, sessions, dialling, limits
+    service                                         the node, its events, the public face
+    cli                                             the commands
+
+Importing it starts no thread and opens no socket. ``import crust`` after gevent's monkey patching, if that is used.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from .addresses import ConnectionInfo, Contact, Endpoint, PeerId
+from .config import (
+    AccessConfig,
+    BanConfig,
+    BootstrapConfig,
+    CallbacksConfig,
+    Config,
+    DropConfig,
+    IdentityConfig,
+    InterfacesConfig,
+    LimitsConfig,
+    ListenConfig,
+    NetworkConfig,
+    SendBufferConfig,
+    SessionConfig,
+)
+from .exceptions import (
+    ConfigError,
+    ConnectError,
+    ContactSyntaxError,
+    CrustError,
+    Denied,
+    FileRefused,
+    ForkedError,
+    IdentityError,
+    IdentityInUse,
+    ListenError,
+    LocalProtocolError,
+    MalformedMessage,
+    MessageTooLarge,
+    NoRoute,
+    PeerLost,
+    RemoteProtocolError,
+    ServiceClosed,
+    Timeout,
+    TransferError,
+    WouldBlock,
+)
+from .paths import Attempt, Path
+from .peers.file_contract import FileOffer, FileProgress, FileSent
+from .peers.peer import CONFIG, Peer, PeerStats
+from .runtime.identity_file import Identity
+from .service.events import (
+    AddressesChanged,
+    BootstrapAccept,
+    BootstrapConnect,
+    BootstrapFailed,
+    ConnectFailure,
+    ConnectionInfoPrepared,
+    ConnectSuccess,
+    Event,
+    EventsLost,
+    FileFailed,
+    FileReceived,
+    ListenerFailed,
+    ListenerStarted,
+    LostPeer,
+    LostReason,
+    MessagesDropped,
+    NewMessage,
+    PathChanged,
+    PeerMisbehaved,
+    PeerResumed,
+    PeerSuspended,
+    SendReady,
+)
+from .service.service import Service
+from .service.stats import Stats
+from .service.subscriptions import EventStream, Subscription
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CONFIG",
+    "AccessConfig",
+    "AddressesChanged",
+    "Attempt",
+    "BanConfig",
+    "BootstrapAccept",
+    "BootstrapConfig",
+    "BootstrapConnect",
+    "BootstrapFailed",
+    "CallbacksConfig",
+    "Config",
+    "ConfigError",
+    "ConnectError",
+    "ConnectFailure",
+    "ConnectSuccess",
+    "ConnectionInfo",
+    "ConnectionInfoPrepared",
+    "Contact",
+    "ContactSyntaxError",
+    "CrustError",
+    "Denied",
+    "DropConfig",
+    "Endpoint",
+    "Event",
+    "EventStream",
+    "EventsLost",
+    "FileFailed",
+    "FileOffer",
+    "FileProgress",
+    "FileReceived",
+    "FileRefused",
+    "FileSent",
+    "ForkedError",
+    "Identity",
+    "IdentityConfig",
+    "IdentityError",
+    "IdentityInUse",
+    "InterfacesConfig",
+    "LimitsConfig",
+    "ListenConfig",
+    "ListenError",
+    "ListenerFailed",
+    "ListenerStarted",
+    "LocalProtocolError",
+    "LostPeer",
+    "LostReason",
+    "MalformedMessage",
+    "MessageTooLarge",
+    "MessagesDropped",
+    "NetworkConfig",
+    "NewMessage",
+    "NoRoute",
+    "Path",
+    "PathChanged",
+    "Peer",
+    "PeerId",
+    "PeerLost",
+    "PeerMisbehaved",
+    "PeerResumed",
+    "PeerStats",
+    "PeerSuspended",
+    "RemoteProtocolError",
+    "SendBufferConfig",
+    "SendReady",
+    "ServiceClosed",
+    "SessionConfig",
+    "Stats",
+    "Subscription",
+    "Timeout",
+    "TransferError",
+    "Service",
+    "WouldBlock",
+]

@@ -1,0 +1,249 @@
+"""What all commands share: the common options, the configuration they make, and a node that runs with it."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import crust
+
+from .context import Context
+from .errors import UsageError
+
+__all__ = [
+    "add_common",
+    "add_verbosity",
+    "config_file",
+    "load_config",
+    "parse_seconds",
+    "restricted",
+    "start_node",
+    "user_directory",
+    "with_options",
+]
+
+_LATER = "accepted, but this version has no"
+
+
+def parse_seconds(text: str) -> float:
+    """An argument in seconds: a number above 0."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return seconds
+
+
+def add_verbosity(parser: argparse.ArgumentParser) -> None:
+    """``-v`` and ``-q``, before or after the command's name."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "-v",
+        "--verbose",
+        action="count",
+        default=argparse.SUPPRESS,
+        help="say more: what the library logs, and a traceback with an error; twice: every detail",
+    )
+    group.add_argument(
+        "-q",
+        "--quiet",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="show nothing but errors and data",
+    )
+
+
+def add_common(parser: argparse.ArgumentParser, *, identity: str) -> None:
+    """
+    The options of every command that runs a node.
+
+    Args:
+        parser: The command's parser.
+        identity: Which identity it takes if none is named, for the help text.
+    """
+    group = parser.add_argument_group("node options")
+    add = group.add_argument
+    add(
+        "--config",
+        metavar="FILE",
+        help="configuration file (default: $CRUST_CONFIG, else ~/.config/crust/crust.yaml)",
+    )
+    add("--identity", metavar="FILE", help=f"file of this node's key, made if absent (default: {identity})")
+    add("--network", metavar="NAME", help="name of the network; nodes of different names refuse each other")
+    add(
+        "--network-secret-file",
+        metavar="FILE",
+        help="closed network: only nodes with this secret can talk to us",
+    )
+    add(
+        "--listen",
+        metavar="ENDPOINT",
+        action="append",
+        help="listen here, such as tcp://0.0.0.0:5483 (port 0: any); may be repeated (default: tcp on every address)",
+    )
+    add(
+        "--contact",
+        metavar="CONTACT",
+        action="append",
+        default=[],
+        help="a node to bootstrap from and to know the address of; may be repeated",
+    )
+    add("--allow-bootstrap", action="store_true", help="let strangers bootstrap from this node")
+    add(
+        "--only",
+        choices=("tcp", "utp"),
+        help="use one transport only (this version has no µTP: utp reaches nobody)",
+    )
+    add("--stun", metavar="HOST:PORT", action="append", default=[], help=f"{_LATER} STUN")
+    add("--no-beacon", action="store_true", help=f"{_LATER} LAN beacon anyway")
+    add("--no-portmap", action="store_true", help=f"{_LATER} port mapping anyway")
+    add("--no-relay", action="store_true", help=f"{_LATER} relays anyway")
+    add("--serve-relay", action="store_true", help=f"{_LATER} relays")
+
+
+def user_directory(environ: Mapping[str, str]) -> Path:
+    """The user's directory for crust: ``$XDG_CONFIG_HOME/crust``, else ``~/.config/crust``."""
+    base = environ.get("XDG_CONFIG_HOME", "")
+    if os.path.isabs(base):  # the XDG base directory specification: relative ones are to be ignored
+        return Path(base) / "crust"
+    return Path(environ.get("HOME") or os.path.expanduser("~")) / ".config" / "crust"
+
+
+def config_file(named: str | None, environ: Mapping[str, str]) -> Path | None:
+    """The configuration file: the one named, else ``CRUST_CONFIG``, else the user's if there is one, else None."""
+    if named is not None:
+        return Path(named)
+    if environ.get("CRUST_CONFIG"):
+        return Path(environ["CRUST_CONFIG"])
+    usual = user_directory(environ) / "crust.yaml"
+    return usual if usual.exists() else None
+
+
+def with_options(config: crust.Config, arguments: argparse.Namespace) -> tuple[crust.Config, dict[str, str]]:
+    """
+    The configuration with the given options on top, and for each key that they set the option.
+
+    Raises:
+        UsageError: An option has a value that the configuration does not allow.
+    """
+    origins: dict[str, str] = {}
+    for option, key, value in (
+        ("--network", "network.name", arguments.network),
+        ("--network-secret-file", "network.secret_file", arguments.network_secret_file),
+        ("--identity", "identity.file", arguments.identity),
+        ("--listen", "listen.addresses", arguments.listen),
+        ("--allow-bootstrap", "bootstrap.accept", arguments.allow_bootstrap or None),
+    ):
+        if value is None:
+            continue
+        try:
+            config = config.replace(**{key: value})
+        except crust.ConfigError as error:
+            raise UsageError(f"{option}: {error}") from error
+        origins[key] = option
+    if arguments.only is not None:
+        kept = tuple(a for a in config.listen.addresses if a.startswith(arguments.only + "://"))
+        config = config.replace(**{"listen.addresses": kept})
+        origins["listen.addresses"] = "--only"
+    return config, origins
+
+
+def load_config(arguments: argparse.Namespace, environ: Mapping[str, str]) -> crust.Config:
+    """
+    The configuration of a run: the file, and the options on top.
+
+    Raises:
+        crust.ConfigError: The file says something it may not.
+        UsageError: An option does.
+    """
+    path = config_file(arguments.config, environ)
+    return with_options(crust.Config() if path is None else crust.Config.load(path), arguments)[0]
+
+
+def restricted(
+    to: crust.Contact | crust.ConnectionInfo, only: str | None
+) -> crust.Contact | crust.ConnectionInfo:
+    """The same without the endpoints that ``--only`` rules out."""
+    if only is None:
+        return to
+    if isinstance(to, crust.ConnectionInfo):
+        return crust.ConnectionInfo(_restricted(to.contact, only), to.network_id)
+    return _restricted(to, only)
+
+
+def _restricted(contact: crust.Contact, only: str | None) -> crust.Contact:
+    if only is None:
+        return contact
+    return crust.Contact(contact.peer_id, tuple(e for e in contact.endpoints if e.transport == only))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    config: crust.Config
+    is_default: bool  # the identity was not named for this run
+
+
+def _plan(arguments: argparse.Namespace, environ: Mapping[str, str], fresh: bool) -> _Plan:
+    config = load_config(arguments, environ)
+    if arguments.identity is not None:
+        return _Plan(config, False)
+    if config.identity.file is None and not fresh:
+        config = config.replace(**{"identity.file": str(user_directory(environ) / "identity")})
+    return _Plan(config, True)
+
+
+def start_node(
+    arguments: argparse.Namespace,
+    context: Context,
+    *,
+    one_shot: bool = True,
+    fresh: bool = False,
+    prepare: Callable[[crust.Service], object] | None = None,
+) -> crust.Service:
+    """
+    A started node for a command; the command closes it.
+
+    Args:
+        arguments: With the options of `add_common`.
+        context: Its terminal is told when the identity is not the expected one.
+        one_shot: The command does one thing and ends: if the user's identity is in use, it takes a fresh one.
+        fresh: Take a fresh identity unless one is named.
+        prepare: Called with the node before it starts: callbacks registered there miss no event.
+
+    Raises:
+        crust.IdentityInUse: Another process uses the identity that was named.
+        crust.CrustError: The configuration, the identity or a listening address cannot be used.
+    """
+    plan = _plan(arguments, context.environ, fresh)
+    contacts = [_restricted(_contact(text, context), arguments.only) for text in arguments.contact]
+    try:
+        return _started(plan.config, contacts, prepare)
+    except crust.IdentityInUse as error:
+        if not (one_shot and plan.is_default):
+            raise
+        context.terminal.say(f"{error}: taking a fresh identity for this run")
+    return _started(plan.config.replace(**{"identity.file": None}), contacts, prepare)
+
+
+def _started(
+    config: crust.Config, contacts: Iterable[crust.Contact], prepare: Callable[[crust.Service], object] | None
+) -> crust.Service:
+    node = crust.Service(config, contacts=contacts)
+    if prepare is not None:
+        prepare(node)
+    try:
+        node.start()
+    except BaseException:
+        node.close()
+        raise
+    return node
+
+
+def _contact(text: str, context: Context) -> crust.Contact:
+    found = context.book.resolve(text)
+    return found.contact if isinstance(found, crust.ConnectionInfo) else found

@@ -1,0 +1,111 @@
+"""A TCP proxy between two nodes that can cut every connection through it: the demonstration's broken cable."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable
+from types import TracebackType
+
+__all__ = ["Proxy"]
+
+_CHUNK = 65_536
+
+
+class Proxy:
+    """
+    Listens on a port of its own and passes bytes to and from another one, until `cut`.
+
+    Each of its threads only blocks in ``accept``, ``recv`` or ``sendall`` of a socket that `close` shuts down.
+
+    Args:
+        host, port: Where to pass connections on.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = (host, port)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.create_server((host, 0), family=family)
+        self.port: int = self._listener.getsockname()[1]
+        """The port to connect to instead."""
+        self.passed = 0
+        """Bytes passed on so far, both ways."""
+        self._lock = threading.Lock()  # guards _open and _threads
+        self._open: set[socket.socket] = set()
+        self._closed = False
+        self._threads: list[threading.Thread] = []
+        self._spawn(self._accept)
+
+    def __enter__(self) -> Proxy:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def cut(self) -> int:
+        """Break every connection that is open now; how many there were."""
+        with self._lock:
+            broken = list(self._open)
+            self._open.clear()
+        for sock in broken:
+            _shut(sock)
+        return len(broken) // 2
+
+    def close(self) -> None:
+        """Take no more connections, break those there are, and end all threads."""
+        self._closed = True
+        with contextlib.suppress(OSError):  # wakes accept(): closing alone does not
+            socket.create_connection(self._listener.getsockname()[:2], timeout=1.0).close()
+        self._listener.close()
+        self.cut()
+        for thread in list(self._threads):
+            thread.join(timeout=5.0)
+
+    def _spawn(self, target: Callable[..., None], *args: socket.socket) -> None:
+        thread = threading.Thread(target=target, args=args, name="crust-proxy", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while not self._closed:
+            try:
+                inner, _ = self._listener.accept()
+            except OSError:
+                return
+            if self._closed:
+                inner.close()
+                return
+            try:
+                outer = socket.create_connection(self._target, timeout=5.0)
+            except OSError:
+                inner.close()
+                continue
+            outer.settimeout(None)
+            for sock in (inner, outer):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with self._lock:
+                self._open |= {inner, outer}
+            self._spawn(self._pass_on, inner, outer)
+            self._spawn(self._pass_on, outer, inner)
+
+    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+        try:
+            while data := source.recv(_CHUNK):
+                target.sendall(data)
+                self.passed += len(data)
+        except OSError:
+            pass  # cut, or one of the nodes has closed: both ends here
+        finally:
+            with self._lock:
+                self._open -= {source, target}
+            _shut(source)
+            _shut(target)
+
+
+def _shut(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+    sock.close()

@@ -1,0 +1,227 @@
+"""
+``crust recv``: wait for files and write them into a directory.
+
+The node's own threads only put questions and results into one queue; everything is asked on the main thread,
+where Ctrl-C arrives.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import contextlib
+import dataclasses
+import json
+import os
+import queue
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import crust
+
+from .as_json import event_as_json
+from .errors import CommandError, UsageError
+from .options import add_common, start_node
+from .terminal import Progress, human_size, parse_size, printable
+
+if TYPE_CHECKING:
+    from .context import Context
+
+__all__ = ["register"]
+
+_LOOK_INTERVAL = 1.0  # seconds between two looks whether the node still runs
+
+
+def register(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser
+) -> None:
+    parser = commands.add_parser(
+        "recv",
+        parents=[common],
+        help="receive files",
+        description="Wait for files. Shows a contact for `crust send` on the other side, asks before each file "
+        "(unless --from or --yes decide), and never overwrites: a second photo.jpg becomes photo (1).jpg. stdout gets "
+        "the contact first, then the BLAKE2b-256 checksum and the path of each file that has arrived whole.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--dir", metavar="DIR", type=Path, default=Path("."), help="where files go (default: here)"
+    )
+    parser.add_argument(
+        "--from",
+        metavar="ID",
+        dest="senders",
+        action="append",
+        default=[],
+        help="take files from this peer (id, contact or name) without asking, and from nobody else; may be repeated",
+    )
+    parser.add_argument("--yes", action="store_true", help="take files from anyone without asking")
+    parser.add_argument(
+        "--max-size", metavar="SIZE", type=_size, help="refuse files above this: bytes, or 10M, 2GiB"
+    )
+    parser.add_argument(
+        "--once", action="store_true", help="end after one file; the exit code tells whether it arrived"
+    )
+    parser.add_argument("--json", action="store_true", help="JSON objects on stdout instead")
+    add_common(parser, identity="the user's, ~/.config/crust/identity")
+    parser.set_defaults(run=run)
+
+
+def _size(text: str) -> int:
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def run(arguments: argparse.Namespace, context: Context) -> int:
+    """Receive until interrupted, or one file."""
+    if arguments.yes and arguments.senders:
+        raise UsageError("--yes takes files from anyone, --from only from some: give one of them")
+    if not (arguments.yes or arguments.senders or context.terminal.can_ask):
+        raise UsageError(
+            "nobody is at a terminal to ask: say whose files to take with --from ID, or --yes for anyone's"
+        )
+    directory = arguments.dir
+    if not directory.is_dir():
+        raise CommandError(f"{directory} is not a directory")
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise CommandError(f"{directory}: no permission to write there")
+    senders = frozenset(context.book.resolve(text).peer_id for text in arguments.senders)
+    receiver = _Receiver(context, senders, take_all=arguments.yes, as_json=arguments.json)
+    with contextlib.closing(start_node(arguments, context, prepare=receiver.watch)) as node:
+        node.accept_files(
+            directory, decide=receiver.decide, max_size=arguments.max_size, progress=receiver.progress
+        )
+        receiver.announce(node)
+        try:
+            return receiver.serve(lambda: node.closed, arguments.once)
+        finally:
+            receiver.stop()
+
+
+@dataclasses.dataclass
+class _Question:
+    offer: crust.FileOffer
+    answer: concurrent.futures.Future[bool]
+
+
+class _Receiver:
+    """Decides on offers and shows what becomes of them."""
+
+    def __init__(
+        self, context: Context, senders: frozenset[crust.PeerId], *, take_all: bool, as_json: bool
+    ) -> None:
+        self._context = context
+        self._terminal = context.terminal
+        self._senders = senders
+        self._take_all = take_all
+        self._as_json = as_json
+        self._inbox: queue.SimpleQueue[_Question | crust.FileReceived | crust.FileFailed] = (
+            queue.SimpleQueue()
+        )
+        self._stopped = False
+        self._bar: Progress | None = None
+
+    def watch(self, node: crust.Service) -> None:
+        """Hear about files and links."""
+        node.on(crust.FileReceived, self._inbox.put)
+        node.on(crust.FileFailed, self._inbox.put)
+        node.on(
+            crust.ConnectSuccess, lambda event: self._terminal.say(f"{self._call(event.peer)} is connected")
+        )
+        node.on(
+            crust.PeerSuspended,
+            lambda event: self._terminal.say(f"link to {self._call(event.peer)} lost, waiting"),
+        )
+        node.on(
+            crust.PeerResumed, lambda event: self._terminal.say(f"link to {self._call(event.peer)} is back")
+        )
+
+    def announce(self, node: crust.Service) -> None:
+        """Show what the sender needs."""
+        if not node.contact.endpoints:
+            self._terminal.warn("this node listens nowhere, so nobody can reach it by this contact")
+        self._terminal.say("ready; on the other side run:  crust send CONTACT FILE  with this contact:")
+        if self._as_json:
+            told = {"event": "started", "peer": str(node.id), "contact": str(node.contact)}
+            self._terminal.out(json.dumps(told))
+        else:
+            self._terminal.out(str(node.contact))
+
+    def decide(self, offer: crust.FileOffer) -> bool | str:
+        """Take this file? Called by the node on a thread of this offer's own, which may wait for the person."""
+        if self._take_all or offer.peer.id in self._senders:
+            return True
+        if self._senders:
+            who = self._call(offer.peer)
+            self._terminal.say(f"refused {printable(offer.name)} of {who}, who is not among those of --from")
+            return "the receiver does not take files from this peer"
+        question = _Question(offer, concurrent.futures.Future())
+        self._inbox.put(question)
+        if self._stopped:  # stop() may have emptied the queue just before
+            self.stop()
+        return question.answer.result() or "the receiver said no"
+
+    def progress(self, progress: crust.FileProgress) -> None:
+        """Draw the bar; called by the node as bytes arrive."""
+        if self._bar is None:
+            self._bar = self._terminal.progress(printable(progress.name), progress.size)
+        self._bar.update(progress.received, progress.size)
+
+    def serve(self, is_closed: Callable[[], bool], once: bool) -> int:
+        """Ask and report until one file is done, or for ever."""
+        while not is_closed():
+            try:
+                item = self._inbox.get(timeout=_LOOK_INTERVAL)
+            except queue.Empty:
+                continue
+            if isinstance(item, _Question):
+                item.answer.set_result(self._asked(item.offer))
+                continue
+            self._close_bar()
+            arrived = self._report(item)
+            if once:
+                return 0 if arrived else 1
+        raise CommandError("the node has stopped by itself; -v shows why")
+
+    def stop(self) -> None:
+        """Answer all open questions with no, now and later."""
+        self._stopped = True
+        while True:
+            try:
+                item = self._inbox.get_nowait()
+            except queue.Empty:
+                return
+            if isinstance(item, _Question):
+                item.answer.set_result(False)
+
+    def _asked(self, offer: crust.FileOffer) -> bool:
+        size = human_size(offer.size)
+        return self._terminal.ask(
+            f"{self._call(offer.peer)} offers {printable(offer.name)} ({size}). Take it?"
+        )
+
+    def _report(self, event: crust.FileReceived | crust.FileFailed) -> bool:
+        if self._as_json:
+            self._terminal.out(json.dumps(event_as_json(event)))
+        if isinstance(event, crust.FileFailed):
+            self._terminal.error(
+                f"{printable(event.name)} of {self._call(event.peer)} did not arrive: {printable(event.reason)}"
+            )
+            return False
+        self._terminal.say(
+            f"received {event.path} from {self._call(event.peer)}: {human_size(event.size)}, checksum right"
+        )
+        if not self._as_json:
+            self._terminal.out(f"{event.digest}  {printable(str(event.path), 4096)}")
+        return True
+
+    def _close_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _call(self, peer: crust.Peer) -> str:
+        return self._context.call(peer.id)

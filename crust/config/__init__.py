@@ -1,0 +1,41 @@
+"""
+What can be set, and how it is read.
+
+- ``schema``: every key as frozen dataclasses; ``Config`` is the whole.
+- ``kinds``: what a value may be. ``sections``: how the dataclasses check themselves.
+- ``loader``: the YAML file. ``render``: the example file and the table of what is in force.
+"""
+
+from __future__ import annotations
+
+from .schema import (
+    AccessConfig,
+    BanConfig,
+    BootstrapConfig,
+    CallbacksConfig,
+    Config,
+    DropConfig,
+    IdentityConfig,
+    InterfacesConfig,
+    LimitsConfig,
+    ListenConfig,
+    NetworkConfig,
+    SendBufferConfig,
+    SessionConfig,
+)
+
+__all__ = [
+    "AccessConfig",
+    "BanConfig",
+    "BootstrapConfig",
+    "CallbacksConfig",
+    "Config",
+    "DropConfig",
+    "IdentityConfig",
+    "InterfacesConfig",
+    "LimitsConfig",
+    "ListenConfig",
+    "NetworkConfig",
+    "SendBufferConfig",
+    "SessionConfig",
+]

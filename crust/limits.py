@@ -1,0 +1,135 @@
+"""
+Every number that crust depends on, in one place.
+
+Two kinds: what the wire format or a standard fixes (changing it breaks interoperation), and what we chose (it may be
+tuned). What an application may set is in ``crust.config``; its defaults are taken from here.
+Units are in the names or the comments: seconds, bytes, counts.
+"""
+
+from __future__ import annotations
+
+# --- fixed by the wire format (docs/wire-format.md) -----------------------------------------------------------------
+
+PROTOCOL_VERSION = 1
+PEER_ID_SIZE = 32  # an Ed25519 public key, RFC 8032 section 5.1.5
+PEER_ID_CHECKSUM_SIZE = 3  # 32 + 3 bytes are exactly 56 characters of base32
+SESSION_ID_SIZE = 16
+INCARNATION_SIZE = 16  # random name of one run of one node
+SALT_SIZE = 16  # opens every stream; masks the handshake's lengths and keys
+SALT_MEMORY = 1 << 16  # salts remembered against replay of message 1
+HANDSHAKE_MESSAGE_MAX = 1024  # bytes of one Noise message
+HANDSHAKE_PADDING_MAX = 255  # random bytes after each handshake payload
+RECORD_PLAINTEXT_MAX = 65_280  # leaves room for the tag below the 16-bit length
+RECORD_PADDING_MAX = 255  # random bytes added to a record of control frames only
+MASKS_PER_DRAW = 256  # record length masks taken from one SHAKE128 call (1.5 microseconds)
+REKEY_RECORDS = 1 << 20  # records under one key at the most
+REKEY_SECONDS = 900.0  # seconds under one key at the most
+MESSAGE_OVERHEAD = 64  # bytes that each message costs besides its length, in every account of buffers
+SMALL_RESERVE = 65_536  # bytes of the window kept for messages that fit one record
+PARTIAL_MESSAGES_MAX = 4  # big messages under way at once in one direction
+DENIED_TEXT_MAX = 200  # bytes of explanation in a refusal or a goodbye
+ALTERNATES_MAX = 8  # contacts a busy node suggests
+PRIORITY_MAX = 255  # least urgent; 0 is most urgent
+
+# --- our choice: sessions --------------------------------------------------------------------------------------------
+
+MAX_MESSAGE_SIZE = 2 * 1024 * 1024  # the original's limit
+SEND_BUFFER_MESSAGES = 4096
+SEND_BUFFER_BYTES = 4 * 1024 * 1024
+RECEIVE_BUFFER = 8 * 1024 * 1024
+RECORD_TARGET = 61_440  # queued messages are gathered into records of about this size
+ACK_EVERY_BYTES = 131_072  # acknowledge at once after so much data (two full records)
+ACK_DELAY = 0.02  # seconds an acknowledgement waits for data to travel with
+WINDOW_UPDATE_SHARE = 4  # announce freed buffer when a quarter of it has been freed
+HEARTBEAT_INTERVAL = 20.0  # the original's
+RESUME_TIMEOUT = 120.0  # the original's inactivity limit
+CONNECT_TIMEOUT = 60.0  # the original's
+HANDSHAKE_TIMEOUT = 10.0
+FIRST_MESSAGE_TIMEOUT = 5.0  # a caller must have sent a valid message 1 by then
+SEND_TIMEOUT = 30.0
+JITTER = 0.25  # heartbeats and redials vary by this share, so that they do not march in step
+SUSPICION_MIN = 1.0  # seconds of silence with unacknowledged data before other paths are tried (or 3 RTO)
+RTO_INITIAL = 1.0  # RFC 6298 section 2
+RTO_MIN = 0.2
+REDIAL_DELAYS = (0.0, 0.1, 0.3, 1.0, 2.0, 5.0)  # after a cut; the last one repeats
+DROP_MIN_PRIORITY = 2  # the original's: messages of this priority or less urgent may expire
+DROP_MAX_AGE = 60.0
+DETACHED_SESSIONS_MAX = 1024
+DETACHED_BYTES_MAX = 64 * 1024 * 1024
+PONGS_QUEUED_MAX = 16  # answers owed to a peer that PINGs faster than it reads
+DUPLICATE_RETRY = 0.2  # seconds before dialling again after "duplicate" with no session in sight
+
+# --- our choice: links and transports --------------------------------------------------------------------------------
+
+DIRECT_WRITE_GAP = 200e-6  # a send goes out on the caller's thread if the node made no direct write for so long
+READ_SIZE = 4096  # bytes of each reader's own buffer: small, for thousands of idle peers
+BURST_SIZE = 262_144  # bytes of the shared buffers that busy readers borrow
+BURST_POOL = 8  # shared buffers kept
+NOTSENT_LOWAT = 131_072  # bytes that may wait unsent in the kernel: what an urgent message must queue behind
+ACCEPT_PAUSE = 1.0  # seconds without accepting after running out of descriptors
+LISTEN_BACKLOG = 128
+DIAL_STAGGER = 0.25  # next candidate after so long: RFC 8305 section 5
+DIAL_STAGGER_ON_LINK = 0.1
+DIAL_ATTEMPT_TIMEOUT = 10.0
+RECENT_ATTEMPTS = 32  # attempts kept for errors and events
+
+# --- our choice: limits before and around authentication --------------------------------------------------------------
+
+HALF_OPEN_MAX = 256
+HALF_OPEN_KNOWN_RESERVE = 64  # of those, kept for addresses of peers we know
+HALF_OPEN_PER_ADDRESS = 16
+STARTS_PER_ADDRESS_PER_SECOND = 20
+STARTS_PER_SECOND = 500
+PEERS_MAX = 1024
+TOTAL_BUFFERS = 256 * 1024 * 1024
+
+# --- our choice: events, callbacks, service ---------------------------------------------------------------------------
+
+EVENT_STREAM_SIZE = 1024
+CALLBACK_WARN_AFTER = 1.0
+CLOSE_TIMEOUT = 5.0
+CLOSE_GRACE = 1.0  # seconds more that close() waits for the report of what still runs
+ATEXIT_TIMEOUT = 2.0
+LOG_BACKLOG = 1000  # log records waiting for the dispatcher; more are counted, not kept
+BOOTSTRAP_TIMEOUT = 10.0
+BOOTSTRAP_PARALLEL = 3  # dials at once, and one more every BOOTSTRAP_STAGGER
+BOOTSTRAP_STAGGER = 0.2
+BOOTSTRAP_IN_FLIGHT = 10
+
+# --- our choice: files and text ----------------------------------------------------------------------------------------
+
+CONFIG_FILE_MAX = 1024 * 1024
+CONTACT_TEXT_MAX = 4096
+CONTACT_ENDPOINTS_MAX = 32
+FILE_PRIORITY = 1  # of the messages that carry files: below drop.min_priority, so that none is dropped
+FILE_CHUNK = 65_000  # bytes of a file in one message: one record
+FILE_IN_FLIGHT = 2 * 1024 * 1024  # bytes of a file under way before the receiver reports progress
+FILE_NAME_MAX = 255  # bytes, as most file systems
+FILE_TRANSFERS_MAX = 16  # inbound transfers of one peer at once
+
+# --- our choice: the gate, and files of several peers ----------------------------------------------------------------
+
+GATE_ADDRESSES_MAX = 4096  # addresses whose rate of starts is remembered; the one quiet for longest is forgotten
+FILE_TRANSFERS_ALL_MAX = 256  # inbound transfers of all peers at once: each holds an open file
+FILE_ENDED_MEMORY = 64  # ended transfers of one peer, whose late messages are ignored
+FILE_RETRY_DELAY = 0.05  # seconds until a reply about a file is tried again after the send buffer was full
+
+# --- fixed by the wire format: text forms (docs/wire-format.md) -------------------------------------------------------
+
+NETWORK_HINT_SIZE = 8  # bytes of the network id that connection info shows (docs/wire-format.md, "Text forms")
+
+# --- our choice: runtime and transports ---------------------------------------------------------------------------------
+
+IO_SLEEP_MAX = 1.0  # seconds the I/O thread sleeps at most: heals a wake lost to an interrupt that struck just then
+IO_TURNS = 16  # busy turns of the I/O thread before it lets greenlets run
+READS_PER_TURN = 64  # reads of one connection before its reader lets other greenlets run
+BYTES_PER_TURN = 1024 * 1024  # or so many bytes
+ACCEPTS_PER_TURN = 64
+CLOSE_LINGER = 1.0  # seconds a closed connection waits for the other side to close too, before it is cut
+LOG_KEYS = 1024  # keys of rate-limited log lines remembered
+
+# --- fixed by the wire format: frames and file transfer (docs/wire-format.md) -------------------------------------------
+
+CONTROL_FRAMES_MAX = 32  # frames in one record besides BATCH, PIECE and ACK: they are the dear ones to parse
+CONTACT_WIRE_MAX = 1024  # bytes of one suggested contact
+TRANSFER_NAME_MAX = 1024  # bytes of an offered file's name

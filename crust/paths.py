@@ -1,0 +1,78 @@
+"""How two peers are connected, and what was tried to get there: values that events, errors and ``peer.path`` carry."""
+
+from __future__ import annotations
+
+import dataclasses
+
+__all__ = ["Attempt", "Path"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Attempt:
+    """One try to reach a peer."""
+
+    method: str
+    """How: ``direct`` (a dialled endpoint)."""
+
+    endpoint: str
+    """Where to, as text: ``tcp://192.0.2.7:5483``."""
+
+    duration: float
+    """Seconds until the verdict."""
+
+    verdict: str
+    """One word: ``connected``, ``refused``, ``unreachable``, ``timeout``, ``denied``, ``wrong_key``, ``lost_race``,
+    ``failed``, ``cancelled``."""
+
+    error: str = ""
+    """What went wrong, in a sentence; empty if nothing did."""
+
+    def __str__(self) -> str:
+        tail = f": {self.error}" if self.error else ""
+        return f"{self.endpoint} ({self.method}, {self.duration:.2f} s): {self.verdict}{tail}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Path:
+    """The way a session's data takes now."""
+
+    path_class: str
+    """``direct-tcp``: the class decides which of two paths is better."""
+
+    transport: str
+    """``tcp``."""
+
+    local: str
+    """Our end, as an endpoint."""
+
+    remote: str
+    """The other end, as an endpoint."""
+
+    cipher: str
+    """The AEAD in use: ``AEGIS-256`` or ``ChaCha20-Poly1305``."""
+
+    inbound: bool
+    """True if the other side dialled this link."""
+
+    since: float
+    """When data began to flow here, seconds since the epoch."""
+
+    rtt: float | None = None
+    """Round trip in seconds, smoothed; None until measured."""
+
+    attempts: tuple[Attempt, ...] = ()
+    """What was tried to get here; empty on the side that was dialled."""
+
+    def as_dict(self) -> dict[str, object]:
+        """The same for JSON: keys ``class``, ``transport``, ``local``, ``remote``, ``cipher``, ``inbound``, ``since``
+        and ``rtt``."""
+        return {
+            "class": self.path_class,
+            "transport": self.transport,
+            "local": self.local,
+            "remote": self.remote,
+            "cipher": self.cipher,
+            "inbound": self.inbound,
+            "since": self.since,
+            "rtt": self.rtt,
+        }

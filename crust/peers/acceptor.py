@@ -1,0 +1,204 @@
+"""
+Accepting: listeners, and what strangers may cost before they have proven who they are.
+
+A connection gets a slot of the gate before anything is made for it; banned addresses and those over their rate are
+closed without a byte. Whoever has a slot must show a valid message 1 within ``FIRST_MESSAGE_TIMEOUT`` and finish the
+handshake within the configured time, both counted from the accept: trickling bytes extends nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from .. import limits
+from ..crypto.handshake import HandshakeConfig, Responder, SaltMemory
+from ..runtime.flusher import IoLoop
+from ..runtime.logs import NodeLog, RateLimited
+from ..transports.contract import Connection, Listener
+from ..wire import frames
+from ..wire.handshake import DenialCode, Introduction
+from .access import Access
+from .gate import Gate, Slot
+from .link import Link, Stage
+from .registry import Registry
+
+__all__ = ["Acceptor", "AcceptorHost"]
+
+_LOG_INTERVAL = 10.0  # seconds between two lines about the same address
+
+
+class AcceptorHost(Protocol):
+    """What accepting needs of its node."""
+
+    io: IoLoop
+    registry: Registry
+    handshake: HandshakeConfig
+    access: Access
+    log: NodeLog
+
+    def spawn(self, name: str, target: Callable[..., object], *args: object) -> threading.Thread:
+        """Start a thread of the node."""
+
+    def crashed(self, name: str, error: BaseException) -> None:
+        """Something happened that must not."""
+
+    def knows_address(self, host: str) -> bool:
+        """True if a peer of ours has that address: it may use the reserve."""
+
+
+class Acceptor:
+    """
+    All inbound links of one node until they carry a session. Thread-safe.
+
+    Args:
+        host: See :class:`AcceptorHost`.
+        gate: Slots and rates.
+        handshake_timeout: Seconds from accept to the end of the handshake.
+    """
+
+    def __init__(self, host: AcceptorHost, gate: Gate, handshake_timeout: float) -> None:
+        self._host = host
+        self.gate = gate
+        self._handshake_timeout = handshake_timeout
+        self._salts = SaltMemory()
+        self._limited = RateLimited(_LOG_INTERVAL)
+        self._lock = threading.Lock()  # guards _links and _closed
+        self._links: set[Link] = set()
+        self._closed = False
+
+    def run(self, listener: Listener) -> None:
+        """Accept on ``listener`` until it is closed; blocks."""
+        listener.run(self._accepted, self._trouble)
+
+    def _trouble(self, error: OSError) -> None:
+        self._host.log.warning("cannot accept connections for now: %s", error.strerror or error)
+
+    def _accepted(self, connection: Connection) -> None:
+        """A connection came in (the listener's thread)."""
+        address, now = connection.remote.host, time.monotonic()
+        if not self._host.access.address_allowed(address, now):
+            connection.abort()
+            return
+        made: list[Link] = []
+
+        def evict() -> None:
+            for link in made:
+                link.fail("failed", "made room for a newer caller")
+
+        slot = self.gate.admit(address, now, known=self._host.knows_address(address), evict=evict)
+        if slot is None:
+            held_back = self._limited.permit(("full", address), now)
+            if held_back is not None:
+                self._host.log.info(
+                    "refused a connection from %s: too many handshakes (%d more were not logged)", address, held_back
+                )
+            connection.abort()
+            return
+        link = Link(
+            connection,
+            Responder(self._host.handshake, salts=self._salts),
+            self,
+            lambda error: self._host.crashed("link", error),
+        )
+        link.owner_data = slot
+        made.append(link)
+        link.handshake_timer = self._host.io.call_at(
+            now + min(limits.FIRST_MESSAGE_TIMEOUT, self._handshake_timeout), lambda later: self._overdue(link, now)
+        )
+        with self._lock:
+            refused = self._closed
+            self._links.add(link)
+        if refused:
+            link.fail("cancelled", "the service is closing")
+        try:
+            self._host.spawn(f"crust-link-{connection.remote.port}", connection.run, link)
+        except RuntimeError as error:
+            self._host.log.warning("no thread for a connection from %s: %s", address, error)
+            self._begun(link)
+            slot.release()
+            connection.abort()
+
+    def _overdue(self, link: Link, started: float) -> None:
+        """A deadline of the handshake has come (io thread)."""
+        if link.stage is Stage.HANDSHAKE and not link.greeted:
+            link.fail("timeout", "no valid first message in time")
+            return
+        total = started + self._handshake_timeout
+        if link.stage in (Stage.HANDSHAKE, Stage.ANSWER):
+            if time.monotonic() >= total:
+                link.fail("timeout", "the handshake took too long")
+            else:
+                link.handshake_timer = self._host.io.call_at(total, lambda later: self._overdue(link, started))
+
+    def _begun(self, link: Link) -> None:
+        link.handshake_timer.cancel()
+        with self._lock:
+            self._links.discard(link)
+
+    # --- LinkOwner (the link's reader thread) -------------------------------------------------------------------------
+
+    def link_hello(self, link: Link) -> None:
+        """The caller knows our key."""
+        slot = link.owner_data
+        if isinstance(slot, Slot) and not slot.message1_valid():
+            link.fail("failed", "made room for a newer caller")
+
+    def link_introduced(self, link: Link, introduction: Introduction) -> None:
+        """The caller has proven who it is: the registry decides."""
+        slot = link.owner_data
+        if isinstance(slot, Slot):
+            slot.release()
+        self._host.registry.introduced(link, introduction)
+        if link.conversation is not None or link.verdict:
+            self._begun(link)
+
+    def link_used(self, link: Link, decision: int) -> None:
+        """The caller is the controller, and chose this link."""
+        self._host.registry.used(link, decision)
+        self._begun(link)
+
+    def link_lost(self, link: Link) -> None:
+        """The link ended before it carried a session."""
+        self._begun(link)
+        slot = link.owner_data
+        if isinstance(slot, Slot):
+            slot.release()
+        now = time.monotonic()
+        address = link.connection.remote.host
+        if link.verdict in ("cancelled", "lost_race"):
+            return
+        held_back = self._limited.permit(("bad", address), now)
+        if held_back is not None:
+            self._host.log.info(
+                "a connection from %s came to nothing: %s (%d more were not logged)", address, link.error, held_back
+            )
+
+    def link_answered(self, link: Link) -> Introduction | None:
+        """Not for callees."""
+        return None
+
+    def link_welcomed(self, link: Link, welcome: frames.Welcome) -> None:
+        """Not for callees."""
+
+    def link_denied(self, link: Link, code: DenialCode, text: str, alternates: tuple[str, ...]) -> None:
+        """Not for callees."""
+
+    # --- from outside -------------------------------------------------------------------------------------------------
+
+    def end_from(self, banned: Callable[[str], bool]) -> None:
+        """End the handshakes of addresses for which ``banned`` holds."""
+        with self._lock:
+            victims = [link for link in self._links if banned(link.connection.remote.host)]
+        for link in victims:
+            link.fail("failed", "banned")
+
+    def close(self) -> None:
+        """End all handshakes, and begin none."""
+        with self._lock:
+            self._closed = True
+            links = list(self._links)
+        for link in links:
+            link.fail("cancelled", "the service is closing")

@@ -1,0 +1,122 @@
+"""What sending and receiving files needs from a peer, and the values that it shows to the application."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+from typing import Any, Protocol
+
+__all__ = [
+    "Decide",
+    "FileChannel",
+    "FileFailedHook",
+    "FileOffer",
+    "FileProgress",
+    "FileReceivedHook",
+    "FileSent",
+    "OnReceiving",
+    "OnSending",
+]
+
+
+class FileChannel(Protocol):
+    """
+    A session, as the file transfer sees it. Hashable by identity; one object for the life of the session.
+
+    Files travel as messages of kind ``file``. They share one priority, so that they keep their order, and they never
+    expire.
+    """
+
+    @property
+    def peer(self) -> Any:
+        """What the application gets as ``peer``."""
+
+    @property
+    def peer_text(self) -> str:
+        """Names the peer in errors and logs."""
+
+    @property
+    def controller(self) -> bool:
+        """True if our id is greater than the peer's."""
+
+    def send_file_message(self, data: bytes, timeout: float | None) -> None:
+        """
+        Queue one message of kind ``file``.
+
+        Args:
+            timeout: Seconds to wait for room in the send buffer; None waits for ever; 0 does not wait.
+
+        Raises:
+            WouldBlock, Timeout: There is no room; nothing was queued.
+            PeerLost, ServiceClosed: The session is over.
+        """
+
+    def file_message_done(self, size: int) -> None:
+        """
+        A received message of ``size`` bytes is dealt with: the peer may send as much again.
+
+        Called once for each message that :meth:`Files.receive` took, on any thread.
+        """
+
+
+@dataclasses.dataclass(frozen=True)
+class FileOffer:
+    """A peer wants to send a file: what the application decides about."""
+
+    peer: Any
+    """Who offers it: a ``Peer``."""
+
+    name: str
+    """What it would be called here: the offered name made harmless."""
+
+    size: int
+    """Bytes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FileProgress:
+    """How far a file has come that a peer sends."""
+
+    peer: Any
+    """Who sends it: a ``Peer``."""
+
+    name: str
+    """As in the offer."""
+
+    received: int
+    """Bytes on disk; equal to ``size`` once, at the end."""
+
+    size: int
+    """Bytes in all."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FileSent:
+    """A file that the other side has, whole and under its final name there."""
+
+    name: str
+    """What it was offered as."""
+
+    size: int
+    """Bytes."""
+
+    digest: str
+    """BLAKE2b-256 of the content, in hex; the receiver has computed the same."""
+
+
+Decide = Callable[[FileOffer], bool | str]
+"""True takes the file, False refuses it, a text refuses it and tells the sender why. May block, for a person to answer;
+runs on a thread of its own, never twice at once for the same peer."""
+
+OnReceiving = Callable[[FileProgress], object]
+"""Runs on the thread that writes the files: it must be quick."""
+
+OnSending = Callable[[int, int], object]
+"""Gets the bytes sent and the bytes in all, on the thread that called ``send_file``."""
+
+FileReceivedHook = Callable[[Any, pathlib.Path, str, int, str], object]
+"""Gets peer, path, name, size and digest (hex) of a file that is in its place."""
+
+FileFailedHook = Callable[[Any, str, str], object]
+"""Gets peer, name and reason of a file that did not make it."""

@@ -1,0 +1,536 @@
+"""
+Files between peers: the driver of one node, with its disk and its threads.
+
+Who runs what:
+
+- ``send_file`` reads and sends on the thread that called it (see ``upload``).
+- :meth:`Files.receive` runs on a link's reader thread. It hands an answer about a file we send to the waiting
+  ``send_file``, and everything about files we receive to the worker.
+- One worker, ``crust-files``, started by the first file message, does all writing. It takes one message of one peer
+  at a time, in turn. It never waits for a peer: where a send buffer is full, that peer's messages stay where they are,
+  so its credit runs out, and the others go on. It may block on the disk and on its condition; the second wait ends with
+  new work or with :meth:`Files.close`.
+- Each question to the application (``decide``) has a thread of its own, as it may wait for a person: one a peer at a
+  time, ``FILE_TRANSFERS_MAX`` in all.
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+import pathlib
+import threading
+import time
+from typing import Any, Protocol
+
+from .. import limits
+from ..exceptions import (
+    CrustError,
+    PeerLost,
+    RemoteProtocolError,
+    ServiceClosed,
+    Timeout,
+    TransferError,
+    WouldBlock,
+)
+from ..runtime.threads import Spawn
+from ..wire.transfer import Fail, Offer, Refuse, TransferMessage, build_transfer, parse_transfer_untrusted
+from .download import Download, Rules
+from .file_contract import (
+    Decide,
+    FileChannel,
+    FileFailedHook,
+    FileReceivedHook,
+    FileSent,
+    OnReceiving,
+    OnSending,
+)
+from .transfer import FileSender, first_number, is_ours, short_text
+from .upload import Upload, open_source
+
+__all__ = ["Files"]
+
+_NAME_MAX = 1024  # bytes of a name on the wire
+_YIELD_EVERY = 16  # messages written before other threads get a chance
+
+
+class Log(Protocol):
+    """What is needed of a logger."""
+
+    def info(self, message: str, /, *args: object) -> None: ...
+
+    def exception(self, message: str, /, *args: object) -> None: ...
+
+
+class _Exchange:
+    """All file transfers with one peer."""
+
+    __slots__ = ("channel", "downloads", "ended", "inbound", "lost", "queued", "replies", "uploads")
+
+    def __init__(self, channel: FileChannel) -> None:
+        self.channel = channel
+        # Guarded by Files._changed:
+        self.uploads: dict[int, Upload] = {}
+        self.inbound: collections.deque[tuple[TransferMessage, int]] = collections.deque()
+        self.replies: collections.deque[bytes] = collections.deque()
+        self.lost = False
+        self.queued = False  # the worker has it in hand or will come to it
+        # The worker's own:
+        self.downloads: dict[int, Download] = {}
+        self.ended: dict[int, None] = {}  # oldest first, bounded
+
+
+class Files:
+    """
+    All file transfers of one node. Thread-safe.
+
+    Args:
+        spawn: Makes the worker and the threads for questions.
+        log: One INFO line a received file, and failures of the application's functions.
+        on_received: Gets each received file, on the worker: it must not block.
+        on_failed: Gets each file that a peer offered and that did not make it, on the worker: it must not block. Files
+            that the application refused are not reported.
+    """
+
+    def __init__(
+        self, *, spawn: Spawn, log: Log, on_received: FileReceivedHook, on_failed: FileFailedHook
+    ) -> None:
+        self._spawn = spawn
+        self._log = log
+        self._on_received = on_received
+        self._on_failed = on_failed
+        self._changed = threading.Condition()
+        """Guards what follows and the first half of each exchange; notified when the worker has something to do."""
+        self._exchanges: dict[FileChannel, _Exchange] = {}
+        self._ready: collections.deque[_Exchange] = collections.deque()
+        self._stalled: list[_Exchange] = []  # their replies found no room
+        self._retry_at = 0.0  # monotonic seconds: when they are tried again
+        self._answers: collections.deque[tuple[_Exchange, Download, bool | str]] = collections.deque()
+        self._rules: Rules | None = None
+        self._next_number = 0
+        self._working = False
+        self._closed = False
+        # The worker's own:
+        self._undecided: list[tuple[_Exchange, Download]] = []
+        self._asking: set[str] = set()  # peers whose file the application is deciding about
+
+    # --- the application's side -------------------------------------------------------------------------------------
+
+    def accept_files(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        decide: Decide | None = None,
+        max_size: int | None = None,
+        progress: OnReceiving | None = None,
+    ) -> None:
+        """
+        From now on take files that peers send. Replaces what an earlier call said; files under way are not affected.
+
+        Args:
+            directory: Where they go. Nothing in it is ever overwritten.
+            decide: Called with a :class:`FileOffer` for each file: True takes it, False refuses it, a text refuses it
+                with that reason. It may block. None takes every file.
+            max_size: Bytes of the largest file taken; None: what the disk has room for.
+            progress: Called with a :class:`FileProgress` now and then, on the thread that writes all files.
+
+        Raises:
+            FileNotFoundError, NotADirectoryError: There is no such directory.
+            ValueError: ``max_size`` is negative.
+        """
+        path = pathlib.Path(directory).absolute()
+        if not path.is_dir():
+            kind = NotADirectoryError if path.exists() else FileNotFoundError
+            raise kind(f"cannot receive files into {str(path)!r}: there is no such directory; make it first")
+        if max_size is not None and max_size < 0:
+            raise ValueError(f"max_size must not be negative: {max_size}")
+        with self._changed:
+            self._rules = Rules(path, decide, max_size, progress)
+
+    def refuse_files(self) -> None:
+        """Take no more files, as before :meth:`accept_files`. Files under way, and questions asked, go on."""
+        with self._changed:
+            self._rules = None
+
+    def send_file(
+        self,
+        channel: FileChannel,
+        path: str | os.PathLike[str],
+        *,
+        name: str | None = None,
+        progress: OnSending | None = None,
+        timeout: float | None = None,
+    ) -> FileSent:
+        """
+        Send a file, and return when the other side has it whole, checked and in its place.
+
+        Args:
+            channel: The session it goes through.
+            path: A regular file.
+            name: What to offer it as; None: the last part of ``path``.
+            progress: Called with the bytes sent and the bytes in all, on this thread.
+            timeout: Seconds for all of it, the other side's decision included; None: no limit.
+
+        Raises:
+            FileRefused: The other side does not want it; the text says why.
+            TransferError: It is no regular file, or something went wrong at either end; the text says what.
+            Timeout: Not done in time; the other side keeps nothing of it.
+            PeerLost, ServiceClosed: The session, or this node, has ended.
+            OSError: The file cannot be read.
+        """
+        offered = name if name is not None else os.path.basename(os.fsdecode(path))
+        offered = offered.encode("utf-8", "replace").decode()
+        if not offered or len(offered.encode()) > _NAME_MAX:
+            raise TransferError(f"cannot send a file as {offered[:80]!r}: a name has 1 to {_NAME_MAX} bytes")
+        with open_source(path) as source:
+            number, upload = self._add_upload(
+                channel, os.fstat(source.fileno()).st_size, offered, timeout, progress
+            )
+            try:
+                return upload.run(source)
+            except PeerLost:
+                self.peer_lost(channel)  # this call may have come after the session's own
+                raise
+            finally:
+                with self._changed:
+                    exchange = self._exchanges.get(channel)
+                    if exchange is not None:
+                        exchange.uploads.pop(number, None)
+
+    def _add_upload(
+        self, channel: FileChannel, size: int, name: str, timeout: float | None, progress: OnSending | None
+    ) -> tuple[int, Upload]:
+        with self._changed:
+            if self._closed:
+                raise ServiceClosed("cannot send a file: the node is closed")
+            number = self._next_number + first_number(channel.controller)
+            self._next_number = (self._next_number + 2) % (1 << 32)
+            upload = Upload(
+                channel,
+                FileSender(number, size, name),
+                timeout=timeout,
+                progress=progress,
+                send_later=lambda data: self._send_later(channel, data),
+            )
+            self._exchange_locked(channel).uploads[number] = upload
+            return number, upload
+
+    def _send_later(self, channel: FileChannel, data: bytes) -> None:
+        with self._changed:
+            exchange = self._exchanges.get(channel)
+            if exchange is not None:
+                exchange.replies.append(data)
+                self._schedule_locked(exchange)
+
+    # --- the session's side -----------------------------------------------------------------------------------------
+
+    def receive(self, channel: FileChannel, data: bytes) -> None:
+        """
+        Take a message of kind ``file``. Does not block, and does not touch the disk.
+
+        Unless this raises, ``channel.file_message_done(len(data))`` is called once for it, now or later.
+
+        Raises:
+            RemoteProtocolError: The peer broke the format (MalformedMessage) or the numbering; end the session.
+        """
+        message = parse_transfer_untrusted(data)
+        ours = is_ours(message.transfer, channel.controller)
+        if ours and isinstance(message, Offer):
+            raise RemoteProtocolError(
+                f"a file is offered as number {message.transfer}, which is ours to give"
+            )
+        with self._changed:
+            if not self._closed:
+                exchange = self._exchange_locked(channel)
+                if not ours:
+                    exchange.inbound.append((message, len(data)))
+                    self._schedule_locked(exchange)
+                    return
+                upload = exchange.uploads.get(message.transfer)
+            else:
+                upload = None
+        if upload is not None:  # else it is over, and this was on its way
+            upload.receive(message)
+        channel.file_message_done(len(data))
+
+    def peer_lost(self, channel: FileChannel, reason: str = "") -> None:
+        """
+        The session is over: end its transfers. The last call about this channel. Does not block.
+
+        Args:
+            reason: One word of ``crust.LostReason``.
+        """
+        with self._changed:
+            exchange = self._exchanges.pop(channel, None)
+            if exchange is None:
+                return
+            exchange.lost = True
+            working = self._working
+            if working:
+                self._schedule_locked(exchange)
+            uploads = list(exchange.uploads.values())
+        if not working:
+            self._end(exchange, "")
+        for upload in uploads:
+            upload.stop(PeerLost(f"the session with {channel.peer_text} ended while a file was sent", reason))
+
+    def close(self) -> None:
+        """
+        End all transfers and the worker: peers are told as far as that needs no waiting, temporaries are removed.
+        Does not block; join the threads. Idempotent.
+        """
+        with self._changed:
+            if self._closed:
+                return
+            self._closed = True
+            working = self._working
+            uploads = [
+                upload for exchange in self._exchanges.values() for upload in exchange.uploads.values()
+            ]
+            self._changed.notify_all()
+        for upload in uploads:
+            upload.stop(ServiceClosed("the node was closed while a file was sent"))
+        if not working:
+            self._shut_down()
+
+    def _exchange_locked(self, channel: FileChannel) -> _Exchange:
+        exchange = self._exchanges.get(channel)
+        if exchange is None:
+            exchange = self._exchanges[channel] = _Exchange(channel)
+        return exchange
+
+    def _schedule_locked(self, exchange: _Exchange) -> None:
+        """Let the worker come to this exchange, and start it if this is the first time."""
+        if not exchange.queued:
+            exchange.queued = True
+            self._ready.append(exchange)
+            self._changed.notify_all()
+        if not self._working and not self._closed:
+            try:
+                self._spawn("crust-files", self._work)
+                self._working = True
+            except RuntimeError:
+                self._log.exception("cannot start the thread that writes files; the next message tries again")
+
+    # --- the worker -------------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        served = 0
+        while True:
+            with self._changed:
+                self._wait_locked()
+                if self._closed:
+                    break
+                answers = list(self._answers)
+                self._answers.clear()
+                exchange = self._ready.popleft() if self._ready else None
+            for answer in answers:
+                self._decided(*answer)
+            if exchange is not None:
+                self._serve(exchange)
+            served += 1
+            if served % _YIELD_EVERY == 0:
+                time.sleep(0)  # greenlets run only if we let them
+        self._shut_down()
+
+    def _wait_locked(self) -> None:
+        """Until there is something to do."""
+        while True:
+            left = self._retry_at - time.monotonic()
+            if self._stalled and left <= 0:
+                self._ready.extend(self._stalled)
+                self._stalled.clear()
+            if self._ready or self._answers or self._closed:
+                return
+            self._changed.wait(left if self._stalled else None)
+
+    def _serve(self, exchange: _Exchange) -> None:
+        """Do one thing for a peer, and put it back in line if there is more."""
+        if exchange.lost:
+            self._end(exchange, f"the session with {exchange.channel.peer_text} ended")
+            return
+        if self._flush(exchange):
+            with self._changed:
+                message, size = exchange.inbound.popleft() if exchange.inbound else (None, 0)
+            if message is not None:
+                self._handle(exchange, message)
+                self._flush(exchange)
+                exchange.channel.file_message_done(size)
+        with self._changed:
+            self._put_back_locked(exchange)
+
+    def _put_back_locked(self, exchange: _Exchange) -> None:
+        if exchange.lost or (exchange.inbound and not exchange.replies):
+            self._ready.append(exchange)
+        elif exchange.replies:
+            if not self._stalled:
+                self._retry_at = time.monotonic() + limits.FILE_RETRY_DELAY
+            self._stalled.append(exchange)
+        else:
+            exchange.queued = False
+
+    def _flush(self, exchange: _Exchange) -> bool:
+        """Send what waits for this peer. False if there was no room for all of it."""
+        while exchange.replies:
+            try:
+                exchange.channel.send_file_message(exchange.replies[0], 0)
+            except (WouldBlock, Timeout):
+                return False
+            except CrustError:  # the session is over: peer_lost() follows
+                exchange.replies.clear()
+                return True
+            exchange.replies.popleft()
+        return True
+
+    def _reply(self, exchange: _Exchange, *messages: TransferMessage) -> None:
+        with self._changed:
+            exchange.replies.extend(build_transfer(message) for message in messages)
+
+    def _handle(self, exchange: _Exchange, message: TransferMessage) -> None:
+        try:
+            self._take(exchange, message)
+        except Exception:  # whatever one peer has brought about, the others are still served
+            self._log.exception("a file message of %s could not be handled", exchange.channel.peer_text)
+            download = exchange.downloads.get(message.transfer)
+            if download is not None:
+                download.give_up("an internal error")
+                self._settle(exchange, download)
+
+    def _take(self, exchange: _Exchange, message: TransferMessage) -> None:
+        download = exchange.downloads.get(message.transfer)
+        if download is not None:
+            if download.receive(message):
+                self._tell_progress(download)
+            self._settle(exchange, download)
+        elif isinstance(message, Offer):
+            self._offered(exchange, message)
+        elif message.transfer not in exchange.ended and not isinstance(message, Fail):
+            self._remember(exchange, message.transfer)
+            self._reply(exchange, Fail(message.transfer, "there is no such transfer"))
+
+    def _offered(self, exchange: _Exchange, offer: Offer) -> None:
+        with self._changed:
+            rules = self._rules
+            others = [download for each in self._exchanges.values() for download in each.downloads.values()]
+        refusal = ""
+        if rules is None:
+            refusal = "this node does not accept files"
+        elif len(exchange.downloads) >= limits.FILE_TRANSFERS_MAX:
+            refusal = (
+                f"more than {limits.FILE_TRANSFERS_MAX} files at once; send the next one when one is done"
+            )
+        elif len(others) >= limits.FILE_TRANSFERS_ALL_MAX:
+            refusal = "this node is receiving too many files; try again later"
+        if rules is None or refusal:
+            self._reply(exchange, Refuse(offer.transfer, short_text(refusal)))
+            return
+        exchange.ended.pop(offer.transfer, None)
+        download = exchange.downloads[offer.transfer] = Download(exchange.channel, offer, rules)
+        if not download.check_size(self._promised()):
+            self._settle(exchange, download)
+        elif rules.decide is None:
+            download.decided(True, self._promised())
+            self._settle(exchange, download)
+        else:
+            self._undecided.append((exchange, download))
+            self._ask()
+
+    def _promised(self) -> int:
+        """Bytes of the disk that accepted files will still need."""
+        with self._changed:
+            exchanges = list(self._exchanges.values())
+        return sum(download.to_come for exchange in exchanges for download in exchange.downloads.values())
+
+    def _ask(self) -> None:
+        """Put as many questions to the application as may be open at once."""
+        waiting, self._undecided = self._undecided, []
+        for exchange, download in waiting:
+            peer = exchange.channel.peer_text
+            if download.over:
+                continue
+            if peer in self._asking or len(self._asking) >= limits.FILE_TRANSFERS_MAX:
+                self._undecided.append((exchange, download))
+                continue
+            self._asking.add(peer)
+            try:
+                self._spawn("crust-file-question", self._question, exchange, download)
+            except RuntimeError:
+                self._log.exception("cannot start a thread to ask about a file of %s", peer)
+                with self._changed:
+                    self._answers.append((exchange, download, "this node is too busy; try again later"))
+
+    def _question(self, exchange: _Exchange, download: Download) -> None:
+        """A thread of its own: ends with the application's answer."""
+        answer: bool | str = "the receiving program could not decide"
+        try:
+            decide = download.rules.decide
+            answer = decide(download.offer) if decide is not None else True
+        except Exception:
+            self._log.exception("decide() failed for %r from %s", download.name, exchange.channel.peer_text)
+        finally:
+            with self._changed:
+                self._answers.append((exchange, download, answer))
+                self._changed.notify_all()
+
+    def _decided(self, exchange: _Exchange, download: Download, answer: bool | str) -> None:
+        self._asking.discard(exchange.channel.peer_text)
+        if not download.over:
+            download.decided(answer, self._promised())
+            self._settle(exchange, download)
+            with self._changed:
+                self._schedule_locked(exchange)
+        self._ask()
+
+    def _tell_progress(self, download: Download) -> None:
+        try:
+            download.tell_progress()
+        except Exception:
+            self._log.exception("progress() failed for %r; it is not called again", download.name)
+
+    def _settle(self, exchange: _Exchange, download: Download) -> None:
+        """Queue what a download has to say; report and forget it if it is over."""
+        self._reply(exchange, *download.messages_to_send())
+        if not download.over:
+            return
+        transfer = download.receiver.transfer
+        exchange.downloads.pop(transfer, None)
+        self._remember(exchange, transfer)
+        self._report(download)
+
+    def _report(self, download: Download) -> None:
+        peer: Any = download.channel.peer
+        receiver = download.receiver
+        if download.path is not None:
+            self._log.info(
+                "received %s, %d bytes, from %s", download.path, receiver.size, download.channel.peer_text
+            )
+            self._on_received(peer, download.path, download.name, receiver.size, receiver.digest.hex())
+        elif download.failure:
+            self._on_failed(peer, download.name, download.failure)
+
+    def _remember(self, exchange: _Exchange, transfer: int) -> None:
+        exchange.ended[transfer] = None
+        if len(exchange.ended) > limits.FILE_ENDED_MEMORY:
+            del exchange.ended[next(iter(exchange.ended))]
+
+    def _end(self, exchange: _Exchange, reason: str) -> None:
+        """Give up everything that a peer was sending."""
+        for download in list(exchange.downloads.values()):
+            download.give_up(reason)
+            self._settle(exchange, download)
+        with self._changed:
+            sizes = [size for _, size in exchange.inbound]
+            exchange.inbound.clear()
+        for size in sizes:
+            exchange.channel.file_message_done(size)
+
+    def _shut_down(self) -> None:
+        """The node is closing: the last thing the worker does."""
+        with self._changed:
+            exchanges = list({*self._exchanges.values(), *self._ready, *self._stalled})
+            self._exchanges.clear()
+            self._ready.clear()
+            self._stalled.clear()
+        for exchange in exchanges:
+            self._end(exchange, "the receiving node is closing")
+            self._flush(exchange)

@@ -1,0 +1,261 @@
+"""
+The gate: who may begin a handshake, before anything is spent on it.
+
+A caller costs a descriptor, a thread and an X25519 operation before it has proven anything. Three rules bound that:
+
+- **Starts**: token buckets, one for each address (IPv6: each /64) and one for all. A bucket holds one second's worth.
+  A quarter of the common one is kept for addresses of peers we know, so that a flood of strangers does not lock out
+  those who come back after a cut.
+- **Slots**: at most so many handshakes under way, in all and for each address, and some of them for known addresses
+  only. No thread before a slot.
+- **Eviction**: where slots have run out, the oldest one whose caller has not sent a valid message 1 makes room. A
+  caller that has shown that it knows our key is never evicted.
+
+A refused caller gets no byte: close the socket.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import ipaddress
+import threading
+from collections.abc import Callable
+
+from .. import limits
+from ..addresses import address_key
+from ..config import LimitsConfig
+
+__all__ = ["Gate", "GateCounters", "Slot"]
+
+_KNOWN_SHARE = limits.HALF_OPEN_KNOWN_RESERVE / limits.HALF_OPEN_MAX  # what is kept for known addresses
+
+
+@dataclasses.dataclass(frozen=True)
+class GateCounters:
+    """What the gate has done so far."""
+
+    current: int
+    """Slots in use now."""
+
+    admitted: int
+    """Slots given since the start."""
+
+    evicted: int
+    """Slots taken back for a newer caller."""
+
+    refused_by_rate: int
+    """Callers refused because their address, or all together, began too often."""
+
+    refused_by_slots: int
+    """Callers refused because no slot was free and none could be evicted."""
+
+
+class _Bucket:
+    """Tokens that come back at ``rate`` a second, up to one second's worth."""
+
+    __slots__ = ("_rate", "_tokens", "_when")
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._tokens = max(rate, 1.0)
+        self._when = 0.0
+
+    def tokens(self, now: float) -> float:
+        elapsed = max(0.0, now - self._when)
+        self._when = max(self._when, now)
+        self._tokens = min(max(self._rate, 1.0), self._tokens + elapsed * self._rate)
+        return self._tokens
+
+    def take(self) -> None:
+        self._tokens -= 1.0
+
+
+class Slot:
+    """
+    Leave for one handshake. Give it back with :meth:`release`, whatever becomes of the handshake.
+
+    Thread-safe.
+    """
+
+    __slots__ = ("_gate", "_key", "_evict", "_known")
+
+    def __init__(self, gate: Gate, key: object, known: bool, evict: Callable[[], None]) -> None:
+        self._gate = gate
+        self._key = key
+        self._known = known
+        self._evict = evict
+
+    def message1_valid(self) -> bool:
+        """
+        The caller has sent a valid message 1: it will not be evicted any more.
+
+        Returns:
+            False if the slot has been evicted or released already: give the handshake up.
+        """
+        return self._gate._prove(self)
+
+    def release(self) -> None:
+        """Give the slot back. Harmless when repeated, and after an eviction."""
+        self._gate._release(self)
+
+
+class Gate:
+    """
+    Counts handshakes under way and how fast they begin.
+
+    Thread-safe. Reads no clock: ``now`` is seconds on the caller's monotonic clock.
+
+    Args:
+        config: The ``limits`` section of the configuration.
+    """
+
+    __slots__ = (
+        "_admitted",
+        "_all_starts",
+        "_config",
+        "_evicted",
+        "_lock",
+        "_per_key",
+        "_proven",
+        "_refused_by_rate",
+        "_refused_by_slots",
+        "_reserve",
+        "_starts",
+        "_strangers",
+        "_waiting",
+    )
+
+    def __init__(self, config: LimitsConfig) -> None:
+        self._config = config
+        self._reserve = min(limits.HALF_OPEN_KNOWN_RESERVE, int(config.half_open * _KNOWN_SHARE))
+        self._lock = threading.Lock()
+        """Guards everything below. Nothing is called while it is held."""
+        self._starts: collections.OrderedDict[object, _Bucket] = collections.OrderedDict()
+        self._all_starts = _Bucket(config.starts_per_second)
+        self._waiting: dict[Slot, None] = {}  # oldest first, without a valid message 1
+        self._proven: set[Slot] = set()
+        self._per_key: dict[object, int] = {}
+        self._strangers = 0  # slots in use that were not given to known addresses
+        self._admitted = self._evicted = self._refused_by_rate = self._refused_by_slots = 0
+
+    @property
+    def counters(self) -> GateCounters:
+        """A snapshot of what the gate has done."""
+        with self._lock:
+            return GateCounters(
+                current=len(self._waiting) + len(self._proven),
+                admitted=self._admitted,
+                evicted=self._evicted,
+                refused_by_rate=self._refused_by_rate,
+                refused_by_slots=self._refused_by_slots,
+            )
+
+    def admit(
+        self,
+        address: str | ipaddress.IPv4Address | ipaddress.IPv6Address,
+        now: float,
+        *,
+        known: bool = False,
+        evict: Callable[[], None],
+    ) -> Slot | None:
+        """
+        Take a slot for a caller, before any thread is made for it.
+
+        Args:
+            address: Its IP address.
+            known: A peer that we know has been at this address.
+            evict: Called, at most once, when the slot must make room for a newer caller: abort the connection. It runs
+                on the thread of that newer caller's :meth:`admit`, without a lock; it must not block or raise.
+
+        Returns:
+            The slot, or None: close the connection and send nothing.
+        """
+        key = address_key(address)
+        victim: Slot | None = None
+        with self._lock:
+            if not self._may_start_locked(key, known, now):
+                self._refused_by_rate += 1
+                return None
+            if self._is_full_locked(key, known):
+                victim = self._victim_locked(key, known)
+                if victim is None:
+                    self._refused_by_slots += 1
+                    return None
+                self._drop_locked(victim)
+                self._evicted += 1
+            slot = Slot(self, key, known, evict)
+            self._waiting[slot] = None
+            self._per_key[key] = self._per_key.get(key, 0) + 1
+            self._strangers += not known
+            self._admitted += 1
+        if victim is not None:
+            with contextlib.ExitStack() as stack:
+                stack.callback(slot.release)  # only if evict() breaks its promise and raises
+                victim._evict()
+                stack.pop_all()
+        return slot
+
+    def _may_start_locked(self, key: object, known: bool, now: float) -> bool:
+        bucket = self._starts.get(key)
+        if bucket is None:
+            bucket = self._starts[key] = _Bucket(self._config.starts_per_address_per_second)
+            if len(self._starts) > limits.GATE_ADDRESSES_MAX:
+                self._starts.popitem(last=False)
+        else:
+            self._starts.move_to_end(key)
+        common = self._all_starts
+        kept = 0.0 if known else float(int(self._config.starts_per_second * _KNOWN_SHARE))
+        if bucket.tokens(now) < 1.0 or common.tokens(now) < 1.0 + kept:
+            return False
+        bucket.take()
+        common.take()
+        return True
+
+    def _is_full_locked(self, key: object, known: bool) -> bool:
+        if self._per_key.get(key, 0) >= self._config.half_open_per_address:
+            return True
+        if len(self._waiting) + len(self._proven) >= self._config.half_open:
+            return True
+        return not known and self._strangers >= self._config.half_open - self._reserve
+
+    def _victim_locked(self, key: object, known: bool) -> Slot | None:
+        """The slot that makes room: of the same address if that has too many, else a stranger's, else any. A stranger
+        never takes the place of a known address."""
+        same_address = self._per_key.get(key, 0) >= self._config.half_open_per_address
+        oldest_known: Slot | None = None
+        for slot in self._waiting:
+            if same_address and slot._key != key:
+                continue
+            if not slot._known:
+                return slot
+            oldest_known = oldest_known or slot
+        return oldest_known if known else None
+
+    def _drop_locked(self, slot: Slot) -> bool:
+        """Forget a slot; False if it was not there."""
+        if slot in self._proven:
+            self._proven.remove(slot)
+        elif slot in self._waiting:
+            del self._waiting[slot]
+        else:
+            return False
+        left = self._per_key[slot._key] - 1
+        if left:
+            self._per_key[slot._key] = left
+        else:
+            del self._per_key[slot._key]
+        self._strangers -= not slot._known
+        return True
+
+    def _prove(self, slot: Slot) -> bool:
+        with self._lock:
+            if slot in self._waiting:
+                del self._waiting[slot]
+                self._proven.add(slot)
+            return slot in self._proven
+
+    def _release(self, slot: Slot) -> None:
+        with self._lock:
+            self._drop_locked(slot)

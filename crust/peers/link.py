@@ -1,0 +1,411 @@
+"""
+A link: one encrypted stream to one peer, from the first byte of the handshake to the last record.
+
+The link is the sink of a transport connection: everything it receives is handled on the connection's reader thread.
+Writing is safe from any thread; nothing here ever blocks. What the bytes mean for peers and sessions is decided by the
+``owner`` (while it begins) and by the ``conversation`` (once it carries one).
+
+Stages, in order: HANDSHAKE (Noise messages), ANSWER (the caller waits for Welcome or Denied; the callee has sent
+Welcome and waits for Use), OPEN (carries a conversation), DEAD.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from ..addresses import PeerId
+from ..crypto.handshake import (
+    AnswerDenied,
+    AnswerReceived,
+    HelloReceived,
+    Initiator,
+    IntroductionReceived,
+    Responder,
+    SelfIntroduced,
+)
+from ..crypto.keys import CIPHERS
+from ..crypto.records import RecordOpener, RecordSealer
+from ..exceptions import RemoteProtocolError
+from ..transports.contract import Connection
+from ..wire import frames
+from ..wire.handshake import DenialCode, Introduction
+
+if TYPE_CHECKING:
+    from ..runtime.timers import Timer
+    from .conversation import Conversation
+
+__all__ = ["Link", "LinkOwner", "Stage"]
+
+
+class Stage(enum.Enum):
+    """How far a link has come."""
+
+    HANDSHAKE = "handshake"
+    ANSWER = "answer"
+    OPEN = "open"
+    DEAD = "dead"
+
+
+class LinkOwner(Protocol):
+    """Who decides what a new link is for. Every method runs on the link's reader thread."""
+
+    def link_hello(self, link: Link) -> None:
+        """A caller's message 1 is valid (callee only)."""
+
+    def link_answered(self, link: Link) -> Introduction | None:
+        """The callee's message 2 is valid: introduce ourselves, or None to give up this link (caller only)."""
+
+    def link_introduced(self, link: Link, introduction: Introduction) -> None:
+        """The caller is proven to be ``link.peer_id`` (callee only): welcome or deny it."""
+
+    def link_welcomed(self, link: Link, welcome: frames.Welcome) -> None:
+        """The callee welcomes us (caller only)."""
+
+    def link_used(self, link: Link, decision: int) -> None:
+        """The caller decided that this link carries the session (callee only)."""
+
+    def link_denied(self, link: Link, code: DenialCode, text: str, alternates: tuple[str, ...]) -> None:
+        """The callee refused (caller only)."""
+
+    def link_lost(self, link: Link) -> None:
+        """The link ended before it carried a session; ``link.verdict`` and ``link.error`` say why."""
+
+
+class Link:
+    """
+    One encrypted stream.
+
+    Args:
+        connection: The transport's connection, not yet started.
+        handshake: Our side of the handshake; the type decides whether we are caller or callee.
+        owner: See :class:`LinkOwner`.
+        report: Called with an exception that must not happen: it is logged and surfaced.
+    """
+
+    __slots__ = (
+        "_closing",
+        "_handshake",
+        "_hello_sent",
+        "_lock",
+        "_opener",
+        "_owner",
+        "_pending",
+        "_report",
+        "_sealer",
+        "bytes_received",
+        "bytes_sent",
+        "cipher",
+        "connection",
+        "conversation",
+        "error",
+        "greeted",
+        "handshake_timer",
+        "inbound",
+        "introduction",
+        "observed",
+        "owner_data",
+        "peer_id",
+        "rtt",
+        "since",
+        "stage",
+        "verdict",
+    )
+
+    def __init__(
+        self,
+        connection: Connection,
+        handshake: Initiator | Responder,
+        owner: LinkOwner,
+        report: Callable[[BaseException], None],
+        peer_id: PeerId | None = None,
+    ) -> None:
+        self.connection = connection
+        self.inbound = isinstance(handshake, Responder)
+        self.stage = Stage.HANDSHAKE
+        self.peer_id = peer_id
+        self.conversation: Conversation | None = None
+        self.introduction: Introduction | None = None
+        self.owner_data: object = None
+        """Whatever the owner wants to remember about this link."""
+        self.handshake_timer: Timer
+        """Ends the link if it takes too long to begin; set by the owner."""
+        self.observed: tuple[str, int] | None = None
+        """Our own address as the callee sees it."""
+        self.greeted = False
+        """The caller's message 1 was valid (callee only)."""
+        self.cipher = ""
+        self.rtt: float | None = None
+        self.since = 0.0
+        self.verdict = ""
+        """Why the link ended, in a word of ``crust.Attempt``; empty while it lives."""
+        self.error = ""
+        self.bytes_received = 0
+        self.bytes_sent = 0
+        self._handshake: Initiator | Responder | None = handshake
+        self._owner = owner
+        self._report = report
+        self._hello_sent = 0.0
+        self._sealer: RecordSealer | None = None
+        self._opener: RecordOpener | None = None
+        self._pending: bytes = b""
+        self._closing = False
+        self._lock = threading.Lock()  # guards _sealer, _pending, _closing and the order of bytes on the wire
+
+    # --- life ---------------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Say hello if we are the caller; call just before the connection starts to read."""
+        if isinstance(self._handshake, Initiator):
+            self._hello_sent = time.monotonic()
+            self._write_raw(self._handshake.start())
+
+    def fail(self, verdict: str, error: str) -> None:
+        """End the link because of ``error``; the reader thread then reports it. Idempotent: the first reason stays."""
+        if not self.verdict:
+            self.verdict, self.error = verdict, error
+        self.connection.abort()
+
+    def close(self) -> None:
+        """End the link after what has been written is out."""
+        if not self.verdict:
+            self.verdict = "closed"
+        with self._lock:
+            if self._pending:
+                self._closing = True
+                return
+        self.connection.close()
+
+    @property
+    def blocked(self) -> bool:
+        """True while written bytes wait for the transport; the conversation then waits for ``link_writable``."""
+        return bool(self._pending)
+
+    # --- the transport's sink -----------------------------------------------------------------------------------------
+
+    def data_received(self, data: memoryview | bytes) -> None:
+        """Bytes arrived (reader thread)."""
+        self.bytes_received += len(data)
+        try:
+            if self._opener is not None:
+                self._receive_records(data)
+            else:
+                self._receive_handshake(data)
+        except RemoteProtocolError as error:
+            self.fail("failed", str(error))
+        except Exception as error:  # a bug of ours must not take the reader thread, and the peer, down silently
+            self._report(error)
+            self.fail("failed", f"internal error: {error!r}")
+
+    def connection_lost(self, error: OSError | None) -> None:
+        """The stream ended (reader thread, once)."""
+        if not self.verdict:
+            if self.stage is Stage.HANDSHAKE and error is None:
+                text = "the other side closed the connection during the handshake (wrong key, secret or program?)"
+            else:
+                text = str(error) if error is not None else "the other side closed the connection"
+            self.verdict, self.error = "failed", text
+        self.stage = Stage.DEAD
+        self._handshake = None
+        conversation = self.conversation
+        try:
+            if conversation is not None:
+                conversation.link_lost(self)
+            else:
+                self._owner.link_lost(self)
+        except Exception as failure:
+            self._report(failure)
+
+    # --- handshake ----------------------------------------------------------------------------------------------------
+
+    def _receive_handshake(self, data: memoryview | bytes) -> None:
+        handshake = self._handshake
+        if handshake is None or self.verdict:
+            return
+        if isinstance(handshake, Initiator):
+            self._advance_caller(handshake, data)
+        else:
+            self._advance_callee(handshake, data)
+        if self._opener is None and handshake.result is not None and not self.verdict:
+            self._open_records(handshake)
+
+    def _advance_caller(self, handshake: Initiator, data: memoryview | bytes) -> None:
+        for event in handshake.receive(data):
+            if isinstance(event, AnswerDenied):
+                self._owner.link_denied(self, event.code, "", ())
+                self.fail("denied", f"refused: {event.code.name.lower()}")
+                return
+            if isinstance(event, AnswerReceived):
+                self.rtt = time.monotonic() - self._hello_sent
+                self.observed = event.accepted.observed
+                introduction = self._owner.link_answered(self)
+                if introduction is None:
+                    self.fail("lost_race", "another connection to this peer was quicker")
+                    return
+                self.introduction = introduction
+                self._write_raw(handshake.introduce(introduction))
+
+    def _advance_callee(self, handshake: Responder, data: memoryview | bytes) -> None:
+        for event in handshake.receive(data):
+            if isinstance(event, HelloReceived):
+                self.greeted = True
+                self._owner.link_hello(self)
+                if self.verdict:
+                    return
+                self._hello_sent = time.monotonic()
+                remote = self.connection.remote
+                self._write_raw(handshake.answer((remote.host, remote.port) if remote.is_ip else None))
+                if handshake.denied is not None:
+                    self.verdict = "denied"
+                    self.error = f"refused: {handshake.denied.name.lower()}"
+                    self.connection.close()
+                    return
+            elif isinstance(event, (IntroductionReceived, SelfIntroduced)):
+                self.rtt = time.monotonic() - self._hello_sent
+                self.peer_id = PeerId(event.introduction.peer_id)
+                self.introduction = event.introduction
+                self.observed = event.introduction.observed
+
+    def _open_records(self, handshake: Initiator | Responder) -> None:
+        result = handshake.result
+        assert result is not None
+        self.cipher = CIPHERS[result.aead].name
+        self._sealer = RecordSealer(result.send_key, result.hash, result.aead)
+        self._opener = RecordOpener(result.receive_key, result.hash, result.aead)
+        self.stage = Stage.ANSWER
+        self._handshake = None
+        leftover = handshake.leftover
+        if self.inbound:
+            assert self.introduction is not None
+            self._owner.link_introduced(self, self.introduction)
+        if leftover:
+            self._receive_records(leftover)
+
+    # --- records ------------------------------------------------------------------------------------------------------
+
+    def _receive_records(self, data: memoryview | bytes) -> None:
+        opener = self._opener
+        assert opener is not None
+        now = time.monotonic()
+        for plaintext in opener.receive(data):  # a bad record raises here: an attacker on the path can cause that
+            if self.verdict:
+                return
+            try:
+                received = frames.parse_record_untrusted(plaintext)
+                if self.stage is Stage.OPEN and type(received[0]) in _DATA_FRAMES:
+                    assert self.conversation is not None
+                    self.conversation.receive(self, received, now)
+                else:
+                    self._receive_control(received, now)
+            except RemoteProtocolError as error:  # authenticated: only the peer itself can have sent this
+                if self.conversation is None:
+                    raise
+                self.conversation.violated(self, error)
+                return
+
+    def _receive_control(self, received: list[frames.Frame], now: float) -> None:
+        """A record that may hold frames about the link itself."""
+        for index, frame in enumerate(received):
+            if isinstance(frame, frames.KeyUpdate):
+                if index != len(received) - 1:
+                    raise RemoteProtocolError("frames after a KEY_UPDATE in the same record")
+                assert self._opener is not None
+                self._opener.update_key()
+            elif self.stage is Stage.ANSWER:
+                self._receive_answer(frame)
+            elif isinstance(frame, (frames.Welcome, frames.Denied, frames.Use)):
+                raise RemoteProtocolError(f"{type(frame).__name__} on a link that is open already")
+            elif self.conversation is not None and not self.verdict:
+                self.conversation.receive(self, [frame], now)
+
+    def _receive_answer(self, frame: frames.Frame) -> None:
+        if self.inbound:
+            if not isinstance(frame, frames.Use):
+                raise RemoteProtocolError(f"{type(frame).__name__} before Use")
+            self._owner.link_used(self, frame.decision)
+        elif isinstance(frame, frames.Welcome):
+            self._owner.link_welcomed(self, frame)
+        elif isinstance(frame, frames.Denied):
+            self._owner.link_denied(self, frame.code, frame.text, frame.alternates)
+            self.fail("denied", f"refused: {frame.code.name.lower()}" + (f" ({frame.text})" if frame.text else ""))
+        else:
+            raise RemoteProtocolError(f"{type(frame).__name__} before Welcome")
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    def write(self, plaintext: bytes, now: float) -> bool:
+        """
+        Seal and send one record; never blocks.
+
+        Returns:
+            False if the link is now blocked or dead. The record counts as sent either way: a blocked link sends it
+            later, a dead one makes the session resume.
+        """
+        with self._lock:
+            sealer = self._sealer
+            if sealer is None or self.verdict:
+                return False
+            if sealer.needs_update(now):
+                update = sealer.seal(_KEY_UPDATE)
+                sealer.update_key()
+                return self._push_locked(update + sealer.seal(plaintext))
+            return self._push_locked(sealer.seal(plaintext))
+
+    def write_control(self, *control: frames.Frame) -> None:
+        """Send control frames in a record of their own, padded by a random amount."""
+        padding = int.from_bytes(os.urandom(1), "big")
+        self.write(frames.build_record(control, padding), time.monotonic())
+
+    def _write_raw(self, data: bytes) -> None:
+        with self._lock:
+            self._push_locked(data)
+
+    def _push_locked(self, data: bytes) -> bool:
+        assert self._lock.locked()
+        self.bytes_sent += len(data)
+        if self._pending:
+            self._pending += data
+            return False
+        try:
+            accepted = self.connection.send(data)
+        except OSError as error:
+            self.fail("failed", str(error))
+            return False
+        if accepted == len(data):
+            return True
+        self._pending = data[accepted:]
+        self.connection.when_writable(self._writable)
+        return False
+
+    def _writable(self) -> None:
+        """The transport has room again (io thread)."""
+        with self._lock:
+            data, self._pending = self._pending, b""
+            if data and not self._drain_locked(data):
+                return
+            closing = self._closing
+        if closing:
+            self.connection.close()
+        elif self.conversation is not None:
+            self.conversation.link_writable(self)
+
+    def _drain_locked(self, data: bytes) -> bool:
+        """True when all of ``data`` is out; else the rest waits again (or the link is dead)."""
+        try:
+            accepted = self.connection.send(data)
+        except OSError as error:
+            self.fail("failed", str(error))
+            return False
+        if accepted == len(data):
+            return True
+        self._pending = data[accepted:]
+        self.connection.when_writable(self._writable)
+        return False
+
+
+_KEY_UPDATE = frames.build_record([frames.KeyUpdate()])
+_DATA_FRAMES = (frames.Batch, frames.Piece, frames.Ack)

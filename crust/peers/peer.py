@@ -1,0 +1,385 @@
+"""What the application holds of a peer: one session, dead for ever after ``LostPeer``."""
+
+from __future__ import annotations
+
+import dataclasses
+import queue
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+from .. import limits
+from ..addresses import PeerId
+from ..exceptions import LocalProtocolError, MessageTooLarge, PeerLost, ServiceClosed, Timeout
+from ..paths import Path
+from ..wire.frames import Goodbye, GoodbyeCode
+from .messages import NewMessage
+from .session import Delivery, State
+
+if TYPE_CHECKING:
+    import os
+
+    from .conversation import Conversation
+    from .file_contract import FileSent
+
+__all__ = ["CONFIG", "Configured", "Peer", "PeerHost", "PeerStats", "Wait"]
+
+_OVERHEAD = limits.MESSAGE_OVERHEAD
+_MESSAGE = 0  # wire kind of the application's messages
+
+
+class Configured:
+    """The type of :data:`CONFIG`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "CONFIG"
+
+    def __reduce__(self) -> str:
+        return "CONFIG"
+
+
+CONFIG = Configured()
+"""As a timeout: the configured one."""
+
+Wait = float | Configured | None
+"""A timeout in seconds; None: no limit; :data:`CONFIG`: the configured one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PeerStats:
+    """Counts since the session began."""
+
+    messages_sent: int
+    """Messages accepted by ``send``, unacknowledged ones included."""
+
+    messages_received: int
+    """Messages that arrived whole, file transfers included."""
+
+    bytes_sent: int
+    """Bytes on the wire of the present link, headers and resends included."""
+
+    bytes_received: int
+    """The same, received."""
+
+    unacknowledged_messages: int
+    """Messages queued or under way."""
+
+    unacknowledged_bytes: int
+    """Their size with overheads."""
+
+    unread_bytes: int
+    """Bytes that wait for the application, with overheads."""
+
+    rtt: float | None
+    """Round trip in seconds, smoothed; None until measured."""
+
+
+class PeerHost(Protocol):
+    """What a peer needs of its node."""
+
+    def consumes_messages(self) -> str:
+        """Who takes new messages instead of inboxes, in words; empty if nobody does."""
+
+    def send_file(
+        self,
+        peer: Peer,
+        path: str | os.PathLike[str],
+        name: str | None,
+        progress: Callable[[int, int], object] | None,
+        timeout: float | None,
+    ) -> FileSent:
+        """See :meth:`Peer.send_file`."""
+
+
+class Peer:
+    """
+    The other side of one session. Made by the service; every method is thread-safe.
+
+    Compare peers of different sessions by :attr:`id`.
+    """
+
+    __slots__ = ("__weakref__", "_conversation", "_host", "_inbox", "_max_message_size", "id")
+
+    def __init__(self, host: PeerHost, conversation: Conversation) -> None:
+        self._host = host
+        self._conversation = conversation
+        self._max_message_size = conversation.max_message_size
+        self._inbox: queue.SimpleQueue[tuple[bytes, int] | None] = queue.SimpleQueue()
+        self.id: PeerId = conversation.peer_id
+        """Who it is, proven."""
+
+    def __repr__(self) -> str:
+        return f"<Peer {self.id.short}… {self.state}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Peer is a live session and cannot be pickled; pass its id (peer.id) instead")
+
+    # --- what it is ---------------------------------------------------------------------------------------------------
+
+    @property
+    def role(self) -> str:
+        """``node`` or ``client``, as the other side says."""
+        return self._conversation.role.name.lower()
+
+    @property
+    def inbound(self) -> bool:
+        """True if the other side began this session."""
+        return self._conversation.inbound
+
+    @property
+    def state(self) -> str:
+        """``connected``, ``suspended`` (no link at the moment; it may come back) or ``lost`` (over)."""
+        state = self._conversation.session.state
+        return "connected" if state is State.NEW else state.value
+
+    @property
+    def path(self) -> Path | None:
+        """The way data takes, with the round trip as measured last; the last one while suspended."""
+        path = self._conversation.path
+        rtt = self._conversation.session.srtt
+        return path if path is None or rtt is None else dataclasses.replace(path, rtt=rtt)
+
+    @property
+    def address(self) -> str | None:
+        """The other side's endpoint on the present path, as text."""
+        path = self._conversation.path
+        return None if path is None else path.remote
+
+    @property
+    def max_message_size(self) -> int:
+        """Longest message that both sides accept, in bytes."""
+        return self._max_message_size
+
+    def stats(self) -> PeerStats:
+        """A snapshot of the session's counters."""
+        conversation = self._conversation
+        link = conversation.link
+        with conversation.lock:
+            outbox, inbox = conversation.session.outbox, conversation.session.inbox
+            return PeerStats(
+                messages_sent=outbox.next_message,
+                messages_received=conversation.messages_received,
+                bytes_sent=0 if link is None else link.bytes_sent,
+                bytes_received=0 if link is None else link.bytes_received,
+                unacknowledged_messages=outbox.held_messages,
+                unacknowledged_bytes=outbox.held_bytes,
+                unread_bytes=inbox.used,
+                rtt=conversation.session.srtt,
+            )
+
+    # --- sending ------------------------------------------------------------------------------------------------------
+
+    def send(
+        self, data: bytes | bytearray | memoryview, *, priority: int = 1, timeout: Wait = CONFIG
+    ) -> int:
+        """
+        Queue one message; it goes out at once if the way is free.
+
+        It arrives once, in order among messages of its priority, or its number is in ``LostPeer.unacknowledged``.
+        While the peer is suspended, messages wait for its return.
+
+        Args:
+            data: Up to :attr:`max_message_size` bytes; not copied if it is ``bytes``.
+            priority: 0 (most urgent) to 255. Messages of ``session.drop.min_priority`` and less urgent may be dropped
+                if they wait too long.
+            timeout: How long to wait for room in the send buffer; 0: not at all. Inside a callback it never waits.
+
+        Returns:
+            The message's number in this session, from 0.
+
+        Raises:
+            TypeError: ``data`` is a ``str`` or another type.
+            ValueError: ``priority`` is out of range.
+            MessageTooLarge: More than both sides accept.
+            WouldBlock: No room, and it may not wait; go on at ``SendReady``.
+            Timeout: No room in time. In these cases nothing was queued.
+            PeerLost: The session is over.
+            ServiceClosed: The node is closed.
+        """
+        if type(data) is not bytes:
+            data = _as_bytes(data)
+        if len(data) > self._max_message_size:
+            raise self._too_large(len(data))
+        if not 0 <= priority <= 255:
+            raise ValueError(f"priority must be 0 (most urgent) to 255, not {priority}")
+        conversation = self._conversation
+        if timeout is CONFIG:
+            timeout = conversation.send_timeout
+        return conversation.send(data, priority, _MESSAGE, timeout)  # type: ignore[arg-type]  # CONFIG is handled
+
+    def send_many(
+        self,
+        items: Iterable[bytes | bytearray | memoryview],
+        *,
+        priority: int = 1,
+        timeout: Wait = CONFIG,
+    ) -> int:
+        """
+        Queue many messages, cheaper than one by one.
+
+        All are checked before the first is queued. ``timeout`` is the wait for room for each; if it runs out, those
+        before have been queued.
+
+        Returns:
+            The number of the last; -1 if there were none.
+
+        Raises:
+            The same as :meth:`send`.
+        """
+        messages = [item if type(item) is bytes else _as_bytes(item) for item in items]
+        for message in messages:
+            if len(message) > self._max_message_size:
+                raise self._too_large(len(message))
+        if not 0 <= priority <= 255:
+            raise ValueError(f"priority must be 0 (most urgent) to 255, not {priority}")
+        conversation = self._conversation
+        wait = conversation.send_timeout if isinstance(timeout, Configured) else timeout
+        return conversation.send_many(messages, priority, _MESSAGE, wait)
+
+    def flush(self, timeout: Wait = CONFIG) -> None:
+        """
+        Wait until everything sent so far has been acknowledged: stored by the peer's session, not yet handled by its
+        application.
+
+        Raises:
+            Timeout: Not in time; the messages stay queued.
+            PeerLost, ServiceClosed: It is over.
+            LocalProtocolError: Called from a callback, where it could wait for itself.
+        """
+        wait = self._conversation.send_timeout if isinstance(timeout, Configured) else timeout
+        self._conversation.drain(wait)
+
+    def send_file(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        name: str | None = None,
+        progress: Callable[[int, int], object] | None = None,
+        timeout: float | None = None,
+    ) -> FileSent:
+        """
+        Send a file and wait until the other side has stored and checked it.
+
+        Survives lost links as messages do. Other messages go on meanwhile.
+
+        Args:
+            path: A regular file.
+            name: What to call it over there; its own name if None.
+            progress: Called on this thread with bytes sent and bytes in all.
+            timeout: Seconds for all of it; None: no limit.
+
+        Returns:
+            Name, size and checksum.
+
+        Raises:
+            FileRefused: The other side does not want it.
+            TransferError: It failed on either side; the text says where.
+            OSError: The file cannot be read.
+            Timeout, PeerLost, ServiceClosed: As for :meth:`send`.
+        """
+        return self._host.send_file(self, path, name, progress, timeout)
+
+    def _too_large(self, size: int) -> MessageTooLarge:
+        return MessageTooLarge(
+            f"a message of {size} bytes is too large: at most {self._max_message_size} are allowed by "
+            f"session.max_message_size here and at the peer; split it, or use send_file"
+        )
+
+    # --- receiving ----------------------------------------------------------------------------------------------------
+
+    def recv(self, timeout: float | None = None) -> bytes:
+        """
+        The next message's data.
+
+        Messages that arrived before the session ended can still be read.
+
+        Args:
+            timeout: Seconds to wait; None: no limit; 0: only what is there.
+
+        Raises:
+            Timeout: None came in time.
+            PeerLost: The session is over and everything has been read.
+            ServiceClosed: The node is closed and everything has been read.
+            LocalProtocolError: A ``NewMessage`` callback or stream takes the messages.
+        """
+        return self._take(timeout)[0]
+
+    def recv_message(self, timeout: float | None = None) -> NewMessage:
+        """Like :meth:`recv`, with priority."""
+        data, priority = self._take(timeout)
+        return NewMessage(self, data, priority, None)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Messages as they come; ends when the other side, or we, ended the session in order, else raises PeerLost."""
+        while True:
+            try:
+                yield self.recv()
+            except PeerLost as error:
+                if error.reason in ("closed", "disconnected"):
+                    return
+                raise
+
+    def _take(self, timeout: float | None) -> tuple[bytes, int]:
+        consumer = self._host.consumes_messages()
+        if consumer:
+            raise LocalProtocolError(
+                f"{consumer} takes this node's messages, so recv() would never see one; use one or the other"
+            )
+        try:
+            item = self._inbox.get(timeout=None if timeout is None else max(0.0, timeout))
+        except queue.Empty:
+            raise Timeout(f"no message from peer {self.id} within {timeout} s") from None
+        if item is None:
+            self._inbox.put(None)  # for the next one who asks
+            reason = self._conversation.ended_reason
+            if reason == "service_closed":
+                raise ServiceClosed("the service has been closed")
+            raise PeerLost(f"the session with peer {self.id} is over ({reason})", reason)
+        self._conversation.consumed(len(item[0]) + _OVERHEAD)
+        return item
+
+    # --- for the node -------------------------------------------------------------------------------------------------
+
+    def _deliver(self, delivery: Delivery) -> None:
+        """Put messages into the inbox (the conversation's lock is held)."""
+        put, priority = self._inbox.put, delivery.priority
+        for data in delivery.messages:
+            put((data, priority))
+
+    def _unread(self) -> list[Delivery]:
+        """Take what is in the inbox, for a consumer that comes late (the conversation's lock is held)."""
+        deliveries = []
+        while not self._inbox.empty():
+            try:
+                item = self._inbox.get(block=False)
+            except queue.Empty:
+                break
+            if item is None:
+                self._inbox.put(None)
+                break
+            deliveries.append(Delivery(_MESSAGE, item[1], (item[0],), len(item[0]) + _OVERHEAD))
+        return deliveries
+
+    def _end(self) -> None:
+        self._inbox.put(None)
+
+    # --- ending -------------------------------------------------------------------------------------------------------
+
+    def disconnect(self) -> bool:
+        """
+        End the session on both sides: they hear ``LostPeer``. What was not yet acknowledged is in ours; :meth:`flush`
+        first if it matters. Never blocks.
+
+        Returns:
+            False if it was over already.
+        """
+        return self._conversation.end("disconnected", Goodbye(GoodbyeCode.DISCONNECTED, ""))
+
+
+def _as_bytes(data: Any) -> bytes:
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return bytes(data)
+    hint = "; encode it first, for example data.encode()" if isinstance(data, str) else ""
+    raise TypeError(f"a message must be bytes, bytearray or memoryview, not {type(data).__name__}{hint}")
+

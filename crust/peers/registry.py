@@ -1,0 +1,433 @@
+"""
+Who we talk to: every session of the node by peer, and the rules by which links become sessions.
+
+Rules (docs/wire-format.md, "Sessions"):
+
+- The peer with the greater id is the *controller* of the pair. Data flows on a link only after its ``Use``: a
+  controller that was called puts it into ``Welcome``, one that called sends it after ``Welcome``.
+- A caller that has a session with the peer asks to resume it; the callee agrees, or says that it is gone.
+- Decisions about one session are counted, and a lower count than the last one seen is stale: links overtake each other.
+- Of two fresh sessions begun at once only the one with ``Use`` lives. The controller decides under one lock, so both
+  sides see one session and raise one event.
+- A peer's new run (another ``incarnation``) ends the session with its old one.
+
+Lock order: the registry's lock comes before a conversation's. Events are posted while it is held, so that they come in
+the order in which sessions came and went.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import random
+import threading
+import time
+from typing import Protocol
+
+from .. import limits
+from ..addresses import PeerId
+from ..paths import Attempt, Path
+from ..wire import frames
+from ..wire.handshake import DenialCode, Introduction, Purpose, Resume, Role
+from .conversation import Conversation, Host
+from .link import Link, Stage
+from .session import Session, Settings, State
+
+__all__ = ["Registry", "RegistryHost"]
+
+
+class RegistryHost(Host, Protocol):
+    """What the registry needs of its node beside what conversations need. Nothing here blocks."""
+
+    def admit(self, peer_id: PeerId, role: Role, address: str) -> DenialCode | None:
+        """Bans and allow-lists: why this peer is refused, or None."""
+
+    def began(self, conversation: Conversation, purpose: Purpose, path: Path) -> None:
+        """A new session: make its ``peer`` and raise its one event."""
+
+    def connected(self, conversation: Conversation) -> None:
+        """A link carries the session, for the first time or again."""
+
+    def alternates(self) -> tuple[str, ...]:
+        """Contacts for callers that we have no room for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Pending:
+    """A session that we agreed to and whose link waits for the controller's ``Use``."""
+
+    conversation: Conversation
+    peer_next: int
+    window: int
+    purpose: Purpose
+
+
+class Registry:
+    """
+    All sessions of one node. Thread-safe.
+
+    Args:
+        host: See :class:`RegistryHost`.
+        own_id: Our id.
+        settings: For new sessions.
+        role: What we are.
+        capabilities: What we can do.
+        max_peers: More are refused as ``busy``.
+        send_timeout: Default of ``send``.
+    """
+
+    def __init__(
+        self,
+        host: RegistryHost,
+        own_id: PeerId,
+        settings: Settings,
+        *,
+        role: Role,
+        capabilities: int,
+        max_peers: int,
+        send_timeout: float | None,
+    ) -> None:
+        self._host = host
+        self._own_id = own_id
+        self._settings = settings
+        self._role = role
+        self._capabilities = capabilities
+        self._max_peers = max_peers
+        self._send_timeout = send_timeout
+        self.incarnation = os.urandom(limits.INCARNATION_SIZE)
+        """16 random bytes that name this run of the node."""
+        self.accept_bootstrap = False
+        self._closing = False
+        self._lock = threading.RLock()  # guards everything below; re-entered by ended()
+        self._sessions: dict[PeerId, Conversation] = {}
+        self._detached: dict[PeerId, Conversation] = {}  # in order of detaching
+
+    # --- questions ----------------------------------------------------------------------------------------------------
+
+    def get(self, peer_id: PeerId) -> Conversation | None:
+        """The live session with that peer, connected or suspended."""
+        return self._sessions.get(peer_id)
+
+    def all(self) -> list[Conversation]:
+        """Every live session, oldest first."""
+        with self._lock:
+            return list(self._sessions.values())
+
+    def controls(self, peer_id: PeerId) -> bool:
+        """True if we decide which link carries the session with that peer."""
+        return peer_id < self._own_id
+
+    def close(self) -> list[Conversation]:
+        """Take no new sessions from now on; returns those that live."""
+        with self._lock:
+            self._closing = True
+            return list(self._sessions.values())
+
+    # --- we called ----------------------------------------------------------------------------------------------------
+
+    def introduction(self, peer_id: PeerId, purpose: Purpose, observed: tuple[str, int] | None) -> Introduction:
+        """What we say of ourselves to ``peer_id``; asks to resume the session that we have, if any."""
+        conversation = self._sessions.get(peer_id)
+        resume = None
+        window = self._settings.receive_buffer
+        if conversation is not None:
+            with conversation.lock:
+                resume = Resume(conversation.session_id, conversation.session.inbox.next)
+                window = conversation.session.inbox.window
+        return Introduction(
+            peer_id=self._own_id.public_key,
+            role=self._role,
+            purpose=purpose,
+            capabilities=self._capabilities,
+            incarnation=self.incarnation,
+            observed=observed,
+            window=window,
+            max_message=self._settings.max_message_size,
+            resume=resume,
+        )
+
+    def welcomed(self, link: Link, welcome: frames.Welcome, attempts: tuple[Attempt, ...]) -> None:
+        """A callee welcomes us on ``link``."""
+        peer_id, introduction = link.peer_id, link.introduction
+        assert peer_id is not None and introduction is not None
+        if welcome.outcome is frames.Outcome.GONE:
+            self._gone(peer_id, introduction)
+            link.fail("denied", "the other side no longer has the session")
+            return
+        with self._lock:
+            present = self._sessions.get(peer_id)
+            if self._closing:
+                link.fail("cancelled", "the service is closing")
+                return
+            if welcome.outcome is frames.Outcome.RESUMED:
+                if introduction.resume is None or present is None:
+                    link.fail("failed", "the session ended while it was being resumed")
+                    return
+                if present.session_id != introduction.resume.session_id:
+                    link.fail("lost_race", "a newer session exists already")
+                    return
+                self._attach(link, present, welcome.next, welcome.window, attempts, welcome.use)
+                return
+            if present is not None and self.controls(peer_id):
+                link.fail("lost_race", "another connection to this peer was quicker")
+                return
+            if present is not None:  # the controller chose this one
+                present.end("replaced")
+            conversation = self._make(link, welcome.session_id, welcome, inbound=False)
+            self._sessions[peer_id] = conversation
+            self._host.began(conversation, introduction.purpose, self._path(link, attempts))
+            self._attach(link, conversation, welcome.next, welcome.window, attempts, welcome.use)
+
+    def _gone(self, peer_id: PeerId, introduction: Introduction) -> None:
+        """The other side does not know the session that we wanted to resume."""
+        conversation = self._sessions.get(peer_id)
+        resume = introduction.resume
+        if conversation is not None and resume is not None and conversation.session_id == resume.session_id:
+            conversation.end("gone")
+
+    # --- we were called -----------------------------------------------------------------------------------------------
+
+    def introduced(self, link: Link, introduction: Introduction) -> None:
+        """A caller has proven who it is: welcome it on ``link``, or deny it."""
+        peer_id = link.peer_id
+        assert peer_id is not None
+        code = self._refusal(link, introduction)
+        if code is not None:
+            self._deny(link, code)
+            return
+        with self._lock:
+            present = self._sessions.get(peer_id)
+            if introduction.resume is not None:
+                self._resume_locked(link, introduction, introduction.resume, present)
+                return
+            if present is not None:
+                if present.incarnation == introduction.incarnation and present.session.state is State.CONNECTED:
+                    if self.controls(peer_id):
+                        code = DenialCode.DUPLICATE
+                elif present.incarnation != introduction.incarnation:
+                    present.end("restarted")
+                else:
+                    present.end("gone")
+            elif len(self._sessions) >= self._max_peers:
+                code = DenialCode.BUSY
+            if code is None:
+                self._welcome_locked(link, introduction)
+        if code is not None:
+            self._deny(link, code)
+
+    def _refusal(self, link: Link, introduction: Introduction) -> DenialCode | None:
+        """What can be refused without looking at sessions."""
+        if self._closing:
+            return DenialCode.CLOSING
+        assert link.peer_id is not None
+        if link.peer_id == self._own_id:
+            return DenialCode.SELF
+        code = self._host.admit(link.peer_id, introduction.role, link.connection.remote.host)
+        if code is not None:
+            return code
+        if introduction.purpose is Purpose.BOOTSTRAP and introduction.resume is None and not self.accept_bootstrap:
+            return DenialCode.NOT_ACCEPTING
+        return None
+
+    def _deny(self, link: Link, code: DenialCode) -> None:
+        alternates = self._host.alternates() if code is DenialCode.BUSY else ()
+        link.write_control(frames.Denied(code, _DENIALS[code], alternates))
+        link.verdict = "denied"
+        link.error = f"refused: {code.name.lower()}"
+        link.close()
+
+    def _welcome_locked(self, link: Link, introduction: Introduction) -> None:
+        """Agree to a fresh session; as the controller, begin it."""
+        assert link.peer_id is not None
+        session_id = os.urandom(limits.SESSION_ID_SIZE)
+        conversation = self._make(link, session_id, introduction, inbound=True)
+        use = 1 if self.controls(link.peer_id) else 0
+        if use:
+            self._sessions[link.peer_id] = conversation
+            self._host.began(conversation, introduction.purpose, self._path(link, ()))
+        self._send_welcome(link, conversation, frames.Outcome.FRESH, use)
+        if use:
+            self._attach(link, conversation, 0, introduction.window, (), use)
+        else:
+            link.owner_data = _Pending(conversation, 0, introduction.window, introduction.purpose)
+
+    def _resume_locked(
+        self, link: Link, introduction: Introduction, resume: Resume, present: Conversation | None
+    ) -> None:
+        assert link.peer_id is not None
+        known = present is not None and present.session_id == resume.session_id
+        if present is None or not known or not present.session.outbox.can_resume(resume.next):
+            link.write_control(_gone_welcome(self._role, self._capabilities, self.incarnation))
+            link.verdict, link.error = "failed", "the caller wanted to resume a session that is gone"
+            link.close()
+            return
+        use = present.decision + 1 if self.controls(link.peer_id) else 0
+        self._send_welcome(link, present, frames.Outcome.RESUMED, use)
+        if use:
+            self._attach(link, present, resume.next, introduction.window, (), use)
+        else:
+            link.owner_data = _Pending(present, resume.next, introduction.window, introduction.purpose)
+
+    def _send_welcome(self, link: Link, conversation: Conversation, outcome: frames.Outcome, use: int) -> None:
+        with conversation.lock:
+            inbox = conversation.session.inbox
+            expected, window = (inbox.next if outcome is frames.Outcome.RESUMED else 0), inbox.window
+        link.write_control(
+            frames.Welcome(
+                role=self._role,
+                capabilities=self._capabilities,
+                session_id=conversation.session_id,
+                outcome=outcome,
+                next=expected,
+                window=window,
+                max_message=self._settings.max_message_size,
+                use=use,
+                incarnation=self.incarnation,
+            )
+        )
+
+    def used(self, link: Link, decision: int) -> None:
+        """The controller decided, for the ``decision``-th time, that ``link``, on which it called us, carries us."""
+        pending, peer_id = link.owner_data, link.peer_id
+        assert isinstance(pending, _Pending) and peer_id is not None
+        link.owner_data = None
+        conversation = pending.conversation
+        with self._lock:
+            if self._closing:
+                link.fail("cancelled", "the service is closing")
+                return
+            present = self._sessions.get(peer_id)
+            if present is not conversation:
+                if conversation.session.state is not State.NEW:
+                    link.fail("failed", "the session ended while it was being resumed")
+                    return
+                if present is not None:
+                    present.end("replaced")
+                self._sessions[peer_id] = conversation
+                self._host.began(conversation, pending.purpose, self._path(link, ()))
+            self._attach(link, conversation, pending.peer_next, pending.window, (), decision)
+
+    # --- both ---------------------------------------------------------------------------------------------------------
+
+    def _make(
+        self, link: Link, session_id: bytes, other: Introduction | frames.Welcome, *, inbound: bool
+    ) -> Conversation:
+        assert link.peer_id is not None
+        session = Session(
+            self._settings, window=other.window, now=time.monotonic(), uniform=random.random, rtt=link.rtt
+        )
+        return Conversation(
+            self._host,
+            link.peer_id,
+            session,
+            session_id=session_id,
+            role=Role(other.role),
+            capabilities=other.capabilities,
+            incarnation=other.incarnation,
+            max_message_size=min(self._settings.max_message_size, other.max_message),
+            send_timeout=self._send_timeout,
+            drop_priority=self._settings.drop_priority,
+            inbound=inbound,
+        )
+
+    def _attach(
+        self,
+        link: Link,
+        conversation: Conversation,
+        peer_next: int,
+        window: int,
+        attempts: tuple[Attempt, ...],
+        decision: int,
+    ) -> None:
+        """
+        Let ``link`` carry the session, unless the controller has decided otherwise since.
+
+        Args:
+            decision: The controller's count of its decisions for this session; 0 if we are to make one.
+        """
+        link.stage = Stage.OPEN
+        if not link.inbound and self.controls(conversation.peer_id):
+            decision = conversation.decision + 1
+            link.write_control(frames.Use(decision))
+        if decision <= conversation.decision:
+            link.conversation = conversation  # overtaken by a later decision: the controller will retire it
+            return
+        conversation.decision = decision
+        conversation.attach(link, peer_next, window, lambda: self._path(link, attempts))
+        self._detached.pop(conversation.peer_id, None)
+        self._host.connected(conversation)
+
+    @staticmethod
+    def _path(link: Link, attempts: tuple[Attempt, ...]) -> Path:
+        connection = link.connection
+        return Path(
+            path_class=f"direct-{connection.transport}",
+            transport=connection.transport,
+            local=str(connection.local),
+            remote=str(connection.remote),
+            cipher=link.cipher,
+            inbound=link.inbound,
+            since=time.time(),
+            rtt=link.rtt,
+            attempts=attempts,
+        )
+
+    # --- ends ---------------------------------------------------------------------------------------------------------
+
+    def _forget_locked(self, conversation: Conversation) -> None:
+        if self._sessions.get(conversation.peer_id) is conversation:
+            del self._sessions[conversation.peer_id]
+        if self._detached.get(conversation.peer_id) is conversation:
+            del self._detached[conversation.peer_id]
+
+    def ended(self, conversation: Conversation) -> None:
+        """Called for every session that is over."""
+        with self._lock:
+            self._forget_locked(conversation)
+
+    def detached(self, conversation: Conversation) -> None:
+        """
+        Called for every session whose link is gone. Keeps at most ``DETACHED_SESSIONS_MAX`` of them, and
+        ``DETACHED_BYTES_MAX`` of their data; the longest detached are given up for it.
+        """
+        victims = []
+        with self._lock:
+            if self._sessions.get(conversation.peer_id) is not conversation:
+                return
+            self._detached.pop(conversation.peer_id, None)
+            self._detached[conversation.peer_id] = conversation
+            total = sum(each.session.outbox.held_bytes for each in self._detached.values())
+            while self._detached and (
+                len(self._detached) > limits.DETACHED_SESSIONS_MAX or total > limits.DETACHED_BYTES_MAX
+            ):
+                victim = next(iter(self._detached.values()))
+                total -= victim.session.outbox.held_bytes
+                self._forget_locked(victim)
+                victims.append(victim)
+        for victim in victims:
+            victim.end("overloaded")
+
+
+def _gone_welcome(role: Role, capabilities: int, incarnation: bytes) -> frames.Welcome:
+    return frames.Welcome(
+        role=role,
+        capabilities=capabilities,
+        session_id=bytes(limits.SESSION_ID_SIZE),
+        outcome=frames.Outcome.GONE,
+        next=0,
+        window=0,
+        max_message=0,
+        use=0,
+        incarnation=incarnation,
+    )
+
+
+_DENIALS = {
+    DenialCode.ROLE: "your role or address is not on the list of those allowed here",
+    DenialCode.BANNED: "you are banned here",
+    DenialCode.BUSY: "no room for another peer",
+    DenialCode.SELF: "you are calling yourself",
+    DenialCode.NOT_ACCEPTING: "this node does not accept bootstrap connections",
+    DenialCode.DUPLICATE: "we are connected already",
+    DenialCode.CLOSING: "this node is shutting down",
+}

@@ -1,0 +1,218 @@
+"""
+Sending one file: reads the disk and waits, on the thread that called ``send_file``.
+
+:meth:`Upload.run` may block on the disk, on room in the session's send buffer, and on the condition below. What
+ends the last wait: a message of the receiver (:meth:`Upload.receive`, on the reader thread), the end of the session
+or of the node (:meth:`Upload.stop`), or the timeout.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import threading
+from collections.abc import Callable
+
+from .. import limits
+from ..exceptions import CrustError, FileRefused, Timeout, TransferError, WouldBlock
+from ..runtime.threads import Deadline
+from ..wire.transfer import TransferMessage, build_transfer
+from .file_contract import FileChannel, FileSent, OnSending
+from .transfer import FileSender, SenderState
+
+__all__ = ["Upload", "open_source"]
+
+
+def open_source(path: str | os.PathLike[str]) -> io.FileIO:
+    """
+    Open a regular file for reading.
+
+    Raises:
+        OSError: It cannot be opened.
+        TransferError: It is a directory, pipe, device or socket: something without a size.
+    """
+    # O_NONBLOCK: opening a pipe that nobody writes to must not hang. It changes nothing for regular files.
+    flags = os.O_RDONLY
+    for optional in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):
+        flags |= getattr(os, optional, 0)
+    descriptor = os.open(path, flags)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise TransferError(
+            f"cannot send {os.fspath(path)!r}: it is not a regular file; pack directories first"
+        )
+    return io.FileIO(descriptor, "rb")
+
+
+class Upload:
+    """
+    One file on its way out.
+
+    Args:
+        channel: Where to.
+        sender: The rules of the sending end, not begun.
+        timeout: Seconds for all of it, the decision of the other side included; None: no limit.
+        progress: Called after each piece.
+        send_later: Takes a message for the peer that must wait until the send buffer has room.
+    """
+
+    __slots__ = (
+        "_changed",
+        "_channel",
+        "_deadline",
+        "_error",
+        "_progress",
+        "_send_later",
+        "_sender",
+        "_timeout",
+    )
+
+    def __init__(
+        self,
+        channel: FileChannel,
+        sender: FileSender,
+        *,
+        timeout: float | None,
+        progress: OnSending | None,
+        send_later: Callable[[bytes], None],
+    ) -> None:
+        self._channel = channel
+        self._send_later = send_later
+        self._timeout = timeout
+        self._deadline = Deadline(timeout)
+        self._progress = progress
+        self._changed = threading.Condition()
+        """Guards the two below; notified when either changes."""
+        self._sender = sender
+        self._error: CrustError | None = None
+
+    def receive(self, message: TransferMessage) -> None:
+        """The receiver has answered. Does not block."""
+        with self._changed:
+            self._sender.receive(message)
+            self._changed.notify_all()
+
+    def stop(self, error: CrustError) -> None:
+        """End :meth:`run` with this error. Does not block."""
+        with self._changed:
+            self._error = self._error or error
+            self._changed.notify_all()
+
+    def run(self, source: io.FileIO) -> FileSent:
+        """
+        Send it, and wait until the receiver has it in its place.
+
+        Whatever is raised, also KeyboardInterrupt, the receiver is told to forget the file if it can still be told.
+
+        Raises:
+            FileRefused: The receiver does not want it.
+            TransferError: It went wrong at either end; the text says what.
+            Timeout: Not done in time; the receiver keeps nothing.
+            PeerLost, ServiceClosed: The session, or this node, has ended.
+            OSError: The file cannot be read.
+        """
+        try:
+            return self._run(source)
+        except BaseException as error:
+            self._give_up(error)
+            raise
+
+    def _run(self, source: io.FileIO) -> FileSent:
+        sender = self._sender
+        before = os.fstat(source.fileno())
+        self._send_outgoing()
+        self._wait(lambda: sender.state is not SenderState.OFFERED)
+        while sender.sent < sender.size:
+            self._wait(lambda: sender.room >= self._next_size())
+            data = source.read(self._next_size())
+            if not data:
+                raise TransferError(f"{sender.name!r} became shorter while it was being sent; send it again")
+            with self._changed:
+                self._check_locked()
+                sender.send_data(data)
+            self._send_outgoing()
+            if self._progress is not None:
+                self._progress(sender.sent, sender.size)
+        after = os.fstat(source.fileno())
+        if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+            raise TransferError(f"{sender.name!r} was changed while it was being sent; send it again")
+        with self._changed:
+            self._check_locked()
+            sender.send_end()
+        self._send_outgoing()
+        self._wait(lambda: sender.state is SenderState.DONE)
+        return FileSent(sender.name, sender.size, sender.digest.hex())
+
+    def _next_size(self) -> int:
+        """Bytes of the next message."""
+        return min(limits.FILE_CHUNK, self._sender.size - self._sender.sent)
+
+    def _wait(self, ready: Callable[[], bool]) -> None:
+        with self._changed:
+            while True:
+                self._check_locked()
+                if ready():
+                    return
+                if self._deadline.expired:
+                    raise self._too_late()
+                self._changed.wait(self._deadline.remaining())
+
+    def _check_locked(self) -> None:
+        sender = self._sender
+        if sender.state is SenderState.REFUSED:
+            raise FileRefused(f"{self._channel.peer_text} does not want {sender.name!r}: {sender.reason}")
+        if sender.state is SenderState.FAILED:
+            raise TransferError(f"{sender.name!r} did not get to {self._channel.peer_text}: {sender.reason}")
+        if self._error is not None and sender.state is not SenderState.DONE:
+            raise self._error
+
+    def _too_late(self) -> Timeout:
+        sender = self._sender
+        doing = {
+            SenderState.OFFERED: "the other side had not decided yet",
+            SenderState.SENDING: f"{sender.confirmed} of {sender.size} bytes were there",
+        }.get(sender.state, "the other side had not confirmed it yet")
+        return Timeout(
+            f"{sender.name!r} did not get to {self._channel.peer_text} within {self._timeout:g} s: {doing}; "
+            "the other side keeps nothing of it"
+        )
+
+    def _send_outgoing(self) -> None:
+        with self._changed:
+            messages = self._sender.messages_to_send()
+        for message in messages:
+            try:
+                self._channel.send_file_message(build_transfer(message), self._deadline.remaining())
+            except (WouldBlock, Timeout):
+                if self._deadline.expired:
+                    raise self._too_late() from None
+                raise
+
+    def _give_up(self, error: BaseException) -> None:
+        """Tell the receiver, without waiting. If it was the rules that ended the transfer, what they have to say is
+        among the messages to send already."""
+        with self._changed:
+            self._sender.give_up(_why(error))
+            messages = self._sender.messages_to_send()
+        for message in messages:
+            data = build_transfer(message)
+            try:
+                self._channel.send_file_message(data, 0)
+            except (WouldBlock, Timeout):
+                self._send_later(data)
+            except CrustError:
+                return  # nobody left to tell
+
+
+def _why(error: BaseException) -> str:
+    """What the receiver is told: nothing of our paths or internals."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted by its user"
+    if isinstance(error, Timeout):
+        return "it took too long"
+    if isinstance(error, TransferError):
+        return "the file changed while it was being sent"
+    if isinstance(error, OSError):
+        return f"the file could not be read: {error.strerror or type(error).__name__}"
+    return "cancelled"

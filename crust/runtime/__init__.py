@@ -1,0 +1,13 @@
+"""
+Threads, clocks and wakers: the only row that makes them.
+
+``threads``     spawn, deadlines, wakers, the check of gevent's monkey patching, what fork left behind
+``timers``      a heap of timers that never reads a clock
+``flusher``     the one thread of a node that runs timers and writes what could not be written at once
+``dispatcher``  the one thread of a node that runs the application's callbacks
+``budget``      how many bytes all peers together may keep in memory
+``logs``        log records of input and output threads, handled on the dispatcher
+
+Everything here is the plain standard library, looked up when it is used: when the application has
+monkey-patched it with gevent, every thread is a greenlet, and no other row knows the difference.
+"""

@@ -1,0 +1,66 @@
+"""How many bytes all peers of a node together may keep in memory."""
+
+from __future__ import annotations
+
+import threading
+
+from .threads import Deadline
+
+__all__ = ["Budget"]
+
+
+class Budget:
+    """
+    A count of bytes held against a limit. Thread-safe and coarse: it never refuses, it tells readers when to
+    pause.
+
+    Whoever takes bytes in calls :meth:`take`, and :meth:`give` when they are gone. Readers call
+    :meth:`wait_below` while :attr:`over`, so the limit is overshot by at most one read per reader.
+
+    Args:
+        limit: Bytes; may be changed while in use.
+    """
+
+    __slots__ = ("_below", "_closed", "_lock", "limit", "used")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
+        """Bytes taken and not given back."""
+        self._lock = threading.Lock()  # guards used; held by _below too
+        self._below: threading.Condition | None = None  # made for the first who waits
+        self._closed = False
+
+    @property
+    def over(self) -> bool:
+        """True while more than the limit is held."""
+        return self.used > self.limit
+
+    def take(self, size: int) -> None:
+        """Count ``size`` more bytes; never fails."""
+        with self._lock:
+            self.used += size
+
+    def give(self, size: int) -> None:
+        """Count ``size`` bytes less."""
+        with self._lock:
+            self.used -= size
+            if self._below is not None and self.used <= self.limit:
+                self._below.notify_all()
+
+    def wait_below(self, timeout: float | None) -> bool:
+        """Wait until not :attr:`over`, at most ``timeout`` seconds (None: for ever). False if it still is."""
+        deadline = Deadline(timeout)
+        with self._lock:
+            if self._below is None:
+                self._below = threading.Condition(self._lock)
+            while self.over and not self._closed and not deadline.expired:
+                self._below.wait(deadline.remaining())
+            return not self.over
+
+    def close(self) -> None:
+        """Let all who wait go, now and later."""
+        with self._lock:
+            self._closed = True
+            if self._below is not None:
+                self._below.notify_all()

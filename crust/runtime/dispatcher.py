@@ -1,0 +1,150 @@
+"""
+The one thread of a node that runs the application's callbacks, in order, and nothing of the application runs
+elsewhere.
+
+It blocks in its queue, which :meth:`Dispatcher.stop` ends, and in what it runs: a callback that never returns
+cannot be ended, only abandoned and shown (:meth:`Dispatcher.stack`).
+"""
+
+from __future__ import annotations
+
+import queue
+import sys
+import threading
+import time
+import traceback
+import types
+from collections.abc import Callable
+from typing import Any
+
+from .threads import CrashHook, Deadline, Spawn, fork_generation, log_crash
+
+__all__ = ["Dispatcher"]
+
+_Job = tuple[Callable[..., object], tuple[Any, ...]]
+
+
+class Dispatcher:
+    """
+    A queue of calls and the thread ``crust-dispatcher`` that runs them. All methods may be called from any
+    thread.
+
+    The queue has no bound of its own: messages in it are bounded by receive credit, log records by
+    :data:`crust.limits.LOG_BACKLOG`, state events by the number of peers.
+
+    Args:
+        on_crash: Gets the thread's name and the exception of a call that raised; without it the crash is
+            logged. Those who post application code catch its exceptions themselves; this is the net below.
+    """
+
+    def __init__(self, on_crash: CrashHook | None = None) -> None:
+        self._on_crash = on_crash or log_crash
+        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._ident: int | None = None
+        self._greenlet: Any = None
+        self._running = False
+        self._stopping = False
+        self._abandoned = False
+        self._current: tuple[str, float] | None = None
+        self._generation = fork_generation()
+
+    def start(self, spawn: Spawn) -> None:
+        """Start the thread. Once only. What was posted before runs then."""
+        self._running = True
+        try:
+            self._thread = spawn("crust-dispatcher", self._run)
+        except BaseException:
+            self._running = False
+            raise
+
+    def post(self, call: Callable[..., object], *args: Any) -> None:
+        """Run ``call(*args)`` on the dispatcher thread after all that was posted before. Never blocks."""
+        self._queue.put((call, args))
+
+    def stop(self) -> None:
+        """End the thread after what has been posted so far; what comes later never runs. Idempotent."""
+        if not self._stopping:
+            self._stopping = True
+            self._queue.put(None)
+
+    def abandon(self) -> None:
+        """
+        End the thread after the call that runs now, if any: nothing that waits is begun any more. Idempotent.
+        """
+        self._abandoned = True
+        self.stop()
+
+    def join(self, deadline: Deadline) -> bool:
+        """
+        Wait for the thread's end; True if it has ended, False at the deadline or on the dispatcher itself.
+        """
+        thread = self._thread
+        if thread is None:
+            return True
+        if thread is threading.current_thread():
+            return False
+        thread.join(deadline.remaining())
+        return not thread.is_alive()
+
+    @property
+    def running(self) -> bool:
+        """True while what is posted will be run."""
+        return self._running and not self._stopping
+
+    def on_dispatcher(self) -> bool:
+        """True if the calling thread is the dispatcher."""
+        return threading.get_ident() == self._ident
+
+    def backlog(self) -> int:
+        """Calls that wait, roughly."""
+        return self._queue.qsize()
+
+    # --- what is it doing? ----------------------------------------------------------------------------------
+
+    def set_current(self, name: str | None) -> None:
+        """
+        Say what runs now, for :meth:`current`; None when it is over. Only what runs on the dispatcher calls
+        this.
+        """
+        self._current = None if name is None else (name, time.monotonic())
+
+    def current(self) -> tuple[str, float] | None:
+        """Name of what runs now and when it began (``time.monotonic``); None if nothing that has a name."""
+        return self._current
+
+    def stack(self) -> str:
+        """Where the dispatcher thread is now, as a traceback's lines; empty if that cannot be told."""
+        frame: types.FrameType | None
+        if self.on_dispatcher():
+            frame = sys._getframe()
+        elif self._greenlet is not None:
+            frame = self._greenlet.gr_frame  # None unless it is suspended, which it is while others run
+        elif self._ident is not None:
+            frame = sys._current_frames().get(self._ident)
+        else:
+            return ""
+        return "" if frame is None else "".join(traceback.format_stack(frame))
+
+    # --- the thread -----------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        greenlet: Any = sys.modules.get("greenlet")
+        if greenlet is not None and greenlet.getcurrent().parent is not None:
+            self._greenlet = greenlet.getcurrent()
+        self._ident = threading.get_ident()
+        get = self._queue.get
+        try:
+            while fork_generation() == self._generation:
+                job = get()
+                if job is None or self._abandoned:
+                    return
+                try:
+                    job[0](*job[1])
+                except Exception as error:
+                    self._on_crash("crust-dispatcher", error)
+                job = None  # an idle dispatcher keeps no message alive
+        finally:
+            self._running = False
+            self._ident = None
+            self._greenlet = None

@@ -1,0 +1,312 @@
+"""
+Files that are whole or not there: atomic writes, publishing without overwriting, harmless names, a lock.
+
+All of it blocks on the disk and none of it takes a thread lock; two threads may call anything here at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import pathlib
+import re
+import secrets
+import sys
+import unicodedata
+from types import TracebackType
+
+from .. import limits
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+__all__ = ["FileLock", "FileLocked", "publish_new", "safe_name", "write_atomic"]
+
+_NUMBERS_MAX = 10_000  # "name (1)" to "name (10000)" before publishing gives up
+_EXTENSION_MAX = 16  # bytes of a name's end that count as its extension; more is just a name with a dot
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES}
+
+_SEPARATORS = re.compile(r"[/\\]")
+_NOT_ON_WINDOWS = re.compile(r'[<>:"|?*]')
+_BLANKS = re.compile(r" {2,}")
+_RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])", re.IGNORECASE)
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+def write_atomic(path: str | os.PathLike[str], data: bytes, *, private: bool = False) -> None:
+    """
+    Replace a file's content: after a crash at any moment it holds all of the old or all of the new.
+
+    A symbolic link at ``path`` is replaced, not followed.
+
+    Args:
+        path: its folder must exist.
+        data: the new content.
+        private: only the owner may read it (0600); else as the umask says.
+
+    Raises:
+        OSError: nothing was changed, and no temporary file is left.
+    """
+    target = pathlib.Path(path)
+    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+    descriptor = os.open(temporary, flags | getattr(os, "O_BINARY", 0), 0o600 if private else 0o666)
+    try:
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    _sync_folder(target.parent)
+
+
+def publish_new(
+    temporary: str | os.PathLike[str], directory: str | os.PathLike[str], name: str
+) -> pathlib.Path:
+    """
+    Give a finished temporary file its final name, or ``name (1).ext``, ``name (2).ext``… if that is taken.
+
+    Nothing is ever overwritten, whatever other processes do meanwhile, and the final name never shows half a file.
+    Sync the temporary first; it must lie in the same file system, and is gone afterwards.
+
+    Args:
+        directory: where to.
+        name: one that ``safe_name`` gave.
+
+    Returns:
+        The path it got.
+
+    Raises:
+        OSError: it could not be published; the temporary is still there.
+    """
+    source, folder = pathlib.Path(temporary), pathlib.Path(directory)
+    for number in range(_NUMBERS_MAX + 1):
+        target = folder / (_numbered(name, number) if number else name)
+        try:
+            _move_new(source, target)
+        except FileExistsError:
+            continue
+        _sync_folder(folder)
+        return target
+    raise FileExistsError(errno.EEXIST, f"{_NUMBERS_MAX} files of this name exist", str(folder / name))
+
+
+def _numbered(name: str, number: int) -> str:
+    """``photo (2).jpg``, still short enough for a file system."""
+    stem, extension = _split(name)
+    mark = f" ({number})"
+    room = limits.FILE_NAME_MAX - len(mark.encode()) - len(os.fsencode(extension))
+    return _cut(stem, room) + mark + extension
+
+
+def _move_new(source: pathlib.Path, target: pathlib.Path) -> None:
+    """Rename, but raise ``FileExistsError`` instead of overwriting."""
+    if sys.platform == "win32":
+        os.rename(source, target)  # never overwrites there
+        return
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+    else:
+        source.unlink()
+        return
+    # A file system without hard links (FAT, some network shares): take the name with an empty file, then replace that.
+    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+    try:
+        os.replace(source, target)
+    except BaseException:
+        target.unlink()
+        raise
+
+
+def _sync_folder(folder: pathlib.Path) -> None:
+    """Make a rename in it survive a power cut, where the system can do that."""
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # what a network file system says that cannot
+            raise
+    finally:
+        os.close(descriptor)
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+def safe_name(hostile: str, limit: int = limits.FILE_NAME_MAX) -> str:
+    """
+    Make a file name that came from somebody else harmless in any folder, shell and terminal.
+
+    Of a path only the last part is kept. Gone are control, format and direction characters, what Windows does not
+    allow, dots, dashes and tildes in front, dots and blanks at the end; blanks in a row become one; names that Windows
+    reserves get a ``_``. A long name is cut but keeps its extension. A name of which nothing is left becomes ``file``.
+    Applying it twice changes nothing more.
+
+    Args:
+        hostile: any text.
+        limit: bytes the result may have, encoded as UTF-8; at least 32.
+    """
+    if limit < 32:
+        raise ValueError(f"limit: expected at least 32 bytes, found {limit}")
+    name = hostile
+    for part in reversed(_SEPARATORS.split(hostile)):
+        name = _harmless(part)
+        if name:
+            break
+    name = _unreserved(name)
+    if len(name.encode()) > limit:
+        stem, extension = _split(name)
+        name = _harmless(_cut(stem, limit - len(extension.encode())) + extension)
+    return name or "file"
+
+
+def _unreserved(name: str) -> str:
+    """Windows reserves some names, whatever extension and blanks follow."""
+    return f"_{name}" if _RESERVED.fullmatch(name.partition(".")[0].rstrip()) else name
+
+
+def _harmless(text: str) -> str:
+    """``text`` without the characters that do harm; may be empty."""
+    shown = (" " if unicodedata.category(c) == "Zs" else c for c in text)
+    kept = "".join(c for c in shown if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
+    name = unicodedata.normalize("NFC", _NOT_ON_WINDOWS.sub("_", kept))
+    name = _BLANKS.sub(" ", name)  # many of them push the true extension out of sight
+    return name.lstrip(" .-~").rstrip(" .")
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Stem and extension; ``.tar.gz`` and its like stay together, and a long "extension" is none."""
+    stem, extension = os.path.splitext(name)
+    inner, tar = os.path.splitext(stem)
+    if tar.lower() == ".tar":
+        stem, extension = inner, tar + extension
+    if len(os.fsencode(extension)) > _EXTENSION_MAX or not stem:
+        return name, ""
+    return stem, extension
+
+
+def _cut(text: str, size: int) -> str:
+    """The beginning of ``text`` that takes at most ``size`` bytes of UTF-8, without half a character."""
+    return text.encode()[: max(size, 0)].decode(errors="ignore")
+
+
+# --- a lock between processes -----------------------------------------------------------------------------------------
+
+
+class FileLocked(BlockingIOError):
+    """
+    Somebody else holds the lock.
+
+    Attributes:
+        pid: The process that holds it, or None if that cannot be told.
+    """
+
+    def __init__(self, path: str, pid: int | None) -> None:
+        holder = "another process" if pid is None else f"process {pid}"
+        super().__init__(errno.EAGAIN, f"locked by {holder}", path)
+        self.pid = pid
+
+
+class FileLock:
+    """
+    A lock between processes, and between two holders in one: a file of its own that is locked while it is open.
+
+    The system releases it when the process ends, however it ends. The file holds the process id and stays behind,
+    empty, because removing it would let two holders in.
+
+    Args:
+        path: made if there is none, 0600; its folder must exist.
+
+    Raises:
+        FileLocked: at once, without waiting.
+        OSError: the file cannot be opened.
+    """
+
+    __slots__ = ("_descriptor", "_pid", "path")
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.fspath(path)
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+        descriptor = os.open(self.path, flags, 0o600)
+        try:
+            if not _try_lock(descriptor):
+                raise FileLocked(self.path, _read_pid(descriptor))
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, b"%d\n" % os.getpid())
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._descriptor: int | None = descriptor
+        self._pid = os.getpid()
+
+    def release(self) -> None:
+        """Let go; harmless when repeated. In a forked child it only closes the copy: the lock stays the parent's."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is None:
+            return
+        try:
+            if self._pid == os.getpid():
+                os.ftruncate(descriptor, 0)
+                _unlock(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def __enter__(self) -> FileLock:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+def _read_pid(descriptor: int) -> int | None:
+    text = os.pread(descriptor, 32, 0) if hasattr(os, "pread") else b""
+    return int(text) if text.strip().isdigit() else None
+
+
+if sys.platform == "win32":
+    _LOCK_AT = 1 << 30  # a byte far beyond the content, so that others can read the process id
+
+    def _try_lock(descriptor: int) -> bool:
+        os.lseek(descriptor, _LOCK_AT, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        return True
+
+    def _unlock(descriptor: int) -> None:
+        os.lseek(descriptor, _LOCK_AT, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+
+else:
+
+    def _try_lock(descriptor: int) -> bool:
+        # flock belongs to the open file, unlike POSIX locks, which two holders in one process would share.
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _unlock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)

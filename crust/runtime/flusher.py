@@ -1,0 +1,268 @@
+"""
+The one thread of a node that runs timers, writes what could not be written at once, and watches for room to
+write.
+
+Other threads hand it work through deques, which need no lock, and wake it only when it sleeps: a busy node
+pays no system call for that. Before it sleeps it publishes a :class:`_Nap` and looks at the deques once more;
+who adds work looks at the nap afterwards. Whatever the order, one of the two sees the other.
+"""
+
+from __future__ import annotations
+
+import collections
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from .. import limits
+from .threads import CrashHook, Spawn, Waker, fork_generation, log_crash
+from .timers import Timer, TimerCallback, TimerHeap
+
+__all__ = ["Flushable", "IoLoop"]
+
+
+class Flushable(Protocol):
+    """Something with bytes to write: a link."""
+
+    def flush(self) -> None:
+        """Write what can be written now. Called on the I/O thread; must not block."""
+
+
+class _Nap:
+    """One sleep of the I/O thread."""
+
+    __slots__ = ("until", "woken")
+
+    def __init__(self, until: float) -> None:
+        self.until = until
+        self.woken = False
+
+
+class IoLoop:
+    """
+    Flusher and timer of one node. All public methods may be called from any thread, unless said otherwise.
+
+    The thread blocks only in the selector, which the waker, the next timer or
+    :data:`crust.limits.IO_SLEEP_MAX` ends; :meth:`stop` therefore ends it at once. Callbacks must not block.
+    One that raises is reported to ``on_crash`` and the loop goes on.
+
+    Args:
+        on_crash: Gets ``"crust-io"`` and the exception of a callback that raised; without it the crash is logged.
+        clock: Seconds that never go back.
+    """
+
+    def __init__(self, on_crash: CrashHook | None = None, clock: Callable[[], float] | None = None) -> None:
+        self.now: Callable[[], float] = clock or time.monotonic
+        self._on_crash = on_crash or log_crash
+        self._flushes: collections.deque[Flushable] = collections.deque()
+        self._new_timers: collections.deque[Timer] = collections.deque()
+        self._requests: collections.deque[Callable[[], object]] = collections.deque()
+        self._timers = TimerHeap()
+        self._watched: dict[socket.socket, Callable[[], object]] = {}
+        self._nap: _Nap | None = None
+        self._waker: Waker | None = None
+        self._selector: selectors.BaseSelector | None = None
+        self._running = False
+        self._stopping = False
+        self._ident: int | None = None
+        self._generation = fork_generation()
+
+    # --- life -----------------------------------------------------------------------------------------------
+
+    def start(self, spawn: Spawn) -> None:
+        """Start the thread ``crust-io``. Once only. What was handed over before is done then."""
+        self._waker = Waker()
+        self._running = True
+        try:
+            spawn("crust-io", self._run)
+        except BaseException:
+            self._running = False
+            self._waker.close()
+            raise
+
+    def stop(self) -> None:
+        """
+        End the thread soon, without running timers and flushes that wait. Idempotent; join it by its
+        ``Threads``.
+        """
+        self._stopping = True
+        if self._waker is not None:
+            self._waker.wake()
+
+    @property
+    def running(self) -> bool:
+        """True from start until the thread has ended."""
+        return self._running
+
+    def on_io_thread(self) -> bool:
+        """True if the calling thread is the loop's."""
+        return threading.get_ident() == self._ident
+
+    # --- work -----------------------------------------------------------------------------------------------
+
+    def call_at(self, when: float, callback: TimerCallback) -> Timer:
+        """Run ``callback(now)`` on the I/O thread when the clock says ``when`` (at once if that is past)."""
+        timer = Timer(when, callback)
+        self._new_timers.append(timer)
+        nap = self._nap
+        if nap is not None and when < nap.until:
+            self._rouse(nap)
+        return timer
+
+    def call_later(self, delay: float, callback: TimerCallback) -> Timer:
+        """Like :meth:`call_at`, ``delay`` seconds from now."""
+        return self.call_at(self.now() + delay, callback)
+
+    def flush_soon(self, target: Flushable) -> None:
+        """
+        Run ``target.flush()`` on the I/O thread, once for each call.
+
+        The caller keeps a flag so that it asks once until ``flush`` has begun; nothing is merged here.
+        """
+        self._flushes.append(target)
+        nap = self._nap
+        if nap is not None:
+            self._rouse(nap)
+
+    def wait_writable(self, sock: socket.socket, callback: Callable[[], object]) -> None:
+        """
+        Run ``callback()`` once on the I/O thread when ``sock`` has room or is dead.
+
+        A second call for the same socket before that replaces the callback. Call :meth:`forget` before
+        closing it.
+        """
+        self._request(lambda: self._watch(sock, callback))
+
+    def forget(self, sock: socket.socket, then: Callable[[], object] | None = None) -> None:
+        """
+        Stop watching ``sock``, then run ``then()``, usually the closing of the socket.
+
+        Never blocks: on the I/O thread, or when it has ended, all is done on return; else a moment later.
+        """
+        self._request(lambda: self._unwatch(sock, then))
+
+    def _request(self, request: Callable[[], object]) -> None:
+        if self._ident is not None and self.on_io_thread():
+            self._guarded(request)
+            return
+        self._requests.append(request)
+        if not self._running:  # not started, or just ended: nobody else would do it
+            self._run_requests()
+            return
+        nap = self._nap
+        if nap is not None:
+            self._rouse(nap)
+
+    def _rouse(self, nap: _Nap) -> None:
+        # The flag belongs to this one nap: set late, it cannot silence a wake for the next.
+        if not nap.woken and self._waker is not None:
+            self._waker.wake()
+            nap.woken = True
+
+    # --- the thread -----------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        waker = self._waker
+        assert waker is not None
+        selector = self._selector = selectors.DefaultSelector()
+        selector.register(waker.fileno(), selectors.EVENT_READ, None)
+        self._ident = threading.get_ident()
+        turns = 0
+        try:
+            while not self._stopping and fork_generation() == self._generation:
+                self._run_timers()
+                self._run_requests()
+                self._run_flushes()
+                if self._flushes or self._requests or self._new_timers:
+                    turns += 1
+                    if turns % limits.IO_TURNS == 0:
+                        time.sleep(0)  # greenlets run only when somebody lets them
+                        if self._watched:
+                            self._poll(selector, waker, 0.0)
+                else:
+                    self._sleep(selector, waker)
+        finally:
+            self._end(selector, waker)
+
+    def _sleep(self, selector: selectors.BaseSelector, waker: Waker) -> None:
+        now = self.now()
+        due = self._timers.next_due()
+        until = now + limits.IO_SLEEP_MAX if due is None else min(due, now + limits.IO_SLEEP_MAX)
+        self._nap = _Nap(until)
+        if self._stopping or self._flushes or self._requests or self._new_timers:
+            self._nap = None
+            return
+        self._poll(selector, waker, max(0.0, until - now))
+
+    def _poll(self, selector: selectors.BaseSelector, waker: Waker, timeout: float) -> None:
+        ready = selector.select(timeout)
+        self._nap = None
+        for key, _ in ready:
+            if key.data is None:
+                waker.drain()
+                continue
+            callback = self._watched.pop(key.data, None)
+            if callback is not None:
+                selector.unregister(key.data)
+                self._guarded(callback)
+
+    def _run_timers(self) -> None:
+        while self._new_timers:
+            self._timers.add(self._new_timers.popleft())
+        now = self.now()
+        for _ in range(len(self._timers)):  # a timer that adds itself again waits for the next turn
+            callback = self._timers.pop_due(now)
+            if callback is None:
+                return
+            try:
+                callback(now)
+            except Exception as error:
+                self._on_crash("crust-io", error)
+
+    def _run_requests(self) -> None:
+        for _ in range(len(self._requests)):
+            try:
+                request = self._requests.popleft()
+            except IndexError:  # only when ended: several threads may come here then
+                return
+            self._guarded(request)
+
+    def _run_flushes(self) -> None:
+        for _ in range(len(self._flushes)):
+            self._guarded(self._flushes.popleft().flush)
+
+    def _guarded(self, callback: Callable[[], object]) -> None:
+        try:
+            callback()
+        except Exception as error:
+            self._on_crash("crust-io", error)
+
+    def _watch(self, sock: socket.socket, callback: Callable[[], object]) -> None:
+        if self._selector is None:  # ended: the owner learns of it by its own closing
+            return
+        if sock not in self._watched:
+            try:
+                self._selector.register(sock, selectors.EVENT_WRITE, sock)
+            except (OSError, ValueError):  # closed already: let the owner write, and see
+                callback()
+                return
+        self._watched[sock] = callback
+
+    def _unwatch(self, sock: socket.socket, then: Callable[[], object] | None) -> None:
+        if self._watched.pop(sock, None) is not None and self._selector is not None:
+            self._selector.unregister(sock)
+        if then is not None:
+            then()
+
+    def _end(self, selector: selectors.BaseSelector, waker: Waker) -> None:
+        self._ident = None
+        self._selector = None
+        self._watched.clear()
+        self._running = False  # from here on requests run where they are made
+        self._run_requests()
+        self._flushes.clear()
+        selector.close()
+        waker.close()

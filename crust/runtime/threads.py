@@ -1,0 +1,318 @@
+"""
+Threads that are named, joined and never lost, in both worlds: native threads, or greenlets after gevent's
+monkey patching.
+
+Rules that the rest of crust relies on:
+
+* ``import threading`` and friends as modules, attributes looked up at call time; no lock is made at import.
+* A socket's reader is woken by :func:`close_socket` (``shutdown`` first: ``close`` alone does not wake a
+  native thread), a selector by a :class:`Waker`.
+* One reader per socket; gevent refuses a second one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from ..exceptions import LocalProtocolError
+
+__all__ = [
+    "CrashHook",
+    "Deadline",
+    "Spawn",
+    "Threads",
+    "Waker",
+    "after_fork_in_child",
+    "check_patching",
+    "close_socket",
+    "fork_generation",
+    "log_crash",
+    "mode",
+    "spawn",
+]
+
+CrashHook = Callable[[str, BaseException], object]
+"""Called with the thread's name and the exception that ended it, on that thread."""
+
+_PATCH_TARGETS = ("socket", "threading", "queue", "time", "select")
+_logger = logging.getLogger("crust.runtime")
+
+
+class Spawn(Protocol):
+    """How a part of crust gets a thread: :meth:`Threads.spawn`, or :func:`spawn` itself."""
+
+    def __call__(self, name: str, target: Callable[..., object], *args: object) -> threading.Thread:
+        """Start ``target(*args)`` on a new thread and return it."""
+
+
+def log_crash(name: str, error: BaseException) -> None:
+    """The crash hook of last resort: an ERROR line with the traceback."""
+    _logger.error("%s ended with an unexpected error", name, exc_info=error)
+
+
+def spawn(
+    name: str, target: Callable[..., object], *args: object, on_crash: CrashHook = log_crash
+) -> threading.Thread:
+    """
+    Start ``target(*args)`` on a named daemon thread.
+
+    Args:
+        name: Shown in logs and debuggers; ``crust-`` is put before it if missing.
+        on_crash: Gets an exception that ends the thread, which is then over; nothing is raised further.
+
+    Raises:
+        RuntimeError: The system cannot start another thread.
+    """
+    thread = _make(name, target, args, on_crash)
+    thread.start()
+    return thread
+
+
+def _make(
+    name: str, target: Callable[..., object], args: tuple[object, ...], on_crash: CrashHook
+) -> threading.Thread:
+    if not name.startswith("crust-"):
+        name = f"crust-{name}"
+    return threading.Thread(target=_run, args=(name, target, args, on_crash), name=name, daemon=True)
+
+
+def _run(
+    name: str, target: Callable[..., object], args: tuple[object, ...], on_crash: CrashHook
+) -> None:
+    try:
+        target(*args)
+    except BaseException as error:  # the end of the thread: whatever it was must reach somebody
+        try:
+            on_crash(name, error)
+        except Exception:
+            _logger.exception("the crash hook failed for %s", name)
+
+
+class Threads:
+    """
+    The threads of one node. Thread-safe.
+
+    Args:
+        on_crash: Gets the name and exception of a thread that ended with one; without it the crash is logged.
+    """
+
+    def __init__(self, on_crash: CrashHook | None = None) -> None:
+        self.on_crash: CrashHook = on_crash or log_crash
+        self._lock = threading.Lock()  # guards _threads and _prune_at
+        self._threads: set[threading.Thread] = set()
+        self._prune_at = 64
+
+    def spawn(self, name: str, target: Callable[..., object], *args: object) -> threading.Thread:
+        """Like :func:`spawn`, and remembered for :meth:`alive` and :meth:`join`."""
+        thread = _make(name, target, args, self._crashed)
+        with self._lock:
+            if len(self._threads) >= self._prune_at:
+                self._threads = {each for each in self._threads if each.is_alive()}
+                self._prune_at = 2 * len(self._threads) + 64
+            # Started under the lock, so that join() never meets a thread that has not begun.
+            thread.start()
+            self._threads.add(thread)
+        return thread
+
+    def alive(self) -> list[str]:
+        """Names of the threads that still run, sorted."""
+        return sorted(thread.name for thread in self._running())
+
+    def join(self, deadline: Deadline, but: Iterable[str] = ()) -> list[str]:
+        """
+        Wait for all threads but the calling one and those named in ``but``, also for those that start meanwhile.
+
+        Returns:
+            Names of the threads still running when the deadline came, sorted; empty if none.
+        """
+        me = threading.current_thread()
+        left_out = frozenset(but)
+        while True:
+            others = [each for each in self._running() if each is not me and each.name not in left_out]
+            if not others or deadline.expired:
+                return sorted(thread.name for thread in others)
+            others[0].join(deadline.remaining())
+
+    def _running(self) -> list[threading.Thread]:
+        with self._lock:
+            return [thread for thread in self._threads if thread.is_alive()]
+
+    def _crashed(self, name: str, error: BaseException) -> None:
+        self.on_crash(name, error)
+
+
+class Deadline:
+    """
+    One timeout shared by several steps.
+
+    Args:
+        timeout: Seconds from now; None never expires.
+    """
+
+    __slots__ = ("_end",)
+
+    def __init__(self, timeout: float | None) -> None:
+        self._end = None if timeout is None else time.monotonic() + timeout
+
+    def remaining(self) -> float | None:
+        """Seconds left, at least 0; None if it never expires. Fit for any ``timeout=`` argument."""
+        if self._end is None:
+            return None
+        return max(0.0, self._end - time.monotonic())
+
+    @property
+    def expired(self) -> bool:
+        """True once the time is up."""
+        return self._end is not None and time.monotonic() >= self._end
+
+
+class Waker:
+    """
+    Wakes a thread that sits in a selector: register ``fileno()`` for reading.
+
+    :meth:`wake` and :meth:`close` may be called from any thread, also after :meth:`close`.
+    """
+
+    __slots__ = ("_lock", "_reader", "_writer")
+
+    def __init__(self) -> None:
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+        # Guards closing against a wake on its way: its byte must not go to a stranger who got the same
+        # descriptor.
+        self._lock = threading.Lock()
+
+    def fileno(self) -> int:
+        """The descriptor that becomes readable."""
+        return self._reader.fileno()
+
+    def wake(self) -> None:
+        """Make the selector return, now or at its next wait. Several wakes may be seen as one."""
+        with self._lock, contextlib.suppress(OSError):  # full: it wakes anyway; closed: nobody waits
+            self._writer.send(b"\0")
+
+    def drain(self) -> None:
+        """Forget the wakes so far. Only the thread that waits calls this."""
+        with contextlib.suppress(OSError):
+            while len(self._reader.recv(4096)) == 4096:
+                pass
+
+    def close(self) -> None:
+        """Free the descriptors. Unregister from the selector first. Idempotent."""
+        with self._lock:
+            self._writer.close()
+        self._reader.close()
+
+
+def close_socket(sock: socket.socket) -> None:
+    """
+    Shut down, then close, ignoring errors.
+
+    A reader blocked on this TCP socket ends: it sees EOF (threads) or OSError (gevent) and must take both
+    alike.
+    """
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+    with contextlib.suppress(OSError):
+        sock.close()
+
+
+# --- gevent's monkey patching -------------------------------------------------------------------------------
+
+
+def _patched() -> frozenset[str]:
+    """Those of the modules crust lives on that gevent has patched; gevent itself is never imported here."""
+    monkey: Any = sys.modules.get("gevent.monkey")
+    if monkey is None:
+        return frozenset()
+    return frozenset(name for name in _PATCH_TARGETS if monkey.is_module_patched(name))
+
+
+_patched_at_import = _patched()
+
+_ADVICE = (
+    "Put `from gevent import monkey; monkey.patch_all()` at the very top of the program's first module, before "
+    "any other import (or start it with `python -m gevent.monkey program.py`); with gunicorn's gevent worker, "
+    "do not import the application before the worker is patched."
+)
+
+
+def mode() -> str:
+    """``gevent`` if threads are greenlets in this process, else ``threads``."""
+    return "gevent" if "threading" in _patched() else "threads"
+
+
+def check_patching() -> None:
+    """
+    Refuse to start in a process that gevent has patched late or in part: it would hang, and say nothing.
+
+    Raises:
+        LocalProtocolError: With what is wrong and how to put it right.
+    """
+    now = _patched()
+    _judge_patching(now, _patched_at_import)
+
+
+def _judge_patching(now: Iterable[str], at_import: Iterable[str]) -> None:
+    patched, before = set(now), set(at_import)
+    missing = [name for name in _PATCH_TARGETS if name not in patched]
+    if patched and missing:
+        raise LocalProtocolError(
+            f"gevent has patched {', '.join(sorted(patched))} but not {', '.join(missing)}: threads and sockets "
+            f"would wait for each other for ever. Patch all of them. {_ADVICE}"
+        )
+    if patched != before:
+        raise LocalProtocolError(
+            "gevent's monkey patching came after crust was imported: locks and sockets made before it block the "
+            f"whole process. {_ADVICE}"
+        )
+
+
+# --- fork ---------------------------------------------------------------------------------------------------
+
+_generation = 0
+_fork_hooks: weakref.WeakKeyDictionary[Any, Callable[[Any], None]] = weakref.WeakKeyDictionary()
+
+
+def fork_generation() -> int:
+    """
+    How many forks lie between the first import of crust and this process.
+
+    A thread of crust, inherited as a greenlet by a forked child, compares it with what it was at its start,
+    and ends.
+    """
+    return _generation
+
+
+def after_fork_in_child(owner: Any, hook: Callable[[Any], None]) -> None:
+    """
+    Run ``hook(owner)`` in each child forked while ``owner`` lives.
+
+    The hook may set flags and close descriptors; it must take no lock, since a thread that is gone may hold
+    it. Pass a function, not a bound method of ``owner``, which would keep it alive.
+    """
+    _fork_hooks[owner] = hook
+
+
+def _forked() -> None:
+    global _generation
+    _generation += 1
+    for owner, hook in list(_fork_hooks.items()):
+        try:
+            hook(owner)
+        except Exception:
+            _logger.exception("could not let go of what fork() copied")
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_forked)

@@ -1,0 +1,11 @@
+"""
+The row that wires everything.
+
+``events``         what the application hears
+``subscriptions``  who hears what
+``node``           the inside: threads, and the parts joined
+``listeners``      listening, and the addresses that follow
+``bootstrap``      reaching the first node
+``stats``          counters
+``service``        the public face
+"""

@@ -1,0 +1,183 @@
+"""
+``bootstrap``: reach the first node that takes us, out of many contacts.
+
+Three are dialled at once, one more every 0.2 s, at most ten at a time; a node that is full names others, which are
+tried too. The first success wins, and the other dials end.
+"""
+
+from __future__ import annotations
+
+import collections
+import ipaddress
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+from .. import limits
+from ..addresses import Contact, Endpoint, PeerId
+from ..exceptions import ConnectError, ContactSyntaxError, CrustError, Denied, Timeout
+from ..paths import Attempt
+from ..peers.conversation import Conversation
+from ..peers.dialer import Dialer
+from ..wire.handshake import Purpose
+
+__all__ = ["Blacklist", "bootstrap"]
+
+
+class Blacklist:
+    """
+    Peer ids, addresses and networks that must not be dialled.
+
+    Args:
+        entries: As objects or text.
+
+    Raises:
+        ContactSyntaxError: An entry is none of them.
+    """
+
+    def __init__(self, entries: Iterable[object]) -> None:
+        self._peers: set[PeerId] = set()
+        self._networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
+        for entry in entries:
+            if isinstance(entry, PeerId):
+                self._peers.add(entry)
+            elif isinstance(entry, Contact):
+                self._peers.add(entry.peer_id)
+            else:
+                self._add_text(str(entry))
+
+    def _add_text(self, text: str) -> None:
+        try:
+            self._networks.append(ipaddress.ip_network(text, strict=False))
+            return
+        except ValueError:
+            pass
+        try:
+            self._peers.add(Contact.parse(text).peer_id)
+        except ContactSyntaxError as error:
+            raise ContactSyntaxError(
+                f"a blacklist has peer ids, addresses and networks; {text!r} is none of them: {error}", text
+            ) from error
+
+    def filter(self, contact: Contact) -> Contact | None:
+        """The contact without blacklisted endpoints; None if nothing may be dialled."""
+        if contact.peer_id in self._peers:
+            return None
+        allowed = tuple(each for each in contact.endpoints if not self._covers(each))
+        return Contact(contact.peer_id, allowed) if allowed else None
+
+    def _covers(self, endpoint: Endpoint) -> bool:
+        return endpoint.ip is not None and any(endpoint.ip in network for network in self._networks)
+
+
+class _Run:
+    """One call of ``bootstrap``."""
+
+    def __init__(self, dialer: Dialer, contacts: Iterable[Contact], blacklist: Blacklist) -> None:
+        self._dialer = dialer
+        self._blacklist = blacklist
+        self.changed = threading.Condition()
+        self.waiting: collections.deque[Contact] = collections.deque()
+        self.under_way: dict[PeerId, Callable[[], None]] = {}
+        self._seen: set[PeerId] = set()
+        self.winner: Conversation | None = None
+        self.errors: list[CrustError] = []
+        for contact in contacts:
+            self._add(contact)
+
+    def _add(self, contact: Contact) -> None:
+        allowed = self._blacklist.filter(contact)
+        if allowed is not None and contact.peer_id not in self._seen:
+            self._seen.add(contact.peer_id)
+            self.waiting.append(allowed)
+
+    def dial_next(self, deadline: float) -> None:
+        """Dial one more contact (the condition is held)."""
+        contact = self.waiting.popleft()
+        peer_id = contact.peer_id
+
+        def ended(conversation: Conversation | None, error: CrustError | None) -> None:
+            with self.changed:
+                self.under_way.pop(peer_id, None)
+                if conversation is not None:
+                    self.winner = self.winner or conversation
+                elif error is not None:
+                    self.errors.append(error)
+                    self._add_alternates(error)
+                self.changed.notify_all()
+
+        self.under_way[peer_id] = lambda: None
+        cancel = self._dialer.dial(
+            peer_id, contact.endpoints, Purpose.BOOTSTRAP, max(0.05, deadline - time.monotonic()), ended
+        )
+        if peer_id in self.under_way:
+            self.under_way[peer_id] = cancel
+
+    def _add_alternates(self, error: CrustError) -> None:
+        if isinstance(error, Denied):
+            for text in error.alternates:
+                try:
+                    self._add(Contact.parse(text))
+                except ContactSyntaxError:
+                    continue  # a busy node's bad advice harms nobody
+
+    def attempts(self) -> tuple[Attempt, ...]:
+        """All that was tried."""
+        return tuple(attempt for error in self.errors for attempt in getattr(error, "attempts", ()))
+
+
+def bootstrap(
+    dialer: Dialer,
+    contacts: Iterable[Contact],
+    blacklist: Blacklist,
+    timeout: float | None,
+    closed: Callable[[], bool],
+) -> Conversation:
+    """
+    Reach one of ``contacts``; blocks.
+
+    Raises:
+        ConnectError: Nobody could be reached; ``attempts`` has all that was tried.
+        Timeout: Not in time.
+    """
+    order = list(dict.fromkeys(contacts))
+    random.shuffle(order)
+    run = _Run(dialer, order, blacklist)
+    deadline = float("inf") if timeout is None else time.monotonic() + timeout
+    next_start = 0.0
+    try:
+        with run.changed:
+            while run.winner is None and (run.waiting or run.under_way) and not closed():
+                now = time.monotonic()
+                if now >= deadline:
+                    break
+                may_start = len(run.under_way) < limits.BOOTSTRAP_IN_FLIGHT and (
+                    len(run.under_way) < limits.BOOTSTRAP_PARALLEL or now >= next_start
+                )
+                if run.waiting and may_start:
+                    run.dial_next(deadline)
+                    next_start = now + limits.BOOTSTRAP_STAGGER
+                    continue
+                pause = next_start - now if run.waiting and next_start > now else limits.BOOTSTRAP_STAGGER
+                run.changed.wait(max(0.001, min(pause, deadline - now)))
+            under_way = list(run.under_way.values())
+    except BaseException:
+        under_way = list(run.under_way.values())
+        raise
+    finally:
+        for cancel in under_way:
+            cancel()
+    if run.winner is not None:
+        return run.winner
+    attempts = run.attempts()
+    if time.monotonic() >= deadline:
+        raise Timeout(f"bootstrap reached nobody within {timeout:g} s" + _listed(attempts, run.errors))
+    if not order:
+        raise ConnectError("bootstrap has nobody to call: set bootstrap.contacts, or pass contacts")
+    raise ConnectError("bootstrap reached nobody" + _listed(attempts, run.errors), attempts)
+
+
+def _listed(attempts: tuple[Attempt, ...], errors: list[CrustError]) -> str:
+    texts = [str(error) for error in errors]
+    return ": " + "; ".join(texts) if texts else "" if attempts else ": every contact is blacklisted or has no address"

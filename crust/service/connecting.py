@@ -1,0 +1,60 @@
+"""Whom an application means, and the future that ``dial`` returns."""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections.abc import Callable
+
+from ..addresses import ConnectionInfo, Contact, PeerId
+from ..exceptions import CrustError, Timeout
+from ..peers.peer import Peer
+from ..wire.handshake import Purpose
+from .node import Node
+
+__all__ = ["DialFuture", "Target", "as_contact", "as_peer_id"]
+
+Target = str | Contact | PeerId | ConnectionInfo
+
+
+class DialFuture(concurrent.futures.Future[Peer]):
+    """A future whose callbacks run on the dispatcher, since no user code runs on threads of input and output."""
+
+    def __init__(self, node: Node) -> None:
+        super().__init__()
+        self._node = node
+        self.lose_interest: Callable[[], None] = lambda: None
+
+    def add_done_callback(self, fn: Callable[[concurrent.futures.Future[Peer]], object]) -> None:
+        def run(future: concurrent.futures.Future[Peer]) -> None:
+            self._node.dispatcher.post(fn, future)
+
+        super().add_done_callback(run)
+
+    def cancel(self) -> bool:
+        cancelled = super().cancel()
+        if cancelled:
+            self.lose_interest()
+        return cancelled
+
+    def expire(self, contact: Contact, seconds: float, ended: Callable[[None, CrustError], object]) -> None:
+        if not self.done():
+            self.lose_interest()
+            error = Timeout(f"no connection to peer {contact.peer_id} within {seconds} s")
+            self._node.dial_failed(contact.peer_id, Purpose.CONNECT, error)
+            ended(None, error)
+
+
+def as_contact(given: str | Contact | PeerId) -> Contact:
+    if isinstance(given, Contact):
+        return given
+    if isinstance(given, PeerId):
+        return Contact(given)
+    if not isinstance(given, str):
+        raise TypeError(f"expected a contact (text, Contact, PeerId or ConnectionInfo), not {type(given).__name__}")
+    return Contact.parse(given)
+
+
+def as_peer_id(who: PeerId | Peer | str) -> PeerId:
+    if isinstance(who, PeerId):
+        return who
+    return who.id if isinstance(who, Peer) else Contact.parse(who).peer_id

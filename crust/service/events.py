@@ -1,0 +1,247 @@
+"""
+What the application hears.
+
+Every event is frozen; ``peer`` fields are :class:`crust.Peer`. Callbacks and streams get them in the order in which
+they happened. The base class :class:`Event` stands for all of them in ``on`` and ``events``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+from ..addresses import ConnectionInfo, Endpoint, PeerId
+from ..exceptions import CrustError
+from ..paths import Attempt, Path
+from ..peers.messages import NewMessage
+from ..peers.peer import Peer
+
+__all__ = [
+    "AddressesChanged",
+    "BootstrapAccept",
+    "BootstrapConnect",
+    "BootstrapFailed",
+    "ConnectFailure",
+    "ConnectSuccess",
+    "ConnectionInfoPrepared",
+    "Event",
+    "EventsLost",
+    "FileFailed",
+    "FileReceived",
+    "ListenerFailed",
+    "ListenerStarted",
+    "LostPeer",
+    "LostReason",
+    "MessagesDropped",
+    "NewMessage",
+    "PathChanged",
+    "PeerMisbehaved",
+    "PeerResumed",
+    "PeerSuspended",
+    "SendReady",
+]
+
+
+class LostReason(str, enum.Enum):
+    """Why a session ended; compares equal to its word."""
+
+    CLOSED = "closed"
+    """The other side's node was closed in order."""
+    DISCONNECTED = "disconnected"
+    """One of the two applications ended it."""
+    BANNED = "banned"
+    """One side banned the other."""
+    TIMEOUT = "timeout"
+    """Nothing was heard for ``session.resume_timeout``."""
+    GONE = "gone"
+    """The other side no longer knew the session when we came back."""
+    RESTARTED = "restarted"
+    """The other side's program started anew."""
+    REPLACED = "replaced"
+    """The other side began a new session in its place."""
+    PROTOCOL = "protocol"
+    """One side broke the protocol."""
+    OVERLOADED = "overloaded"
+    """Too much was kept for peers without a link; the longest gone were given up."""
+    SERVICE_CLOSED = "service_closed"
+    """This node was closed."""
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclasses.dataclass(frozen=True)
+class Event:
+    """Base of all events but ``NewMessage``, which is a tuple."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ListenerStarted(Event):
+    """The node accepts connections at an address."""
+
+    endpoint: Endpoint
+    """Where, with the port that the system chose if it was 0."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ListenerFailed(Event):
+    """A listening address is not, or no longer, served."""
+
+    endpoint: Endpoint
+    """The address as configured."""
+    error: str
+    """Why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BootstrapConnect(Event):
+    """``bootstrap`` reached a node: a new session that we began."""
+
+    peer: Peer
+    path: Path
+
+
+@dataclasses.dataclass(frozen=True)
+class BootstrapAccept(Event):
+    """A node bootstraps off us: a new session that it began. Drop it with ``peer.disconnect()``."""
+
+    peer: Peer
+    path: Path
+
+
+@dataclasses.dataclass(frozen=True)
+class BootstrapFailed(Event):
+    """``bootstrap`` reached nobody."""
+
+    attempts: tuple[Attempt, ...]
+    """What was tried."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ConnectionInfoPrepared(Event):
+    """``prepare_connection_info`` has its result."""
+
+    info: ConnectionInfo
+
+
+@dataclasses.dataclass(frozen=True)
+class ConnectSuccess(Event):
+    """A new session. Keep it by doing nothing, drop it with ``peer.disconnect()``."""
+
+    peer: Peer
+    inbound: bool
+    """True if the other side began it."""
+    path: Path
+
+
+@dataclasses.dataclass(frozen=True)
+class ConnectFailure(Event):
+    """``connect`` or ``dial`` did not reach a peer."""
+
+    peer_id: PeerId
+    attempts: tuple[Attempt, ...]
+    error: CrustError
+    """The exception that ``connect`` raised."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PathChanged(Event):
+    """A session moved to another way without a break."""
+
+    peer: Peer
+    old: Path | None
+    new: Path
+
+
+@dataclasses.dataclass(frozen=True)
+class PeerSuspended(Event):
+    """A session has no link. It resumes, or ends with ``LostPeer`` after ``session.resume_timeout``."""
+
+    peer: Peer
+    reason: str
+    """What happened to the link."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PeerResumed(Event):
+    """A suspended session goes on; nothing was lost."""
+
+    peer: Peer
+    path: Path
+
+
+@dataclasses.dataclass(frozen=True)
+class LostPeer(Event):
+    """A session is over, for ever. Its inbox can still be read."""
+
+    peer: Peer
+    reason: LostReason
+    unacknowledged: tuple[int, ...]
+    """Numbers (from ``send``) of messages that may not have arrived."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SendReady(Event):
+    """At least half of the send buffer is free again, after a ``send`` that raised ``WouldBlock``."""
+
+    peer: Peer
+
+
+@dataclasses.dataclass(frozen=True)
+class MessagesDropped(Event):
+    """Messages of low priority waited for longer than ``session.drop.max_age`` and were not sent."""
+
+    peer: Peer
+    numbers: tuple[int, ...]
+    priority: int
+
+
+@dataclasses.dataclass(frozen=True)
+class PeerMisbehaved(Event):
+    """A peer broke the protocol inside its own, authentic session; ``LostPeer`` follows."""
+
+    peer: Peer
+    address: str
+    """Where it did so from, as an endpoint."""
+    kind: str
+    """``protocol``."""
+    detail: str
+    """What it did."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AddressesChanged(Event):
+    """The node's own addresses are others than before."""
+
+    addresses: tuple[Endpoint, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class FileReceived(Event):
+    """A file has arrived whole, was checked, and stands under its final name."""
+
+    peer: Peer
+    path: str
+    """Where it is."""
+    name: str
+    """What the sender called it."""
+    size: int
+    """In bytes."""
+    digest: str
+    """BLAKE2b-256 of its content, as hex."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FileFailed(Event):
+    """A file that we had agreed to take did not arrive; nothing is left of it."""
+
+    peer: Peer
+    name: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class EventsLost(Event):
+    """A stream was not read in time: this many of its oldest events were dropped."""
+
+    count: int

@@ -1,0 +1,366 @@
+"""
+The inside of a service: it owns the threads and joins the parts; each part sees it through a small protocol.
+
+Threads of one node: ``crust-io`` (timers, and what could not be written at once), ``crust-dispatcher`` (callbacks), one
+``crust-listen-…`` per listener, one reader per link (``crust-link-…`` accepted, ``crust-dial-…`` dialled), and
+``crust-files`` while files come in. All are made by ``threads`` and joined by :meth:`Node.close`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+
+from .. import limits
+from ..addresses import Endpoint, PeerId
+from ..config import Config
+from ..crypto.handshake import HandshakeConfig
+from ..exceptions import ConnectError, CrustError, RemoteProtocolError, ServiceClosed
+from ..paths import Path
+from ..peers.acceptor import Acceptor
+from ..peers.access import Access
+from ..peers.conversation import Conversation
+from ..peers.dialer import Dialer
+from ..peers.file_contract import FileSent
+from ..peers.files import Files
+from ..peers.gate import Gate
+from ..peers.peer import Peer
+from ..peers.registry import Registry
+from ..peers.session import Delivery, Settings, State
+from ..runtime.budget import Budget
+from ..runtime.dispatcher import Dispatcher
+from ..runtime.flusher import IoLoop
+from ..runtime.logs import NodeLog
+from ..runtime.threads import Deadline, Threads
+from ..transports.contract import Transport
+from ..transports.tcp import TcpTransport
+from ..wire.frames import Goodbye, GoodbyeCode
+from ..wire.handshake import Capability, DenialCode, Purpose, Role
+from . import events
+from .subscriptions import ErrorHook, Subscriptions
+
+__all__ = ["Node"]
+
+_FILE = 1  # wire kind of file transfer messages
+_DRAIN_SHARE = 0.6  # of the time to close, for what has been sent to be acknowledged
+
+
+class _Channel:
+    """A conversation as the file transfer sees it."""
+
+    __slots__ = ("_conversation", "_node")
+
+    def __init__(self, node: Node, conversation: Conversation) -> None:
+        self._node = node
+        self._conversation = conversation
+
+    @property
+    def peer(self) -> Peer:
+        return self._conversation.peer
+
+    @property
+    def peer_text(self) -> str:
+        return str(self._conversation.peer_id)
+
+    @property
+    def controller(self) -> bool:
+        return self._node.registry.controls(self._conversation.peer_id)
+
+    def send_file_message(self, data: bytes, timeout: float | None) -> None:
+        self._conversation.send(data, limits.FILE_PRIORITY, _FILE, timeout)
+
+    def file_message_done(self, size: int) -> None:
+        self._conversation.consumed(size + limits.MESSAGE_OVERHEAD)
+
+
+class Node:
+    """Everything a running service consists of, but its listeners and public face."""
+
+    def __init__(
+        self, config: Config, handshake: HandshakeConfig, logger: logging.Logger, on_error: ErrorHook | None
+    ) -> None:
+        self.config = config
+        self.handshake = handshake
+        self.last_direct = 0.0
+        self.threads = Threads(self.crashed)
+        self.io = IoLoop(self.crashed)
+        self.dispatcher = Dispatcher(self.crashed)
+        self.log = NodeLog(logger, self.dispatcher)
+        self.budget = Budget(config.limits.total_buffers)
+        self.access = Access(config.access)
+        self.subscriptions = Subscriptions(
+            self.dispatcher, self.log, config.callbacks.warn_after, self._consumed, on_error
+        )
+        session = config.session
+        self.registry = Registry(
+            self,
+            handshake.key_pair.peer_id,
+            Settings(
+                send_messages=session.send_buffer.messages,
+                send_bytes=session.send_buffer.bytes,
+                receive_buffer=session.receive_buffer,
+                max_message_size=session.max_message_size,
+                drop_priority=session.drop.min_priority if session.drop is not None else None,
+                drop_age=session.drop.max_age if session.drop is not None else limits.DROP_MAX_AGE,
+                heartbeat_interval=session.heartbeat_interval,
+                resume_timeout=session.resume_timeout,
+            ),
+            role=Role[config.network.role.upper()],
+            capabilities=Capability.FILES,
+            max_peers=config.limits.max_peers,
+            send_timeout=session.send_timeout,
+        )
+        self.registry.accept_bootstrap = config.bootstrap.accept
+        self.dialer = Dialer(self, session.handshake_timeout)
+        self.acceptor = Acceptor(self, Gate(config.limits), session.handshake_timeout)
+        self.files = Files(
+            spawn=self.threads.spawn, log=self.log, on_received=self._file_received, on_failed=self._file_failed
+        )
+        self.transports: dict[str, Transport] = {"tcp": TcpTransport(self.io)}
+        self.crashes = 0
+        """Worker threads, or their callbacks, that failed unexpectedly."""
+        self._channels: dict[Conversation, _Channel] = {}
+
+    def start(self) -> None:
+        """Start the node's own threads."""
+        self.dispatcher.start(self.threads.spawn)
+        self.io.start(self.threads.spawn)
+
+    # --- for all parts ------------------------------------------------------------------------------------------------
+
+    def spawn(self, name: str, target: Callable[..., object], *args: object) -> threading.Thread:
+        """Start a thread of the node."""
+        return self.threads.spawn(name, target, *args)
+
+    def crashed(self, name: str, error: BaseException) -> None:
+        """A bug: it is logged with its traceback and counted in ``stats``; the node goes on."""
+        self.crashes += 1
+        self.log.error("unexpected error in %s; please report it", name, exc_info=error)
+
+    def on_dispatcher(self) -> bool:
+        """True on the thread that runs callbacks."""
+        return self.dispatcher.on_dispatcher()
+
+    def transport_for(self, endpoint: Endpoint) -> Transport | None:
+        """The transport of that endpoint, or None if this node does not use it."""
+        return self.transports.get(endpoint.transport) if endpoint.is_dialable else None
+
+    def knows_address(self, host: str) -> bool:
+        """True if a peer of ours was last seen at that address."""
+        needle = f"//{host}:" if ":" not in host else f"//[{host}]:"
+        return any(each.path is not None and needle in each.path.remote for each in self.registry.all())
+
+    # --- for the registry ---------------------------------------------------------------------------------------------
+
+    def admit(self, peer_id: PeerId, role: Role, address: str) -> DenialCode | None:
+        """Bans and allow-lists."""
+        return self.access.verdict(peer_id, role, address, time.monotonic())
+
+    def alternates(self) -> tuple[str, ...]:
+        """None yet: this version knows no other nodes' public addresses."""
+        return ()
+
+    def began(self, conversation: Conversation, purpose: Purpose, path: Path) -> None:
+        """A new session: its one event comes before its first message."""
+        peer = conversation.peer = Peer(self, conversation)
+        self.log.info(
+            "peer %s connected (%s, %s)", peer.id, path.remote, "inbound" if conversation.inbound else "outbound"
+        )
+        event: events.Event
+        if purpose is Purpose.CONNECT:
+            event = events.ConnectSuccess(peer, conversation.inbound, path)
+        elif conversation.inbound:
+            event = events.BootstrapAccept(peer, path)
+        else:
+            event = events.BootstrapConnect(peer, path)
+        self.subscriptions.emit(event)
+
+    def connected(self, conversation: Conversation) -> None:
+        """A link carries the session."""
+        self.dialer.session_up(conversation)
+
+    # --- for conversations --------------------------------------------------------------------------------------------
+
+    def deliver(self, conversation: Conversation, delivery: Delivery) -> None:
+        """Messages arrived (the conversation's lock is held)."""
+        if delivery.kind == _FILE:
+            channel = self._channel(conversation)
+            for data in delivery.messages:
+                self.files.receive(channel, data)
+            return
+        peer = conversation.peer
+        if self.subscriptions.consumer():
+            for older in peer._unread():
+                self.subscriptions.deliver(peer, older)
+        if not self.subscriptions.deliver(peer, delivery):
+            peer._deliver(delivery)
+
+    def take_inboxes(self) -> None:
+        """A consumer of messages has come: it gets what waits in the inboxes first."""
+        for conversation in self.registry.all():
+            with conversation.lock:
+                for older in conversation.peer._unread():
+                    if not self.subscriptions.deliver(conversation.peer, older):
+                        conversation.peer._deliver(older)
+
+    def suspended(self, conversation: Conversation, reason: str) -> None:
+        """The link ended."""
+        self.log.info("peer %s suspended: %s", conversation.peer_id, reason)
+        self.subscriptions.emit(events.PeerSuspended(conversation.peer, reason))
+        self.registry.detached(conversation)
+        self.suspected(conversation)
+
+    def suspected(self, conversation: Conversation) -> None:
+        """Look for another link, if we know where to dial."""
+        if conversation.redial:
+            self.dialer.redial(conversation, conversation.redial)
+
+    def moved(self, conversation: Conversation, old: Path | None, resumed: bool) -> None:
+        """The session goes on on another link."""
+        path = conversation.path
+        assert path is not None
+        if resumed:
+            self.log.info("peer %s resumed (%s)", conversation.peer_id, path.remote)
+            self.subscriptions.emit(events.PeerResumed(conversation.peer, path))
+        if old is None or (old.path_class, old.local, old.remote) != (path.path_class, path.local, path.remote):
+            self.subscriptions.emit(events.PathChanged(conversation.peer, old, path))
+
+    def violated(self, conversation: Conversation, error: RemoteProtocolError) -> None:
+        """The peer broke the protocol."""
+        self.log.warning("peer %s broke the protocol: %s", conversation.peer_id, error)
+        address = conversation.path.remote if conversation.path is not None else ""
+        self.subscriptions.emit(events.PeerMisbehaved(conversation.peer, address, "protocol", str(error)))
+
+    def lost(self, conversation: Conversation, reason: str, undelivered: tuple[int, ...]) -> None:
+        """The session is over."""
+        self.registry.ended(conversation)
+        self.dialer.session_lost(conversation)
+        peer: Peer | None = getattr(conversation, "peer", None)
+        if peer is None:
+            return  # agreed to, but never begun: nobody has heard of it
+        channel = self._channels.pop(conversation, None)
+        if channel is not None:
+            self.files.peer_lost(channel, reason)
+        self.log.info("peer %s lost: %s", conversation.peer_id, reason)
+        self.subscriptions.emit(events.LostPeer(peer, events.LostReason(reason), undelivered))
+        peer._end()
+
+    def send_ready(self, conversation: Conversation) -> None:
+        """There is room again."""
+        self.subscriptions.emit(events.SendReady(conversation.peer))
+
+    def dropped(self, conversation: Conversation, numbers: list[int], priority: int) -> None:
+        """Messages grew too old."""
+        self.subscriptions.emit(events.MessagesDropped(conversation.peer, tuple(numbers), priority))
+
+    def dial_failed(self, peer_id: PeerId, purpose: Purpose, error: CrustError) -> None:
+        """An effort came to nothing. (``bootstrap`` reports its failures together.)"""
+        if purpose is Purpose.CONNECT:
+            self.subscriptions.emit(events.ConnectFailure(peer_id, getattr(error, "attempts", ()), error))
+
+    @staticmethod
+    def _consumed(peer: Peer, cost: int) -> None:
+        peer._conversation.consumed(cost)
+
+    # --- for peers and files ------------------------------------------------------------------------------------------
+
+    def consumes_messages(self) -> str:
+        """Who takes messages instead of the inboxes."""
+        return self.subscriptions.consumer()
+
+    def send_file(
+        self,
+        peer: Peer,
+        path: str | os.PathLike[str],
+        name: str | None,
+        progress: Callable[[int, int], object] | None,
+        timeout: float | None,
+    ) -> FileSent:
+        """See :meth:`crust.Peer.send_file`."""
+        return self.files.send_file(
+            self._channel(peer._conversation), path, name=name, progress=progress, timeout=timeout
+        )
+
+    def _channel(self, conversation: Conversation) -> _Channel:
+        channel = self._channels.get(conversation)
+        if channel is None:
+            channel = self._channels.setdefault(conversation, _Channel(self, conversation))
+        return channel
+
+    def _file_received(self, peer: Peer, path: os.PathLike[str], name: str, size: int, digest: str) -> None:
+        self.subscriptions.emit(events.FileReceived(peer, os.fspath(path), name, size, digest))
+
+    def _file_failed(self, peer: Peer, name: str, reason: str) -> None:
+        self.subscriptions.emit(events.FileFailed(peer, name, reason))
+
+    def enforce_bans(self) -> None:
+        """End everything with those who are banned now."""
+        now = time.monotonic()
+
+        def banned(conversation: Conversation) -> bool:
+            remote = conversation.path.remote if conversation.path is not None else None
+            address = None if remote is None else Endpoint.parse(remote).host
+            return self.access.is_banned(conversation.peer_id, address, now)
+
+        self.acceptor.end_from(lambda host: self.access.is_banned(None, host, now))
+        for conversation in self.registry.all():
+            if banned(conversation):
+                self.dialer.stop(conversation.peer_id, ConnectError(f"peer {conversation.peer_id} is banned"))
+                conversation.end("banned", Goodbye(GoodbyeCode.BANNED, ""))
+
+    # --- the end ------------------------------------------------------------------------------------------------------
+
+    def close(self, timeout: float | None) -> bool:
+        """
+        End everything in order: begin nothing new, let what was sent be acknowledged, say goodbye, run the callbacks
+        that wait, join all threads.
+
+        Returns:
+            True if nothing is left running.
+        """
+        deadline = Deadline(timeout)
+        closed = ServiceClosed("the service has been closed")
+        conversations = self.registry.close()
+        self.acceptor.close()
+        self.dialer.close(closed)
+        remaining = deadline.remaining()
+        drain = Deadline(None if remaining is None else remaining * _DRAIN_SHARE)
+        for conversation in conversations:
+            self._drain(conversation, drain)
+        for conversation in self.registry.all():
+            conversation.end("service_closed", Goodbye(GoodbyeCode.CLOSED, ""))
+        self.files.close()
+        self.budget.close()
+        self.dispatcher.stop()
+        finished = self.dispatcher.join(deadline)
+        if not finished:
+            current = self.dispatcher.current()
+            name = current[0] if current is not None else "a callback"
+            self.log.logger.error("%s does not return; close() leaves it behind:\n%s", name, self.dispatcher.stack())
+            self.dispatcher.abandon()
+        self.subscriptions.end()
+        self._join_links(deadline)
+        self.io.stop()
+        running = self.threads.join(deadline)
+        if running and finished:
+            self.log.logger.error("threads still run after close(): %s", ", ".join(running))
+        return not running
+
+    @staticmethod
+    def _drain(conversation: Conversation, deadline: Deadline) -> None:
+        if conversation.session.state is not State.CONNECTED or not conversation.session.outbox.held_messages:
+            return
+        try:
+            conversation.drain(deadline.remaining())
+        except (CrustError, OSError):
+            pass  # what was not acknowledged is told in LostPeer
+
+    def _join_links(self, deadline: Deadline) -> None:
+        """Wait for the readers while the io thread still serves their last bytes."""
+        remaining = deadline.remaining()
+        linger = 2 * limits.CLOSE_LINGER
+        limit = Deadline(linger if remaining is None else min(remaining * (1 - _DRAIN_SHARE), linger))
+        self.threads.join(limit, but=("crust-io", "crust-dispatcher"))

@@ -1,0 +1,383 @@
+"""
+Who hears what: callbacks on the dispatcher thread, and streams that are read.
+
+State events go to every subscriber. A message has one kind of consumer: ``NewMessage`` callbacks if there are any (all
+of them, in order), else a stream that asked for ``NewMessage``, else the peer's own inbox.
+"""
+
+from __future__ import annotations
+
+import collections
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from ..exceptions import LocalProtocolError, ServiceClosed, Timeout
+from ..peers.messages import NewMessage
+from ..peers.session import Delivery
+from ..runtime.dispatcher import Dispatcher
+from ..runtime.logs import NodeLog
+from ..runtime.threads import Deadline, Waker
+from .events import Event, EventsLost
+
+if TYPE_CHECKING:
+    from ..peers.peer import Peer
+
+__all__ = ["EventStream", "Subscription", "Subscriptions"]
+
+_CREDIT_INTERVAL = 0.05  # seconds of callbacks after which their messages' buffer is given back
+
+AnyEvent = Event | NewMessage
+Callback = Callable[[Any], object]
+ErrorHook = Callable[[Any, BaseException], object]
+Consumed = Callable[["Peer", int], object]
+
+
+class Subscription:
+    """
+    One callback for events of a kind. Made by :meth:`crust.Service.on`; thread-safe.
+
+    Raises:
+        TypeError: ``kind`` is no event class, or ``callback`` cannot be called.
+    """
+
+    def __init__(self, kind: type[Any], callback: Callback) -> None:
+        if not _is_event(kind):
+            raise TypeError(f"{kind!r} is no event class of crust")
+        if not callable(callback):
+            raise TypeError(f"a callback must be callable, not {type(callback).__name__}")
+        self.kind = kind
+        self.callback = callback
+        self.cancelled = False
+        self._owner: Subscriptions | None = None
+
+    def cancel(self) -> None:
+        """No call begins after this returns, except one that the dispatcher has begun. Idempotent."""
+        self.cancelled = True
+        if self._owner is not None:
+            self._owner._remove(self)
+
+    def __call__(self, event: Any) -> object:
+        """The callback itself, so that a decorated function can still be called."""
+        return self.callback(event)
+
+
+class EventStream:
+    """
+    Events to be read: iterate, or :meth:`get`; ``with`` closes it. Thread-safe.
+
+    Of state events the oldest are dropped when ``maxsize`` wait, and an ``EventsLost`` says how many. Messages are
+    never dropped: credit bounds them, and reading one gives its credit back.
+    """
+
+    def __init__(self, owner: Subscriptions, kinds: tuple[type[Any], ...], maxsize: int, consumed: Consumed) -> None:
+        self._owner = owner
+        self.kinds = kinds
+        self._maxsize = maxsize
+        self._consumed = consumed
+        self._changed = threading.Condition()
+        self._events: collections.deque[tuple[AnyEvent, int]] = collections.deque()
+        self._states = 0
+        self._lost = 0
+        self._closed = False
+        self._ended = False
+        self._waker: Waker | None = None
+
+    def __enter__(self) -> EventStream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Any]:
+        """Events as they come, until the stream or the service is closed."""
+        while True:
+            try:
+                yield self.get()
+            except ServiceClosed:
+                return
+
+    def get(self, timeout: float | None = None) -> Any:
+        """
+        The next event.
+
+        Args:
+            timeout: Seconds; None: no limit; 0: only what is there.
+
+        Raises:
+            Timeout: None came in time.
+            ServiceClosed: The stream or the service is closed, and everything has been read.
+        """
+        deadline = Deadline(timeout)
+        with self._changed:
+            while True:
+                if self._lost:
+                    count, self._lost = self._lost, 0
+                    return EventsLost(count)
+                if self._events:
+                    event, cost = self._events.popleft()
+                    break
+                if self._closed or self._ended:
+                    raise ServiceClosed("the event stream is closed")
+                if timeout is not None and deadline.expired:
+                    raise Timeout(f"no event within {timeout} s")
+                self._changed.wait(deadline.remaining())
+            if not cost:
+                self._states -= 1
+            if not self._events and self._waker is not None and not self._ended:
+                self._waker.drain()
+        if cost:
+            self._consumed(event.peer, cost)  # type: ignore[union-attr]  # only messages have a cost
+        return event
+
+    def fileno(self) -> int:
+        """A descriptor that is readable while events wait (and once the service is closed), for ``select``."""
+        with self._changed:
+            if self._waker is None:
+                self._waker = Waker()
+                if self._events or self._lost or self._ended:
+                    self._waker.wake()
+            return self._waker.fileno()
+
+    def close(self) -> None:
+        """Stop listening; unread messages give their credit back. Idempotent."""
+        self._owner._remove_stream(self)
+        with self._changed:
+            if self._closed:
+                return
+            self._closed = True
+            unread = [(event, cost) for event, cost in self._events if cost]
+            self._events.clear()
+            self._changed.notify_all()
+            if self._waker is not None:
+                self._waker.close()
+                self._waker = None
+        for event, cost in unread:
+            self._consumed(event.peer, cost)  # type: ignore[union-attr]  # only messages have a cost
+
+    def _put(self, event: AnyEvent, cost: int = 0) -> None:
+        with self._changed:
+            if self._closed:
+                return
+            if not cost:
+                if self._states >= self._maxsize:
+                    index = next(i for i, (_, kept) in enumerate(self._events) if not kept)
+                    del self._events[index]
+                    self._states -= 1
+                    self._lost += 1
+                self._states += 1
+            was_empty = not self._events
+            self._events.append((event, cost))
+            self._changed.notify()
+            if was_empty and self._waker is not None:
+                self._waker.wake()
+
+    def _end(self) -> None:
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+            if self._waker is not None:
+                self._waker.wake()
+
+
+class Subscriptions:
+    """
+    All subscribers of one node. Thread-safe.
+
+    Args:
+        dispatcher: Runs the callbacks.
+        log: For callbacks that raise or take long.
+        warn_after: Seconds after which a callback is named in the log.
+        consumed: Gives the credit of a message back.
+        on_error: The application's hook for exceptions in its callbacks.
+    """
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        log: NodeLog,
+        warn_after: float,
+        consumed: Consumed,
+        on_error: ErrorHook | None,
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._log = log
+        self._warn_after = warn_after
+        self._consumed = consumed
+        self._on_error = on_error
+        self._lock = threading.Lock()  # guards changes of the tuples below; they are read without it
+        self._all: tuple[Subscription, ...] = ()
+        self._streams: tuple[EventStream, ...] = ()
+        self._message_callbacks: tuple[Subscription, ...] = ()
+        self._message_stream: EventStream | None = None
+        self._ended = False
+        self.errors = 0
+        """Callbacks that raised."""
+
+    # --- registering --------------------------------------------------------------------------------------------------
+
+    def add(self, subscription: Subscription) -> None:
+        """
+        Let a callback hear events of its kind; ``Event`` and ``object`` mean all, messages included.
+
+        Raises:
+            LocalProtocolError: A stream takes the messages that it wants.
+        """
+        with self._lock:
+            if subscription.cancelled:
+                return
+            if _takes_messages(subscription.kind):
+                if self._message_stream is not None:
+                    raise LocalProtocolError(
+                        "an event stream takes this node's messages already; close it before registering a callback"
+                    )
+                self._message_callbacks = (*self._message_callbacks, subscription)
+            subscription._owner = self
+            self._all = (*self._all, subscription)
+
+    def _remove(self, subscription: Subscription) -> None:
+        with self._lock:
+            self._all = tuple(each for each in self._all if each is not subscription)
+            self._message_callbacks = tuple(each for each in self._message_callbacks if each is not subscription)
+
+    def add_stream(self, kinds: tuple[type[Any], ...], maxsize: int) -> EventStream:
+        """Open a stream of events of these kinds."""
+        for kind in kinds:
+            if not _is_event(kind):
+                raise TypeError(f"{kind!r} is no event class of crust")
+        if maxsize < 1:
+            raise ValueError("maxsize must be at least 1")
+        stream = EventStream(self, kinds, maxsize, self._consumed)
+        with self._lock:
+            if self._ended:
+                stream._end()
+                return stream
+            if NewMessage in kinds:
+                if self._message_stream is not None or self._message_callbacks:
+                    raise LocalProtocolError(
+                        "this node's messages are taken already, by a NewMessage callback or another stream; "
+                        "a message has one consumer"
+                    )
+                self._message_stream = stream
+            self._streams = (*self._streams, stream)
+        return stream
+
+    def _remove_stream(self, stream: EventStream) -> None:
+        with self._lock:
+            self._streams = tuple(each for each in self._streams if each is not stream)
+            if self._message_stream is stream:
+                self._message_stream = None
+
+    def consumer(self) -> str:
+        """Who takes messages, in words; empty if the inboxes do."""
+        if self._message_callbacks:
+            return "a NewMessage callback"
+        return "an event stream" if self._message_stream is not None else ""
+
+    # --- emitting (any thread; runs no user code) ---------------------------------------------------------------------
+
+    def emit(self, event: Event) -> None:
+        """Hand a state event to everybody who wants it."""
+        kind = type(event)
+        for stream in self._streams:
+            if any(issubclass(kind, wanted) for wanted in stream.kinds):
+                stream._put(event)
+        if any(issubclass(kind, each.kind) for each in self._all):
+            self._dispatcher.post(self._run_event, event)
+
+    def deliver(self, peer: Peer, delivery: Delivery) -> bool:
+        """Hand over messages; False if nobody takes them (the conversation's lock is held)."""
+        if self._message_callbacks:
+            self._dispatcher.post(self._run_messages, peer, delivery)
+            return True
+        stream = self._message_stream
+        if stream is None:
+            return False
+        overhead = (delivery.cost - sum(map(len, delivery.messages))) // len(delivery.messages)
+        for data in delivery.messages:
+            stream._put(NewMessage(peer, data, delivery.priority, None), len(data) + overhead)
+        return True
+
+    def end(self) -> None:
+        """No more events: streams end when they have been read."""
+        with self._lock:
+            self._ended = True
+            streams, self._streams, self._message_stream = self._streams, (), None
+        for stream in streams:
+            stream._end()
+
+    # --- running (the dispatcher thread) ------------------------------------------------------------------------------
+
+    def _run_event(self, event: Event) -> None:
+        kind = type(event)
+        for subscription in self._all:
+            if issubclass(kind, subscription.kind):
+                began = time.monotonic()
+                self._dispatcher.set_current(_name(subscription.callback))
+                try:
+                    subscription.callback(event)
+                except Exception as error:
+                    self._failed(subscription, event, error)
+                self._check_duration(subscription, time.monotonic() - began)
+        self._dispatcher.set_current(None)
+
+    def _run_messages(self, peer: Peer, delivery: Delivery) -> None:
+        callbacks = self._message_callbacks
+        if not callbacks:  # the last one was cancelled meanwhile
+            peer._deliver(delivery)
+            return
+        clock = time.monotonic
+        paid = began = clock()
+        owed = 0
+        priority = delivery.priority
+        overhead = (delivery.cost - sum(map(len, delivery.messages))) // len(delivery.messages)
+        self._dispatcher.set_current(_name(callbacks[0].callback))
+        for data in delivery.messages:
+            event = NewMessage(peer, data, priority, None)
+            for subscription in callbacks:
+                try:
+                    subscription.callback(event)
+                except Exception as error:
+                    self._failed(subscription, event, error)
+                now = clock()
+                if now - began > self._warn_after:
+                    self._check_duration(subscription, now - began)
+                began = now
+            owed += len(data) + overhead
+            if began - paid > _CREDIT_INTERVAL:
+                self._consumed(peer, owed)
+                owed, paid = 0, began
+        self._dispatcher.set_current(None)
+        if owed:
+            self._consumed(peer, owed)
+
+    def _failed(self, subscription: Subscription, event: AnyEvent, error: Exception) -> None:
+        self.errors += 1
+        self._log.error("callback %s raised on %s", _name(subscription.callback), type(event).__name__, exc_info=error)
+        if self._on_error is not None:
+            try:
+                self._on_error(event, error)
+            except Exception as failure:
+                self._log.error("the on_callback_error hook itself raised", exc_info=failure)
+
+    def _check_duration(self, subscription: Subscription, seconds: float) -> None:
+        if seconds > self._warn_after:
+            self._log.warning(
+                "callback %s took %.1f s; events and messages of all peers wait meanwhile: do long work elsewhere",
+                _name(subscription.callback),
+                seconds,
+            )
+
+
+def _is_event(kind: object) -> bool:
+    return kind is object or (isinstance(kind, type) and issubclass(kind, (Event, NewMessage)))
+
+
+def _takes_messages(kind: type[Any]) -> bool:
+    return kind in (NewMessage, Event, object)
+
+
+def _name(callback: Callback) -> str:
+    name = getattr(callback, "__qualname__", None) or repr(callback)
+    return f"{getattr(callback, '__module__', '?')}.{name}"

@@ -1,0 +1,397 @@
+"""
+Dialling and listening on TCP.
+
+A dial blocks in a selector, and for a name in its result queue; :meth:`TcpDialling.cancel` and the deadline
+end both. A listener blocks in a selector, ended by its waker.
+
+Listeners and dials may share a port: a NAT then maps both to the same outside port. A listener takes its port
+without ``SO_REUSEPORT``, so that an occupied one is an error, and sets the option afterwards, so that dials
+can join it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import queue
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from .. import limits
+from ..addresses import Endpoint
+from ..exceptions import ListenError, LocalProtocolError
+from ..runtime.flusher import IoLoop
+from ..runtime.threads import CrashHook, Deadline, Waker, close_socket, log_crash, spawn
+from .contract import Connection
+from .tcp_connection import BufferPool, TcpConnection, endpoint_of, prepare
+
+__all__ = ["TcpDialling", "TcpListener", "TcpTransport"]
+
+# accept(2) also reports errors that a connection met before we took it: the listener itself is well.
+_PASSING_ERRORS = frozenset(
+    getattr(errno, name)
+    for name in (
+        "EAGAIN EWOULDBLOCK EINTR ECONNABORTED ECONNRESET EPROTO EPERM ENETDOWN ENOPROTOOPT EHOSTDOWN ENONET "
+        "EHOSTUNREACH EOPNOTSUPP ENETUNREACH ETIMEDOUT"
+    ).split()
+    if hasattr(errno, name)
+)
+_FATAL_ERRORS = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSOCK})
+
+
+class TcpTransport:
+    """
+    TCP for one node; see :class:`crust.transports.contract.Transport`.
+
+    Args:
+        io: The node's I/O loop; running while there are connections.
+        on_crash: Gets what a listener's ``on_connection`` raised; without it that is logged.
+    """
+
+    name = "tcp"
+
+    def __init__(self, io: IoLoop, on_crash: CrashHook | None = None) -> None:
+        self.on_crash: CrashHook = on_crash or log_crash
+        self._io = io
+        self._pool = BufferPool()
+
+    def dialling(self, endpoint: Endpoint, timeout: float, *, local_port: int | None = None) -> TcpDialling:
+        """Prepare to connect to ``endpoint`` within ``timeout`` seconds; see the contract."""
+        return TcpDialling(self, endpoint, timeout, local_port)
+
+    def dial(self, endpoint: Endpoint, timeout: float, *, local_port: int | None = None) -> TcpConnection:
+        """Connect now; the same as ``dialling(…).run()``."""
+        return self.dialling(endpoint, timeout, local_port=local_port).run()
+
+    def listen(self, endpoint: Endpoint) -> TcpListener:
+        """Open a listening socket; see the contract."""
+        return TcpListener(self, endpoint)
+
+    def adopt(self, sock: socket.socket, remote: Endpoint | None = None) -> TcpConnection:
+        """
+        Make a connection of a connected socket, which then belongs to it.
+
+        Raises:
+            OSError: The socket is not connected (any more); it has been closed.
+        """
+        try:
+            prepare(sock)
+            local = endpoint_of(sock.getsockname())
+            return TcpConnection(sock, self._io, self._pool, local, remote or endpoint_of(sock.getpeername()))
+        except BaseException:
+            close_socket(sock)
+            raise
+
+
+class TcpDialling:
+    """One attempt to connect; see :class:`crust.transports.contract.Dialling`."""
+
+    def __init__(
+        self, transport: TcpTransport, endpoint: Endpoint, timeout: float, local_port: int | None
+    ) -> None:
+        self.endpoint = endpoint
+        self._transport = transport
+        self._timeout = timeout
+        self._local_port = local_port
+        self._lock = threading.Lock()  # guards the fields below
+        self._begun = False
+        self._cancelled = False
+        self._waker: Waker | None = None
+        self._names: queue.SimpleQueue[Any] | None = None
+
+    def cancel(self) -> None:
+        """Make :meth:`run` raise soon; see the contract."""
+        with self._lock:
+            self._cancelled = True
+            if self._waker is not None:
+                self._waker.wake()
+            if self._names is not None:
+                self._names.put(None)
+
+    def run(self) -> TcpConnection:
+        """Connect; see the contract."""
+        with self._lock:
+            if self._begun:
+                raise LocalProtocolError("a dial runs only once; make a new one")
+            self._begun = True
+        deadline = Deadline(self._timeout)
+        addresses = self._resolve(deadline)
+        with self._lock:
+            waker = self._waker = Waker()
+        try:
+            return self._try_each(addresses, deadline, waker)
+        finally:
+            with self._lock:
+                self._waker = None
+            waker.close()
+
+    def _try_each(self, addresses: list[Any], deadline: Deadline, waker: Waker) -> TcpConnection:
+        for position, (family, _, _, _, address) in enumerate(addresses, 1):
+            left = deadline.remaining() or 0.0
+            # An address that swallows packets leaves a share of the time to each one after it.
+            share = Deadline(left / (len(addresses) - position + 1))
+            try:
+                return self._connect(family, address, share, waker)
+            except OSError as error:
+                if position == len(addresses) or self._cancelled:
+                    raise
+                last = error
+        raise last  # not reached: the loop returns or raises at the last address
+
+    def _connect(self, family: int, address: Any, deadline: Deadline, waker: Waker) -> TcpConnection:
+        sock = self._open(family)
+        try:
+            try:
+                self._begin(sock, address)
+            except OSError as error:
+                # The four addresses and ports are taken by another connection of this port: come from
+                # elsewhere.
+                if self._local_port is None or error.errno not in (errno.EADDRNOTAVAIL, errno.EADDRINUSE):
+                    raise
+                sock.close()
+                sock = self._open(family, bind=False)
+                self._begin(sock, address)
+            self._await(sock, deadline, waker)
+            number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if number:
+                raise OSError(number, os.strerror(number))
+            remote = endpoint_of(address)
+            if endpoint_of(sock.getsockname()) == remote:  # a socket may meet itself on a loopback address
+                raise OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+            return self._transport.adopt(sock, remote)
+        except OSError as error:
+            close_socket(sock)
+            raise OSError(error.errno, error.strerror or str(error), str(self.endpoint)) from error
+        except BaseException:
+            close_socket(sock)
+            raise
+
+    def _open(self, family: int, bind: bool = True) -> socket.socket:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock.setblocking(False)
+        if bind and self._local_port is not None:
+            with contextlib.suppress(OSError):  # else from any port
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                _share_port(sock)
+                sock.bind(("", self._local_port))
+        return sock
+
+    def _begin(self, sock: socket.socket, address: Any) -> None:
+        number = sock.connect_ex(address)
+        if number not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EINTR):
+            raise OSError(number, os.strerror(number))
+
+    def _await(self, sock: socket.socket, deadline: Deadline, waker: Waker) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(waker.fileno(), selectors.EVENT_READ)
+            selector.register(sock, selectors.EVENT_WRITE)
+            try:
+                while True:
+                    self._check_cancelled()
+                    ready = selector.select(deadline.remaining())
+                    self._check_cancelled()
+                    if any(key.fileobj is sock for key, _ in ready):
+                        return
+                    if deadline.expired:
+                        raise OSError(errno.ETIMEDOUT, f"no answer within {self._timeout:g} s")
+            finally:
+                selector.unregister(sock)
+                selector.unregister(waker.fileno())
+
+    def _check_cancelled(self) -> None:
+        if self._cancelled:
+            raise OSError(errno.ECANCELED, "the attempt was cancelled", str(self.endpoint))
+
+    def _resolve(self, deadline: Deadline) -> list[Any]:
+        """The addresses to try, as ``getaddrinfo`` gives them."""
+        self._check_cancelled()
+        if self.endpoint.is_ip:
+            return _look_up(self.endpoint, socket.AI_NUMERICHOST)
+        with self._lock:
+            names: queue.SimpleQueue[Any] = queue.SimpleQueue()
+            self._names = names
+        # The system's resolver can neither be interrupted nor told a deadline, so it gets a thread that may
+        # be left behind.
+        spawn("crust-resolve", _look_up_into, self.endpoint, names)
+        try:
+            answer = names.get(timeout=deadline.remaining())
+        except queue.Empty:
+            text = f"its name could not be looked up within {self._timeout:g} s"
+            raise OSError(errno.ETIMEDOUT, text, str(self.endpoint)) from None
+        self._check_cancelled()
+        if isinstance(answer, OSError):
+            text = f"its name could not be looked up: {answer.strerror or answer}"
+            raise OSError(errno.EHOSTUNREACH, text, str(self.endpoint)) from answer
+        addresses: list[Any] = answer
+        return addresses
+
+
+def _look_up(endpoint: Endpoint, flags: int = 0) -> list[Any]:
+    return list(
+        dict.fromkeys(
+            socket.getaddrinfo(endpoint.host, endpoint.port, socket.AF_UNSPEC, socket.SOCK_STREAM, 0, flags)
+        )
+    )
+
+
+def _look_up_into(endpoint: Endpoint, answers: queue.SimpleQueue[Any]) -> None:
+    try:
+        answers.put(_look_up(endpoint))
+    except OSError as error:
+        answers.put(error)
+
+
+class TcpListener:
+    """A listening socket; see :class:`crust.transports.contract.Listener`."""
+
+    def __init__(self, transport: TcpTransport, endpoint: Endpoint) -> None:
+        self._transport = transport
+        self._lock = threading.Lock()  # guards _running and _closed
+        self._running = False
+        self._closed = False
+        try:
+            self._sock = _listening_socket(endpoint)
+        except OSError as error:
+            raise _listen_error(endpoint, error) from error
+        self.endpoint = endpoint.with_port(self._sock.getsockname()[1])
+        self._waker = Waker()
+
+    def close(self) -> None:
+        """Stop listening; see the contract."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            # Refuses from now on, while the descriptor stays what it is until run() lets go of it.
+            with contextlib.suppress(OSError):
+                self._sock.shutdown(socket.SHUT_RDWR)
+            if self._running:
+                self._waker.wake()
+            else:
+                self._release()
+
+    def _ended(self) -> bool:
+        return self._closed
+
+    def _release(self) -> None:
+        self._sock.close()
+        self._waker.close()
+
+    def run(
+        self,
+        on_connection: Callable[[Connection], object],
+        on_trouble: Callable[[OSError], object] | None = None,
+    ) -> None:
+        """Accept until :meth:`close`; see the contract."""
+        with self._lock:
+            if self._running:
+                raise LocalProtocolError("this listener runs already")
+            if self._closed:
+                return
+            self._running = True
+        try:
+            with selectors.DefaultSelector() as selector:
+                selector.register(self._waker.fileno(), selectors.EVENT_READ)
+                selector.register(self._sock, selectors.EVENT_READ)
+                try:
+                    self._accept_all(selector, on_connection, on_trouble)
+                finally:
+                    selector.unregister(self._sock)
+                    selector.unregister(self._waker.fileno())
+        finally:
+            with self._lock:
+                self._closed = True
+                self._release()
+
+    def _accept_all(
+        self,
+        selector: selectors.BaseSelector,
+        on_connection: Callable[[Connection], object],
+        on_trouble: Callable[[OSError], object] | None,
+    ) -> None:
+        while not self._ended():
+            selector.select()
+            try:
+                for _ in range(limits.ACCEPTS_PER_TURN):
+                    if self._ended():
+                        return
+                    self._accept_one(on_connection)
+                time.sleep(0)  # under a flood, greenlets get their turn here
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                if self._ended():
+                    return
+                if error.errno in _FATAL_ERRORS:
+                    raise
+                if error.errno not in _PASSING_ERRORS:
+                    if on_trouble is not None:
+                        on_trouble(error)
+                    self._pause(selector)
+
+    def _accept_one(self, on_connection: Callable[[Connection], object]) -> None:
+        sock, address = self._sock.accept()
+        try:
+            connection = self._transport.adopt(sock, endpoint_of(address))
+        except OSError:  # the caller has gone already
+            return
+        try:
+            on_connection(connection)
+        except Exception as error:  # whatever befell this one, the next is welcome
+            connection.abort()
+            self._transport.on_crash("crust-tcp-listener", error)
+
+    def _pause(self, selector: selectors.BaseSelector) -> None:
+        """Accept nothing for a while: without descriptors, accept() fails as fast as it is called."""
+        deadline = Deadline(limits.ACCEPT_PAUSE)
+        selector.unregister(self._sock)
+        try:
+            while not (self._ended() or deadline.expired):
+                selector.select(deadline.remaining())
+        finally:
+            selector.register(self._sock, selectors.EVENT_READ)
+
+
+def _listening_socket(endpoint: Endpoint) -> socket.socket:
+    family, kind, protocol, _, address = _look_up(endpoint, socket.AI_NUMERICHOST)[0]
+    sock = socket.socket(family, kind, protocol)
+    try:
+        # Windows has it, where SO_REUSEADDR would let anybody take an occupied port.
+        exclusive: int | None = getattr(socket, "SO_EXCLUSIVEADDRUSE", None)
+        if exclusive is not None:
+            sock.setsockopt(socket.SOL_SOCKET, exclusive, 1)
+        else:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setblocking(False)
+        sock.bind(address)
+        sock.listen(limits.LISTEN_BACKLOG)
+        with contextlib.suppress(OSError):
+            _share_port(sock)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _share_port(sock: socket.socket) -> None:
+    option: int | None = getattr(socket, "SO_REUSEPORT", None)
+    if option is not None:
+        sock.setsockopt(socket.SOL_SOCKET, option, 1)
+
+
+def _listen_error(endpoint: Endpoint, error: OSError) -> ListenError:
+    number = error.errno or 0
+    cause = error.strerror or str(error)
+    advice = {
+        errno.EADDRINUSE: "; another program listens there: choose another port, or 0 for any free one",
+        errno.EADDRNOTAVAIL: "; this machine does not have that address",
+        errno.EACCES: "; ports below 1024 need privileges: choose a higher one",
+    }.get(number, "")
+    return ListenError(number, f"cannot listen on {endpoint}: {cause}{advice}")

@@ -1,0 +1,340 @@
+"""
+A TCP connection: a blocking socket, one reader thread, writes by whoever has something to write.
+
+Who may block on what, and what ends it:
+
+* a connection's reader: ``recv``, ended by ``shutdown``; or its own pause, ended by resume, close and abort.
+  The reader alone closes the socket, so a descriptor is never reused under it.
+* ``send`` never waits (``MSG_DONTWAIT``). The lock it holds is held elsewhere for a moment only.
+
+Memory: an idle reader holds :data:`crust.limits.READ_SIZE` bytes. When a read fills them, it borrows a large
+buffer, if one is free, for as long as there is more to read at once.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import errno
+import select
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from .. import limits
+from ..addresses import Endpoint
+from ..exceptions import LocalProtocolError
+from ..runtime.flusher import IoLoop
+from ..runtime.threads import Spawn
+from ..runtime.timers import Timer
+from .contract import Sink
+
+__all__ = ["BufferPool", "TcpConnection", "endpoint_of", "prepare"]
+
+_DONTWAIT: int = getattr(socket, "MSG_DONTWAIT", 0)  # 0: Windows, where sendmsg is missing too
+_SEND_FLAGS = _DONTWAIT | getattr(socket, "MSG_NOSIGNAL", 0)  # an application may have SIGPIPE kill it
+_NOTSENT_LOWAT: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+_LINGER_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 seconds: close() sends a reset
+_PORTABLE_SEND = 16_384  # bytes a socket takes without waiting once select() calls it writable
+
+
+class BufferPool:
+    """
+    Large read buffers shared by the connections of a node. Thread-safe.
+
+    At most :data:`crust.limits.BURST_POOL` are out at once, so memory is bounded; they are kept for the next.
+    """
+
+    __slots__ = ("_free", "_left", "_lock")
+
+    def __init__(self) -> None:
+        self._free: collections.deque[memoryview] = collections.deque()
+        self._left = limits.BURST_POOL
+        self._lock = threading.Lock()  # guards both
+
+    def borrow(self) -> memoryview | None:
+        """A buffer of :data:`crust.limits.BURST_SIZE` bytes, or None if all are out."""
+        with self._lock:
+            if self._left == 0:
+                return None
+            self._left -= 1
+            if self._free:
+                return self._free.pop()
+        return memoryview(bytearray(limits.BURST_SIZE))
+
+    def give_back(self, buffer: memoryview) -> None:
+        """Return a borrowed buffer."""
+        with self._lock:
+            self._left += 1
+            self._free.append(buffer)
+
+
+class TcpConnection:
+    """A connected TCP socket; see :class:`crust.transports.contract.Connection`. Takes the socket over."""
+
+    __slots__ = (
+        "__weakref__",
+        "_ending",
+        "_io",
+        "_linger",
+        "_lock",
+        "_pool",
+        "_resumed",
+        "_sock",
+        "_started",
+        "_watched",
+        "local",
+        "remote",
+    )
+
+    transport = "tcp"
+
+    def __init__(
+        self, sock: socket.socket, io: IoLoop, pool: BufferPool, local: Endpoint, remote: Endpoint
+    ) -> None:
+        self.local = local
+        self.remote = remote
+        self._sock = sock
+        self._io = io
+        self._pool = pool
+        self._lock = threading.Lock()  # guards the fields below, and the socket against closing during a send
+        self._started = False
+        self._ending = ""  # "", "close", "abort" or "done" (the socket is closed), never backwards
+        self._watched = False  # the I/O loop may know the socket
+        self._resumed: threading.Event | None = None  # set: go on; None: never paused
+        self._linger: Timer | None = None
+
+    def __repr__(self) -> str:
+        return f"<TcpConnection {self.local} - {self.remote} {self._ending}>"
+
+    # --- writing --------------------------------------------------------------------------------------------
+
+    def send(self, data: bytes | bytearray | memoryview) -> int:
+        """Send what fits now; see the contract."""
+        with self._lock:
+            if self._ending:
+                raise self._error(errno.EPIPE, "the connection is closed")
+            try:
+                if _DONTWAIT:
+                    return self._sock.sendmsg((data,), (), _SEND_FLAGS)
+                return _send_portably(self._sock, data)
+            except (BlockingIOError, InterruptedError):
+                return 0
+            except OSError as error:
+                raise self._named(error) from error
+
+    def when_writable(self, callback: Callable[[], object]) -> None:
+        """Call back once when there is room; see the contract."""
+        with self._lock:
+            if self._ending:
+                return
+            self._watched = True
+        # Outside the lock, for it may call back at once. A socket closed meanwhile is noticed there.
+        self._io.wait_writable(self._sock, callback)
+
+    # --- ending ---------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """End the stream in order; see the contract."""
+        with self._lock:
+            if self._ending:
+                return
+            if not self._started:  # nobody reads, and the kernel sees to what was sent
+                self._release_locked()
+                return
+            if not self._io.running:
+                self._abort_locked()
+                return
+            self._ending = "close"
+            # Only the sending half: with both shut, the kernel answers data of the other side with a reset,
+            # and that would destroy what we sent last.
+            with contextlib.suppress(OSError):
+                self._sock.shutdown(socket.SHUT_WR)
+            self._linger = self._io.call_later(limits.CLOSE_LINGER, lambda now: self.abort())
+            if self._resumed is not None:
+                self._resumed.set()
+
+    def abort(self) -> None:
+        """End it now; see the contract."""
+        with self._lock:
+            if self._ending not in ("abort", "done"):
+                self._abort_locked()
+
+    def _abort_locked(self) -> None:
+        with contextlib.suppress(OSError):
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+        if not self._started:
+            self._release_locked()
+            return
+        self._ending = "abort"
+        # Wakes the reader, whose closing then sends the reset; a shutdown of both halves would send an
+        # orderly end first.
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RD)
+        if self._resumed is not None:
+            self._resumed.set()
+
+    def _release_locked(self) -> None:
+        """Close the socket: nobody reads it now, or ever will."""
+        self._ending = "done"
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
+        if self._watched:
+            self._io.forget(self._sock, then=self._sock.close)
+        else:
+            self._sock.close()
+
+    # --- reading --------------------------------------------------------------------------------------------
+
+    def start(self, sink: Sink, spawn: Spawn) -> None:
+        """Begin to push into ``sink`` on a new thread; see the contract."""
+        self._claim()
+        try:
+            spawn(f"crust-tcp-{self.remote.port}", self._run, sink)
+        except BaseException:
+            with self._lock:
+                self._started = False
+                if self._ending != "done":
+                    self._abort_locked()
+            raise
+
+    def run(self, sink: Sink) -> None:
+        """Like :meth:`start`, on the calling thread: returns after ``connection_lost``."""
+        self._claim()
+        self._run(sink)
+
+    def _claim(self) -> None:
+        with self._lock:
+            if self._started:
+                raise LocalProtocolError("this connection has been started already")
+            self._started = True
+
+    def _run(self, sink: Sink) -> None:
+        lost: OSError | None = self._error(errno.ECONNABORTED, "its receiver failed")
+        try:
+            lost = self._read_all(sink)
+        except BaseException:  # from the sink: an error of reading is returned
+            self.abort()
+            raise
+        finally:
+            with self._lock:
+                if self._ending != "done":
+                    self._release_locked()
+            sink.connection_lost(lost)
+
+    def _read_all(self, sink: Sink) -> OSError | None:
+        """Read until the end; None if that was in order or ours, else the error."""
+        sock = self._sock
+        small = memoryview(bytearray(limits.READ_SIZE))
+        reads = size = 0
+        while True:
+            if self._resumed is not None:
+                self._resumed.wait()
+            try:
+                got = sock.recv_into(small)
+            except InterruptedError:
+                continue
+            except OSError as error:
+                return None if self._ending else self._named(error)
+            if not got or self._ending == "abort":
+                return None
+            if not self._ending:
+                sink.data_received(small[:got])
+            reads += 1
+            size += got
+            if got == limits.READ_SIZE and _DONTWAIT:
+                burst = self._read_burst(sink)
+                reads += burst[0]
+                size += burst[1]
+            if reads >= limits.READS_PER_TURN or size >= limits.BYTES_PER_TURN:
+                reads = size = 0
+                time.sleep(0)  # a busy peer must not keep the other greenlets waiting
+
+    def _read_burst(self, sink: Sink) -> tuple[int, int]:
+        """Read with a large buffer while there is more at once, within one turn; return reads and bytes."""
+        buffer = self._pool.borrow()
+        if buffer is None:
+            return 0, 0
+        reads = size = 0
+        try:
+            while reads < limits.READS_PER_TURN and size < limits.BYTES_PER_TURN:
+                if self._resumed is not None and not self._resumed.is_set():
+                    break
+                try:
+                    got = _read_now(self._sock, buffer)
+                except OSError:  # nothing there now, or an error that the next plain read meets again
+                    break
+                if not got or self._ending == "abort":
+                    break
+                if not self._ending:
+                    sink.data_received(buffer[:got])
+                reads += 1
+                size += got
+                if got < limits.READ_SIZE:
+                    break
+        finally:
+            self._pool.give_back(buffer)
+        return reads, size
+
+    def pause(self) -> None:
+        """Stop reading for now; see the contract."""
+        with self._lock:
+            if self._ending:
+                return
+            if self._resumed is None:
+                self._resumed = threading.Event()
+            self._resumed.clear()
+
+    def resume(self) -> None:
+        """Read on; see the contract."""
+        with self._lock:
+            if self._resumed is not None:
+                self._resumed.set()
+
+    # --- errors ---------------------------------------------------------------------------------------------
+
+    def _error(self, number: int, text: str) -> OSError:
+        return OSError(number, text, str(self.remote))
+
+    def _named(self, error: OSError) -> OSError:
+        return OSError(error.errno, error.strerror or str(error), str(self.remote))
+
+
+def _read_now(sock: socket.socket, buffer: memoryview) -> int:
+    """``recv_into`` that raises BlockingIOError instead of waiting (threads and gevent)."""
+    # gevent ignores MSG_DONTWAIT in recv_into of its socket, not in that of the plain one inside.
+    plain: Any = getattr(sock, "_sock", sock)
+    got: int = plain.recv_into(buffer, 0, _DONTWAIT)
+    return got
+
+
+def _send_portably(sock: socket.socket, data: bytes | bytearray | memoryview) -> int:
+    """Like ``sendmsg`` with ``MSG_DONTWAIT`` where there is none."""
+    if not select.select([], [sock], [], 0)[1]:
+        return 0
+    return sock.send(memoryview(data)[:_PORTABLE_SEND])
+
+
+def prepare(sock: socket.socket) -> None:
+    """
+    Set what every TCP connection of crust wants: no delay for small writes, little waiting unsent in the
+    kernel.
+    """
+    sock.setblocking(True)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if _NOTSENT_LOWAT is not None:
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, limits.NOTSENT_LOWAT)
+
+
+def endpoint_of(address: tuple[Any, ...]) -> Endpoint:
+    """The endpoint of a socket address as ``getsockname`` and ``accept`` give it."""
+    host = str(address[0])
+    if len(address) == 4 and address[3] and "%" not in host:
+        with contextlib.suppress(OSError):
+            host = f"{host}%{socket.if_indextoname(address[3])}"
+    return Endpoint("tcp", host, address[1])

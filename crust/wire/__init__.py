@@ -1,0 +1,13 @@
+"""
+crust's own messages, as bytes: each is defined once, in construct, and has a typed value, a builder and a parser.
+
+- ``fields``: pieces that several messages share, and the one place where construct meets typed code.
+- ``handshake``: the payloads of the three handshake messages.
+- ``frames``: what the records of a link hold: messages, acknowledgements, control.
+- ``transfer``: the messages of file transfer, which travel like an application's messages.
+
+``parse_*_untrusted`` functions take bytes of strangers. They raise :exc:`~crust.MalformedMessage` and nothing else, and
+they refuse what is not exactly a message of this version: unknown values, reserved bits, bytes too many or too few.
+``build_*`` functions take values of ours and raise :exc:`ValueError` for what the wire cannot hold. All are pure and
+thread-safe. docs/wire-format.md describes the same in prose.
+"""

@@ -1,0 +1,201 @@
+"""
+The messages of file transfer (docs/wire-format.md, "File transfer").
+
+They travel as messages of kind 1. The first byte says which one it is, and a number that the offering side chose says
+which file it is about. FILE_DATA also has a fast path, held equal to its definition by the tests.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import struct
+from typing import TypeAlias
+
+from .. import limits
+from ..exceptions import MalformedMessage
+from .fields import Definition, build_all, by_type, checked, construct, parse_all, text, typed
+
+__all__ = [
+    "TRANSFER_DATA_OVERHEAD",
+    "Accept",
+    "Done",
+    "End",
+    "Fail",
+    "FileData",
+    "Offer",
+    "Progress",
+    "Refuse",
+    "TransferMessage",
+    "TransferType",
+    "build_transfer",
+    "build_transfer_by_definition",
+    "parse_transfer_by_definition_untrusted",
+    "parse_transfer_untrusted",
+]
+
+
+class TransferType(enum.IntEnum):
+    """The first byte of a transfer message."""
+
+    OFFER = 1
+    ACCEPT = 2
+    REFUSE = 3
+    DATA = 4
+    END = 5
+    PROGRESS = 6
+    DONE = 7
+    FAIL = 8
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Offer:
+    """Sender: here is a file, if you want it."""
+
+    transfer: int
+    """Number of this transfer, 32 bits."""
+    size: int
+    """Bytes of the file."""
+    name: str
+    """At most 1,024 bytes of UTF-8; from a stranger, and no more than a suggestion."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Accept:
+    """Receiver: send it."""
+
+    transfer: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Refuse:
+    """Receiver: I do not want it."""
+
+    transfer: int
+    text: str
+    """Why, for people: at most 200 bytes; show it sanitised."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FileData:
+    """Sender: the next bytes of the file."""
+
+    transfer: int
+    offset: int
+    """Where in the file they belong."""
+    data: bytes
+    """At least one byte."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class End:
+    """Sender: that was all."""
+
+    transfer: int
+    digest: bytes
+    """BLAKE2b-256 of the whole file, 32 bytes."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Progress:
+    """Receiver: so much has been written; more may be sent."""
+
+    transfer: int
+    received: int
+    """Bytes."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Done:
+    """Receiver: the file is complete, its digest is right, and it stands under its final name."""
+
+    transfer: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Fail:
+    """Either side: the transfer is abandoned."""
+
+    transfer: int
+    text: str
+    """Why, for people: at most 200 bytes; show it sanitised."""
+
+
+TransferMessage: TypeAlias = Offer | Accept | Refuse | FileData | End | Progress | Done | Fail
+
+
+# --- definitions --------------------------------------------------------------------------------------------
+
+_u8, _u16, _u32, _u64 = construct.Int8ub, construct.Int16ub, construct.Int32ub, construct.Int64ub
+_NUMBER: Definition = "transfer" / _u32
+_EXPLANATION: Definition = "text" / text(_u8, limits.DENIED_TEXT_MAX)
+_BYTES: Definition = checked(construct.GreedyBytes, bool, "no data")
+
+TRANSFER: Definition = by_type(
+    _u8,
+    {
+        TransferType.OFFER: (
+            Offer,
+            typed(Offer, _NUMBER, "size" / _u64, "name" / text(_u16, limits.TRANSFER_NAME_MAX)),
+        ),
+        TransferType.ACCEPT: (Accept, typed(Accept, _NUMBER)),
+        TransferType.REFUSE: (Refuse, typed(Refuse, _NUMBER, _EXPLANATION)),
+        TransferType.DATA: (FileData, typed(FileData, _NUMBER, "offset" / _u64, "data" / _BYTES)),
+        TransferType.END: (End, typed(End, _NUMBER, "digest" / construct.Bytes(32))),
+        TransferType.PROGRESS: (Progress, typed(Progress, _NUMBER, "received" / _u64)),
+        TransferType.DONE: (Done, typed(Done, _NUMBER)),
+        TransferType.FAIL: (Fail, typed(Fail, _NUMBER, _EXPLANATION)),
+    },
+)
+
+_DATA_HEAD = struct.Struct(">BIQ")  # type, transfer, offset
+_DATA_TYPE = int(TransferType.DATA)
+
+TRANSFER_DATA_OVERHEAD = _DATA_HEAD.size
+"""Bytes of a FILE_DATA message besides the file's."""
+
+
+# --- between bytes and values -------------------------------------------------------------------------------
+
+
+def build_transfer(message: TransferMessage) -> bytes:
+    """
+    Bytes of a transfer message.
+
+    Raises:
+        ValueError: A number is out of range, or a text too long.
+    """
+    if not isinstance(message, FileData):
+        return build_transfer_by_definition(message)
+    if not message.data:
+        raise ValueError("file data without data")
+    try:
+        return _DATA_HEAD.pack(_DATA_TYPE, message.transfer, message.offset) + message.data
+    except struct.error as error:
+        raise ValueError(f"file data cannot be built: {error}") from error
+
+
+def build_transfer_by_definition(message: TransferMessage) -> bytes:
+    """As :func:`build_transfer`, by construct alone."""
+    return build_all(TRANSFER, message, type(message).__name__)
+
+
+def parse_transfer_untrusted(data: bytes) -> TransferMessage:
+    """
+    The transfer message in a message of kind 1.
+
+    Raises:
+        MalformedMessage: The bytes are anything else.
+    """
+    if data[:1] != b"\x04":
+        return parse_transfer_by_definition_untrusted(data)
+    if not TRANSFER_DATA_OVERHEAD < len(data) <= limits.RECORD_PLAINTEXT_MAX:
+        raise MalformedMessage(f"file data in a message of {len(data)} bytes")
+    _, transfer, offset = _DATA_HEAD.unpack_from(data)
+    return FileData(transfer, offset, data[TRANSFER_DATA_OVERHEAD:])
+
+
+def parse_transfer_by_definition_untrusted(data: bytes) -> TransferMessage:
+    """As :func:`parse_transfer_untrusted`, by construct alone."""
+    message: TransferMessage = parse_all(TRANSFER, data, "transfer message", limits.RECORD_PLAINTEXT_MAX)
+    return message

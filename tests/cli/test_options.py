@@ -1,0 +1,135 @@
+"""Configuration, identity and contacts as the options say."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import crust
+from crust.cli.errors import UsageError
+from crust.cli.options import add_common, config_file, load_config, parse_seconds, start_node, user_directory
+from tests.cli.fakes import ALICE, BOB, FakeService, make_context, shown
+
+
+@pytest.fixture(autouse=True)
+def _fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(crust, "Service", FakeService)
+    FakeService.made.clear()
+    FakeService.start_errors.clear()
+    yield
+
+
+def parse(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_common(parser, identity="the user's")
+    return parser.parse_args(words)
+
+
+def start(home: Path, *words: str, **options: Any) -> FakeService:
+    node = start_node(parse(*words), make_context(home), **options)
+    assert isinstance(node, FakeService)
+    return node
+
+
+def test_the_user_directory_follows_xdg() -> None:
+    assert user_directory({"XDG_CONFIG_HOME": "/x", "HOME": "/h"}) == Path("/x/crust")
+    assert user_directory({"XDG_CONFIG_HOME": "relative", "HOME": "/h"}) == Path("/h/.config/crust")
+    assert user_directory({"HOME": "/h"}) == Path("/h/.config/crust")
+
+
+def test_the_configuration_file_is_the_most_explicit_one(tmp_path: Path) -> None:
+    environ = {"XDG_CONFIG_HOME": str(tmp_path)}
+    assert config_file(None, environ) is None
+    usual = tmp_path / "crust" / "crust.yaml"
+    usual.parent.mkdir()
+    usual.touch()
+    assert config_file(None, environ) == usual
+    assert config_file(None, {**environ, "CRUST_CONFIG": ""}) == usual
+    assert config_file(None, {**environ, "CRUST_CONFIG": "/e.yaml"}) == Path("/e.yaml")
+    assert config_file("named.yaml", {**environ, "CRUST_CONFIG": "/e.yaml"}) == Path("named.yaml")
+
+
+def test_options_stand_above_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("network: {name: from-file}\nsession: {connect_timeout: 7}\n")
+    config = load_config(parse("--config", str(path), "--network", "from-option"), {})
+    assert (config.network.name, config.session.connect_timeout) == ("from-option", 7)
+
+
+def test_every_option_reaches_its_key() -> None:
+    config = load_config(
+        parse(
+            *("--identity", "/i", "--network-secret-file", "/s", "--allow-bootstrap"),
+            *("--listen", "tcp://127.0.0.1:0", "--listen", "tcp://[::1]:0"),
+        ),
+        {"HOME": "/nowhere"},
+    )
+    assert config.identity.file == "/i"
+    assert config.network.secret_file == "/s"
+    assert config.listen.addresses == ("tcp://127.0.0.1:0", "tcp://[::1]:0")
+    assert config.bootstrap.accept is True
+
+
+def test_options_of_later_versions_are_accepted() -> None:
+    words = ("--stun", "stun.example:3478", "--no-beacon", "--no-portmap", "--no-relay", "--serve-relay")
+    assert load_config(parse(*words, "--only", "tcp"), {"HOME": "/nowhere"}) == crust.Config()
+
+
+def test_a_wrong_option_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="^--listen: "):
+        load_config(parse("--listen", "5483"), {"HOME": "/nowhere"})
+
+
+def test_only_utp_reaches_nobody_and_listens_nowhere(tmp_path: Path) -> None:
+    """The option is kept literally: TCP is not used in secret."""
+    node = start(tmp_path, "--only", "utp", "--contact", f"{BOB}@tcp://192.0.2.7:1,utp://192.0.2.7:1")
+    assert node.config.listen.addresses == ()
+    assert [str(c) for c in node.contacts] == [f"{BOB}@utp://192.0.2.7:1"]
+
+
+def test_contacts_may_be_names(tmp_path: Path) -> None:
+    context = make_context(tmp_path)
+    context.book.add("bob", crust.Contact(BOB))
+    node: Any = start_node(parse("--contact", "bob", "--contact", str(ALICE)), context)
+    assert node.contacts == [crust.Contact(BOB), crust.Contact(ALICE)]
+
+
+def test_the_user_identity_is_the_default(tmp_path: Path) -> None:
+    assert start(tmp_path).config.identity.file == str(tmp_path / "crust" / "identity")
+    assert start(tmp_path, fresh=True).config.identity.file is None
+    assert start(tmp_path, "--identity", "/i", fresh=True).config.identity.file == "/i"
+
+
+def test_a_one_shot_command_takes_a_fresh_identity_and_says_so(tmp_path: Path) -> None:
+    FakeService.start_errors = [crust.IdentityInUse("identity /i is in use by process 7")]
+    context = make_context(tmp_path)
+    node: Any = start_node(parse(), context)
+    assert node.started and node.config.identity.file is None
+    assert "process 7: taking a fresh identity" in shown(context.terminal)
+    assert FakeService.made[0].closed
+
+
+@pytest.mark.parametrize(("words", "one_shot"), [(("--identity", "/i"), True), ((), False)])
+def test_a_named_identity_or_a_lasting_node_insists(tmp_path: Path, words: tuple[str, ...], one_shot: bool) -> None:
+    FakeService.start_errors = [crust.IdentityInUse("in use")]
+    with pytest.raises(crust.IdentityInUse):
+        start(tmp_path, *words, one_shot=one_shot)
+    assert len(FakeService.made) == 1
+
+
+def test_a_node_that_does_not_start_is_closed(tmp_path: Path) -> None:
+    FakeService.start_errors = [KeyboardInterrupt()]
+    with pytest.raises(KeyboardInterrupt):
+        start(tmp_path)
+    assert FakeService.made[0].closed
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "soon"])
+def test_seconds_are_above_zero(text: str) -> None:
+    assert parse_seconds("1.5") == 1.5
+    with pytest.raises(argparse.ArgumentTypeError):
+        parse_seconds(text)

@@ -1,0 +1,36 @@
+"""What holds for every test: it leaves no thread and no descriptor behind, on threads and on greenlets alike."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support import leaks
+
+pytest.register_assert_rewrite("tests.transports.conformance")
+
+
+def pytest_report_header() -> str:
+    from crust.runtime.threads import mode
+
+    return f"crust runs on: {mode()}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warm_up() -> None:
+    """Let the world make what it makes once, such as gevent's hub and its descriptors, before anything is compared."""
+    threading.Event().wait(0.001)
+    socket.getaddrinfo("localhost", 0)
+    left, right = socket.socketpair()
+    left.close()
+    right.close()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind(_warm_up: None) -> Iterator[None]:
+    before = leaks.snapshot()
+    yield
+    leaks.check(before)

@@ -1,0 +1,268 @@
+"""The gate: rates, slots, eviction, and what is kept for those we know."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crust import limits
+from crust.config import LimitsConfig
+from crust.peers.gate import Gate, Slot
+
+
+def nothing() -> None:
+    """An eviction that nobody looks at."""
+
+
+def gate(**values: int) -> Gate:
+    """A gate whose rates do not matter unless they are given."""
+    return Gate(
+        LimitsConfig(**{"starts_per_address_per_second": 10_000, "starts_per_second": 100_000} | values)
+    )
+
+
+def addresses() -> Iterator[str]:
+    """Addresses that share no quota."""
+    return (f"10.{a}.{b}.1" for a, b in itertools.product(range(256), repeat=2))
+
+
+def admit_all(
+    target: Gate, count: int, *, known: bool = False, prove: bool = False, first: int = 0
+) -> list[Slot]:
+    slots = []
+    for address in itertools.islice(addresses(), first, first + count):
+        slot = target.admit(address, 0.0, known=known, evict=nothing)
+        assert slot is not None
+        if prove:
+            assert slot.message1_valid()
+        slots.append(slot)
+    return slots
+
+
+def test_one_address_may_start_20_times_a_second() -> None:
+    """A burst of one second's worth, then as many as come back with time; a refused start costs nothing more."""
+    target = Gate(LimitsConfig(half_open_per_address=1000))
+    now, admitted = 100.0, 0
+    for _ in range(200):
+        admitted += target.admit("192.0.2.1", now, evict=nothing) is not None
+    assert admitted == limits.STARTS_PER_ADDRESS_PER_SECOND
+    assert target.admit("192.0.2.1", now + 0.04, evict=nothing) is None
+    assert target.admit("192.0.2.1", now + 0.051, evict=nothing) is not None
+    assert target.admit("192.0.2.1", now + 0.052, evict=nothing) is None
+    assert target.counters.refused_by_rate == 182
+
+
+def test_a_busy_address_does_not_slow_down_another() -> None:
+    """Rates are kept for each address, and refused starts do not count against all."""
+    target = Gate(LimitsConfig())
+    for _ in range(10_000):
+        target.admit("192.0.2.1", 1.0, evict=nothing)
+    assert target.admit("192.0.2.2", 1.0, evict=nothing) is not None
+
+
+def test_an_ipv6_network_counts_as_one_address() -> None:
+    """All of a /64 share one quota; the next /64 has its own."""
+    target = gate(half_open_per_address=2)
+    first = target.admit("2001:db8:0:1::1", 0.0, evict=nothing)
+    second = target.admit("2001:db8:0:1:ffff::2", 0.0, evict=nothing)
+    assert first and second and first.message1_valid() and second.message1_valid()
+    assert target.admit("2001:db8:0:1::3", 0.0, evict=nothing) is None
+    assert target.admit("2001:db8:0:2::1", 0.0, evict=nothing) is not None
+
+
+def test_a_mapped_address_is_the_ipv4_address() -> None:
+    """A dual-stack listener shows IPv4 callers as ::ffff:a.b.c.d: that is no second quota."""
+    target = gate(half_open_per_address=1)
+    slot = target.admit("::ffff:192.0.2.1", 0.0, evict=nothing)
+    assert slot is not None and slot.message1_valid()
+    assert target.admit("192.0.2.1", 0.0, evict=nothing) is None
+
+
+def test_all_strangers_together_may_start_500_times_a_second() -> None:
+    """A flood from many addresses gets what is left of a second's worth, and then 500 a second, no more and no less."""
+    target = Gate(LimitsConfig())
+    callers, burst, later = addresses(), 0, 0
+    for step in range(1000):
+        admitted = sum(target.admit(next(callers), step / 500, evict=nothing) is not None for _ in range(20))
+        if step == 0:
+            assert admitted == 20
+        burst, later = (burst + admitted, later) if step < 500 else (burst, later + admitted)
+    kept = limits.STARTS_PER_SECOND // 4
+    assert burst == pytest.approx(2 * limits.STARTS_PER_SECOND - kept, abs=2)
+    assert later == pytest.approx(limits.STARTS_PER_SECOND, abs=2)
+
+
+def test_a_flood_of_strangers_leaves_starts_for_known_addresses() -> None:
+    """While strangers are refused for their rate, somebody we know still gets in."""
+    target = Gate(LimitsConfig())
+    for address in itertools.islice(addresses(), 5000):
+        target.admit(address, 1.0, evict=nothing)
+    assert target.admit("192.0.2.1", 1.0, evict=nothing) is None
+    assert target.admit("192.0.2.1", 1.0, known=True, evict=nothing) is not None
+
+
+def test_the_memory_of_rates_is_bounded() -> None:
+    """Addresses beyond the bound push out the one that has been quiet for longest, and only that."""
+    target = gate(half_open=100_000, half_open_per_address=100_000, starts_per_address_per_second=1)
+    assert target.admit("192.0.2.1", 0.0, evict=nothing)
+    for address in itertools.islice(addresses(), limits.GATE_ADDRESSES_MAX - 1):
+        assert target.admit(address, 0.0, evict=nothing)
+    assert target.admit("192.0.2.1", 0.0, evict=nothing) is None  # remembered, and now the most recent
+    assert target.admit("192.0.2.2", 0.0, evict=nothing)
+    assert target.admit("192.0.2.1", 0.0, evict=nothing) is None
+    assert len(target._starts) == limits.GATE_ADDRESSES_MAX
+
+
+def test_time_that_stands_still_or_goes_back_gives_no_starts() -> None:
+    """Only time that passes refills a bucket."""
+    target = gate(starts_per_address_per_second=1)
+    assert target.admit("192.0.2.1", 10.0, evict=nothing)
+    assert target.admit("192.0.2.1", 5.0, evict=nothing) is None
+    assert target.admit("192.0.2.1", 10.5, evict=nothing) is None
+    assert target.admit("192.0.2.1", 11.0, evict=nothing)
+
+
+def test_strangers_may_not_use_the_slots_kept_for_known_addresses() -> None:
+    """192 of 256 slots are the most for strangers; known addresses fill the rest."""
+    target = gate()
+    admit_all(target, limits.HALF_OPEN_MAX - limits.HALF_OPEN_KNOWN_RESERVE, prove=True)
+    assert target.admit("192.0.2.1", 0.0, evict=nothing) is None
+    admit_all(target, limits.HALF_OPEN_KNOWN_RESERVE, known=True, prove=True, first=1000)
+    assert target.admit("192.0.2.1", 0.0, known=True, evict=nothing) is None
+    assert target.counters.current == limits.HALF_OPEN_MAX
+    assert target.counters.refused_by_slots == 2
+
+
+def test_an_overflow_evicts_the_oldest_that_has_not_proven_anything() -> None:
+    """The newcomer gets its slot; the victim hears of it once, and its slot is dead."""
+    target, evicted = gate(half_open=4), list[str]()
+    slots = []
+    for name in ("a", "b", "c"):
+        address = f"10.0.0.{ord(name)}"
+        slots.append(target.admit(address, 0.0, evict=lambda name=name: evicted.append(name)))  # type: ignore[misc]
+    first, second, third = (slot for slot in slots if slot is not None)
+    assert first.message1_valid()
+    assert target.admit("10.0.1.1", 0.0, evict=nothing) is not None
+    assert evicted == ["b"]
+    assert not second.message1_valid()
+    second.release()
+    assert target.counters.current == 3
+    assert target.counters.evicted == 1
+    assert third.message1_valid()
+
+
+def test_eviction_is_called_without_the_lock() -> None:
+    """What is called may use the gate: aborting a connection ends in release()."""
+    target = gate(half_open_per_address=1)
+    seen = []
+
+    def evict() -> None:
+        assert first is not None
+        first.release()
+        seen.append(target.counters.current)
+
+    first = target.admit("192.0.2.1", 0.0, evict=evict)
+    assert target.admit("192.0.2.1", 0.0, evict=nothing) is not None
+    assert seen == [1]
+
+
+def test_an_eviction_that_fails_costs_no_slot() -> None:
+    """The error surfaces, and neither slot stays behind."""
+    target = gate(half_open_per_address=1)
+
+    def evict() -> None:
+        raise OSError("cannot abort")
+
+    target.admit("192.0.2.1", 0.0, evict=evict)
+    with pytest.raises(OSError, match="cannot abort"):
+        target.admit("192.0.2.1", 0.0, evict=nothing)
+    assert target.counters.current == 0
+
+
+def test_one_address_evicts_its_own() -> None:
+    """An address that has too many makes room at its own cost, although other slots are older."""
+    target, evicted = gate(half_open_per_address=16), list[int]()
+    target.admit("192.0.2.9", 0.0, evict=lambda: evicted.append(-1))
+    for number in range(20):
+        target.admit("192.0.2.1", 0.0, evict=lambda number=number: evicted.append(number))  # type: ignore[misc]
+    assert evicted == [0, 1, 2, 3]
+    assert target.counters.current == 17
+
+
+def test_an_address_whose_slots_are_all_proven_is_refused() -> None:
+    """16 handshakes of one address that got past message 1 are not disturbed by a 17th."""
+    target = gate()
+    slots = [target.admit("192.0.2.1", 0.0, evict=nothing) for _ in range(16)]
+    assert all(slot is not None and slot.message1_valid() for slot in slots)
+    assert target.admit("192.0.2.1", 0.0, evict=nothing) is None
+    slots[0].release()  # type: ignore[union-attr]
+    assert target.admit("192.0.2.1", 0.0, evict=nothing) is not None
+
+
+def test_a_stranger_never_takes_the_place_of_a_known_address() -> None:
+    """A known address may evict a stranger, and if there is none another known one; not the other way round."""
+    target, evicted = gate(half_open=4), list[str]()
+    for number in range(4):
+        target.admit(f"10.0.0.{number}", 0.0, known=True, evict=lambda: evicted.append("known"))
+    assert target.admit("10.0.1.1", 0.0, evict=nothing) is None
+    assert target.admit("10.0.1.1", 0.0, known=True, evict=nothing) is not None
+    assert evicted == ["known"]
+
+    target, evicted = gate(half_open=4), list[str]()
+    target.admit("10.0.0.1", 0.0, known=True, evict=lambda: evicted.append("known"))
+    for number in range(3):
+        target.admit(f"10.0.1.{number}", 0.0, evict=lambda: evicted.append("stranger"))
+    assert target.admit("10.0.2.1", 0.0, known=True, evict=nothing) is not None
+    assert evicted == ["stranger"]
+
+
+def test_release_is_idempotent() -> None:
+    """A slot given back twice is one slot."""
+    target = gate()
+    one, two = admit_all(target, 2)
+    one.release()
+    one.release()
+    assert target.counters.current == 1
+    assert not one.message1_valid()
+    two.release()
+    assert target.counters.current == 0
+    assert not target._per_key
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_no_order_of_events_breaks_the_limits(data: st.DataObject) -> None:
+    """Whatever comes in whatever order: never too many slots, and every one is accounted for until it is given back."""
+    config = LimitsConfig(half_open=8, half_open_per_address=3)
+    target = Gate(config)
+    live: dict[Slot, tuple[str, bool]] = {}
+
+    def evictor(holder: list[Slot]) -> Callable[[], None]:
+        return lambda: live.pop(holder[0]) and None
+
+    for step in range(data.draw(st.integers(1, 60))):
+        if live and data.draw(st.booleans()):
+            slot = data.draw(st.sampled_from(list(live)))
+            if data.draw(st.booleans()):
+                assert slot.message1_valid()
+            else:
+                slot.release()
+                del live[slot]
+        else:
+            address, known = f"10.0.0.{data.draw(st.integers(0, 5))}", data.draw(st.booleans())
+            holder: list[Slot] = []
+            admitted = target.admit(address, step * 1.0, known=known, evict=evictor(holder))
+            if admitted is not None:
+                holder.append(admitted)
+                live[admitted] = (address, known)
+        assert target.counters.current == len(live) <= config.half_open
+        assert sum(not known for _, known in live.values()) <= 6
+        for address in {address for address, _ in live.values()}:
+            assert sum(owner == address for owner, _ in live.values()) <= 3
+    for slot in list(live):
+        slot.release()
+    assert target.counters.current == target._strangers == 0

@@ -1,0 +1,79 @@
+"""
+The documents of the repository: their blocks of code, their links, and the parts that are generated from the code.
+
+``python -m tests.support.documents`` (``make docs``) writes the generated parts anew.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from crust.config import Config
+from crust.config.render import effective_rows
+from crust.config.sections import field_keys
+from crust.peers.session import TRANSITIONS
+from tests.support.source import ROOT
+
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+
+
+class Block(NamedTuple):
+    """A fenced block."""
+
+    path: pathlib.Path
+    line: int
+    language: str
+    text: str
+
+    @property
+    def where(self) -> str:
+        return f"{self.path.relative_to(ROOT)}:{self.line}"
+
+
+def blocks(path: pathlib.Path, language: str) -> Iterator[Block]:
+    """The blocks of one language in one document."""
+    text = path.read_text(encoding="utf-8")
+    for match in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        if match[1] == language:
+            yield Block(path, text.count("\n", 0, match.start()) + 2, language, match[2])
+
+
+def configuration_table() -> str:
+    """Every key of the configuration with its default and meaning."""
+    defaults = {row.key: row.value for row in effective_rows(Config())}
+    lines = ["| key | default | meaning |", "|---|---|---|"]
+    for key, field in field_keys(Config):
+        if key in defaults:
+            lines.append(f"| `{key}` | `{defaults[key]}` | {field.metadata['doc'].replace('|', chr(92) + '|')} |")
+    return "\n".join(lines) + "\n"
+
+
+def session_diagram() -> str:
+    """The states of a session, from the table in the code."""
+    arrows = [f"    {state.value} --> {target.value}: {event.value}" for (state, event), target in TRANSITIONS.items()]
+    return "\n".join(["```mermaid", "stateDiagram-v2", "    [*] --> new", *arrows, "    lost --> [*]", "```"]) + "\n"
+
+
+GENERATED = {
+    ROOT / "docs" / "configuration.md": ("configuration keys", configuration_table),
+    ROOT / "docs" / "design.md": ("session states", session_diagram),
+}
+
+
+def with_generated(path: pathlib.Path) -> str:
+    """The document's text with its generated part as it should be."""
+    name, generate = GENERATED[path]
+    begin, end = f"<!-- generated: {name} -->\n", f"<!-- end: {name} -->\n"
+    before, found, rest = path.read_text(encoding="utf-8").partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"{path}: needs the lines {begin!r} and {end!r}")
+    return before + begin + generate() + end + after
+
+
+if __name__ == "__main__":
+    for document in GENERATED:
+        document.write_text(with_generated(document), encoding="utf-8")

@@ -1,0 +1,38 @@
+"""The two worlds that the suite runs in, and fresh interpreters for what must be seen from the first import on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from tests.support.source import ROOT
+
+
+def on_greenlets() -> bool:
+    """True if this run is monkey-patched by gevent."""
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("threading"))
+
+
+def run_python(
+    code: str, *arguments: str, gevent: bool = False, timeout: float = 60.0
+) -> subprocess.CompletedProcess[str]:
+    """
+    Run ``code`` in a new interpreter that finds crust.
+
+    Args:
+        gevent: Patch everything before the first line.
+        timeout: Seconds; a process that hangs is killed and fails the test with ``subprocess.TimeoutExpired``.
+    """
+    if gevent:
+        code = "from gevent import monkey; monkey.patch_all()\n" + code
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )

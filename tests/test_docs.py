@@ -1,0 +1,273 @@
+"""What the documents say is so: their examples run, their commands exist, their tables match the code."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import io
+import itertools
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+import crust
+from crust.cli import control
+from crust.wire.handshake import DenialCode
+from tests.support.documents import DOCUMENTS, GENERATED, Block, blocks, with_generated
+from tests.support.source import ROOT
+
+DOCS = ROOT / "docs"
+PAGES_WITH_EXAMPLES = ["api", "configuration", "delivery", "threads"]
+BIND = "tcp://127.0.0.1:0"
+
+
+def page(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def table(name: str, heading: str) -> dict[str, list[str]]:
+    """The rows of the first table under a heading: the code word of the first column, and all columns."""
+    section = page(name).split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    lines = itertools.dropwhile(lambda line: not line.startswith("|"), section.splitlines())
+    rows = [line.strip("|").split("|") for line in itertools.takewhile(lambda line: line.startswith("|"), lines)]
+    return {row[0].strip().strip("`"): [cell.strip() for cell in row] for row in rows[2:]}
+
+
+# --- Python -----------------------------------------------------------------------------------------------------------
+
+
+def execute(block: Block, names: dict[str, object]) -> str:
+    """Run a block; what it prints."""
+    printed = io.StringIO()
+    code = compile("\n" * (block.line - 1) + block.text, str(block.path), "exec")
+    with contextlib.redirect_stdout(printed):
+        exec(code, names)
+    return printed.getvalue()
+
+
+@pytest.fixture
+def pair() -> Iterator[dict[str, object]]:
+    """What the examples may use: a started node, another, and the first one's peer."""
+    config = crust.Config.from_dict({"listen": {"addresses": [BIND]}})
+    with crust.Service(config) as node, crust.Service(config) as other:
+        yield {"crust": crust, "node": node, "other": other, "peer": node.connect(other.contact)}
+
+
+@pytest.mark.parametrize("name", PAGES_WITH_EXAMPLES)
+def test_the_examples_run(name: str, pair: dict[str, object]) -> None:
+    """The Python blocks of a page run one after the other, in one namespace."""
+    found = list(blocks(DOCS / f"{name}.md", "python"))
+    assert found, f"{name}.md has no example"
+    for block in found:
+        execute(block, pair)
+
+
+def test_no_example_is_forgotten() -> None:
+    """A Python block is in a page whose examples are run."""
+    run = {DOCS / f"{name}.md" for name in PAGES_WITH_EXAMPLES} | {ROOT / "README.md", DOCS / "control-channel.md"}
+    assert [path.name for path in DOCUMENTS if path not in run and any(blocks(path, "python"))] == []
+
+
+def test_the_first_example_is_short_and_true() -> None:
+    """README's first example has at most 20 lines and prints what it says."""
+    first = next(blocks(ROOT / "README.md", "python"))
+    assert first.text.count("\n") <= 20
+    assert execute(first, {}) == "b'hello, alice'\n"
+
+
+def test_the_second_example_of_the_readme(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It starts a node from the configuration in the repository and shows a contact."""
+    monkeypatch.chdir(ROOT)
+    (_, second) = blocks(ROOT / "README.md", "python")
+    assert "@tcp://" in execute(second, {})
+
+
+def test_the_echo_survives_a_flood(pair: dict[str, object]) -> None:
+    """The recipe of threads.md answers every message, also when both sides flood beyond their buffers."""
+    node, other, peer = pair["node"], pair["other"], pair["peer"]
+    assert isinstance(node, crust.Service) and isinstance(other, crust.Service) and isinstance(peer, crust.Peer)
+    recipe = next(block for block in blocks(DOCS / "threads.md", "python") if "WouldBlock" in block.text)
+    count, data = 6000, b"x" * 2000  # 12 MB: more than the send and the receive buffer together hold
+    execute(recipe, {"crust": crust, "node": other})
+    for _ in range(count):
+        peer.send(data, timeout=60)
+    for _ in range(count):
+        assert peer.recv(timeout=60) == data
+
+
+@pytest.mark.slow
+def test_a_stranger_can_drive_two_nodes(tmp_path: pathlib.Path) -> None:
+    """The program in control-channel.md, which does not import crust, runs as it stands."""
+    (program,) = blocks(DOCS / "control-channel.md", "python")
+    assert "import crust" not in program.text
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program.text], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (0, "HELLO, BOB\n"), done.stderr
+
+
+# --- commands ---------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def help_of(*command: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "crust", *command, "--help"],
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, f"crust {' '.join(command)} --help: {done.stderr}"
+    return done.stdout
+
+
+def shown_commands() -> list[tuple[str, list[str]]]:
+    """Every line of the documents that begins with ``$``, in words."""
+    lines = []
+    for path in DOCUMENTS:
+        for block in blocks(path, "console"):
+            for line in block.text.splitlines():
+                if line.startswith("$ "):
+                    lines.append((block.where, shlex.split(line[2:], comments=True)))
+    return lines
+
+
+def test_every_command_in_the_documents_exists() -> None:
+    """Each command has its subcommand and its options, each ``make`` its target."""
+    targets = set(re.findall(r"^([a-z]+):", page("Makefile"), re.MULTILINE))
+    wrong = []
+    for where, words in shown_commands():
+        if words[0] == "make":
+            wrong += [f"{where}: make {word}" for word in words[1:] if word not in targets]
+        elif words[0] == "crust":
+            action = words[1:3] if words[1] == "contacts" else words[1:2]
+            text = help_of(*action)
+            wrong += [f"{where}: {word}" for word in words if word.startswith("-") and word not in text]
+    assert wrong == []
+
+
+def test_every_command_is_documented() -> None:
+    """command-line.md shows each subcommand that ``crust --help`` lists."""
+    listed = set(re.findall(r"^ {2,4}([a-z]+) {2,}", help_of(), re.MULTILINE))
+    shown = {words[1] for _, words in shown_commands() if words[0] == "crust"}
+    assert listed >= {"demo", "send", "recv", "node", "chat", "keygen", "contacts", "config"}
+    assert listed - shown == set()
+
+
+def test_the_common_options_are_all_documented() -> None:
+    """Every option of ``crust node`` is in command-line.md, and every option in its table exists."""
+    options = set(re.findall(r"--[a-z][a-z-]+", help_of("node")))
+    documented = set(re.findall(r"--[a-z][a-z-]+", page("docs/command-line.md")))
+    assert options - documented - {"--help", "--verbose", "--quiet"} == set()
+    heading = "Options of every command that runs a node"
+    assert {name.split()[0] for name in table("docs/command-line.md", heading)} <= options
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+def snake(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+def events() -> dict[str, list[str]]:
+    """Name in JSON, and fields, of every public event."""
+    found = {}
+    for name in crust.__all__:
+        value = getattr(crust, name)
+        if isinstance(value, type) and issubclass(value, crust.Event) and value is not crust.Event:
+            found[snake(name)] = [field.name for field in dataclasses.fields(value)]
+    found["new_message"] = list(crust.NewMessage._fields)
+    return found
+
+
+def test_the_table_of_events_is_the_code() -> None:
+    """control-channel.md lists every event with exactly its fields."""
+    listed = {
+        name: re.findall(r"`(\w+)`", row[1]) for name, row in table("docs/control-channel.md", "Events").items()
+    }
+    assert listed.pop("started") == ["peer", "contact"]
+    assert listed == events()
+
+
+def test_the_table_of_commands_is_the_code() -> None:
+    """control-channel.md lists every command of the channel."""
+    assert set(table("docs/control-channel.md", "Commands")) == set(control.COMMANDS)
+
+
+def test_every_error_is_explained() -> None:
+    """errors.md has every public error, and no other."""
+    errors = {
+        name
+        for name in crust.__all__
+        if isinstance(getattr(crust, name), type) and issubclass(getattr(crust, name), BaseException)
+    }
+    assert set(re.findall(r"^\| `(\w+)` \|", page("docs/errors.md").split("\n## ")[0], re.MULTILINE)) == errors - {
+        "CrustError"
+    }
+
+
+def test_every_reason_is_explained() -> None:
+    """errors.md has every reason of a refusal and of a lost session."""
+    assert set(table("docs/errors.md", "Why a call was refused")) == {code.name.lower() for code in DenialCode}
+    assert set(table("docs/errors.md", "Why a session ended")) == {reason.value for reason in crust.LostReason}
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    """api.md mentions every name of ``crust.__all__``; the errors are in errors.md."""
+    words = set(re.findall(r"\w+", page("docs/api.md") + page("docs/errors.md")))
+    assert set(crust.__all__) - words == set()
+
+
+def test_every_dependency_earns_its_place() -> None:
+    """design.md has a sentence on each distribution that pyproject.toml asks for."""
+    metadata = page("pyproject.toml").split("dependencies = [", 1)[1].split("[project.scripts]")[0]
+    names = set(re.findall(r'^\s*(?:\w+ = \[)?"([a-zA-Z-]+)', metadata, re.MULTILINE)) - {"crust"}
+    assert {"pynacl", "gevent", "ruff"} <= names
+    section = page("docs/design.md").split("## Dependencies\n")[1].lower()
+    assert {name for name in names if name.lower() not in section} == set()
+
+
+@pytest.mark.parametrize("path", GENERATED, ids=lambda path: path.name)
+def test_the_generated_part_is_fresh(path: pathlib.Path) -> None:
+    """What is generated from the code is what the code says now; ``make docs`` writes it anew."""
+    assert path.read_text(encoding="utf-8") == with_generated(path)
+
+
+# --- links ------------------------------------------------------------------------------------------------------------
+
+
+def anchors(path: pathlib.Path) -> set[str]:
+    """The anchors of a document's headings, as code forges make them."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_link_leads_somewhere() -> None:
+    """Links between documents name a file that is there, and a heading that it has."""
+    wrong = []
+    for path in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8")):
+            if target.startswith("https://"):
+                continue
+            name, _, anchor = target.partition("#")
+            file = path.parent / name if name else path
+            if not file.exists() or (anchor and anchor not in anchors(file)):
+                wrong.append(f"{path.name}: {target}")
+    assert wrong == []
+
+
+def test_every_page_is_in_the_index() -> None:
+    """docs/README.md leads to every page."""
+    index = page("docs/README.md")
+    assert [path.name for path in DOCS.glob("*.md") if path.name != "README.md" and f"({path.name})" not in index] == []

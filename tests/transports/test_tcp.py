@@ -1,0 +1,392 @@
+"""TCP: the contract, and what is TCP's own."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from crust import limits
+from crust.addresses import Endpoint
+from crust.exceptions import ListenError
+from crust.transports import tcp as tcp_module
+from crust.transports import tcp_connection
+from crust.transports.contract import Connection
+from crust.transports.tcp import TcpTransport
+from tests.support.sockets import has_ipv6, silent_listener, unused_port
+from tests.support.threads import Background, Crew
+from tests.support.waiting import wait_until
+from tests.transports.conformance import Pair, TransportConformance
+
+ANY = Endpoint("tcp", "127.0.0.1", 0)
+
+
+class TestTcp(TransportConformance):
+    """TCP keeps the contract."""
+
+    scheme = "tcp"
+
+    def make_transport(self, crew: Crew) -> TcpTransport:
+        return TcpTransport(crew.io, crew.crashed)
+
+
+class TestTcpWithoutSendmsg(TransportConformance):
+    """So it does where ``sendmsg`` and ``MSG_DONTWAIT`` are missing (Windows)."""
+
+    scheme = "tcp"
+
+    @pytest.fixture(autouse=True)
+    def _portable(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(tcp_connection, "_DONTWAIT", 0)
+
+    def make_transport(self, crew: Crew) -> TcpTransport:
+        return TcpTransport(crew.io, crew.crashed)
+
+
+@pytest.fixture
+def crew() -> Iterator[Crew]:
+    with Crew() as crew:
+        yield crew
+
+
+@pytest.fixture
+def tcp(crew: Crew) -> TcpTransport:
+    return TcpTransport(crew.io, crew.crashed)
+
+
+@pytest.fixture
+def pair(crew: Crew, tcp: TcpTransport) -> Iterator[Pair]:
+    near, far = connected(tcp)
+    pair = Pair(crew, near, far).start()
+    yield pair
+    pair.end()
+
+
+def connected(tcp: TcpTransport) -> tuple[Connection, Connection]:
+    listener = tcp.listen(ANY)
+    accepted: list[Connection] = []
+    job = Background(listener.run, accepted.append)
+    near = tcp.dial(listener.endpoint, 5.0)
+    wait_until(lambda: accepted, what="accepting")
+    listener.close()
+    job.result()
+    return near, accepted[0]
+
+
+# --- dialling ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_refused_dial_names_the_endpoint_and_keeps_the_errno(tcp: TcpTransport) -> None:
+    """ConnectionRefusedError with the endpoint in its text."""
+    endpoint = Endpoint("tcp", "127.0.0.1", unused_port())
+    with pytest.raises(ConnectionRefusedError) as caught:
+        tcp.dial(endpoint, 5.0)
+    assert caught.value.errno == errno.ECONNREFUSED
+    assert str(endpoint) in str(caught.value)
+
+
+def test_a_dial_without_an_answer_ends_at_its_deadline(tcp: TcpTransport) -> None:
+    """TimeoutError, and not much later than asked."""
+    sockets, port = silent_listener()
+    began = time.monotonic()
+    with pytest.raises(TimeoutError, match="no answer within 0.2 s"):
+        tcp.dial(Endpoint("tcp", "127.0.0.1", port), 0.2)
+    assert 0.15 < time.monotonic() - began < 2.0
+    for sock in sockets:
+        sock.close()
+
+
+def test_cancel_ends_a_dial_on_another_thread(tcp: TcpTransport) -> None:
+    """Within moments, with ECANCELED."""
+    sockets, port = silent_listener()
+    dialling = tcp.dialling(Endpoint("tcp", "127.0.0.1", port), 30.0)
+    job = Background(dialling.run)
+    wait_until(lambda: dialling._waker is not None, what="dialling")
+    began = time.monotonic()
+    dialling.cancel()
+    with pytest.raises(OSError) as caught:
+        job.result()
+    assert caught.value.errno == errno.ECANCELED
+    assert time.monotonic() - began < 1.0
+    for sock in sockets:
+        sock.close()
+
+
+def test_cancel_ends_the_look_up_of_a_name(tcp: TcpTransport, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The resolver is left behind; the dial is over."""
+    go_on = threading.Event()
+
+    def slow(*args: object) -> list[object]:
+        go_on.wait(10)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    dialling = tcp.dialling(Endpoint("tcp", "name.example", 1), 30.0)
+    job = Background(dialling.run)
+    wait_until(lambda: dialling._names is not None, what="the look-up")
+    dialling.cancel()
+    with pytest.raises(OSError) as caught:
+        job.result(2.0)
+    assert caught.value.errno == errno.ECANCELED
+    with pytest.raises(TimeoutError, match="could not be looked up within 0.05 s"):
+        tcp.dial(Endpoint("tcp", "name.example", 1), 0.05)
+    go_on.set()
+
+
+def test_every_address_of_a_name_is_tried(
+    crew: Crew, tcp: TcpTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first address is silent, the second refuses, the third answers."""
+    sockets, silent = silent_listener()
+    listener = tcp.listen(ANY)
+    answers = [
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))
+        for port in (silent, unused_port(), listener.endpoint.port)
+    ]
+    monkeypatch.setattr(tcp_module, "_look_up", lambda endpoint, flags=0: answers)
+    connection = tcp.dial(Endpoint("tcp", "name.example", 1), 1.5)
+    assert connection.remote == listener.endpoint
+    connection.abort()
+    listener.close()
+    for sock in sockets:
+        sock.close()
+
+
+def test_dials_may_come_from_the_listening_port(crew: Crew, tcp: TcpTransport) -> None:
+    """A NAT maps both alike; a second dial to the same place takes another port instead of failing."""
+    own = tcp.listen(ANY)
+    other = tcp.listen(ANY)
+    first = tcp.dial(other.endpoint, 5.0, local_port=own.endpoint.port)
+    second = tcp.dial(other.endpoint, 5.0, local_port=own.endpoint.port)
+    assert first.local == own.endpoint
+    assert second.local.port != own.endpoint.port
+    with pytest.raises(ListenError):  # the port is still occupied for other listeners
+        tcp.listen(own.endpoint)
+    for each in (first, second):
+        each.abort()
+    own.close()
+    other.close()
+
+
+def test_a_port_is_free_again_after_its_connections(crew: Crew, tcp: TcpTransport) -> None:
+    """A node restarted on its configured port need not wait for TIME_WAIT."""
+    listener = tcp.listen(ANY)
+    accepted: list[Connection] = []
+    job = Background(listener.run, accepted.append)
+    near = tcp.dial(listener.endpoint, 5.0)
+    wait_until(lambda: accepted, what="accepting")
+    listener.close()
+    job.result()
+    pair = Pair(crew, near, accepted[0]).start()
+    pair.far.close()  # the accepting side closes first, so TIME_WAIT is on the listening port
+    wait_until(lambda: pair.near_sink.lost, what="the end")
+    pair.near.close()
+    wait_until(lambda: pair.far_sink.lost, what="the end")
+    tcp.listen(listener.endpoint).close()
+
+
+def test_a_socket_never_meets_itself(tcp: TcpTransport) -> None:
+    """Dialling an unused port from that very port would connect the socket to itself."""
+    port = unused_port()
+    with pytest.raises(ConnectionRefusedError):
+        tcp.dial(Endpoint("tcp", "127.0.0.1", port), 1.0, local_port=port)
+
+
+# --- listening --------------------------------------------------------------------------------------------------------
+
+
+def test_errors_of_listening_say_what_to_do(tcp: TcpTransport) -> None:
+    """An address that is not ours."""
+    with pytest.raises(ListenError, match=r"tcp://192\.0\.2\.7:0.*does not have that address"):
+        tcp.listen(Endpoint("tcp", "192.0.2.7", 0))
+
+
+def test_ipv6_listeners_leave_ipv4_alone(tcp: TcpTransport) -> None:
+    """The same port can be had on both families."""
+    if not has_ipv6():
+        return
+    first = tcp.listen(Endpoint("tcp", "::", 0))
+    second = tcp.listen(Endpoint("tcp", "0.0.0.0", first.endpoint.port))
+    first.close()
+    second.close()
+
+
+def test_out_of_descriptors_the_listener_pauses_and_goes_on(
+    tcp: TcpTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One report for each pause instead of a spinning processor; then the connection is accepted."""
+    monkeypatch.setattr(limits, "ACCEPT_PAUSE", 0.2)
+    listener = tcp.listen(ANY)
+    accepted: list[Connection] = []
+    troubles: list[OSError] = []
+    job = Background(listener.run, accepted.append, troubles.append)
+    first = tcp.dial(listener.endpoint, 5.0)
+    wait_until(lambda: accepted, what="accepting")
+    caller = socket.socket()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    spare = os.dup(0)
+    os.close(spare)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (spare, hard))  # the lowest free number is over the limit
+        caller.connect(("127.0.0.1", listener.endpoint.port))
+        wait_until(lambda: len(troubles) == 2, what="the second report")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert {error.errno for error in troubles} == {errno.EMFILE}
+    wait_until(lambda: len(accepted) == 2, what="accepting again")
+    assert len(troubles) <= 4
+    for connection in (first, *accepted):
+        connection.abort()
+    caller.close()
+    listener.close()
+    job.result()
+
+
+def test_closing_ends_a_pausing_listener(tcp: TcpTransport, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pause does not hold up close()."""
+    monkeypatch.setattr(limits, "ACCEPT_PAUSE", 30.0)
+    listener = tcp.listen(ANY)
+    troubles: list[OSError] = []
+
+    def broken(take: object) -> None:
+        raise OSError(errno.ENFILE, "Too many open files in system")
+
+    monkeypatch.setattr(listener, "_accept_one", broken)
+    job = Background(listener.run, lambda connection: None, troubles.append)
+    with socket.create_connection(("127.0.0.1", listener.endpoint.port)):
+        wait_until(lambda: troubles, what="the report")
+        listener.close()
+        job.result(2.0)
+
+
+def test_errors_of_single_callers_do_not_end_or_pause_a_listener(
+    tcp: TcpTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A caller that was gone before accept() is its own affair."""
+    listener = tcp.listen(ANY)
+    real = listener._accept_one
+    errors = [errno.ECONNABORTED, errno.EPROTO, errno.EHOSTUNREACH]
+
+    def sometimes(take: object) -> None:
+        if errors:
+            raise OSError(errors.pop(), "passing")
+        real(take)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(listener, "_accept_one", sometimes)
+    accepted: list[Connection] = []
+    troubles: list[OSError] = []
+    job = Background(listener.run, accepted.append, troubles.append)
+    near = tcp.dial(listener.endpoint, 5.0)
+    wait_until(lambda: accepted, what="accepting")
+    assert troubles == []
+    near.abort()
+    accepted[0].abort()
+    listener.close()
+    job.result()
+
+
+# --- connections ------------------------------------------------------------------------------------------------------
+
+
+def test_abort_resets(pair: Pair) -> None:
+    """The other side sees ECONNRESET, named by its endpoint."""
+    pair.near.abort()
+    wait_until(lambda: pair.far_sink.lost, what="the end")
+    lost = pair.far_sink.lost[0]
+    assert lost is not None and lost.errno == errno.ECONNRESET
+    assert str(pair.far.remote) in str(lost)
+
+
+def test_many_reads_share_few_large_buffers(
+    crew: Crew, tcp: TcpTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy reader borrows a large buffer and gives it back when there is no more to read."""
+    pool = tcp._pool
+    near, far = connected(tcp)
+    pair = Pair(crew, near, far).start()
+    biggest = 0
+    receive = pair.far_sink.data_received
+
+    def watch(data: memoryview) -> None:
+        nonlocal biggest
+        biggest = max(biggest, len(data))
+        receive(data)
+
+    pair.far_sink.data_received = watch  # type: ignore[method-assign]
+    pair.far.pause()
+    pair.near.send(b"x")
+    wait_until(lambda: TransportConformance.fill(pair.near) >= 0, what="a full connection")
+    pair.far.resume()
+    wait_until(lambda: biggest > 8 * limits.READ_SIZE, what="a large read")
+    wait_until(lambda: pool._left == limits.BURST_POOL, what="the buffer's return")
+    assert len(pool._free) == 1
+    pair.end()
+
+
+def test_without_a_large_buffer_small_ones_do(crew: Crew, tcp: TcpTransport) -> None:
+    """When all are out, reading goes on."""
+    out = [tcp._pool.borrow() for _ in range(limits.BURST_POOL)]
+    assert tcp._pool.borrow() is None
+    near, far = connected(tcp)
+    pair = Pair(crew, near, far).start()
+    pair.near.send(bytes(100_000))
+    wait_until(lambda: len(pair.far_sink.received) == 100_000, what="arrival")
+    pair.end()
+    for buffer in out:
+        assert buffer is not None
+        tcp._pool.give_back(buffer)
+
+
+def test_a_busy_connection_lets_others_run(crew: Crew, tcp: TcpTransport) -> None:
+    """While one connection floods, another one's round trip stays short, on greenlets too."""
+    flood_near, flood_far = connected(tcp)
+    flood = Pair(crew, flood_near, flood_far).start()
+    flood.far_sink.data_received = lambda data: None  # type: ignore[method-assign]
+    stop = threading.Event()
+
+    def pump() -> None:
+        room = threading.Event()
+        piece = bytes(65536)
+        while not stop.is_set():
+            if not flood.near.send(piece):
+                room.clear()
+                flood.near.when_writable(room.set)
+                room.wait(1.0)
+
+    job = Background(pump)
+    near, far = connected(tcp)
+    quiet = Pair(crew, near, far).start()
+    worst = 0.0
+    for count in range(1, 31):
+        began = time.monotonic()
+        quiet.near.send(b"?")
+        wait_until(lambda count=count: len(quiet.far_sink.received) == count, what="arrival")
+        worst = max(worst, time.monotonic() - began)
+    stop.set()
+    job.result()
+    assert worst < 1.0
+    flood.end()
+    quiet.end()
+
+
+def test_adopting_a_dead_socket_closes_it(tcp: TcpTransport) -> None:
+    """An unconnected socket is refused, and not leaked."""
+    sock = socket.socket()
+    with pytest.raises(OSError):
+        tcp.adopt(sock)
+    assert sock.fileno() == -1
+
+
+def test_little_waits_unsent_in_the_kernel(pair: Pair) -> None:
+    """So that an urgent message has little to queue behind."""
+    if not hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        return
+    sock = pair.near._sock  # type: ignore[attr-defined]
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == limits.NOTSENT_LOWAT
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1

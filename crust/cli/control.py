@@ -136,7 +136,7 @@ class Control:
         self._reply = reply
         self._workers = concurrent.futures.ThreadPoolExecutor(_WORKERS, "crust-control")
         self._lock = threading.Lock()  # guards _lanes
-        self._lanes: dict[crust.PeerId, collections.deque[Callable[[], None]]] = {}
+        self._lanes: dict[crust.PeerId, collections.deque[Callable[[], object]]] = {}
 
     def close(self) -> None:
         """Wait for the commands under way; close the node first, so that they end."""
@@ -170,16 +170,25 @@ class Control:
             found["error"] = "bad_request"
         self._reply({**_id_of(request or {}), "ok": False, **found})
 
-    def _answer(self, request: Mapping[str, Any], work: Callable[[], Mapping[str, JSON]]) -> None:
+    def _answer(
+        self,
+        request: Mapping[str, Any],
+        work: Callable[[], Mapping[str, JSON]],
+        unless: type[Exception] | None = None,
+    ) -> bool:
+        """Do the work and reply; False, and no reply, if it raises ``unless``."""
         try:
             fields = work()
         except (crust.CrustError, CommandError, OSError, ValueError, TypeError) as error:
+            if unless is not None and isinstance(error, unless):
+                return False
             self.refuse(error, request)
         except Exception as error:  # a fault of crust: the channel goes on, and the script hears of it
             _log.exception("the command %s failed", request.get("cmd"))
             self.refuse(error, request)
         else:
             self._reply({**_id_of(request), "ok": True, **fields})
+        return True
 
     # --- the commands, each with the checked fields of its request ----------------------------------------------
 
@@ -254,17 +263,11 @@ class Control:
         with self._lock:
             waiting = peer_id in self._lanes
         if not waiting:
-            try:
-                number = self._node.send(peer_id, data, timeout=0, **fields)
-            except crust.WouldBlock as error:
-                if timeout == 0:
-                    self.refuse(error, request)
-                    return
-            except (crust.CrustError, OSError, ValueError) as error:
-                self.refuse(error, request)
-                return
-            else:
-                self._reply({**_id_of(request), "ok": True, "message": number})
+
+            def send_now() -> Mapping[str, JSON]:
+                return {"message": self._node.send(peer_id, data, timeout=0, **fields)}
+
+            if self._answer(request, send_now, unless=None if timeout == 0 else crust.WouldBlock):
                 return
         deadline = time.monotonic() + timeout if isinstance(timeout, float) else None
 
@@ -276,7 +279,7 @@ class Control:
 
         self._enter_lane(peer_id, lambda: self._answer(request, send_later))
 
-    def _enter_lane(self, peer_id: crust.PeerId, work: Callable[[], None]) -> None:
+    def _enter_lane(self, peer_id: crust.PeerId, work: Callable[[], object]) -> None:
         with self._lock:
             lane = self._lanes.get(peer_id)
             if lane is not None:

@@ -8,6 +8,7 @@ What can be set, and how it is read.
 
 from __future__ import annotations
 
+from .render import Row, effective_rows, example
 from .schema import (
     AccessConfig,
     BanConfig,
@@ -36,6 +37,9 @@ __all__ = [
     "LimitsConfig",
     "ListenConfig",
     "NetworkConfig",
+    "Row",
     "SendBufferConfig",
     "SessionConfig",
+    "effective_rows",
+    "example",
 ]

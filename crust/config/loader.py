@@ -106,7 +106,7 @@ def _compose(text: str, document: Document) -> Any:
             line = event.start_mark.line + 1 if event.start_mark is not None else 1
             if depth > _DEPTH_MAX:
                 raise ConfigError(f"{document.path}:{line}: more than {_DEPTH_MAX} levels; is this a configuration?")
-            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+            if getattr(event, "anchor", None) is not None:  # of an alias, or of what could have one
                 problem = "& and * (anchors and aliases) are not used here; put text with them in quotes"
                 raise ConfigError(f"{document.path}:{line}: {problem}")
         return yaml.compose(text, Loader=loader)

@@ -188,8 +188,13 @@ class Dialer:
             if not effort.waiters and effort.resuming is None and not effort.done:
                 self._finish(effort, None, None)
 
-    def redial(self, conversation: Conversation, endpoints: Iterable[Endpoint]) -> None:
-        """Bring a session that is suspended or suspected onto a new link, trying until it is done or lost."""
+    def redial(self, conversation: Conversation, endpoints: Iterable[Endpoint], *, first: bool = True) -> None:
+        """
+        Bring a session that is suspended or suspected onto a new link, trying until it is done or lost.
+
+        Args:
+            first: We dialled it last, so we begin at once; the other side lets us go first.
+        """
         with self._lock:
             effort = self._efforts.get(conversation.peer_id)
             if self._closed or effort is not None:
@@ -198,7 +203,11 @@ class Dialer:
             if self._cannot_begin(effort) is not None:
                 return
             self._efforts[conversation.peer_id] = effort
-            self._next(effort)
+            if first:
+                self._next(effort)
+            else:
+                effort.queue.clear()
+                self._round_over(effort)
 
     def attempts(self, peer_id: PeerId) -> tuple[Attempt, ...]:
         """What the effort under way for that peer has tried so far."""

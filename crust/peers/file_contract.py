@@ -56,7 +56,8 @@ class FileChannel(Protocol):
         """
         A received message of ``size`` bytes is dealt with: the peer may send as much again.
 
-        Called once for each message that :meth:`Files.receive` took, on any thread.
+        Called once for each message that :meth:`Files.receive` took, on the thread that writes files, never within
+        ``receive`` itself; perhaps not any more once the session or the node is over.
         """
 
 

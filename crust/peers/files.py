@@ -4,8 +4,10 @@ Files between peers: the driver of one node, with its disk and its threads.
 Who runs what:
 
 - ``send_file`` reads and sends on the thread that called it (see ``upload``).
-- :meth:`Files.receive` runs on a link's reader thread. It hands an answer about a file we send to the waiting
-  ``send_file``, and everything about files we receive to the worker.
+- :meth:`Files.receive` runs on a link's reader thread, with the session's lock held. It hands an answer about a file
+  we send to the waiting ``send_file``, and everything about files we receive to the worker.
+- Locks, outermost first: the session's, ``Files._changed``, ``Upload._changed``. Nothing of a channel is called, and no
+  function of the application, with one of the last two held.
 - One worker, ``crust-files``, started by the first file message, does all writing. It takes one message of one peer
   at a time, in turn. It never waits for a peer: where a send buffer is full, that peer's messages stay where they are,
   so its credit runs out, and the others go on. It may block on the disk and on its condition; the second wait ends with
@@ -71,7 +73,7 @@ class _Exchange:
         self.channel = channel
         # Guarded by Files._changed:
         self.uploads: dict[int, Upload] = {}
-        self.inbound: collections.deque[tuple[TransferMessage, int]] = collections.deque()
+        self.inbound: collections.deque[tuple[TransferMessage | None, int]] = collections.deque()
         self.replies: collections.deque[bytes] = collections.deque()
         self.lost = False
         self.queued = False  # the worker has it in hand or will come to it
@@ -200,10 +202,11 @@ class Files:
     def _add_upload(
         self, channel: FileChannel, size: int, name: str, timeout: float | None, progress: OnSending | None
     ) -> tuple[int, Upload]:
+        first = first_number(channel.controller)
         with self._changed:
             if self._closed:
                 raise ServiceClosed("cannot send a file: the node is closed")
-            number = self._next_number + first_number(channel.controller)
+            number = self._next_number + first
             self._next_number = (self._next_number + 2) % (1 << 32)
             upload = Upload(
                 channel,
@@ -228,7 +231,8 @@ class Files:
         """
         Take a message of kind ``file``. Does not block, and does not touch the disk.
 
-        Unless this raises, ``channel.file_message_done(len(data))`` is called once for it, now or later.
+        The session may hold its lock: nothing of the channel is called here. ``channel.file_message_done(len(data))``
+        follows on the worker, once for each message that did not raise, while session and node live.
 
         Raises:
             RemoteProtocolError: The peer broke the format (MalformedMessage) or the numbering; end the session.
@@ -240,22 +244,19 @@ class Files:
                 f"a file is offered as number {message.transfer}, which is ours to give"
             )
         with self._changed:
-            if not self._closed:
-                exchange = self._exchange_locked(channel)
-                if not ours:
-                    exchange.inbound.append((message, len(data)))
-                    self._schedule_locked(exchange)
-                    return
-                upload = exchange.uploads.get(message.transfer)
-            else:
-                upload = None
+            if self._closed:
+                return
+            exchange = self._exchange_locked(channel)
+            upload = exchange.uploads.get(message.transfer) if ours else None
+            exchange.inbound.append((None if ours else message, len(data)))
+            self._schedule_locked(exchange)
         if upload is not None:  # else it is over, and this was on its way
             upload.receive(message)
-        channel.file_message_done(len(data))
 
     def peer_lost(self, channel: FileChannel, reason: str = "") -> None:
         """
-        The session is over: end its transfers. The last call about this channel. Does not block.
+        The session is over: end its transfers. The last call about this channel. Does not block, and calls nothing of
+        the channel.
 
         Args:
             reason: One word of ``crust.LostReason``.
@@ -265,12 +266,9 @@ class Files:
             if exchange is None:
                 return
             exchange.lost = True
-            working = self._working
-            if working:
+            if self._working:  # else nothing of it is on the disk
                 self._schedule_locked(exchange)
             uploads = list(exchange.uploads.values())
-        if not working:
-            self._end(exchange, "")
         for upload in uploads:
             upload.stop(PeerLost(f"the session with {channel.peer_text} ended while a file was sent", reason))
 
@@ -283,15 +281,12 @@ class Files:
             if self._closed:
                 return
             self._closed = True
-            working = self._working
             uploads = [
                 upload for exchange in self._exchanges.values() for upload in exchange.uploads.values()
             ]
             self._changed.notify_all()
         for upload in uploads:
             upload.stop(ServiceClosed("the node was closed while a file was sent"))
-        if not working:
-            self._shut_down()
 
     def _exchange_locked(self, channel: FileChannel) -> _Exchange:
         exchange = self._exchanges.get(channel)
@@ -355,6 +350,7 @@ class Files:
             if message is not None:
                 self._handle(exchange, message)
                 self._flush(exchange)
+            if size:
                 exchange.channel.file_message_done(size)
         with self._changed:
             self._put_back_locked(exchange)

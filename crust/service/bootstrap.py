@@ -92,9 +92,12 @@ class _Run:
             self._seen.add(contact.peer_id)
             self.waiting.append(allowed)
 
-    def dial_next(self, deadline: float) -> None:
-        """Dial one more contact (the condition is held)."""
-        contact = self.waiting.popleft()
+    def dial(self, contact: Contact, deadline: float) -> None:
+        """
+        Dial a contact that was taken from ``waiting``.
+
+        Not with the condition held: the dialer calls back with its own lock, so ours comes second.
+        """
         peer_id = contact.peer_id
 
         def ended(conversation: Conversation | None, error: CrustError | None) -> None:
@@ -107,12 +110,34 @@ class _Run:
                     self._add_alternates(error)
                 self.changed.notify_all()
 
-        self.under_way[peer_id] = lambda: None
-        cancel = self._dialer.dial(
-            peer_id, contact.endpoints, Purpose.BOOTSTRAP, max(0.05, deadline - time.monotonic()), ended
-        )
-        if peer_id in self.under_way:
-            self.under_way[peer_id] = cancel
+        seconds = max(0.05, deadline - time.monotonic())
+        cancel = self._dialer.dial(peer_id, contact.endpoints, Purpose.BOOTSTRAP, seconds, ended)
+        with self.changed:
+            if peer_id in self.under_way:
+                self.under_way[peer_id] = cancel
+
+    def next_step(self, deadline: float, next_start: float, closed: Callable[[], bool]) -> Contact | bool:
+        """Wait for something to do: a contact to dial, True to look again, False when it is all over."""
+        with self.changed:
+            now = time.monotonic()
+            if self.winner is not None or not (self.waiting or self.under_way) or now >= deadline or closed():
+                return False
+            busy = len(self.under_way)
+            if self.waiting and busy < limits.BOOTSTRAP_IN_FLIGHT:
+                if busy < limits.BOOTSTRAP_PARALLEL or now >= next_start:
+                    contact = self.waiting.popleft()
+                    self.under_way[contact.peer_id] = lambda: None
+                    return contact
+            pause = next_start - now if self.waiting and next_start > now else limits.BOOTSTRAP_STAGGER
+            self.changed.wait(max(0.001, min(pause, deadline - now)))
+            return True
+
+    def cancel(self) -> None:
+        """Lose interest in all dials under way."""
+        with self.changed:
+            under_way = list(self.under_way.values())
+        for cancel in under_way:
+            cancel()
 
     def _add_alternates(self, error: CrustError) -> None:
         if isinstance(error, Denied):
@@ -147,27 +172,14 @@ def bootstrap(
     deadline = float("inf") if timeout is None else time.monotonic() + timeout
     next_start = 0.0
     try:
-        with run.changed:
-            while run.winner is None and (run.waiting or run.under_way) and not closed():
-                now = time.monotonic()
-                if now >= deadline:
-                    break
-                may_start = len(run.under_way) < limits.BOOTSTRAP_IN_FLIGHT and (
-                    len(run.under_way) < limits.BOOTSTRAP_PARALLEL or now >= next_start
-                )
-                if run.waiting and may_start:
-                    run.dial_next(deadline)
-                    next_start = now + limits.BOOTSTRAP_STAGGER
-                    continue
-                pause = next_start - now if run.waiting and next_start > now else limits.BOOTSTRAP_STAGGER
-                run.changed.wait(max(0.001, min(pause, deadline - now)))
-            under_way = list(run.under_way.values())
-    except BaseException:
-        under_way = list(run.under_way.values())
-        raise
+        step: Contact | bool = True
+        while step is not False:
+            step = run.next_step(deadline, next_start, closed)
+            if isinstance(step, Contact):
+                next_start = time.monotonic() + limits.BOOTSTRAP_STAGGER
+                run.dial(step, deadline)
     finally:
-        for cancel in under_way:
-            cancel()
+        run.cancel()
     if run.winner is not None:
         return run.winner
     attempts = run.attempts()

@@ -122,6 +122,8 @@ class Node:
         self.transports: dict[str, Transport] = {"tcp": TcpTransport(self.io)}
         self.crashes = 0
         """Worker threads, or their callbacks, that failed unexpectedly."""
+        self.known: dict[PeerId, tuple[Endpoint, ...]] = {}
+        """Addresses of peers from the configuration and the constructor."""
         self._channels: dict[Conversation, _Channel] = {}
 
     def start(self) -> None:
@@ -214,9 +216,10 @@ class Node:
         self.suspected(conversation)
 
     def suspected(self, conversation: Conversation) -> None:
-        """Look for another link, if we know where to dial."""
-        if conversation.redial:
-            self.dialer.redial(conversation, conversation.redial)
+        """Look for another link, if we know where to dial: where we did before, or a contact we were given."""
+        endpoints = conversation.redial or self.known.get(conversation.peer_id, ())
+        if endpoints:
+            self.dialer.redial(conversation, endpoints, first=bool(conversation.redial))
 
     def moved(self, conversation: Conversation, old: Path | None, resumed: bool) -> None:
         """The session goes on on another link."""

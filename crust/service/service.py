@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
 import concurrent.futures
 import logging
 import os
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, TypeVar, overload
 
@@ -35,6 +33,7 @@ from ..runtime.identity_file import Identity, IdentityLock, load_network_secrets
 from ..runtime.threads import Deadline, check_patching
 from ..wire.handshake import Purpose
 from . import events
+from .at_exit import close_at_exit
 from .bootstrap import Blacklist, bootstrap
 from .connecting import DialFuture, Target, as_contact, as_peer_id
 from .listeners import Listeners
@@ -131,7 +130,7 @@ class Service:
         except BaseException:
             self.close()
             raise
-        _close_at_exit(self)
+        close_at_exit(self)
         return self
 
     def _load_identity(self) -> Identity:
@@ -163,6 +162,8 @@ class Service:
             node.subscriptions.add(Subscription(events.Event, self._on_event))
         for subscription in self._early:
             node.subscriptions.add(subscription)
+        for contact in (*self._fallback, *map(as_contact, self._config.bootstrap.contacts)):
+            node.known[contact.peer_id] = (*node.known.get(contact.peer_id, ()), *contact.endpoints)
         listen = self._config.listen
         self._listeners = Listeners(
             node,
@@ -428,13 +429,7 @@ class Service:
             contact = as_contact(to)
         if contact.endpoints:
             return contact
-        known = [
-            endpoint
-            for each in (*self._fallback, *map(as_contact, self._config.bootstrap.contacts))
-            if each.peer_id == contact.peer_id
-            for endpoint in each.endpoints
-        ]
-        return Contact(contact.peer_id, known)
+        return Contact(contact.peer_id, self._running().known.get(contact.peer_id, ()))
 
     def _check_network(self, info: ConnectionInfo) -> None:
         if not info.same_network(network_id(self._config.network.name)):
@@ -597,18 +592,3 @@ class Service:
     def refuse_files(self) -> None:
         """Take no more files. Those under way go on."""
         self._running().files.refuse_files()
-
-
-_at_exit: weakref.WeakSet[Service] = weakref.WeakSet()
-
-
-def _close_at_exit(service: Service) -> None:
-    """Close what still runs when the interpreter ends, so that peers hear goodbye."""
-    if not _at_exit:
-        atexit.register(_close_all)
-    _at_exit.add(service)
-
-
-def _close_all() -> None:
-    for service in list(_at_exit):
-        service.close(limits.ATEXIT_TIMEOUT)

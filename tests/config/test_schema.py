@@ -188,6 +188,7 @@ def test_sections_check_themselves() -> None:
         lambda: AccessConfig(ban=BanConfig(peers=("x",))),
         lambda: LimitsConfig(half_open=-1),
         lambda: Config(session=None),  # type: ignore[arg-type]
+        lambda: Config(session={"sent_timeout": 5}),  # type: ignore[arg-type]
         lambda: dataclasses.replace(Config().session, send_timeout="x"),  # type: ignore[arg-type]
     ):
         with pytest.raises(ConfigError):

@@ -141,7 +141,7 @@ def test_a_bug_costs_one_transfer(
 def test_a_worker_that_cannot_start_is_tried_again(
     inbox: pathlib.Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Out of threads: the messages stay, the next one tries again; until then losing the peer gives its credit back."""
+    """Out of threads: the messages stay, the next one tries again; meanwhile a peer may be lost."""
 
     def fail(*_: object) -> None:
         raise RuntimeError("can't start new thread")
@@ -155,7 +155,7 @@ def test_a_worker_that_cannot_start_is_tried_again(
             lost.say(Offer(0, 1, "name"))
             lost.lose()
         assert "next message tries again" in caplog.text
-        assert lost.taken == 0 and peer.taken > 0
+        assert peer.taken > 0
         peer.say(FileData(0, 0, b"x"), End(0, digest(b"x")))
         peer.expect(Done(0))
 
@@ -188,8 +188,8 @@ def test_closing_the_node_leaves_nothing(inbox: pathlib.Path) -> None:
         wait_until(lambda: not node.crew.threads.alive())
         assert names(inbox) == []
         peer.say(FileData(0, 4, b"more"))
-        assert peer.taken == 0
         node.files.peer_lost(peer)
+        assert not node.files._exchanges
 
 
 # --- lying peers ------------------------------------------------------------------------------------------------------

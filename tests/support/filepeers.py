@@ -61,6 +61,7 @@ class MemoryChannel:
         self.taken = 0  # bytes received and not dealt with here
         self.lost = False
         self._changed = threading.Condition()
+        self._session = threading.Lock()  # not reentrant: whoever calls back from within receive() hangs
 
     @property
     def peer(self) -> MemoryChannel:
@@ -83,10 +84,10 @@ class MemoryChannel:
             self.other.receive(data)
 
     def receive(self, data: bytes) -> None:
-        """As the reader thread does it."""
-        with self._changed:
+        """As the reader thread does it: with the session's lock held."""
+        with self._session:
             self.taken += len(data)
-        self.node.files.receive(self, data)
+            self.node.files.receive(self, data)
 
     def say(self, *messages: TransferMessage) -> None:
         """The test speaks for the peer."""
@@ -94,7 +95,7 @@ class MemoryChannel:
             self.receive(build_transfer(message))
 
     def file_message_done(self, size: int) -> None:
-        with self._changed:
+        with self._session:
             self.taken -= size
             assert self.taken >= 0
         if self.other is not None:
@@ -115,7 +116,8 @@ class MemoryChannel:
         with self._changed:
             self.lost = True
             self._changed.notify_all()
-        self.node.files.peer_lost(self, "test")
+        with self._session:
+            self.node.files.peer_lost(self, "test")
 
     def expect(self, message: TransferMessage | type[TransferMessage]) -> TransferMessage:
         """Wait until this, or something of this type, was sent; the first such message."""

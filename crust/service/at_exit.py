@@ -1,0 +1,30 @@
+"""Services that still run when the interpreter ends are closed then, so that their peers hear goodbye."""
+
+from __future__ import annotations
+
+import atexit
+import weakref
+from typing import Protocol
+
+from .. import limits
+
+__all__ = ["close_at_exit"]
+
+
+class _Closable(Protocol):
+    def close(self, timeout: float | None) -> bool: ...
+
+
+_services: weakref.WeakSet[_Closable] = weakref.WeakSet()
+
+
+def close_at_exit(service: _Closable) -> None:
+    """Close ``service`` at the end of the interpreter, if it still exists; best effort, within ``ATEXIT_TIMEOUT``."""
+    if not _services:
+        atexit.register(_close_all)
+    _services.add(service)
+
+
+def _close_all() -> None:
+    for service in list(_services):
+        service.close(limits.ATEXIT_TIMEOUT)

@@ -60,7 +60,8 @@ from .exceptions import (
 )
 from .paths import Attempt, Path
 from .peers.file_contract import FileOffer, FileProgress, FileSent
-from .peers.peer import CONFIG, Peer, PeerStats
+from .peers.messages import CONFIG
+from .peers.peer import Peer, PeerStats
 from .runtime.identity_file import Identity
 from .service.events import (
     AddressesChanged,
@@ -91,6 +92,8 @@ from .service.stats import Stats
 from .service.subscriptions import EventStream, Subscription
 
 __version__ = "0.1.0"
+
+logging.getLogger("crust").addHandler(logging.NullHandler())  # what is shown, and where, is the application's choice
 
 __all__ = [
     "CONFIG",
@@ -157,12 +160,12 @@ __all__ = [
     "RemoteProtocolError",
     "SendBufferConfig",
     "SendReady",
+    "Service",
     "ServiceClosed",
     "SessionConfig",
     "Stats",
     "Subscription",
     "Timeout",
     "TransferError",
-    "Service",
     "WouldBlock",
 ]

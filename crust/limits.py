@@ -8,7 +8,7 @@ Units are in the names or the comments: seconds, bytes, counts.
 
 from __future__ import annotations
 
-# --- fixed by the wire format (docs/wire-format.md) -----------------------------------------------------------------
+# --- fixed by the wire format (docs/wire-format.md) ---------------------------------------------------------
 
 PROTOCOL_VERSION = 1
 PEER_ID_SIZE = 32  # an Ed25519 public key, RFC 8032 section 5.1.5
@@ -31,7 +31,7 @@ DENIED_TEXT_MAX = 200  # bytes of explanation in a refusal or a goodbye
 ALTERNATES_MAX = 8  # contacts a busy node suggests
 PRIORITY_MAX = 255  # least urgent; 0 is most urgent
 
-# --- our choice: sessions --------------------------------------------------------------------------------------------
+# --- our choice: sessions -----------------------------------------------------------------------------------
 
 MAX_MESSAGE_SIZE = 2 * 1024 * 1024  # the original's limit
 SEND_BUFFER_MESSAGES = 4096
@@ -59,7 +59,7 @@ DETACHED_BYTES_MAX = 64 * 1024 * 1024
 PONGS_QUEUED_MAX = 16  # answers owed to a peer that PINGs faster than it reads
 DUPLICATE_RETRY = 0.2  # seconds before dialling again after "duplicate" with no session in sight
 
-# --- our choice: links and transports --------------------------------------------------------------------------------
+# --- our choice: links and transports -----------------------------------------------------------------------
 
 DIRECT_WRITE_GAP = 200e-6  # a send goes out on the caller's thread if the node made no direct write for so long
 READ_SIZE = 4096  # bytes of each reader's own buffer: small, for thousands of idle peers
@@ -73,7 +73,7 @@ DIAL_STAGGER_ON_LINK = 0.1
 DIAL_ATTEMPT_TIMEOUT = 10.0
 RECENT_ATTEMPTS = 32  # attempts kept for errors and events
 
-# --- our choice: limits before and around authentication --------------------------------------------------------------
+# --- our choice: limits before and around authentication ----------------------------------------------------
 
 HALF_OPEN_MAX = 256
 HALF_OPEN_KNOWN_RESERVE = 64  # of those, kept for addresses of peers we know
@@ -83,7 +83,7 @@ STARTS_PER_SECOND = 500
 PEERS_MAX = 1024
 TOTAL_BUFFERS = 256 * 1024 * 1024
 
-# --- our choice: events, callbacks, service ---------------------------------------------------------------------------
+# --- our choice: events, callbacks, service -----------------------------------------------------------------
 
 EVENT_STREAM_SIZE = 1024
 CALLBACK_WARN_AFTER = 1.0
@@ -96,7 +96,7 @@ BOOTSTRAP_PARALLEL = 3  # dials at once, and one more every BOOTSTRAP_STAGGER
 BOOTSTRAP_STAGGER = 0.2
 BOOTSTRAP_IN_FLIGHT = 10
 
-# --- our choice: files and text ----------------------------------------------------------------------------------------
+# --- our choice: files and text -----------------------------------------------------------------------------
 
 CONFIG_FILE_MAX = 1024 * 1024
 CONTACT_TEXT_MAX = 4096
@@ -107,18 +107,19 @@ FILE_IN_FLIGHT = 2 * 1024 * 1024  # bytes of a file under way before the receive
 FILE_NAME_MAX = 255  # bytes, as most file systems
 FILE_TRANSFERS_MAX = 16  # inbound transfers of one peer at once
 
-# --- our choice: the gate, and files of several peers ----------------------------------------------------------------
+# --- our choice: the gate, and files of several peers -------------------------------------------------------
 
 GATE_ADDRESSES_MAX = 4096  # addresses whose rate of starts is remembered; the one quiet for longest is forgotten
 FILE_TRANSFERS_ALL_MAX = 256  # inbound transfers of all peers at once: each holds an open file
 FILE_ENDED_MEMORY = 64  # ended transfers of one peer, whose late messages are ignored
+FILE_REPLIES_MAX = 256  # replies about files that wait for room before that peer's messages wait too
 FILE_RETRY_DELAY = 0.05  # seconds until a reply about a file is tried again after the send buffer was full
 
-# --- fixed by the wire format: text forms (docs/wire-format.md) -------------------------------------------------------
+# --- fixed by the wire format: text forms (docs/wire-format.md) ---------------------------------------------
 
 NETWORK_HINT_SIZE = 8  # bytes of the network id that connection info shows (docs/wire-format.md, "Text forms")
 
-# --- our choice: runtime and transports ---------------------------------------------------------------------------------
+# --- our choice: runtime and transports ---------------------------------------------------------------------
 
 IO_SLEEP_MAX = 1.0  # seconds the I/O thread sleeps at most: heals a wake lost to an interrupt that struck just then
 IO_TURNS = 16  # busy turns of the I/O thread before it lets greenlets run
@@ -128,7 +129,7 @@ ACCEPTS_PER_TURN = 64
 CLOSE_LINGER = 1.0  # seconds a closed connection waits for the other side to close too, before it is cut
 LOG_KEYS = 1024  # keys of rate-limited log lines remembered
 
-# --- fixed by the wire format: frames and file transfer (docs/wire-format.md) -------------------------------------------
+# --- fixed by the wire format: frames and file transfer (docs/wire-format.md) -------------------------------
 
 CONTROL_FRAMES_MAX = 32  # frames in one record besides BATCH, PIECE and ACK: they are the dear ones to parse
 CONTACT_WIRE_MAX = 1024  # bytes of one suggested contact

@@ -45,6 +45,7 @@ def table(name: str, heading: str) -> dict[str, list[str]]:
 
 def execute(block: Block, names: dict[str, object]) -> str:
     """Run a block; what it prints."""
+    names.setdefault("__name__", "__main__")
     printed = io.StringIO()
     code = compile("\n" * (block.line - 1) + block.text, str(block.path), "exec")
     with contextlib.redirect_stdout(printed):

@@ -75,7 +75,7 @@ print(json.dumps({
     "threads": threading.active_count() - before,
     "sockets": len(opened),
     "heavy": sorted({name.partition(".")[0] for name in sys.modules}
-        & {"asyncio", "argparse", "gevent", "greenlet", "miniupnpc", "yaml", "subprocess"}),
+        & {"asyncio", "argparse", "gevent", "greenlet", "miniupnpc", "yaml"}),
     "handlers": [type(handler).__name__ for handler in __import__("logging").getLogger("crust").handlers],
     "root": len(__import__("logging").getLogger().handlers),
 }))

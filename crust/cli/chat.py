@@ -115,8 +115,8 @@ class _Talk:
         self._terminal.out(f"{self._call(event.peer)}: {text}")
 
     def _arrived(self, event: crust.ConnectSuccess | crust.BootstrapAccept) -> None:
-        path = f" ({event.path.path_class}, {event.path.cipher})" if event.path is not None else ""
-        self._terminal.say(f"{self._call(event.peer)} is here{path}")
+        path = event.path
+        self._terminal.say(f"{self._call(event.peer)} is here ({path.path_class}, {path.cipher})")
 
     def _left(self, event: crust.LostPeer) -> None:
         reason = value_as_json(event.reason)

@@ -128,7 +128,7 @@ def _time_limit(seconds: int) -> Iterator[None]:
 
 
 def _node(name: str, environ: dict[str, str]) -> Program:
-    return Program(name, ["-v", "node", "--json", "--listen", _LOCAL], environ)
+    return Program(name, ["node", "--json", "--listen", _LOCAL], environ)
 
 
 def _endpoint(program: Program) -> crust.Endpoint:
@@ -257,7 +257,7 @@ def _files(show: _Show, home: Path, environ: dict[str, str]) -> None:
             with _send(home, through, source, environ) as sender:
                 cuts = 0
                 for share in _CUT_AFTER:
-                    _wait_for_bytes(proxy, int(share * _CUT_FILE))
+                    _wait_for_bytes(sender, proxy, int(share * _CUT_FILE))
                     cuts += proxy.cut()
                 sent = sender.event("file_sent")
                 _expect(sender.end() == 0, "the sender did not end well")
@@ -299,11 +299,11 @@ def _compare(receiver: Program, source: Path, sent: dict[str, Any]) -> None:
     _expect(arrived == original == sent["digest"] == event["digest"], "the file that arrived is another one")
 
 
-def _wait_for_bytes(proxy: Proxy, count: int, timeout: float = 10.0) -> None:
+def _wait_for_bytes(sender: Program, proxy: Proxy, count: int, timeout: float = 10.0) -> None:
     deadline = time.monotonic() + timeout
     while proxy.passed < count:
         if time.monotonic() > deadline:
-            raise ProgramError("the transfer did not move")
+            raise sender.trouble("the transfer did not move")
         time.sleep(0.002)
 
 

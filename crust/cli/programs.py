@@ -19,7 +19,7 @@ from .errors import CommandError
 __all__ = ["Program", "ProgramError", "clean_environment"]
 
 
-_PATIENCE = 2.0  # seconds for a program to end before it is made to
+_PATIENCE = 6.0  # seconds for a program to end in good order; closing a node may take 5
 
 
 class ProgramError(CommandError):
@@ -103,7 +103,7 @@ class Program:
         number = self.write(command)
         reply = self.wait(lambda line: line.get("id") == number, timeout)
         if not reply["ok"]:
-            raise ProgramError(f"{self.name}: {command['cmd']}: {reply.get('text', reply['error'])}")
+            raise self.trouble(f"{command['cmd']}: {reply.get('text', reply['error'])}")
         return reply
 
     def event(self, name: str, timeout: float = 10.0) -> dict[str, Any]:
@@ -120,9 +120,7 @@ class Program:
             try:
                 found = self._lines.get(timeout=max(deadline - time.monotonic(), 0.001))
             except queue.Empty:
-                raise ProgramError(
-                    f"{self.name}: nothing came within {timeout:.0f} s{self._last_words()}"
-                ) from None
+                raise self.trouble(f"nothing came within {timeout:.0f} s") from None
             if found is None:
                 self._lines.put(None)
                 raise ProgramError(self._obituary())
@@ -151,20 +149,17 @@ class Program:
         try:
             return self._process.wait(timeout)
         except subprocess.TimeoutExpired:
-            raise ProgramError(
-                f"{self.name}: still running {timeout:.0f} s after it should have ended"
-            ) from None
+            raise self.trouble(f"still running {timeout:.0f} s after it should have ended") from None
 
     def close(self) -> None:
-        """End it: by closing its stdin, by SIGTERM, by SIGKILL; whatever it takes. Nothing is left of it then."""
+        """End it, by SIGTERM and if need be by SIGKILL. Nothing is left of it then."""
         self._close_stdin()
-        for end in (self._process.terminate, self._process.kill):
-            try:
-                self._process.wait(_PATIENCE)
-                break
-            except subprocess.TimeoutExpired:
-                end()
-        self._process.wait()
+        self._process.terminate()
+        try:
+            self._process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         for reader in self._readers:
             reader.join()
         for stream in (self._process.stdout, self._process.stderr):
@@ -198,8 +193,12 @@ class Program:
                 self._errors.append(line.decode("utf-8", "replace").rstrip("\n"))
                 del self._errors[:-20]
 
+    def trouble(self, text: str) -> ProgramError:
+        """An error that says what is wrong with this program."""
+        return ProgramError(f"{self.name}: {text}{self._last_words()}")
+
     def _obituary(self) -> str:
         return f"{self.name}: ended with exit code {self._process.wait()}{self._last_words()}"
 
     def _last_words(self) -> str:
-        return f"; it said: {' / '.join(self._errors[-30:])}" if self._errors else ""
+        return f"; it said: {' / '.join(self._errors[-3:])}" if self._errors else ""

@@ -33,7 +33,7 @@ class Proxy:
         """Bytes passed on so far, both ways."""
         self._lock = threading.Lock()  # guards _open and _threads
         self._open: set[socket.socket] = set()
-        self._closed = False
+        self._closed = threading.Event()
         self._threads: list[threading.Thread] = []
         self._spawn(self._accept)
 
@@ -56,7 +56,7 @@ class Proxy:
 
     def close(self) -> None:
         """Take no more connections, break those there are, and end all threads."""
-        self._closed = True
+        self._closed.set()
         with contextlib.suppress(OSError):  # wakes accept(): closing alone does not
             socket.create_connection(self._listener.getsockname()[:2], timeout=1.0).close()
         self._listener.close()
@@ -70,12 +70,12 @@ class Proxy:
         thread.start()
 
     def _accept(self) -> None:
-        while not self._closed:
+        while not self._closed.is_set():
             try:
                 inner, _ = self._listener.accept()
             except OSError:
                 return
-            if self._closed:
+            if self._closed.is_set():
                 inner.close()
                 return
             try:

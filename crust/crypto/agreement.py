@@ -18,6 +18,7 @@ from .identity import KeyPair
 from .keys import hash32
 
 __all__ = [
+    "NO_GATE",
     "AnswerDenied",
     "AnswerReceived",
     "Event",
@@ -25,7 +26,6 @@ __all__ = [
     "HandshakeResult",
     "HelloReceived",
     "IntroductionReceived",
-    "NO_GATE",
     "SaltMemory",
     "Secret",
     "SelfIntroduced",

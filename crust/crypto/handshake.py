@@ -58,17 +58,17 @@ from .keys import KEY_SIZE, choose_aead, ed25519_to_x25519
 from .noise import TAG_SIZE, HandshakeState
 
 __all__ = [
+    "INITIATOR_TABLE",
+    "NO_GATE",
+    "RESPONDER_TABLE",
     "AnswerDenied",
     "AnswerReceived",
     "Event",
     "HandshakeConfig",
     "HandshakeResult",
     "HelloReceived",
-    "INITIATOR_TABLE",
     "Initiator",
     "IntroductionReceived",
-    "NO_GATE",
-    "RESPONDER_TABLE",
     "Responder",
     "SaltMemory",
     "Secret",

@@ -18,10 +18,10 @@ from ..exceptions import ContactSyntaxError, IdentityError
 from .keys import KEY_SIZE, ed25519_public, ed25519_to_x25519, ed25519_to_x25519_private
 
 __all__ = [
-    "KeyPair",
     "NETWORK_SECRETS_MAX",
     "SECRET_SIZE",
     "TEXT_MAX",
+    "KeyPair",
     "decode_network_secrets",
     "generate_network_secret_text",
 ]

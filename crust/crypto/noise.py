@@ -19,13 +19,13 @@ from ..exceptions import LocalProtocolError, MalformedMessage
 from .keys import CHACHA20_POLY1305, KEY_SIZE, dh, x25519_public
 
 __all__ = [
-    "CipherState",
-    "HandshakeState",
     "HASH_SIZE",
     "MESSAGE_MAX",
     "PATTERNS",
-    "SymmetricState",
     "TAG_SIZE",
+    "CipherState",
+    "HandshakeState",
+    "SymmetricState",
 ]
 
 HASH_SIZE = 64  # HASHLEN of BLAKE2b, section 12.8

@@ -23,6 +23,7 @@ from ..exceptions import LocalProtocolError, PeerLost, RemoteProtocolError, Serv
 from ..paths import Path
 from ..wire import frames
 from ..wire.handshake import Role
+from .messages import Configured
 from .session import Delivery, Session, State
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ _BUDGET_STEP = 262_144  # bytes taken from the node's budget at a time
 _BUDGET_POLL = 0.05  # seconds between looks at a budget that other peers have used up
 _BUDGET_WAIT = 1.0  # seconds a reader waits for budget before it looks whether its session lives
 _NEVER = float("inf")
+_RECORD_TARGET = limits.RECORD_TARGET
 
 
 class Host(Protocol):
@@ -98,6 +100,7 @@ class Conversation:
         "_drop_priority",
         "_heard",
         "_host",
+        "_outbox",
         "_room",
         "_scheduled",
         "_starved",
@@ -142,6 +145,7 @@ class Conversation:
         self._host = host
         self.peer_id = peer_id
         self.session = session
+        self._outbox = session.outbox
         self.session_id = session_id
         self.role = role
         self.capabilities = capabilities
@@ -173,19 +177,18 @@ class Conversation:
 
     # --- sending ------------------------------------------------------------------------------------------------------
 
-    def send(self, data: bytes, priority: int, kind: int, timeout: float | None) -> int:
+    def send(self, data: bytes, priority: int, kind: int, timeout: float | None | Configured) -> int:
         """Queue ``data`` and write it if that can be done at once; see :meth:`crust.Peer.send`."""
         now = time.monotonic() if priority >= self._drop_priority else 0.0
         with self.lock:
-            outbox = self.session.outbox
+            outbox = self._outbox
             number = outbox.push(data, priority, kind, now)
-            if number >= 0 and outbox.held_bytes <= self._budgeted:
-                if self._scheduled and outbox.queued_bytes < limits.RECORD_TARGET:
-                    return number
-                if self._after_push():
-                    return number
-            elif number >= 0:
-                self._take_budget()
+            if number >= 0:
+                held = outbox.held_bytes
+                if self._scheduled and held - outbox.sent_bytes < _RECORD_TARGET and held <= self._budgeted:
+                    return number  # the io thread will come and take it along
+                if held > self._budgeted:
+                    self._take_budget()
                 if self._after_push():
                     return number
         if number < 0:
@@ -211,20 +214,22 @@ class Conversation:
         self._scheduled = True
         return False
 
-    def _send_when_room(self, data: bytes, priority: int, kind: int, timeout: float | None) -> int:
+    def _send_when_room(self, data: bytes, priority: int, kind: int, timeout: float | None | Configured) -> int:
         """The buffer is full: wait, or say so."""
+        if isinstance(timeout, Configured):
+            timeout = self.send_timeout
         must_not_wait = timeout == 0 or self._host.on_dispatcher()
         deadline = _NEVER if timeout is None else time.monotonic() + timeout
         with self.lock:
             outbox = self.session.outbox
             while True:
-                self._check_alive()
+                self._check_alive_locked()
                 if not self._host.budget.over or not outbox.held_messages:
                     number = outbox.push(data, priority, kind, time.monotonic())
                     if number >= 0:
                         break
                 if must_not_wait:
-                    self._want_ready = True
+                    self._want_ready = self._want_ready or kind == frames.Kind.MESSAGE
                     raise WouldBlock(
                         f"the send buffer for peer {self.peer_id} is full ({outbox.held_messages} messages, "
                         f"{outbox.held_bytes} bytes unacknowledged); keep the message and go on at SendReady"
@@ -284,9 +289,9 @@ class Conversation:
                 oldest = outbox.oldest_held()
                 if oldest is None or oldest >= mark:
                     if self.session.state is State.LOST:
-                        self._check_alive()
+                        self._check_alive_locked()
                     return
-                self._check_alive()
+                self._check_alive_locked()
                 link = self.link
                 if link is not None and not asked and not link.blocked:
                     now = time.monotonic()
@@ -301,7 +306,15 @@ class Conversation:
                     )
                 self._wait_locked(remaining)
 
-    def _check_alive(self) -> None:
+    def check_alive(self) -> None:
+        """
+        Raises:
+            PeerLost, ServiceClosed: The session is over.
+        """
+        with self.lock:
+            self._check_alive_locked()
+
+    def _check_alive_locked(self) -> None:
         if self.session.state is State.LOST:
             if self.ended_reason == "service_closed":
                 raise ServiceClosed("the service has been closed")
@@ -335,17 +348,23 @@ class Conversation:
     def _transmit(self, link: Link, now: float) -> bool:
         """Write what may be written (the lock is held); False if the io thread must go on with it."""
         session = self.session
-        for _ in range(_RECORDS_PER_TURN):
-            plaintext = session.record_to_send(now)
-            if plaintext is None:
-                self._starved = session.outbox.queued_bytes > 0
-                break
-            if not link.write(plaintext, now):
-                break
-        else:
-            self._scheduled = True
-            self._arm(now)
-            return False
+        try:
+            for _ in range(_RECORDS_PER_TURN):
+                plaintext = session.record_to_send(now)
+                if plaintext is None:
+                    self._starved = session.outbox.queued_bytes > 0
+                    break
+                if not link.write(plaintext, now):
+                    break
+            else:
+                self._scheduled = True
+                self._arm(now)
+                return False
+        except BaseException:
+            # Interrupted (Ctrl-C, a timeout of gevent's) between numbering a record and writing it: only a new link,
+            # where the session resumes, brings both sides together again.
+            link.fail("failed", "a write was interrupted")
+            raise
         if self._timer_at > now + limits.SUSPICION_MIN:
             self._arm(now)
         return True

@@ -9,9 +9,10 @@ Who runs what:
 - Locks, outermost first: the session's, ``Files._changed``, ``Upload._changed``. Nothing of a channel is called, and no
   function of the application, with one of the last two held.
 - One worker, ``crust-files``, started by the first file message, does all writing. It takes one message of one peer
-  at a time, in turn. It never waits for a peer: where a send buffer is full, that peer's messages stay where they are,
-  so its credit runs out, and the others go on. It may block on the disk and on its condition; the second wait ends with
-  new work or with :meth:`Files.close`.
+  at a time, in turn. It never waits for a peer: where a send buffer is full, replies wait, and it goes on writing, or
+  two nodes that send each other much would wait for each other. Only a peer with very many unread replies has to wait,
+  as its credit runs out. The worker may block on the disk and on its condition; the second wait ends with new work,
+  with :meth:`Files.close`, or when it is time to try the replies again.
 - Each question to the application (``decide``) has a thread of its own, as it may wait for a person: one a peer at a
   time, ``FILE_TRANSFERS_MAX`` in all.
 """
@@ -36,7 +37,15 @@ from ..exceptions import (
     WouldBlock,
 )
 from ..runtime.threads import Spawn
-from ..wire.transfer import Fail, Offer, Refuse, TransferMessage, build_transfer, parse_transfer_untrusted
+from ..wire.transfer import (
+    Fail,
+    Offer,
+    Progress,
+    Refuse,
+    TransferMessage,
+    build_transfer,
+    parse_transfer_untrusted,
+)
 from .download import Download, Rules
 from .file_contract import (
     Decide,
@@ -74,7 +83,7 @@ class _Exchange:
         # Guarded by Files._changed:
         self.uploads: dict[int, Upload] = {}
         self.inbound: collections.deque[tuple[TransferMessage | None, int]] = collections.deque()
-        self.replies: collections.deque[bytes] = collections.deque()
+        self.replies: collections.deque[TransferMessage] = collections.deque()
         self.lost = False
         self.queued = False  # the worker has it in hand or will come to it
         # The worker's own:
@@ -213,16 +222,16 @@ class Files:
                 FileSender(number, size, name),
                 timeout=timeout,
                 progress=progress,
-                send_later=lambda data: self._send_later(channel, data),
+                send_later=lambda message: self._send_later(channel, message),
             )
             self._exchange_locked(channel).uploads[number] = upload
             return number, upload
 
-    def _send_later(self, channel: FileChannel, data: bytes) -> None:
+    def _send_later(self, channel: FileChannel, message: TransferMessage) -> None:
         with self._changed:
             exchange = self._exchanges.get(channel)
             if exchange is not None:
-                exchange.replies.append(data)
+                exchange.replies.append(message)
                 self._schedule_locked(exchange)
 
     # --- the session's side -----------------------------------------------------------------------------------------
@@ -344,7 +353,8 @@ class Files:
         if exchange.lost:
             self._end(exchange, f"the session with {exchange.channel.peer_text} ended")
             return
-        if self._flush(exchange):
+        self._flush(exchange)
+        if len(exchange.replies) < limits.FILE_REPLIES_MAX:
             with self._changed:
                 message, size = exchange.inbound.popleft() if exchange.inbound else (None, 0)
             if message is not None:
@@ -356,7 +366,7 @@ class Files:
             self._put_back_locked(exchange)
 
     def _put_back_locked(self, exchange: _Exchange) -> None:
-        if exchange.lost or (exchange.inbound and not exchange.replies):
+        if exchange.lost or (exchange.inbound and len(exchange.replies) < limits.FILE_REPLIES_MAX):
             self._ready.append(exchange)
         elif exchange.replies:
             if not self._stalled:
@@ -365,22 +375,31 @@ class Files:
         else:
             exchange.queued = False
 
-    def _flush(self, exchange: _Exchange) -> bool:
-        """Send what waits for this peer. False if there was no room for all of it."""
+    def _flush(self, exchange: _Exchange) -> None:
+        """Send what waits for this peer, as far as there is room."""
         while exchange.replies:
             try:
-                exchange.channel.send_file_message(exchange.replies[0], 0)
+                exchange.channel.send_file_message(build_transfer(exchange.replies[0]), 0)
             except (WouldBlock, Timeout):
-                return False
+                return
             except CrustError:  # the session is over: peer_lost() follows
                 exchange.replies.clear()
-                return True
+                return
             exchange.replies.popleft()
-        return True
 
     def _reply(self, exchange: _Exchange, *messages: TransferMessage) -> None:
         with self._changed:
-            exchange.replies.extend(build_transfer(message) for message in messages)
+            for message in messages:
+                if isinstance(message, Progress):
+                    self._drop_progress_locked(exchange, message.transfer)
+                exchange.replies.append(message)
+
+    def _drop_progress_locked(self, exchange: _Exchange, transfer: int) -> None:
+        """Forget a report that waits and that a newer one replaces: what waits is bounded by the files under way."""
+        for waiting in exchange.replies:
+            if isinstance(waiting, Progress) and waiting.transfer == transfer:
+                exchange.replies.remove(waiting)
+                return
 
     def _handle(self, exchange: _Exchange, message: TransferMessage) -> None:
         try:

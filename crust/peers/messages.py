@@ -1,4 +1,4 @@
-"""The one event that is also what ``recv_message`` returns."""
+"""Values that the inside of a session and the application share: messages, and how long to wait for room."""
 
 from __future__ import annotations
 
@@ -7,7 +7,26 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from .peer import Peer
 
-__all__ = ["NewMessage"]
+__all__ = ["CONFIG", "Configured", "NewMessage", "Wait"]
+
+
+class Configured:
+    """The type of :data:`CONFIG`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "CONFIG"
+
+    def __reduce__(self) -> str:
+        return "CONFIG"
+
+
+CONFIG = Configured()
+"""As a timeout: the configured one."""
+
+Wait = float | Configured | None
+"""A timeout in seconds; None: no limit; :data:`CONFIG`: the configured one."""
 
 
 class NewMessage(NamedTuple):

@@ -22,6 +22,7 @@ from __future__ import annotations
 import bisect
 import collections
 import itertools
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from .. import limits
@@ -38,17 +39,26 @@ SMALL_MAX = limits.RECORD_TARGET - frames.BATCH_OVERHEAD - frames.BATCH_PER_MESS
 """Longest message that travels as one chunk, in bytes."""
 
 
-class _Lane:
-    """Messages of one priority and kind, in order of arrival; ``head`` is the first that has not been sent."""
+Run = tuple[int, int]
+"""Consecutive message numbers: the first, and how many."""
 
-    __slots__ = ("head", "key", "kind", "messages", "numbers", "offset", "priority", "slot", "times")
+
+class _Lane:
+    """
+    Messages of one priority and kind, in order of arrival; ``head`` is the first that has not been sent.
+
+    Their numbers are kept as runs, since they are consecutive while nothing is sent in another lane.
+    """
+
+    __slots__ = ("head", "key", "kind", "messages", "offset", "priority", "runs", "slot", "times")
 
     def __init__(self, key: int) -> None:
         self.key = key
         self.priority = key >> 1
         self.kind = key & 1
         self.messages: list[bytes] = []
-        self.numbers: list[int] = []
+        self.runs: collections.deque[Run] = collections.deque()
+        """Numbers of the messages from ``head`` on, but those of the outbox's open run."""
         self.times: list[float] | None = None
         self.head = 0
         self.offset = 0
@@ -56,21 +66,34 @@ class _Lane:
         self.slot = -1
         """Slot of the head message while it is under way in pieces, else -1."""
 
-    def advance(self, count: int) -> None:
-        """Forget ``count`` messages from the head; the lists shrink now and then, not each time."""
+    def advance(self, count: int) -> list[Run]:
+        """Let go of ``count`` messages from the head and return their numbers (no run of theirs is open)."""
         self.head += count
         if self.head == len(self.messages):
             self.messages.clear()
-            self.numbers.clear()
             if self.times is not None:
                 self.times.clear()
             self.head = 0
-        elif self.head >= _BATCH_CANDIDATES:
+        elif self.head >= _BATCH_CANDIDATES:  # the lists shrink now and then, not each time
             del self.messages[: self.head]
-            del self.numbers[: self.head]
             if self.times is not None:
                 del self.times[: self.head]
             self.head = 0
+        return self.take_numbers(count)
+
+    def take_numbers(self, count: int) -> list[Run]:
+        """The first ``count`` numbers of the runs."""
+        taken: list[Run] = []
+        runs = self.runs
+        while count:
+            first, length = runs[0]
+            if length > count:
+                runs[0] = (first + count, length - count)
+                taken.append((first, count))
+                break
+            taken.append(runs.popleft())
+            count -= length
+        return taken
 
 
 class _Kept(NamedTuple):
@@ -83,7 +106,7 @@ class _Kept(NamedTuple):
     """Window charged by the messages that begin in it."""
     released: int
     """Buffer freed when it is acknowledged."""
-    numbers: list[int]
+    finished: list[Run]
     """Messages whose last chunk it holds."""
 
 
@@ -106,29 +129,40 @@ class Outbox:
         "_keep",
         "_lanes",
         "_next_chunk",
+        "_open",
+        "_open_first",
+        "_open_key",
         "_order",
         "_resend",
         "_slots",
         "_window",
         "held_bytes",
-        "held_messages",
         "max_bytes",
         "max_messages",
         "next_message",
-        "queued_bytes",
+        "sent_bytes",
+        "settled_messages",
     )
 
     def __init__(self, *, max_messages: int, max_bytes: int, drop_priority: int | None, window: int) -> None:
         self.max_messages = max_messages
         self.max_bytes = max_bytes
         self.next_message = 0
-        self.held_messages = 0
+        """Number of the next message."""
+        self.settled_messages = 0
+        """Messages acknowledged or dropped."""
         self.held_bytes = 0
-        self.queued_bytes = 0
-        """Of those, bytes not yet put into a record."""
+        """Cost of all messages queued or unacknowledged."""
+        self.sent_bytes = 0
+        """Of those, bytes put into records."""
         self._drop_priority = limits.PRIORITY_MAX + 1 if drop_priority is None else drop_priority
         self._lanes: dict[int, _Lane] = {}
         self._order: list[_Lane] = []
+        # The run of numbers that grows with each message, without being written anywhere: from _open_first on, all
+        # belong to _open, the lane that was used last.
+        self._open: _Lane | None = None
+        self._open_key = -1
+        self._open_first = 0
         self._slots = 0  # bit set of the slots in use
         self._keep: collections.deque[_Kept] = collections.deque()
         self._resend = 0  # index in _keep of the next record to repeat; len(_keep) when none is
@@ -141,39 +175,54 @@ class Outbox:
 
     def push(self, data: bytes, priority: int, kind: int, now: float) -> int:
         """Queue a message and return its number, or -1 if the buffer is full (then nothing has changed)."""
-        cost = len(data) + _OVERHEAD
-        held = self.held_bytes + cost
-        if self.held_messages >= self.max_messages or (held > self.max_bytes and self.held_messages):
+        number = self.next_message
+        held = self.held_bytes + len(data) + _OVERHEAD
+        if number - self.settled_messages >= self.max_messages or (held > self.max_bytes and self.held_bytes):
             return -1
         key = priority << 1 | kind
-        lane = self._lanes.get(key)
-        if lane is None:
-            lane = self._add_lane(key)
-        number = self.next_message
-        self.next_message = number + 1
+        lane = self._open
+        if lane is None or key != self._open_key:
+            lane = self._switch(key)
         lane.messages.append(data)
-        lane.numbers.append(number)
+        self.next_message = number + 1
+        self.held_bytes = held
         if lane.times is not None:
             lane.times.append(now)
-        self.held_messages += 1
-        self.held_bytes = held
-        self.queued_bytes += cost
         return number
 
-    def has_room(self, size: int) -> bool:
-        """True if a message of ``size`` bytes would be accepted now."""
-        if self.held_messages >= self.max_messages:
-            return False
-        return self.held_bytes + size + _OVERHEAD <= self.max_bytes or not self.held_messages
+    @property
+    def held_messages(self) -> int:
+        """Messages queued or unacknowledged."""
+        return self.next_message - self.settled_messages
+
+    @property
+    def queued_bytes(self) -> int:
+        """Cost of what has not been put into a record."""
+        return self.held_bytes - self.sent_bytes
 
     @property
     def half_empty(self) -> bool:
         """True if at most half of the buffer is in use: when waiting senders go on."""
         return self.held_messages * 2 <= self.max_messages and self.held_bytes * 2 <= self.max_bytes
 
+    def _close_run(self) -> None:
+        """Write the open run down; the next message opens another."""
+        if self._open is not None:
+            count = self.next_message - self._open_first
+            if count:
+                self._open.runs.append((self._open_first, count))
+            self._open_first = self.next_message
+
+    def _switch(self, key: int) -> _Lane:
+        """Messages go to another lane from now on."""
+        self._close_run()
+        lane = self._lanes.get(key) or self._add_lane(key)
+        self._open, self._open_key, self._open_first = lane, key, self.next_message
+        return lane
+
     def _add_lane(self, key: int) -> _Lane:
         lane = _Lane(key)
-        if lane.priority >= self._drop_priority:
+        if lane.priority >= self._drop_priority and lane.kind == frames.Kind.MESSAGE:  # no part of a file expires
             lane.times = []
         if len(self._order) >= _LANES_KEPT:
             for empty in [other for other in self._order if not other.messages]:
@@ -205,8 +254,9 @@ class Outbox:
         if self._resend < len(self._keep):
             self._resend += 1
             return self._keep[self._resend - 1].plaintext
-        if not self.queued_bytes:
+        if self.held_bytes == self.sent_bytes:
             return None
+        self._close_run()
         filler = _Filler(self, prefix)
         for lane in self._order:
             if lane.messages and not filler.fill(lane):
@@ -218,7 +268,7 @@ class Outbox:
         self._begun += filler.begun
         self._keep.append(_Kept(self._next_chunk, plaintext, filler.begun, filler.released, filler.finished))
         self._resend = len(self._keep)
-        self.queued_bytes -= filler.released
+        self.sent_bytes += filler.released
         return plaintext
 
     # --- what comes back ----------------------------------------------------------------------------------------------
@@ -252,7 +302,9 @@ class Outbox:
             record = keep.popleft()
             self._begun -= record.begun
             self.held_bytes -= record.released
-            self.held_messages -= len(record.numbers)
+            self.sent_bytes -= record.released
+            for _, count in record.finished:
+                self.settled_messages += count
             self._resend = max(0, self._resend - 1)
             freed = True
         return freed
@@ -281,6 +333,7 @@ class Outbox:
     def expire(self, before: float) -> list[tuple[int, list[int]]]:
         """Drop unsent messages queued before that moment from the lanes that allow it: (priority, numbers) each."""
         dropped: list[tuple[int, list[int]]] = []
+        self._close_run()
         for lane in self._order:
             if lane.times is None or not lane.messages:
                 continue
@@ -289,13 +342,14 @@ class Outbox:
             end = bisect.bisect_left(lane.times, before, first)
             if end <= first:
                 continue
-            numbers = lane.numbers[first:end]
+            under_way = lane.take_numbers(begun)
+            numbers = _expanded(lane.take_numbers(end - first))
+            lane.runs.extendleft(under_way)
             cost = sum(map(len, lane.messages[first:end])) + _OVERHEAD * (end - first)
-            del lane.messages[first:end], lane.numbers[first:end], lane.times[first:end]
+            del lane.messages[first:end], lane.times[first:end]
             lane.advance(0)
-            self.held_messages -= len(numbers)
+            self.settled_messages += len(numbers)
             self.held_bytes -= cost
-            self.queued_bytes -= cost
             dropped.append((lane.priority, numbers))
         return dropped
 
@@ -311,16 +365,18 @@ class Outbox:
 
     def undelivered(self) -> tuple[int, ...]:
         """Numbers of all messages that have not been acknowledged, in order."""
-        waiting = [number for lane in self._order for number in lane.numbers[lane.head :]]
-        sent = [number for record in self._keep for number in record.numbers]
-        return tuple(sorted(itertools.chain(waiting, sent)))
+        self._close_run()
+        waiting = itertools.chain.from_iterable(lane.runs for lane in self._order)
+        sent = itertools.chain.from_iterable(record.finished for record in self._keep)
+        return tuple(sorted(_expanded(itertools.chain(waiting, sent))))
 
     def oldest_held(self) -> int | None:
         """The lowest number of a message that has not been acknowledged; None if all have been."""
         if not self.held_messages:
             return None
-        waiting = [lane.numbers[lane.head] for lane in self._order if lane.messages]
-        sent = [min(record.numbers) for record in self._keep if record.numbers]
+        self._close_run()
+        waiting = [lane.runs[0][0] for lane in self._order if lane.runs]
+        sent = [first for record in self._keep for first, _ in record.finished]
         return min(itertools.chain(waiting, sent), default=None)
 
     def clear(self) -> None:
@@ -328,8 +384,15 @@ class Outbox:
         self._lanes.clear()
         self._order.clear()
         self._keep.clear()
+        self._open = None
+        self._open_key = -1
         self._resend = 0
-        self.held_messages = self.held_bytes = self.queued_bytes = 0
+        self.settled_messages = self.next_message
+        self.held_bytes = self.sent_bytes = 0
+
+
+def _expanded(runs: Iterable[Run]) -> list[int]:
+    return [number for first, count in runs for number in range(first, first + count)]
 
 
 class _Filler:
@@ -344,7 +407,7 @@ class _Filler:
         self.numbered = 0
         self.begun = 0
         self.released = 0
-        self.finished: list[int] = []
+        self.finished: list[Run] = []
         self.blocked = False
         """A more urgent message waits for window: nothing less urgent may begin."""
 
@@ -370,9 +433,11 @@ class _Filler:
     def _take_batch(self, lane: _Lane) -> bool:
         """Put small messages into one batch; False if not even one fits (``blocked`` tells why)."""
         head = lane.head
-        batch = lane.messages[head : head + _BATCH_CANDIDATES]
         per_message = frames.BATCH_PER_MESSAGE
         room = min(self.room, limits.RECORD_TARGET) - frames.BATCH_OVERHEAD
+        # Messages in a row tend to be of one size: look at about as many as would fit then.
+        likely = room // (len(lane.messages[head]) + per_message) + 2
+        batch = lane.messages[head : head + min(likely, _BATCH_CANDIDATES)]
         ends = list(itertools.accumulate(map(len, batch)))
         count = len(ends)
         if ends[-1] + per_message * count > room:
@@ -398,11 +463,7 @@ class _Filler:
         self.begun += cost
         self.released += cost
         self.numbered += count
-        if self.finished:
-            self.finished += lane.numbers[head : head + count]
-        else:
-            self.finished = lane.numbers[head : head + count]
-        lane.advance(count)
+        self.finished += lane.advance(count)
         return True
 
     def _begin_big(self, lane: _Lane) -> bool:
@@ -447,9 +508,8 @@ class _Filler:
             lane.offset = end
             return False
         self.released += _OVERHEAD
-        self.finished = [*self.finished, lane.numbers[lane.head]]
         self.outbox._slots &= ~(1 << lane.slot)
         lane.slot = -1
         lane.offset = 0
-        lane.advance(1)
+        self.finished += lane.advance(1)
         return True

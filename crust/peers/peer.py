@@ -12,7 +12,7 @@ from ..addresses import PeerId
 from ..exceptions import LocalProtocolError, MessageTooLarge, PeerLost, ServiceClosed, Timeout
 from ..paths import Path
 from ..wire.frames import Goodbye, GoodbyeCode
-from .messages import NewMessage
+from .messages import CONFIG, Configured, NewMessage, Wait
 from .session import Delivery, State
 
 if TYPE_CHECKING:
@@ -21,29 +21,10 @@ if TYPE_CHECKING:
     from .conversation import Conversation
     from .file_contract import FileSent
 
-__all__ = ["CONFIG", "Configured", "Peer", "PeerHost", "PeerStats", "Wait"]
+__all__ = ["Peer", "PeerHost", "PeerStats"]
 
 _OVERHEAD = limits.MESSAGE_OVERHEAD
 _MESSAGE = 0  # wire kind of the application's messages
-
-
-class Configured:
-    """The type of :data:`CONFIG`."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "CONFIG"
-
-    def __reduce__(self) -> str:
-        return "CONFIG"
-
-
-CONFIG = Configured()
-"""As a timeout: the configured one."""
-
-Wait = float | Configured | None
-"""A timeout in seconds; None: no limit; :data:`CONFIG`: the configured one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,10 +184,7 @@ class Peer:
             raise self._too_large(len(data))
         if not 0 <= priority <= 255:
             raise ValueError(f"priority must be 0 (most urgent) to 255, not {priority}")
-        conversation = self._conversation
-        if timeout is CONFIG:
-            timeout = conversation.send_timeout
-        return conversation.send(data, priority, _MESSAGE, timeout)  # type: ignore[arg-type]  # CONFIG is handled
+        return self._conversation.send(data, priority, _MESSAGE, timeout)
 
     def send_many(
         self,
@@ -277,6 +255,7 @@ class Peer:
             TransferError: It failed on either side; the text says where.
             OSError: The file cannot be read.
             Timeout, PeerLost, ServiceClosed: As for :meth:`send`.
+            LocalProtocolError: Called from a callback, which it would block.
         """
         return self._host.send_file(self, path, name, progress, timeout)
 

@@ -75,7 +75,7 @@ class Upload:
         *,
         timeout: float | None,
         progress: OnSending | None,
-        send_later: Callable[[bytes], None],
+        send_later: Callable[[TransferMessage], None],
     ) -> None:
         self._channel = channel
         self._send_later = send_later
@@ -196,11 +196,10 @@ class Upload:
             self._sender.give_up(_why(error))
             messages = self._sender.messages_to_send()
         for message in messages:
-            data = build_transfer(message)
             try:
-                self._channel.send_file_message(data, 0)
+                self._channel.send_file_message(build_transfer(message), 0)
             except (WouldBlock, Timeout):
-                self._send_later(data)
+                self._send_later(message)
             except CrustError:
                 return  # nobody left to tell
 

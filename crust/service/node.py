@@ -18,7 +18,7 @@ from .. import limits
 from ..addresses import Endpoint, PeerId
 from ..config import Config
 from ..crypto.handshake import HandshakeConfig
-from ..exceptions import ConnectError, CrustError, RemoteProtocolError, ServiceClosed
+from ..exceptions import ConnectError, CrustError, LocalProtocolError, RemoteProtocolError, ServiceClosed
 from ..paths import Path
 from ..peers.acceptor import Acceptor
 from ..peers.access import Access
@@ -283,6 +283,9 @@ class Node:
         timeout: float | None,
     ) -> FileSent:
         """See :meth:`crust.Peer.send_file`."""
+        if self.on_dispatcher():
+            raise LocalProtocolError("send_file() would block all callbacks; call it on a thread of your own")
+        peer._conversation.check_alive()
         return self.files.send_file(
             self._channel(peer._conversation), path, name=name, progress=progress, timeout=timeout
         )

@@ -26,7 +26,8 @@ from ..exceptions import (
 from ..peers.access import Who
 from ..peers.conversation import Conversation
 from ..peers.file_contract import Decide, OnReceiving
-from ..peers.peer import CONFIG, Configured, Peer, Wait
+from ..peers.messages import CONFIG, Configured, Wait
+from ..peers.peer import Peer
 from ..peers.session import State
 from ..runtime.files import write_atomic
 from ..runtime.identity_file import Identity, IdentityLock, load_network_secrets

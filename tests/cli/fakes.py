@@ -45,7 +45,9 @@ class FakePeer(crust.Peer):
     def flush(self, timeout: Any = None) -> None:
         pass
 
-    def send_file(self, path: Any, *, name: Any = None, progress: Any = None, timeout: Any = None) -> crust.FileSent:
+    def send_file(
+        self, path: Any, *, name: Any = None, progress: Any = None, timeout: Any = None
+    ) -> crust.FileSent:
         path = Path(path)
         if path.name in self.files:
             raise self.files[path.name]
@@ -143,7 +145,9 @@ def make_terminal(*, tty: bool = False, answers: str = "", **options: Any) -> Te
     return Terminal(stdout=Screen(tty=tty), stderr=Screen(tty=tty), stdin=Screen(answers, tty=tty), **options)
 
 
-def make_context(home: Path, terminal: Terminal | None = None, environ: Mapping[str, str] | None = None) -> Context:
+def make_context(
+    home: Path, terminal: Terminal | None = None, environ: Mapping[str, str] | None = None
+) -> Context:
     """Surroundings whose user directory is ``home/crust``."""
     environ = {"XDG_CONFIG_HOME": str(home), **(environ or {})}
     return Context(terminal or make_terminal(), Book(home / "crust" / "contacts"), environ)

@@ -50,7 +50,9 @@ def test_an_unknown_name_is_told_with_the_nearest_one(book: Book) -> None:
         book.resolve("bob")
 
 
-@pytest.mark.parametrize("text", [str(ALICE)[:-1] + "a", "tcp://192.0.2.7:5483", str(ALICE) + "@tcp://x", "crust1:zz"])
+@pytest.mark.parametrize(
+    "text", [str(ALICE)[:-1] + "a", "tcp://192.0.2.7:5483", str(ALICE) + "@tcp://x", "crust1:zz"]
+)
 def test_a_mistyped_contact_is_not_taken_for_a_name(book: Book, text: str) -> None:
     with pytest.raises(crust.ContactSyntaxError):
         book.resolve(text)
@@ -80,7 +82,9 @@ def test_what_cannot_be_a_name_is_refused(book: Book, name: str) -> None:
     assert not book.path.exists()
 
 
-@pytest.mark.parametrize("line", ["alice", "alice not-an-id", f"alice {ALICE} {BOB}", f"alice {ALICE}\nalice {BOB}"])
+@pytest.mark.parametrize(
+    "line", ["alice", "alice not-an-id", f"alice {ALICE} {BOB}", f"alice {ALICE}\nalice {BOB}"]
+)
 def test_a_damaged_book_is_told_with_the_line(book: Book, line: str) -> None:
     book.path.parent.mkdir()
     book.path.write_text(f"# mine\n{line}\n")

@@ -57,7 +57,9 @@ def test_the_last_line_needs_no_end(pipe: tuple[int, int]) -> None:
 
 
 def test_a_long_line_is_an_error_and_the_next_one_is_read(pipe: tuple[int, int]) -> None:
-    writer = threading.Thread(target=lambda: (os.write(pipe[1], b"x" * 50_000 + b"\nok\n"), os.close(pipe[1])))
+    writer = threading.Thread(
+        target=lambda: (os.write(pipe[1], b"x" * 50_000 + b"\nok\n"), os.close(pipe[1]))
+    )
     writer.start()
     assert everything(pipe[0], limit=10) == [None, b"ok"]
     writer.join()

@@ -114,7 +114,9 @@ def test_a_one_shot_command_takes_a_fresh_identity_and_says_so(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("words", "one_shot"), [(("--identity", "/i"), True), ((), False)])
-def test_a_named_identity_or_a_lasting_node_insists(tmp_path: Path, words: tuple[str, ...], one_shot: bool) -> None:
+def test_a_named_identity_or_a_lasting_node_insists(
+    tmp_path: Path, words: tuple[str, ...], one_shot: bool
+) -> None:
     FakeService.start_errors = [crust.IdentityInUse("in use")]
     with pytest.raises(crust.IdentityInUse):
         start(tmp_path, *words, one_shot=one_shot)

@@ -31,14 +31,22 @@ def test_printable_shows_what_was_there() -> None:
 
 @pytest.mark.parametrize(
     ("size", "text"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1.00 kB"), (12_345, "12.3 kB"), (999_600, "1.00 MB"), (5e15, "5000 TB")],
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.00 kB"),
+        (12_345, "12.3 kB"),
+        (999_600, "1.00 MB"),
+        (5e15, "5000 TB"),
+    ],
 )
 def test_sizes_have_three_digits(size: float, text: str) -> None:
     assert human_size(size) == text
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0.26, "0.3 s"), (42, "42 s"), (59.6, "1:00 min"), (185, "3:05 min"), (7620, "2:07 h")]
+    ("seconds", "text"),
+    [(0.26, "0.3 s"), (42, "42 s"), (59.6, "1:00 min"), (185, "3:05 min"), (7620, "2:07 h")],
 )
 def test_durations_are_short(seconds: float, text: str) -> None:
     assert human_duration(seconds) == text
@@ -85,7 +93,9 @@ def test_colours_are_for_terminals_that_want_them(tty: bool, environ: dict[str, 
     assert ("\x1b[31m" in shown(terminal)) == coloured
 
 
-@pytest.mark.parametrize(("answer", "taken"), [("y\n", True), ("YES\n", True), ("n\n", False), ("\n", False), ("", False)])
+@pytest.mark.parametrize(
+    ("answer", "taken"), [("y\n", True), ("YES\n", True), ("n\n", False), ("\n", False), ("", False)]
+)
 def test_only_yes_is_a_yes(answer: str, taken: bool) -> None:
     terminal = make_terminal(tty=True, answers=answer)
     assert terminal.ask("Take it?") is taken
@@ -106,7 +116,11 @@ def test_a_bar_shows_share_bytes_speed_and_time() -> None:
 
 
 @given(
-    st.text(min_size=1, max_size=60), st.integers(0, 10**12), st.integers(20, 200), st.floats(0, 1), st.floats(0.1, 9)
+    st.text(min_size=1, max_size=60),
+    st.integers(0, 10**12),
+    st.integers(20, 200),
+    st.floats(0, 1),
+    st.floats(0.1, 9),
 )
 def test_a_bar_fits_the_terminal(label: str, total: int, width: int, share: float, later: float) -> None:
     now = [0.0]

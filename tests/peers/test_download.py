@@ -21,7 +21,7 @@ from crust.exceptions import (
 )
 from crust.peers import download as download_module
 from crust.peers.download import PartFile
-from crust.wire.transfer import Accept, Done, End, Fail, FileData, Offer, Refuse
+from crust.wire.transfer import Accept, Done, End, Fail, FileData, Offer, Progress, Refuse, build_transfer
 from tests.support.filepeers import FileNode, joined, puppet
 from tests.support.waiting import wait_until
 
@@ -267,19 +267,35 @@ def test_numbers_that_are_ours_to_give_are_a_violation(node: FileNode) -> None:
         node.files.receive(peer, b"\xff")
 
 
-def test_a_peer_that_does_not_read_stops_only_itself(node: FileNode, inbox: pathlib.Path) -> None:
-    """Its answers wait, its credit is not given back, the worker serves others; with room it all goes on."""
-    deaf, friend = puppet(node, "deaf", window=0), puppet(node, "friend")
+def test_a_full_buffer_does_not_stop_writing(node: FileNode, inbox: pathlib.Path) -> None:
+    """The file is written and in its place; only the answers wait, and of the reports only the newest."""
+    deaf, step = puppet(node, "deaf", window=0), limits.FILE_IN_FLIGHT // 4
     node.files.accept_files(inbox)
-    deaf.say(Offer(0, 1, "one"), FileData(0, 0, b"x"), End(0, digest(b"x")))
-    friend.say(Offer(0, 1, "two"), FileData(0, 0, b"y"), End(0, digest(b"y")))
-    friend.expect(Done(0))
-    assert deaf.sent == [] and deaf.taken > 0
-    wait_until(lambda: names(inbox)[-1] == "two")
+    content = bytes(3 * step)
+    piece = step // 16
+    deaf.say(Offer(0, len(content), "one"))
+    deaf.say(*(FileData(0, n * piece, bytes(piece)) for n in range(48)))
+    deaf.say(End(0, digest(content)))
+    wait_until(lambda: names(inbox) == ["one"] and deaf.taken == 0)
+    assert deaf.sent == []
     deaf.set_window(10_000)
     deaf.expect(Done(0))
-    wait_until(lambda: deaf.taken == 0)
-    assert (inbox / "one").read_bytes() == b"x"
+    assert deaf.sent == [Accept(0), Progress(0, 2 * step), Done(0)]
+
+
+def test_a_peer_that_does_not_read_stops_only_itself(node: FileNode, inbox: pathlib.Path) -> None:
+    """Its answers pile up to a bound, then its credit stays away; others are served; with room it all goes on."""
+    deaf, friend = puppet(node, "deaf", window=0), puppet(node, "friend")
+    node.files.accept_files(inbox)
+    count = 2 * limits.FILE_REPLIES_MAX
+    deaf.say(*(FileData(2 * n, 0, b"x") for n in range(count)))
+    friend.say(Offer(0, 1, "two"), FileData(0, 0, b"y"), End(0, digest(b"y")))
+    friend.expect(Done(0))
+    each = len(build_transfer(FileData(0, 0, b"x")))
+    wait_until(lambda: deaf.taken == (count - limits.FILE_REPLIES_MAX) * each)
+    assert deaf.sent == [] and len(node.files._exchanges[deaf].replies) == limits.FILE_REPLIES_MAX
+    deaf.set_window(10_000)
+    wait_until(lambda: len(deaf.sent) == count and deaf.taken == 0)
 
 
 def test_a_deaf_peer_that_is_lost_is_forgotten(node: FileNode, inbox: pathlib.Path) -> None:

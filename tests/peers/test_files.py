@@ -16,8 +16,8 @@ from crust.exceptions import (
     FileRefused,
 )
 from crust.peers.file_contract import FileOffer, FileProgress, FileSent
-from crust.wire.transfer import Accept, Done, End, Fail, FileData, Offer, Refuse
-from tests.support.filepeers import FileNode, joined, puppet
+from crust.wire.transfer import TRANSFER_DATA_OVERHEAD, Accept, Done, End, Fail, FileData, Offer, Refuse
+from tests.support.filepeers import WINDOW, FileNode, joined, puppet
 from tests.support.threads import Background
 from tests.support.waiting import wait_until
 
@@ -83,12 +83,17 @@ def test_a_file_arrives(
     assert node.received == node.failed == other.failed == []
 
 
-def test_both_sides_send_at_once(node: FileNode, other: FileNode, tmp_path: pathlib.Path) -> None:
-    """Numbers do not meet: several files each way at the same time, all whole."""
+@pytest.mark.parametrize(
+    "window", [3 * (limits.FILE_CHUNK + TRANSFER_DATA_OVERHEAD), WINDOW], ids=["narrow", "wide"]
+)
+def test_both_sides_send_at_once(
+    node: FileNode, other: FileNode, tmp_path: pathlib.Path, window: int
+) -> None:
+    """Several files each way at the same time, all whole: numbers do not meet, and full buffers do not lock up."""
     left, right = tmp_path / "left", tmp_path / "right"
     left.mkdir()
     right.mkdir()
-    there, here = joined(node, other)
+    there, here = joined(node, other, window)
     node.files.accept_files(left)
     other.files.accept_files(right)
     jobs = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 import time
 
@@ -54,12 +55,14 @@ def test_timers_fire_when_due_on_the_io_thread() -> None:
     with Crew() as crew:
         io = crew.io
         began = io.now()
-        io.call_later(0.08, lambda now: fired.append(("late", io.on_io_thread())))
-        threading.Event().wait(0.01)  # the thread sleeps for the late one by now
+        io.call_later(limits.IO_SLEEP_MAX, lambda now: fired.append(("late", io.on_io_thread())))
+        wait_until(lambda: io._nap is not None)  # the thread sleeps for the late one
         io.call_later(0.02, lambda now: fired.append(("soon", now - began >= 0.02)))
+        wait_until(lambda: fired)
+        assert io.now() - began < limits.IO_SLEEP_MAX / 2
         wait_until(lambda: len(fired) == 2)
         assert fired == [("soon", True), ("late", True)]
-        assert 0.08 <= io.now() - began < 1.0
+        assert io.now() - began >= limits.IO_SLEEP_MAX
         assert not io.on_io_thread()
 
 
@@ -121,6 +124,28 @@ def test_no_wake_is_lost() -> None:
             assert done.acquire(timeout=5)
             slow += time.monotonic() - began > limits.IO_SLEEP_MAX / 2
         assert slow == 0
+
+
+def test_work_that_comes_while_the_loop_falls_asleep_is_seen() -> None:
+    """The worst moment: all was done, and nobody can see yet that the loop is about to sleep."""
+    target = Target()
+    armed = False
+
+    def clock() -> float:
+        nonlocal armed
+        if armed and sys._getframe(1).f_code.co_name == "_sleep":
+            armed = False
+            io.flush_soon(target)
+        return time.monotonic()
+
+    crew = Threads()
+    io = IoLoop(clock=clock)
+    io.start(crew.spawn)
+    armed = True
+    io.call_later(0, lambda now: None)
+    wait_until(lambda: target.flushes, limits.IO_SLEEP_MAX / 2)
+    io.stop()
+    assert crew.join(Deadline(5)) == []
 
 
 def test_a_flush_that_asks_again_lets_others_run() -> None:

@@ -264,19 +264,15 @@ class TransportConformance:
 
     def test_close_delivers_what_was_sent_although_the_other_side_still_sends(self, pair: Pair) -> None:
         """Data arriving after close must not destroy, by a reset, what we sent before it."""
-        pair.near.pause()
-        pair.far.send(bytes(200_000))
-        total = 0
-        while total < 100_000:
-            total += pair.near.send(bytes(100_000 - total))
-        pair.near.send(b"end")
+        pair.far.pause()
+        accepted = self.fill(pair.near)
         pair.near.close()
-        for _ in range(10):
-            with contextlib.suppress(OSError):
-                pair.far.send(b"still talking")
+        for _ in range(5):
+            pair.far.send(b"still talking")
+            threading.Event().wait(0.005)
+        pair.far.resume()
         wait_until(lambda: pair.far_sink.lost, what="the end at the far side")
-        assert pair.far_sink.received.endswith(b"end") and len(pair.far_sink.received) == total + 3
-        assert pair.far_sink.lost == [None]
+        assert (len(pair.far_sink.received), pair.far_sink.lost) == (accepted, [None])
 
     def test_close_does_not_wait_for_a_silent_other_side(self, pair: Pair) -> None:
         """A peer that neither reads nor closes delays the end by the linger time at the most."""
@@ -403,6 +399,20 @@ class TransportConformance:
         with pytest.raises(OSError):
             sender.result()
 
+    def test_an_end_while_waiting_for_room_leaves_no_trace(self, crew: Crew, transport: Transport) -> None:
+        """The next connection, of the same descriptor, is told when it is writable, and only for itself."""
+        for _ in range(4):
+            pair = self.connect(crew, transport).start()
+            pair.far.pause()
+            self.fill(pair.near)
+            told: list[str] = []
+            pair.near.when_writable(lambda told=told: told.append("full"))
+            pair.far.when_writable(lambda told=told: told.append("free"))
+            wait_until(lambda told=told: told == ["free"], what="the callback of the free side")
+            pair.end()
+            threading.Event().wait(0.01)
+            assert told in (["free"], ["free", "full"])
+
     def test_closed_before_start(self, crew: Crew, transport: Transport) -> None:
         """A connection that was closed unstarted tells its late sink so; starting twice is an error."""
         pair = self.connect(crew, transport)
@@ -488,6 +498,22 @@ class TransportConformance:
         pair.near.send(b"alive")
         wait_until(lambda: pair.far_sink.received == b"alive", what="arrival")
         pair.end()
+
+    def test_a_closed_listener_refuses_although_its_thread_is_busy(self, crew: Crew, transport: Transport) -> None:
+        """From the moment close has returned."""
+        listener = transport.listen(Endpoint(self.scheme, "127.0.0.1", 0))
+        accepted: list[Connection] = []
+        gate = threading.Event()
+        job = Background(listener.run, lambda connection: (accepted.append(connection), gate.wait(10)))
+        near = transport.dialling(listener.endpoint, 5.0).run()
+        wait_until(lambda: accepted, what="accepting")
+        listener.close()
+        with pytest.raises(OSError):
+            transport.dialling(listener.endpoint, 0.5).run().abort()
+        gate.set()
+        job.result()
+        near.abort()
+        accepted[0].abort()
 
     def test_a_listener_never_run(self, transport: Transport) -> None:
         """Closing it frees its port; running it afterwards returns at once."""

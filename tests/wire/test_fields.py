@@ -85,7 +85,8 @@ def test_too_many_bytes_are_refused_before_they_are_parsed() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [construct.StreamError("x"), ValueError("x"), KeyError("x"), UnicodeDecodeError("utf-8", b"", 0, 1, "x")]
+    "error",
+    [construct.StreamError("x"), ValueError("x"), KeyError("x"), UnicodeDecodeError("utf-8", b"", 0, 1, "x")],
 )
 def test_every_error_of_a_parser_becomes_one(error: Exception) -> None:
     """MalformedMessage, with its cause."""

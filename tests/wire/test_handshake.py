@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 
 from crust.exceptions import MalformedMessage
 from crust.wire import handshake
-from crust.wire.handshake import Accepted, Aead, DenialCode, Hello, Introduction, Purpose, Refused, Resume, Role
+from crust.wire.handshake import (
+    Accepted,
+    Aead,
+    DenialCode,
+    Hello,
+    Introduction,
+    Purpose,
+    Refused,
+    Resume,
+    Role,
+)
 from tests.support import wire_values
 
 HELLO = Hello(versions=(1, 9), network_id=bytes(range(32)), aeads=(1, 2, 200))

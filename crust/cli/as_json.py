@@ -32,7 +32,7 @@ def event_as_json(event: object) -> dict[str, JSON]:
     for name in _field_names(event):
         value = getattr(event, name)
         if isinstance(value, BaseException):
-            found |= error_as_json(value)
+            found = {**error_as_json(value), **found}  # the event's own fields stand above the error's
         else:
             found[name] = value_as_json(value)
     return found

@@ -81,7 +81,7 @@ class Lines:
     def _receive(self) -> None:
         if os.name != "nt":
             # Not DefaultSelector: epoll refuses plain files, and `crust node --json <script` is one.
-            with selectors.SelectSelector() as selector:
+            with selectors.PollSelector() as selector:
                 selector.register(self._descriptor, selectors.EVENT_READ)
                 selector.register(self._wake_out, selectors.EVENT_READ)
                 ready = {key.fd for key, _ in selector.select()}

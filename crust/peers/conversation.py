@@ -53,8 +53,8 @@ class Host(Protocol):
     def on_dispatcher(self) -> bool:
         """True on the thread that runs callbacks."""
 
-    def deliver(self, conversation: Conversation, delivery: Delivery) -> None:
-        """Hand over messages."""
+    def deliver(self, conversation: Conversation, deliveries: list[Delivery]) -> None:
+        """Hand over messages, in order (the conversation's lock is held)."""
 
     def suspended(self, conversation: Conversation, reason: str) -> None:
         """The link ended; find another."""
@@ -416,38 +416,26 @@ class Conversation:
 
     # --- receiving (the link's reader thread) -------------------------------------------------------------------------
 
-    def receive(self, link: Link, received: list[frames.Frame], now: float) -> None:
-        """
-        Take the frames of one record.
-
-        Raises:
-            RemoteProtocolError: The peer broke a rule; the link closes itself.
-        """
-        first = received[0]
-        kind = type(first)
-        if kind is frames.Goodbye:
-            assert isinstance(first, frames.Goodbye)
-            self.end(first.code.name.lower(), remote=True)
-            return
-        if kind is frames.Retire:
-            if link is self.link:
-                raise RemoteProtocolError("the peer retired the link that carries the session")
-            link.close()
-            return
+    def receive(self, link: Link, plaintexts: list[bytes], now: float) -> None:
+        """Take records with frames of the session, in order; a broken rule ends it."""
         host = self._host
         again = ready = False
+        violation: RemoteProtocolError | None = None
         with self.lock:
             session = self.session
             if session.state is State.LOST:
                 return
             self._heard = True
-            outbox = session.outbox
+            outbox = self._outbox
             held = outbox.held_bytes
-            for delivery in session.receive_frames(received, now):
-                self.messages_received += len(delivery.messages)
-                host.budget.take(delivery.cost)
-                self._undigested += delivery.cost
-                host.deliver(self, delivery)
+            deliveries: list[Delivery] = []
+            try:
+                for plaintext in plaintexts:
+                    deliveries += session.receive_frames(frames.parse_record_untrusted(plaintext), now)
+            except RemoteProtocolError as error:
+                violation = error
+            if deliveries:
+                self._deliver_locked(deliveries)
             if outbox.held_bytes != held:
                 self._give_budget()
                 ready = self._wake_locked()
@@ -457,6 +445,9 @@ class Conversation:
                     again = not self._transmit(current, now)
             if session.ack_due < self._timer_at:
                 self._arm(now)
+        if violation is not None:
+            self.violated(link, violation)
+            return
         if again:
             host.io.flush_soon(self)
         if ready:
@@ -464,6 +455,23 @@ class Conversation:
         while host.budget.over and not self.ended_reason:
             # Everybody's messages together fill the node's memory: read on when the application has caught up.
             host.budget.wait_below(_BUDGET_WAIT)
+
+    def _deliver_locked(self, deliveries: list[Delivery]) -> None:
+        cost = 0
+        for delivery in deliveries:
+            cost += delivery.cost
+            self.messages_received += len(delivery.messages)
+        self._host.budget.take(cost)
+        self._undigested += cost
+        self._host.deliver(self, deliveries)
+
+    def receive_end(self, link: Link, frame: frames.Goodbye | frames.Retire) -> None:
+        """The peer ends the session, or this link of it."""
+        if isinstance(frame, frames.Goodbye):
+            self.end(frame.code.name.lower(), remote=True)
+        elif link is not self.link:
+            link.close()
+        # Else the word that we move has not come yet, on the other link; the controller closes this one by itself.
 
     def _wake_locked(self) -> bool:
         """Wake waiting senders if it is worth it; True if somebody wants to hear SendReady."""

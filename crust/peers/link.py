@@ -288,39 +288,50 @@ class Link:
     # --- records ------------------------------------------------------------------------------------------------------
 
     def _receive_records(self, data: memoryview | bytes) -> None:
+        """Open what is complete; records of the session are passed on together: one lock, one post, one wake."""
         opener = self._opener
         assert opener is not None
         now = time.monotonic()
-        for plaintext in opener.receive(data):  # a bad record raises here: an attacker on the path can cause that
-            if self.verdict:
-                return
-            try:
-                received = frames.parse_record_untrusted(plaintext)
-                if self.stage is Stage.OPEN and type(received[0]) in _DATA_FRAMES:
-                    assert self.conversation is not None
-                    self.conversation.receive(self, received, now)
-                else:
-                    self._receive_control(received, now)
-            except RemoteProtocolError as error:  # authenticated: only the peer itself can have sent this
-                if self.conversation is None:
-                    raise
-                self.conversation.violated(self, error)
-                return
+        plaintexts: list[bytes] = []
+        try:
+            for plaintext in opener.receive(data):  # a bad record raises: an attacker on the path can cause that
+                if plaintext[0] in _SESSION_TYPES and self.stage is Stage.OPEN:
+                    plaintexts.append(plaintext)
+                    continue
+                if plaintexts:
+                    self._pass_on(plaintexts, now)
+                    plaintexts = []
+                if self.verdict:
+                    return
+                self._receive_control(plaintext, now)
+        finally:
+            if plaintexts:
+                self._pass_on(plaintexts, now)
 
-    def _receive_control(self, received: list[frames.Frame], now: float) -> None:
-        """A record that may hold frames about the link itself."""
-        for index, frame in enumerate(received):
+    def _pass_on(self, plaintexts: list[bytes], now: float) -> None:
+        if self.conversation is not None and not self.verdict:
+            self.conversation.receive(self, plaintexts, now)
+
+    def _receive_control(self, plaintext: bytes, now: float) -> None:
+        """A record about the link itself, or the end of the session."""
+        try:
+            received = frames.parse_record_untrusted(plaintext)
+            frame = received[0]
+            if len(received) > 1:
+                raise RemoteProtocolError(f"{type(frame).__name__} must stand alone in its record")
             if isinstance(frame, frames.KeyUpdate):
-                if index != len(received) - 1:
-                    raise RemoteProtocolError("frames after a KEY_UPDATE in the same record")
                 assert self._opener is not None
                 self._opener.update_key()
             elif self.stage is Stage.ANSWER:
                 self._receive_answer(frame)
-            elif isinstance(frame, (frames.Welcome, frames.Denied, frames.Use)):
+            elif self.conversation is not None and isinstance(frame, (frames.Goodbye, frames.Retire)):
+                self.conversation.receive_end(self, frame)
+            else:
                 raise RemoteProtocolError(f"{type(frame).__name__} on a link that is open already")
-            elif self.conversation is not None and not self.verdict:
-                self.conversation.receive(self, [frame], now)
+        except RemoteProtocolError as error:  # authentic: only the peer itself can have sent this
+            if self.conversation is None:
+                raise
+            self.conversation.violated(self, error)
 
     def _receive_answer(self, frame: frames.Frame) -> None:
         if self.inbound:
@@ -408,4 +419,12 @@ class Link:
 
 
 _KEY_UPDATE = frames.build_record([frames.KeyUpdate()])
-_DATA_FRAMES = (frames.Batch, frames.Piece, frames.Ack)
+_SESSION_TYPES = frozenset(
+    {
+        frames.FrameType.ACK,
+        frames.FrameType.PING,
+        frames.FrameType.PONG,
+        frames.FrameType.BATCH,
+        frames.FrameType.PIECE,
+    }
+)

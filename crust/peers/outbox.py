@@ -330,8 +330,8 @@ class Outbox:
 
     # --- what is given up ---------------------------------------------------------------------------------------------
 
-    def expire(self, before: float) -> list[tuple[int, list[int]]]:
-        """Drop unsent messages queued before that moment from the lanes that allow it: (priority, numbers) each."""
+    def expire(self, now: float, max_age: float) -> list[tuple[int, list[int]]]:
+        """Drop unsent messages of that age from the lanes that allow it: (priority, numbers) each."""
         dropped: list[tuple[int, list[int]]] = []
         self._close_run()
         for lane in self._order:
@@ -339,7 +339,8 @@ class Outbox:
                 continue
             begun = 1 if lane.slot >= 0 else 0
             first = lane.head + begun
-            end = bisect.bisect_left(lane.times, before, first)
+            # The same sum that a timer is set to, so that what it was set for is found when it fires.
+            end = bisect.bisect_right(lane.times, now, first, key=lambda time: time + max_age)
             if end <= first:
                 continue
             under_way = lane.take_numbers(begun)
@@ -435,8 +436,11 @@ class _Filler:
         head = lane.head
         per_message = frames.BATCH_PER_MESSAGE
         room = min(self.room, limits.RECORD_TARGET) - frames.BATCH_OVERHEAD
+        first_size = len(lane.messages[head]) + per_message
+        if first_size > room:
+            return False
         # Messages in a row tend to be of one size: look at about as many as would fit then.
-        likely = room // (len(lane.messages[head]) + per_message) + 2
+        likely = room // first_size + 2
         batch = lane.messages[head : head + min(likely, _BATCH_CANDIDATES)]
         ends = list(itertools.accumulate(map(len, batch)))
         count = len(ends)
@@ -445,8 +449,6 @@ class _Filler:
             count = bisect.bisect_right(
                 range(len(ends)), room, key=lambda index: ends[index] + per_message * (index + 1)
             )
-        if not count:
-            return False
         left = self._window_left()
         if ends[count - 1] + _OVERHEAD * count > left:
             count = bisect.bisect_right(range(count), left, key=lambda index: ends[index] + _OVERHEAD * (index + 1))

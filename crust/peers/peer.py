@@ -320,11 +320,12 @@ class Peer:
 
     # --- for the node -------------------------------------------------------------------------------------------------
 
-    def _deliver(self, delivery: Delivery) -> None:
+    def _deliver(self, deliveries: list[Delivery]) -> None:
         """Put messages into the inbox (the conversation's lock is held)."""
-        put, priority = self._inbox.put, delivery.priority
-        for data in delivery.messages:
-            put((data, priority))
+        put = self._inbox.put
+        for _, priority, messages, _ in deliveries:
+            for data in messages:
+                put((data, priority))
 
     def _unread(self) -> list[Delivery]:
         """Take what is in the inbox, for a consumer that comes late (the conversation's lock is held)."""

@@ -264,7 +264,7 @@ class Session:
         if self._pongs is None:
             self._pongs = []
         if len(self._pongs) >= limits.PONGS_QUEUED_MAX:
-            raise RemoteProtocolError("the peer sends PINGs faster than it reads the answers")
+            del self._pongs[0]  # repeated records repeat their PINGs too; only the latest is waited for
         self._pongs.append(ping.token)
         self.ack_now = True
 
@@ -309,7 +309,7 @@ class Session:
         """The plaintext of the next record, or None if there is nothing to send now."""
         outbox = self.outbox
         if not outbox.resending:
-            prefix = self._control(now) if self._ack_bytes or self.ack_now else b""
+            prefix = self._control() if self.ack_now or self.ack_due != _NEVER else b""
             plaintext = outbox.next_record(prefix)
             if plaintext is None and (self.ack_now or now >= self.ack_due):
                 plaintext = frames.build_padded(prefix, int(self._uniform() * (limits.RECORD_PADDING_MAX + 1)))
@@ -329,7 +329,7 @@ class Session:
             self._waiting_since = now
         return plaintext
 
-    def _control(self, now: float) -> bytes:
+    def _control(self) -> bytes:
         """The acknowledgement and answers that go in front of the next record."""
         ack = frames.build_ack(self.inbox.next, self.inbox.window)
         if self._pongs is None:
@@ -382,10 +382,13 @@ class Session:
             return Tick()
         if now >= self.last_received + self._settings.resume_timeout:
             return Tick(lost=True)
-        dropped = self.outbox.expire(now - self._settings.drop_age) if self.outbox.queued_bytes else []
+        dropped = self.outbox.expire(now, self._settings.drop_age) if self.outbox.queued_bytes else []
         if self.state is not State.CONNECTED:
             return Tick(dropped=dropped)
-        send = now >= self.ack_due
+        send = bool(dropped)  # less urgent ones may have waited behind them for window
+        if now >= self.ack_due:
+            self.ack_due = _NEVER  # a link that takes nothing now must not make this timer fire again and again
+            self.ack_now = send = True
         if now >= self._heartbeat_at:
             self._heartbeat_at = now + self._jittered(self._settings.heartbeat_interval)
             self.ping(now)

@@ -37,14 +37,13 @@ from ..runtime.logs import NodeLog
 from ..runtime.threads import Deadline, Threads
 from ..transports.contract import Transport
 from ..transports.tcp import TcpTransport
-from ..wire.frames import Goodbye, GoodbyeCode
+from ..wire.frames import Goodbye, GoodbyeCode, Kind
 from ..wire.handshake import Capability, DenialCode, Purpose, Role
 from . import events
 from .subscriptions import ErrorHook, Subscriptions
 
 __all__ = ["Node"]
 
-_FILE = 1  # wire kind of file transfer messages
 _DRAIN_SHARE = 0.6  # of the time to close, for what has been sent to be acknowledged
 
 
@@ -70,7 +69,7 @@ class _Channel:
         return self._node.registry.controls(self._conversation.peer_id)
 
     def send_file_message(self, data: bytes, timeout: float | None) -> None:
-        self._conversation.send(data, limits.FILE_PRIORITY, _FILE, timeout)
+        self._conversation.send(data, limits.FILE_PRIORITY, Kind.FILE, timeout)
 
     def file_message_done(self, size: int) -> None:
         self._conversation.consumed(size + limits.MESSAGE_OVERHEAD)
@@ -186,27 +185,32 @@ class Node:
 
     # --- for conversations --------------------------------------------------------------------------------------------
 
-    def deliver(self, conversation: Conversation, delivery: Delivery) -> None:
+    def deliver(self, conversation: Conversation, deliveries: list[Delivery]) -> None:
         """Messages arrived (the conversation's lock is held)."""
-        if delivery.kind == _FILE:
+        if any(delivery.kind == Kind.FILE for delivery in deliveries):
             channel = self._channel(conversation)
-            for data in delivery.messages:
-                self.files.receive(channel, data)
-            return
+            for delivery in deliveries:
+                if delivery.kind == Kind.FILE:
+                    for data in delivery.messages:
+                        self.files.receive(channel, data)
+            deliveries = [delivery for delivery in deliveries if delivery.kind == Kind.MESSAGE]
+            if not deliveries:
+                return
         peer = conversation.peer
         if self.subscriptions.consumer():
-            for older in peer._unread():
+            older = peer._unread()
+            if older:
                 self.subscriptions.deliver(peer, older)
-        if not self.subscriptions.deliver(peer, delivery):
-            peer._deliver(delivery)
+        if not self.subscriptions.deliver(peer, deliveries):
+            peer._deliver(deliveries)
 
     def take_inboxes(self) -> None:
         """A consumer of messages has come: it gets what waits in the inboxes first."""
         for conversation in self.registry.all():
             with conversation.lock:
-                for older in conversation.peer._unread():
-                    if not self.subscriptions.deliver(conversation.peer, older):
-                        conversation.peer._deliver(older)
+                older = conversation.peer._unread()
+                if older and not self.subscriptions.deliver(conversation.peer, older):
+                    conversation.peer._deliver(older)
 
     def suspended(self, conversation: Conversation, reason: str) -> None:
         """The link ended."""

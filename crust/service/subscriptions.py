@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from .. import limits
 from ..exceptions import LocalProtocolError, ServiceClosed, Timeout
 from ..peers.messages import NewMessage
 from ..peers.session import Delivery
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EventStream", "Subscription", "Subscriptions"]
 
+_OVERHEAD = limits.MESSAGE_OVERHEAD
 _CREDIT_INTERVAL = 0.05  # seconds of callbacks after which their messages' buffer is given back
 
 AnyEvent = Event | NewMessage
@@ -286,17 +288,17 @@ class Subscriptions:
         if any(issubclass(kind, each.kind) for each in self._all):
             self._dispatcher.post(self._run_event, event)
 
-    def deliver(self, peer: Peer, delivery: Delivery) -> bool:
+    def deliver(self, peer: Peer, deliveries: list[Delivery]) -> bool:
         """Hand over messages; False if nobody takes them (the conversation's lock is held)."""
         if self._message_callbacks:
-            self._dispatcher.post(self._run_messages, peer, delivery)
+            self._dispatcher.post(self._run_messages, peer, deliveries)
             return True
         stream = self._message_stream
         if stream is None:
             return False
-        overhead = (delivery.cost - sum(map(len, delivery.messages))) // len(delivery.messages)
-        for data in delivery.messages:
-            stream._put(NewMessage(peer, data, delivery.priority, None), len(data) + overhead)
+        for _, priority, messages, _ in deliveries:
+            for data in messages:
+                stream._put(NewMessage(peer, data, priority, None), len(data) + _OVERHEAD)
         return True
 
     def end(self) -> None:
@@ -322,32 +324,33 @@ class Subscriptions:
                 self._check_duration(subscription, time.monotonic() - began)
         self._dispatcher.set_current(None)
 
-    def _run_messages(self, peer: Peer, delivery: Delivery) -> None:
+    def _run_messages(self, peer: Peer, deliveries: list[Delivery]) -> None:
         callbacks = self._message_callbacks
         if not callbacks:  # the last one was cancelled meanwhile
-            peer._deliver(delivery)
+            peer._deliver(deliveries)
             return
         clock = time.monotonic
         paid = began = clock()
         owed = 0
-        priority = delivery.priority
-        overhead = (delivery.cost - sum(map(len, delivery.messages))) // len(delivery.messages)
+        warn_after = self._warn_after
+        make = tuple.__new__  # NewMessage(…) itself costs twice as much
         self._dispatcher.set_current(_name(callbacks[0].callback))
-        for data in delivery.messages:
-            event = NewMessage(peer, data, priority, None)
-            for subscription in callbacks:
-                try:
-                    subscription.callback(event)
-                except Exception as error:
-                    self._failed(subscription, event, error)
-                now = clock()
-                if now - began > self._warn_after:
-                    self._check_duration(subscription, now - began)
-                began = now
-            owed += len(data) + overhead
-            if began - paid > _CREDIT_INTERVAL:
-                self._consumed(peer, owed)
-                owed, paid = 0, began
+        for _, priority, messages, _ in deliveries:
+            for data in messages:
+                event = make(NewMessage, (peer, data, priority, None))
+                for subscription in callbacks:
+                    try:
+                        subscription.callback(event)
+                    except Exception as error:
+                        self._failed(subscription, event, error)
+                    now = clock()
+                    if now - began > warn_after:
+                        self._check_duration(subscription, now - began)
+                    began = now
+                owed += len(data) + _OVERHEAD
+                if began - paid > _CREDIT_INTERVAL:
+                    self._consumed(peer, owed)
+                    owed, paid = 0, began
         self._dispatcher.set_current(None)
         if owed:
             self._consumed(peer, owed)

@@ -122,9 +122,7 @@ NETWORK_HINT_SIZE = 8  # bytes of the network id that connection info shows (doc
 # --- our choice: runtime and transports ---------------------------------------------------------------------
 
 IO_SLEEP_MAX = 1.0  # seconds the I/O thread sleeps at most: heals a wake lost to an interrupt that struck just then
-IO_TURNS = 16  # busy turns of the I/O thread before it lets greenlets run
-READS_PER_TURN = 64  # reads of one connection before its reader lets other greenlets run
-BYTES_PER_TURN = 1024 * 1024  # or so many bytes
+TURN_SECONDS = 0.002  # of work without waiting, after which a reader or the I/O thread lets other greenlets run
 ACCEPTS_PER_TURN = 64
 CLOSE_LINGER = 1.0  # seconds a closed connection waits for the other side to close too, before it is cut
 LOG_KEYS = 1024  # keys of rate-limited log lines remembered

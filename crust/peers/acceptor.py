@@ -45,6 +45,9 @@ class AcceptorHost(Protocol):
     def crashed(self, name: str, error: BaseException) -> None:
         """Something happened that must not."""
 
+    def opened(self, link: Link) -> None:
+        """A link begins; the node sees to its end when it closes."""
+
     def knows_address(self, host: str) -> bool:
         """True if a peer of ours has that address: it may use the reserve."""
 
@@ -105,6 +108,7 @@ class Acceptor:
         )
         link.owner_data = slot
         made.append(link)
+        self._host.opened(link)
         link.handshake_timer = self._host.io.call_at(
             now + min(limits.FIRST_MESSAGE_TIMEOUT, self._handshake_timeout), lambda later: self._overdue(link, now)
         )

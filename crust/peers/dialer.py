@@ -56,6 +56,9 @@ class DialerHost(Protocol):
     def transport_for(self, endpoint: Endpoint) -> Transport | None:
         """The transport of that endpoint, or None if this node does not use it."""
 
+    def opened(self, link: Link) -> None:
+        """A link begins; the node sees to its end when it closes."""
+
     def crashed(self, name: str, error: BaseException) -> None:
         """Something happened that must not."""
 
@@ -317,6 +320,7 @@ class Dialer:
             connection, handshake, self, lambda error: self._host.crashed("link", error), peer_id=effort.peer_id
         )
         link.owner_data = attempt
+        self._host.opened(link)
         with self._lock:
             attempt.link = link
             cancelled = effort.done

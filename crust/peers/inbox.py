@@ -14,6 +14,7 @@ from ..wire import frames
 __all__ = ["Inbox"]
 
 _OVERHEAD = limits.MESSAGE_OVERHEAD
+_SMALL_PIECE = 4096  # bytes; shorter ones are gathered: an object costs some fifty bytes more than its data
 
 
 class _Partial:
@@ -26,7 +27,17 @@ class _Partial:
         self.priority = piece.priority
         self.total = piece.total
         self.received = 0
-        self.parts: list[bytes] = []
+        self.parts: list[bytes | bytearray] = []
+
+    def add(self, data: bytes) -> None:
+        """Append the data of the next piece."""
+        self.received += len(data)
+        if len(data) >= _SMALL_PIECE:
+            self.parts.append(data)
+        elif self.parts and isinstance(self.parts[-1], bytearray):
+            self.parts[-1] += data
+        else:
+            self.parts.append(bytearray(data))
 
 
 class Inbox:
@@ -114,8 +125,7 @@ class Inbox:
                 f"the pieces of the message in slot {piece.slot} do not add up to its {partial.total} bytes"
             )
         self.next += 1
-        partial.parts.append(piece.data)
-        partial.received = received
+        partial.add(piece.data)
         if not piece.is_last:
             return None
         del self._partials[piece.slot]

@@ -88,6 +88,7 @@ class Link:
     """
 
     __slots__ = (
+        "__weakref__",
         "_closing",
         "_handshake",
         "_hello_sent",

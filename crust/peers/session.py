@@ -6,7 +6,8 @@ Theory of operation (docs/wire-format.md, "Sessions"):
 - Chunks are numbered per direction from 0. The receiver takes them in order, drops what it has, and calls a gap a
   violation: every link delivers in order from a number not above the expected one, so there can be none.
 - Acknowledgements say what is stored and how much more will be buffered. They ride on data, else go out after
-  ``ACK_DELAY``, or at once after ``ACK_EVERY_BYTES``, when asked by a PING, or when much buffer has been freed.
+  ``ACK_DELAY``, or at once after ``ACK_EVERY_BYTES``, when asked by a PING, or when much buffer has been freed, or
+  enough for a message that may be waiting for it.
 - The states and what leads from one to another are in ``TRANSITIONS``; an event that is not in the table is a bug.
 - A session is *suspected* when something is outstanding (data or a PING) and nothing has been heard for three round
   trip timeouts, at least ``SUSPICION_MIN``: other paths are tried then, while the old one stays. It is *lost* after
@@ -121,6 +122,7 @@ class Session:
 
     __slots__ = (
         "_ack_bytes",
+        "_ample",
         "_freed",
         "_heartbeat_at",
         "_ping_sent",
@@ -161,6 +163,8 @@ class Session:
         self.ack_due = _NEVER
         self.ack_now = False
         self._freed = 0  # buffer freed since the last acknowledgement
+        # With so much of the buffer in use, the window still covers the longest message.
+        self._ample = settings.receive_buffer - settings.max_message_size - _OVERHEAD - limits.SMALL_RESERVE
         self._pongs: list[int] | None = None
         self._ping_token = 0
         self._ping_sent: float | None = None
@@ -286,9 +290,13 @@ class Session:
 
     def consumed(self, cost: int) -> bool:
         """The application took messages of that cost; True if that should be announced at once."""
-        self.inbox.consumed(cost)
+        inbox = self.inbox
+        inbox.consumed(cost)
         self._freed += cost
-        if self._freed * limits.WINDOW_UPDATE_SHARE >= self._settings.receive_buffer:
+        if self._freed * limits.WINDOW_UPDATE_SHARE >= self._settings.receive_buffer or (
+            # The window told last may keep a message waiting that fits by now, and no other acknowledgement will come.
+            inbox.used <= self._ample < inbox.used + self._freed and self.ack_due == _NEVER
+        ):
             self.ack_now = True
             return self.state is State.CONNECTED
         return False
@@ -387,7 +395,7 @@ class Session:
             return Tick(dropped=dropped)
         send = bool(dropped)  # less urgent ones may have waited behind them for window
         if now >= self.ack_due:
-            self.ack_due = _NEVER  # a link that takes nothing now must not make this timer fire again and again
+            self.ack_due = _NEVER  # if the link takes nothing now, this timer must not fire again and again
             self.ack_now = send = True
         if now >= self._heartbeat_at:
             self._heartbeat_at = now + self._jittered(self._settings.heartbeat_interval)

@@ -170,20 +170,20 @@ class IoLoop:
         selector = self._selector = selectors.DefaultSelector()
         selector.register(waker.fileno(), selectors.EVENT_READ, None)
         self._ident = threading.get_ident()
-        turns = 0
+        turn_ends = 0.0
         try:
             while not self._stopping and fork_generation() == self._generation:
                 self._run_timers()
                 self._run_requests()
                 self._run_flushes()
-                if self._flushes or self._requests or self._new_timers:
-                    turns += 1
-                    if turns % limits.IO_TURNS == 0:
-                        time.sleep(0)  # greenlets run only when somebody lets them
-                        if self._watched:
-                            self._poll(selector, waker, 0.0)
-                else:
+                if not (self._flushes or self._requests or self._new_timers):
                     self._sleep(selector, waker)
+                    turn_ends = time.monotonic() + limits.TURN_SECONDS
+                elif time.monotonic() >= turn_ends:
+                    time.sleep(0)  # greenlets run only when somebody lets them
+                    if self._watched:
+                        self._poll(selector, waker, 0.0)
+                    turn_ends = time.monotonic() + limits.TURN_SECONDS
         finally:
             self._end(selector, waker)
 
@@ -231,8 +231,11 @@ class IoLoop:
             self._guarded(request)
 
     def _run_flushes(self) -> None:
+        turn_ends = time.monotonic() + limits.TURN_SECONDS
         for _ in range(len(self._flushes)):
             self._guarded(self._flushes.popleft().flush)
+            if time.monotonic() >= turn_ends:
+                return
 
     def _guarded(self, callback: Callable[[], object]) -> None:
         try:

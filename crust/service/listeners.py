@@ -9,7 +9,7 @@ from typing import Protocol
 
 from ..addresses import Endpoint
 from ..config import ListenConfig
-from ..exceptions import ListenError
+from ..exceptions import ListenError, ServiceClosed
 from ..peers.acceptor import Acceptor
 from ..runtime.interfaces import InterfaceAddress, local_addresses
 from ..runtime.logs import NodeLog
@@ -46,8 +46,9 @@ class Listeners:
         self._config = config
         self._configured = configured
         self._on_failed = on_failed
-        self._lock = threading.Lock()  # guards _listeners
+        self._lock = threading.Lock()  # guards _listeners and _closed
         self._listeners: list[Listener] = []
+        self._closed = False
 
     def open(self) -> list[Endpoint]:
         """
@@ -58,8 +59,11 @@ class Listeners:
 
         Raises:
             ListenError: A configured address cannot be used; none stays open then.
+            ServiceClosed: They have been closed for good.
         """
         with self._lock:
+            if self._closed:
+                raise ServiceClosed("the service has been closed")
             if self._listeners:
                 return []
             wanted = [Endpoint.parse(text, allow_port_zero=True) for text in self._config.addresses]
@@ -116,9 +120,10 @@ class Listeners:
                 self._listeners.remove(listener)
             self._on_failed(listener.endpoint, str(error))
 
-    def close(self) -> None:
-        """Stop listening; connections stay. Idempotent."""
+    def close(self, *, for_good: bool = False) -> None:
+        """Stop listening, until :meth:`open` or for good; connections stay. Idempotent."""
         with self._lock:
+            self._closed = self._closed or for_good
             listeners, self._listeners = self._listeners, []
         _close_all(listeners)
 

@@ -12,6 +12,7 @@ import logging
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
 
 from .. import limits
@@ -27,6 +28,7 @@ from ..peers.dialer import Dialer
 from ..peers.file_contract import FileSent
 from ..peers.files import Files
 from ..peers.gate import Gate
+from ..peers.link import Link
 from ..peers.peer import Peer
 from ..peers.registry import Registry
 from ..peers.session import Delivery, Settings, State
@@ -124,6 +126,8 @@ class Node:
         self.known: dict[PeerId, tuple[Endpoint, ...]] = {}
         """Addresses of peers from the configuration and the constructor."""
         self._channels: dict[Conversation, _Channel] = {}
+        self._links_lock = threading.Lock()  # guards _links
+        self._links: weakref.WeakSet[Link] = weakref.WeakSet()
 
     def start(self) -> None:
         """Start the node's own threads."""
@@ -135,6 +139,11 @@ class Node:
     def spawn(self, name: str, target: Callable[..., object], *args: object) -> threading.Thread:
         """Start a thread of the node."""
         return self.threads.spawn(name, target, *args)
+
+    def opened(self, link: Link) -> None:
+        """A link begins."""
+        with self._links_lock:
+            self._links.add(link)
 
     def crashed(self, name: str, error: BaseException) -> None:
         """A bug: it is logged with its traceback and counted in ``stats``; the node goes on."""
@@ -197,10 +206,6 @@ class Node:
             if not deliveries:
                 return
         peer = conversation.peer
-        if self.subscriptions.consumer():
-            older = peer._unread()
-            if older:
-                self.subscriptions.deliver(peer, older)
         if not self.subscriptions.deliver(peer, deliveries):
             peer._deliver(deliveries)
 
@@ -208,9 +213,7 @@ class Node:
         """A consumer of messages has come: it gets what waits in the inboxes first."""
         for conversation in self.registry.all():
             with conversation.lock:
-                older = conversation.peer._unread()
-                if older and not self.subscriptions.deliver(conversation.peer, older):
-                    conversation.peer._deliver(older)
+                self.subscriptions.take_inbox(conversation.peer)
 
     def suspended(self, conversation: Conversation, reason: str) -> None:
         """The link ended."""
@@ -369,8 +372,12 @@ class Node:
             pass  # what was not acknowledged is told in LostPeer
 
     def _join_links(self, deadline: Deadline) -> None:
-        """Wait for the readers while the io thread still serves their last bytes."""
+        """Wait for the readers while the io thread still serves their last bytes; then cut those that are deaf."""
         remaining = deadline.remaining()
         linger = 2 * limits.CLOSE_LINGER
-        limit = Deadline(linger if remaining is None else min(remaining * (1 - _DRAIN_SHARE), linger))
+        limit = Deadline(linger if remaining is None else min(remaining * _DRAIN_SHARE, linger))
         self.threads.join(limit, but=("crust-io", "crust-dispatcher"))
+        with self._links_lock:
+            links = list(self._links)
+        for link in links:
+            link.fail("cancelled", "the service is closing")

@@ -203,7 +203,7 @@ class Service:
                 return True
             if first:
                 if self._listeners is not None:
-                    self._listeners.close()
+                    self._listeners.close(for_good=True)
                 try:
                     self._closer = node.threads.spawn("crust-close", self._finish, node, timeout)
                 except RuntimeError:  # the interpreter is ending and makes no more threads

@@ -213,6 +213,7 @@ class Subscriptions:
         self._streams: tuple[EventStream, ...] = ()
         self._message_callbacks: tuple[Subscription, ...] = ()
         self._message_stream: EventStream | None = None
+        self._pending: collections.deque[None] = collections.deque()  # one for each post on its way to callbacks
         self._ended = False
         self.errors = 0
         """Callbacks that raised."""
@@ -290,21 +291,38 @@ class Subscriptions:
 
     def deliver(self, peer: Peer, deliveries: list[Delivery]) -> bool:
         """Hand over messages; False if nobody takes them (the conversation's lock is held)."""
-        if self._message_callbacks:
+        if self._message_callbacks or self._pending:
+            self._pending.append(None)
             self._dispatcher.post(self._run_messages, peer, deliveries)
             return True
         stream = self._message_stream
         if stream is None:
             return False
+        self._stream_out(stream, peer, peer._unread())
+        self._stream_out(stream, peer, deliveries)
+        return True
+
+    def take_inbox(self, peer: Peer) -> None:
+        """A consumer of messages has come: it gets what waits in the inbox (the conversation's lock is held)."""
+        stream = self._message_stream
+        if stream is None:
+            self._dispatcher.post(self._run_inbox, peer)
+        elif not self._pending:
+            self._stream_out(stream, peer, peer._unread())
+
+    @staticmethod
+    def _stream_out(stream: EventStream, peer: Peer, deliveries: list[Delivery]) -> None:
         for _, priority, messages, _ in deliveries:
             for data in messages:
                 stream._put(NewMessage(peer, data, priority, None), len(data) + _OVERHEAD)
-        return True
 
     def end(self) -> None:
-        """No more events: streams end when they have been read."""
+        """No more events: streams end when they have been read, and no callback starts any more."""
         with self._lock:
             self._ended = True
+            for subscription in self._all:
+                subscription.cancelled = True
+            self._all = self._message_callbacks = ()
             streams, self._streams, self._message_stream = self._streams, (), None
         for stream in streams:
             stream._end()
@@ -314,7 +332,7 @@ class Subscriptions:
     def _run_event(self, event: Event) -> None:
         kind = type(event)
         for subscription in self._all:
-            if issubclass(kind, subscription.kind):
+            if issubclass(kind, subscription.kind) and not subscription.cancelled:
                 began = time.monotonic()
                 self._dispatcher.set_current(_name(subscription.callback))
                 try:
@@ -325,20 +343,39 @@ class Subscriptions:
         self._dispatcher.set_current(None)
 
     def _run_messages(self, peer: Peer, deliveries: list[Delivery]) -> None:
-        callbacks = self._message_callbacks
-        if not callbacks:  # the last one was cancelled meanwhile
-            peer._deliver(deliveries)
-            return
+        try:
+            if not peer._inbox.empty():
+                self._run_inbox(peer)  # it is older
+            self._run_deliveries(peer, deliveries)
+        finally:
+            self._pending.popleft()
+
+    def _run_inbox(self, peer: Peer) -> None:
+        with peer._conversation.lock:
+            unread = peer._unread()
+        self._run_deliveries(peer, unread)
+
+    def _run_deliveries(self, peer: Peer, deliveries: list[Delivery]) -> None:
         clock = time.monotonic
         paid = began = clock()
         owed = 0
         warn_after = self._warn_after
         make = tuple.__new__  # NewMessage(…) itself costs twice as much
-        self._dispatcher.set_current(_name(callbacks[0].callback))
-        for _, priority, messages, _ in deliveries:
-            for data in messages:
+        callbacks: tuple[Subscription, ...] = ()
+        for index, (_, priority, messages, _) in enumerate(deliveries):
+            for position, data in enumerate(messages):
+                if self._message_callbacks is not callbacks:
+                    callbacks = self._message_callbacks
+                    self._dispatcher.set_current(_name(callbacks[0].callback) if callbacks else None)
+                if not callbacks:
+                    self._hand_on(peer, deliveries[index:], position)
+                    if owed:
+                        self._consumed(peer, owed)
+                    return
                 event = make(NewMessage, (peer, data, priority, None))
                 for subscription in callbacks:
+                    if subscription.cancelled:
+                        continue
                     try:
                         subscription.callback(event)
                     except Exception as error:
@@ -354,6 +391,16 @@ class Subscriptions:
         self._dispatcher.set_current(None)
         if owed:
             self._consumed(peer, owed)
+
+    def _hand_on(self, peer: Peer, deliveries: list[Delivery], done: int) -> None:
+        """The last callback was cancelled: the next consumer gets all but the ``done`` first messages of these."""
+        first = deliveries[0]
+        rest = [first._replace(messages=first.messages[done:]), *deliveries[1:]]
+        stream = self._message_stream
+        if stream is None:
+            peer._deliver(rest)
+        else:
+            self._stream_out(stream, peer, rest)
 
     def _failed(self, subscription: Subscription, event: AnyEvent, error: Exception) -> None:
         self.errors += 1

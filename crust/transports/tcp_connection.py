@@ -230,7 +230,8 @@ class TcpConnection:
         """Read until the end; None if that was in order or ours, else the error."""
         sock = self._sock
         small = memoryview(bytearray(limits.READ_SIZE))
-        reads = size = 0
+        clock = time.monotonic
+        busy = 0.0
         while True:
             if self._resumed is not None:
                 self._resumed.wait()
@@ -242,43 +243,37 @@ class TcpConnection:
                 return None if self._ending else self._named(error)
             if not got or self._ending == "abort":
                 return None
+            began = clock()
             if not self._ending:
                 sink.data_received(small[:got])
-            reads += 1
-            size += got
             if got == limits.READ_SIZE and _DONTWAIT:
-                burst = self._read_burst(sink)
-                reads += burst[0]
-                size += burst[1]
-            if reads >= limits.READS_PER_TURN or size >= limits.BYTES_PER_TURN:
-                reads = size = 0
+                self._read_burst(sink, began + limits.TURN_SECONDS)
+            busy += clock() - began
+            if busy >= limits.TURN_SECONDS:
+                busy = 0.0
                 time.sleep(0)  # a busy peer must not keep the other greenlets waiting
 
-    def _read_burst(self, sink: Sink) -> tuple[int, int]:
-        """Read with a large buffer while there is more at once, within one turn; return reads and bytes."""
+    def _read_burst(self, sink: Sink, until: float) -> None:
+        """Read with a large buffer while there is more at once, till the turn is over."""
         buffer = self._pool.borrow()
         if buffer is None:
-            return 0, 0
-        reads = size = 0
+            return
         try:
-            while reads < limits.READS_PER_TURN and size < limits.BYTES_PER_TURN:
+            while time.monotonic() < until:
                 if self._resumed is not None and not self._resumed.is_set():
-                    break
+                    return
                 try:
                     got = _read_now(self._sock, buffer)
                 except OSError:  # nothing there now, or an error that the next plain read meets again
-                    break
+                    return
                 if not got or self._ending == "abort":
-                    break
+                    return
                 if not self._ending:
                     sink.data_received(buffer[:got])
-                reads += 1
-                size += got
                 if got < limits.READ_SIZE:
-                    break
+                    return
         finally:
             self._pool.give_back(buffer)
-        return reads, size
 
     def pause(self) -> None:
         """Stop reading for now; see the contract."""

@@ -44,6 +44,7 @@ class Proxy:
         self.forwarded = {UP: 0, DOWN: 0}
         self._faults = {UP: _Faults(), DOWN: _Faults()}
         self._refusing = False
+        self._taking = False
         self._changed = threading.Condition()  # guards all state; told of every change
         self._links: list[_Link] = []
         self._closed = False
@@ -64,6 +65,8 @@ class Proxy:
     def cut(self) -> int:
         """Reset all connections, both sides; how many there were. New ones are accepted."""
         with self._changed:
+            while self._taking:  # the target may know of a connection before we have listed it
+                self._changed.wait()
             links, self._links = self._links, []
         for link in links:
             link.cut()
@@ -151,10 +154,18 @@ class Proxy:
         inner.setblocking(True)
         with self._changed:
             self.connections += 1
-            refusing = self._refusing
-        if refusing:
+            self._taking = not self._refusing
+        if not self._taking:
             close_socket(inner)
             return
+        try:
+            self._link(inner)
+        finally:
+            with self._changed:
+                self._taking = False
+                self._changed.notify_all()
+
+    def _link(self, inner: socket.socket) -> None:
         try:
             outer = socket.create_connection(("127.0.0.1", self.target))
         except OSError:

@@ -217,6 +217,7 @@ def test_no_beginning_of_a_frame_is_a_frame(frame: Frame, text: str) -> None:
         "08 06 00",  # no such goodbye
         "08 00 c9" + "61" * 201,
         "40 0000000000000005 00 00 00 0000",  # no messages
+        "40 0000000000000005 00 00 00 0000 0500000007",  # the same before another frame
         "40 0000000000000005 02 00 00 0001 0001 61",  # no such kind
         "40 0000000000000005 00 02 00 0001 0001 61",  # reserved flag
         "40 0000000000000005 00 00 00 0001 0002 61",

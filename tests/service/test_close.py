@@ -1,0 +1,433 @@
+"""``close``: prompt, bounded, from anywhere; whoever waits is told; nothing starts afterwards."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+import crust
+from crust import Contact, Endpoint, Identity
+from tests.support.nodes import Nodes, Pair, at, config
+from tests.support.proxy import UP
+from tests.support.sockets import silent_listener
+from tests.support.threads import Background
+from tests.support.waiting import wait_until
+
+PATIENCE = 5.0  # seconds in which what should be at once must have happened, on a busy machine
+
+
+def small_buffers(**changes: object) -> crust.Config:
+    """A node that fills up with a few messages."""
+    return config(session__max_message_size=1000, session__send_buffer__messages=8, **changes)
+
+
+def fill(peer: crust.Peer) -> None:
+    """Send until the buffer is full."""
+    with pytest.raises(crust.WouldBlock):
+        while True:
+            peer.send(b"x", timeout=0)
+
+
+def stalled_pair(nodes: Nodes) -> Pair:
+    """Two nodes that are connected, while nothing that the near one writes arrives any more."""
+    near = nodes.start(small_buffers(), identity=Identity.generate())
+    far = nodes.start()
+    pair = Pair(nodes, near, far, nodes.proxy(far))
+    assert pair.proxy is not None
+    pair.proxy.stall(UP)
+    return pair
+
+
+def test_close_is_idempotent(nodes: Nodes) -> None:
+    """Every further call answers the same."""
+    service = nodes.start()
+    assert [service.close() for _ in range(3)] == [True, True, True]
+
+
+def test_everybody_may_close_at_once(nodes: Nodes) -> None:
+    """Calls from several threads all return True when it is over."""
+    pair = nodes.pair()
+    closing = [Background(pair.near.close) for _ in range(4)]
+    assert [each.result() for each in closing] == [True] * 4
+    assert pair.near.wait(0)
+
+
+def test_close_takes_no_time_without_work(nodes: Nodes) -> None:
+    """A node with a peer that answers closes at once, not at its timeout."""
+    pair = nodes.pair()
+    began = time.monotonic()
+    assert pair.near.close(timeout=60.0)
+    assert time.monotonic() - began < PATIENCE
+
+
+def test_close_waits_for_ever_if_asked(nodes: Nodes) -> None:
+    """``timeout=None`` is no limit, and needs none."""
+    pair = nodes.pair()
+    pair.to_far.send(b"x")
+    assert pair.near.close(timeout=None)
+
+
+def test_what_was_sent_is_delivered_before_the_goodbye(nodes: Nodes) -> None:
+    """``close`` lets the other side acknowledge what was queued: nothing accepted is lost by it."""
+    pair = nodes.pair()
+    messages = [b"%d" % number for number in range(3000)]
+    pair.to_far.send_many(messages)
+    assert pair.near.close()
+    assert [pair.to_near.recv(PATIENCE) for _ in messages] == messages
+    assert pair.near_heard.wait(crust.LostPeer).unacknowledged == ()
+
+
+def test_close_is_bounded_when_the_other_side_is_deaf(nodes: Nodes) -> None:
+    """With data that nobody acknowledges it ends near its timeout, cleanly, and names what may not have arrived."""
+    pair = stalled_pair(nodes)
+    number = pair.to_far.send(b"into the void")
+    began = time.monotonic()
+    assert pair.near.close(timeout=0.5)
+    assert time.monotonic() - began < 0.5 + PATIENCE
+    lost = pair.near_heard.wait(crust.LostPeer)
+    assert (lost.reason, lost.unacknowledged) == ("service_closed", (number,))
+
+
+def test_close_with_unread_data(nodes: Nodes) -> None:
+    """Messages that nobody has read hold nothing up, and can still be read; then the end is told."""
+    pair = nodes.pair()
+    pair.to_far.send_many([b"a", b"b"])
+    pair.to_far.flush()
+    assert pair.far.close()
+    assert [pair.to_near.recv(0), pair.to_near.recv(0)] == [b"a", b"b"]
+    for _ in range(2):
+        with pytest.raises(crust.ServiceClosed):
+            pair.to_near.recv(0)
+
+
+def test_close_with_a_full_receive_buffer(nodes: Nodes) -> None:
+    """Neither does a sender that is held up by it."""
+    small = config(session__max_message_size=1000, session__receive_buffer=70_000)
+    pair = nodes.pair(small, small)
+    with pytest.raises(crust.Timeout):
+        while True:
+            pair.to_far.send(b"x" * 1000, timeout=0.1)
+    began = time.monotonic()
+    assert pair.far.close()
+    assert pair.near.close()
+    assert time.monotonic() - began < PATIENCE
+    assert pair.near_heard.wait(crust.LostPeer).unacknowledged != ()
+
+
+def test_close_while_suspended(nodes: Nodes) -> None:
+    """A session without a link is ended too."""
+    far = nodes.start()
+    pair = Pair(nodes, nodes.start(), far, nodes.proxy(far))
+    assert pair.proxy is not None
+    pair.proxy.refuse()
+    pair.proxy.cut()
+    pair.near_heard.wait(crust.PeerSuspended)
+    number = pair.to_far.send(b"later")
+    assert pair.near.close()
+    assert pair.near_heard.wait(crust.LostPeer).unacknowledged == (number,)
+
+
+# --- waiters ----------------------------------------------------------------------------------------------------------
+
+
+def waits_in_send(pair: Pair) -> Callable[[], object]:
+    fill(pair.to_far)
+    return lambda: pair.to_far.send(b"x", timeout=None)
+
+
+def waits_in_send_many(pair: Pair) -> Callable[[], object]:
+    fill(pair.to_far)
+    return lambda: pair.to_far.send_many([b"x"] * 100, timeout=60)
+
+
+def waits_in_flush(pair: Pair) -> Callable[[], object]:
+    pair.to_far.send(b"x")
+    return lambda: pair.to_far.flush(timeout=None)
+
+
+def waits_in_recv(pair: Pair) -> Callable[[], object]:
+    return lambda: pair.to_far.recv()
+
+
+def waits_in_iteration(pair: Pair) -> Callable[[], object]:
+    return lambda: list(pair.to_far)
+
+
+def waits_in_recv_message(pair: Pair) -> Callable[[], object]:
+    return lambda: pair.to_far.recv_message(60)
+
+
+def waits_in_events(pair: Pair) -> Callable[[], object]:
+    stream = pair.near.events(crust.SendReady)
+
+    def get() -> object:
+        with stream:
+            return stream.get()
+
+    return get
+
+
+WAITERS = [
+    waits_in_send,
+    waits_in_send_many,
+    waits_in_flush,
+    waits_in_recv,
+    waits_in_iteration,
+    waits_in_recv_message,
+    waits_in_events,
+]
+
+
+@pytest.mark.parametrize("prepare", WAITERS)
+def test_waiters_get_service_closed(nodes: Nodes, prepare: Callable[[Pair], Callable[[], object]]) -> None:
+    """Whoever waits for room, acknowledgements, messages or events hears at once that the node was closed."""
+    pair = stalled_pair(nodes)
+    wait = prepare(pair)
+    entered = threading.Event()
+
+    def enter() -> object:
+        entered.set()
+        return wait()
+
+    waiting = Background(enter)
+    assert entered.wait(PATIENCE)
+    assert pair.near.close(timeout=0.2)
+    with pytest.raises(crust.ServiceClosed):
+        waiting.result()
+
+
+@pytest.mark.parametrize("prepare", WAITERS)
+def test_those_who_come_later_get_it_too(nodes: Nodes, prepare: Callable[[Pair], Callable[[], object]]) -> None:
+    """The same call after the end raises the same error at once."""
+    pair = stalled_pair(nodes)
+    wait = prepare(pair)
+    assert pair.near.close(timeout=0.1)
+    with pytest.raises(crust.ServiceClosed):
+        wait()
+
+
+def test_iterating_over_events_ends(nodes: Nodes) -> None:
+    """A loop over a stream is left, after the last event, when the node is closed."""
+    pair = nodes.pair()
+    with pair.near.events() as stream:
+        reading = Background(lambda: [type(event).__name__ for event in stream])
+        pair.near.close()
+        assert reading.result() == ["AddressesChanged", "LostPeer"][-1:]
+
+
+def deaf_contact(port: int) -> Contact:
+    return Contact(Identity.generate().peer_id, (Endpoint("tcp", "127.0.0.1", port),))
+
+
+@pytest.mark.parametrize(
+    "reach",
+    [
+        lambda node, contact: node.connect(contact, timeout=60),
+        lambda node, contact: node.connect(contact, timeout=None),
+        lambda node, contact: node.dial(contact).result(60),
+        lambda node, contact: node.bootstrap(contacts=[contact], timeout=60),
+    ],
+)
+def test_close_during_a_dial(nodes: Nodes, reach: Callable[[crust.Service, Contact], object]) -> None:
+    """Whoever waits for an address that swallows everything hears at once that the node was closed."""
+    sockets, port = silent_listener()
+    try:
+        service = nodes.start()
+        waiting = Background(reach, service, deaf_contact(port))
+        wait_until(lambda: service._node is not None and service._node.dialer._efforts, what="a dial under way")
+        began = time.monotonic()
+        assert service.close()
+        with pytest.raises(crust.ServiceClosed):
+            waiting.result()
+        assert time.monotonic() - began < PATIENCE
+    finally:
+        for sock in sockets:
+            sock.close()
+
+
+def test_close_during_a_handshake(nodes: Nodes) -> None:
+    """The same when the other side accepts and then says nothing."""
+    far = nodes.start()
+    proxy = nodes.proxy(far)
+    proxy.swallow()
+    service = nodes.start()
+    waiting = Background(lambda: service.connect(at(far, proxy.endpoint), timeout=60))
+    wait_until(lambda: proxy.connections, what="a connection")
+    assert service.close()
+    with pytest.raises(crust.ServiceClosed):
+        waiting.result()
+
+
+# --- callbacks --------------------------------------------------------------------------------------------------------
+
+
+def test_close_from_a_callback(nodes: Nodes) -> None:
+    """It returns False at once, the callback goes on, and the node ends after it."""
+    answers: list[bool] = []
+    near, far = nodes.start(), nodes.start()
+    nodes.release(far)
+
+    def close(event: crust.ConnectSuccess) -> None:
+        answers.append(far.close())
+        answers.append(far.closed)
+
+    far.on(crust.ConnectSuccess, close)
+    near.connect(far.contact)
+    assert far.wait(PATIENCE)
+    assert answers == [False, True]
+    assert far.close()
+    assert nodes.heard(near).wait(crust.LostPeer).reason == "closed"
+
+
+def test_the_peers_of_a_node_closed_in_a_callback_are_lost(nodes: Nodes) -> None:
+    """Its own LostPeer events are still heard: they end before ``wait`` returns."""
+    pair = nodes.pair()
+    pair.far.on(crust.NewMessage, lambda message: pair.far.close())
+    pair.to_far.send(b"close yourself")
+    assert pair.far.wait(PATIENCE)
+    assert [event.reason for event in pair.far_heard.of(crust.LostPeer)] == ["service_closed"]
+
+
+def test_callbacks_that_wait_run_before_close_returns(nodes: Nodes) -> None:
+    """What had arrived is handed over first."""
+    pair = nodes.pair()
+    first, go = threading.Event(), threading.Event()
+    seen: list[bytes] = []
+
+    def slow(message: crust.NewMessage) -> None:
+        first.set()
+        assert go.wait(PATIENCE)
+        seen.append(message.data)
+
+    pair.far.on(crust.NewMessage, slow)
+    for number in range(20):
+        pair.to_far.send(b"%d" % number)
+    pair.to_far.flush()
+    assert first.wait(PATIENCE)
+    closing = Background(pair.far.close)
+    wait_until(lambda: pair.far.closed, what="the beginning of close()")
+    go.set()
+    assert closing.result() is True
+    assert seen == [b"%d" % number for number in range(20)]
+
+
+class Stuck:
+    """A callback that does not return until it is let go; counts its calls."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+        self.go = threading.Event()
+        self.calls = 0
+
+    def __call__(self, event: object) -> None:
+        self.calls += 1
+        self.entered.set()
+        self.i_am_stuck_here()
+
+    def i_am_stuck_here(self) -> None:
+        self.go.wait(60)
+
+
+def test_a_stuck_callback_is_left_behind(
+    nodes: Nodes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """``close`` returns False near its timeout, and the log shows where the callback hangs."""
+    pair = nodes.pair()
+    nodes.release(pair.far)
+    stuck = Stuck()
+    pair.far.on(crust.NewMessage, stuck)
+    pair.to_far.send(b"x")
+    assert stuck.entered.wait(PATIENCE)
+    began = time.monotonic()
+    with caplog.at_level(logging.ERROR, "crust"):
+        assert pair.far.close(timeout=0.2) is False
+    assert time.monotonic() - began < 0.2 + PATIENCE
+    assert "i_am_stuck_here" in caplog.text
+    assert pair.far.close(timeout=0.1) is False
+    assert pair.near_heard.wait(crust.LostPeer).reason == "closed"
+    stuck.go.set()
+
+
+def test_no_callback_starts_after_close_has_returned(nodes: Nodes) -> None:
+    """A stuck callback that comes back later is the last: not the next message, not the next subscriber, runs."""
+    pair = nodes.pair()
+    nodes.release(pair.far)
+    stuck = Stuck()
+    others: list[object] = []
+    pair.far.on(crust.NewMessage, stuck)
+    pair.far.on(crust.NewMessage, others.append)
+    pair.far.on(crust.LostPeer, others.append)
+    pair.to_far.send_many([b"x"] * 50)
+    pair.to_far.flush()
+    assert stuck.entered.wait(PATIENCE)
+    assert pair.far.close(timeout=0.05) is False
+    stuck.go.set()
+    wait_until(lambda: not dispatcher_lives(pair.far), what="the dispatcher's end")
+    assert (stuck.calls, others) == (1, [])
+
+
+def test_no_state_callback_starts_after_close_has_returned(nodes: Nodes) -> None:
+    """The same between two subscribers of one state event."""
+    near, far = nodes.start(), nodes.start(heard=False)
+    nodes.release(far)
+    stuck = Stuck()
+    others: list[object] = []
+    far.on(crust.ConnectSuccess, stuck)
+    far.on(crust.ConnectSuccess, others.append)
+    near.connect(far.contact)
+    assert stuck.entered.wait(PATIENCE)
+    assert far.close(timeout=0.05) is False
+    stuck.go.set()
+    wait_until(lambda: not dispatcher_lives(far), what="the dispatcher's end")
+    assert (stuck.calls, others) == (1, [])
+
+
+def dispatcher_lives(service: crust.Service) -> bool:
+    assert service._node is not None
+    return "crust-dispatcher" in service._node.threads.alive()
+
+
+def test_a_stuck_callback_does_not_keep_waiters(nodes: Nodes) -> None:
+    """Whoever waits elsewhere is told all the same."""
+    pair = nodes.pair()
+    nodes.release(pair.far)
+    stuck = Stuck()
+    pair.far.on(crust.SendReady, print)
+    stream = pair.far.events(crust.SendReady)
+    pair.far.on(crust.NewMessage, stuck)
+    pair.to_far.send(b"x")
+    assert stuck.entered.wait(PATIENCE)
+    waiting = Background(stream.get)
+    assert pair.far.close(timeout=0.1) is False
+    with pytest.raises(crust.ServiceClosed):
+        waiting.result()
+    stuck.go.set()
+    stream.close()
+
+
+def test_listening_cannot_begin_while_closing(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever starts to listen at the very moment of ``close`` leaves no listener behind."""
+    service = nodes.start()
+    service.stop_listening()
+    listeners = service._listeners
+    assert listeners is not None
+    really_open = listeners.open
+    entered, go = threading.Event(), threading.Event()
+
+    def open_late() -> list[Endpoint]:
+        entered.set()
+        assert go.wait(PATIENCE)
+        return really_open()
+
+    monkeypatch.setattr(listeners, "open", open_late)
+    starting = Background(service.start_listening)
+    assert entered.wait(PATIENCE)
+    assert service.close()
+    go.set()
+    with pytest.raises(crust.ServiceClosed):
+        starting.result()
+    assert listeners.endpoints() == ()

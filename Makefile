@@ -21,6 +21,7 @@ help: ## show this list
 venv: $(STAMP) ## make .venv with crust and everything its development needs
 
 $(STAMP): pyproject.toml setup.py .ci/venv
+	@echo "crust: installing into $(VENV), once; this takes half a minute" >&2
 	@sh .ci/venv "$(PYTHON)" "$(VENV)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
@@ -50,7 +51,7 @@ versions: $(STAMP) ## the suite on every Python from 3.10 to 3.13 at hand, insta
 	@sh .ci/versions
 
 fuzz: $(STAMP) ## the property tests with many more examples (FUZZ_EXAMPLES each)
-	CRUST_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(PLAIN) -q --timeout 0 tests/wire tests/crypto tests/peers $(PYTEST_ARGS)
+	CRUST_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(PLAIN) -q -p tests.support.fuzz -m hypothesis --timeout 0 $(PYTEST_ARGS)
 
 docs: $(STAMP) ## write the generated parts of the documents anew
 	$(BIN)/python -m tests.support.documents

@@ -230,6 +230,7 @@ class Endpoint:
 
     @property
     def is_ip(self) -> bool:
+        """True for an IP address, False for a DNS name."""
         return self.ip is not None
 
     @property
@@ -498,10 +499,12 @@ class ConnectionInfo:
 
     @property
     def peer_id(self) -> PeerId:
+        """Whom to connect to."""
         return self.contact.peer_id
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
+        """Where it may be reached."""
         return self.contact.endpoints
 
     def same_network(self, network: bytes) -> bool:

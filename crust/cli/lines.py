@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import selectors
-import stat
 from types import TracebackType
 
 __all__ = ["Lines"]
@@ -33,8 +32,6 @@ class Lines:
         self._ended = False
         self._stopped = False
         self._wake_out, self._wake_in = os.pipe()
-        # A plain file (`crust node --json <script`) never waits, and epoll refuses it; Windows can wait for sockets only.
-        self._waits = os.name != "nt" and not stat.S_ISREG(os.fstat(descriptor).st_mode)
 
     def __enter__(self) -> Lines:
         return self
@@ -82,8 +79,9 @@ class Lines:
             self._pending.clear()
 
     def _receive(self) -> None:
-        if self._waits:
-            with selectors.DefaultSelector() as selector:
+        if os.name != "nt":
+            # Not DefaultSelector: epoll refuses plain files and /dev/null, and `crust node --json <script` is one.
+            with selectors.PollSelector() as selector:
                 selector.register(self._descriptor, selectors.EVENT_READ)
                 selector.register(self._wake_out, selectors.EVENT_READ)
                 ready = {key.fd for key, _ in selector.select()}

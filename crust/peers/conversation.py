@@ -98,6 +98,7 @@ class Conversation:
     __slots__ = (
         "_budgeted",
         "_drop_priority",
+        "_goodbye",
         "_heard",
         "_host",
         "_outbox",
@@ -171,6 +172,7 @@ class Conversation:
         self._starved = False  # data waits for window, not for the link
         self._heard = True  # something arrived since our last direct write
         self._want_ready = False  # a sender got WouldBlock
+        self._goodbye: frames.Goodbye | None = None  # told to a link that comes when it is over already
         self._budgeted = 0  # bytes of the node's budget held for the outbox
         self._undigested = 0  # bytes of the node's budget held for messages not yet consumed
         self._timer_at = _NEVER
@@ -508,7 +510,10 @@ class Conversation:
         now = time.monotonic()
         with self.lock:
             if self.session.state is State.LOST:
-                link.fail("failed", "the session ended meanwhile")
+                if self._goodbye is not None:
+                    link.write_control(self._goodbye)
+                link.error = f"the session ended meanwhile ({self.ended_reason})"
+                link.close()
                 return
             before = self.session.state
             self.session.attach(peer_next, window, now)
@@ -567,6 +572,7 @@ class Conversation:
                 return False
             link, self.link = self.link, None
             self.ended_reason = reason
+            self._goodbye = goodbye
             undelivered = self.session.end()
             self.session.outbox.max_messages = -1
             self._host.budget.give(self._budgeted + self._undigested)

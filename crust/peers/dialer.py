@@ -23,7 +23,7 @@ from typing import Protocol
 from .. import limits
 from ..addresses import Endpoint, PeerId
 from ..crypto.handshake import HandshakeConfig, Initiator
-from ..exceptions import ConnectError, ContactSyntaxError, CrustError, Denied, NoRoute
+from ..exceptions import ConnectError, ContactSyntaxError, CrustError, Denied, NoRoute, ServiceClosed
 from ..paths import Attempt
 from ..runtime.flusher import IoLoop
 from ..transports.contract import Dialling, Transport
@@ -144,7 +144,7 @@ class Dialer:
         deadline = float("inf") if timeout is None else time.monotonic() + timeout
         with self._lock:
             if self._closed:
-                waiter(None, ConnectError("the service is closing"))
+                waiter(None, ServiceClosed("the service has been closed"))
                 return lambda: None
             effort = self._efforts.get(peer_id)
             if effort is None:
@@ -231,8 +231,9 @@ class Dialer:
             if transport is None:
                 self._note(effort, endpoint, 0.0, "failed", f"this node does not use {endpoint.transport}")
                 continue
-            seconds = min(limits.DIAL_ATTEMPT_TIMEOUT, max(0.05, effort.deadline - now))
-            attempt = _Try(effort, endpoint, transport.dialling(endpoint, seconds), secret_index)
+            # Who asked for it ends it in time; its own end at the same moment would only hide that behind an error.
+            dialling = transport.dialling(endpoint, limits.DIAL_ATTEMPT_TIMEOUT)
+            attempt = _Try(effort, endpoint, dialling, secret_index)
             try:
                 self._host.spawn(f"crust-dial-{effort.peer_id.short}", self._run_try, attempt)
             except RuntimeError as error:  # no thread to be had
@@ -242,7 +243,8 @@ class Dialer:
             break
         if effort.queue:
             stagger = limits.DIAL_STAGGER_ON_LINK if effort.queue[0][0].is_link_local else limits.DIAL_STAGGER
-            self._host.io.call_at(now + stagger, lambda _: self._stagger(effort, len(effort.queue)))
+            left = len(effort.queue)
+            self._host.io.call_at(now + stagger, lambda _: self._stagger(effort, left))
         elif not effort.tries:
             self._round_over(effort)
 
@@ -295,8 +297,13 @@ class Dialer:
         for attempt in effort.tries:
             attempt.dialling.cancel()
             link = attempt.link
-            if link is not None and link.conversation is None:
-                link.fail("cancelled" if conversation is None else "lost_race", "another connection was quicker")
+            if link is None or link.conversation is not None:
+                continue
+            if conversation is None:
+                link.fail("cancelled", "the attempt was given up")
+            elif effort.introduced is not attempt:
+                link.fail("lost_race", "another connection was quicker")
+            # Else the peer may be moving the session to this link just now: cutting it would lose both.
         waiters, effort.waiters = effort.waiters, []
         if error is not None and (waiters or effort.resuming is None):
             self._host.dial_failed(effort.peer_id, effort.purpose, error)
@@ -326,12 +333,7 @@ class Dialer:
             cancelled = effort.done
         if cancelled:
             connection.abort()
-        now = time.monotonic()
-        timer = self._host.io.call_at(
-            now + min(self._handshake_timeout, max(0.1, effort.deadline - now)),
-            lambda _: self._overdue(link),
-        )
-        link.handshake_timer = timer
+        link.handshake_timer = self._host.io.call_later(self._handshake_timeout, lambda _: self._overdue(link))
         link.begin()
         connection.run(link)
 
@@ -399,6 +401,8 @@ class Dialer:
         with self._lock:
             if conversation is None:
                 effort.attempts.pop()  # the registry had a reason against it; link_lost will note it
+                if welcome.outcome is frames.Outcome.GONE and effort.waiters:
+                    effort.retry_at = duration + attempt.started  # who waits for the peer gets a new session
                 return
             conversation.redial = effort.endpoints
             attempt.ended = True
@@ -411,9 +415,9 @@ class Dialer:
         assert isinstance(attempt, _Try)
         effort = attempt.effort
         reason = code.name.lower()
+        present = self._host.registry.get(effort.peer_id)
         with self._lock:
             if code is DenialCode.DUPLICATE:
-                present = self._host.registry.get(effort.peer_id)
                 if present is not None and effort.resuming is None:
                     self._finish(effort, present, None)
                 else:
@@ -423,6 +427,8 @@ class Dialer:
             effort.denied = Denied(
                 f"peer {effort.peer_id} refused: {reason.replace('_', ' ')} ({words})", (), reason, alternates
             )
+        if present is not None and present.session.state is State.SUSPENDED and reason in _FINAL:
+            present.end(_ENDS.get(code, "gone"))  # it would be refused for ever
 
     def link_lost(self, link: Link) -> None:
         """An attempt's link ended before it carried a session."""
@@ -483,6 +489,9 @@ def _reason(error: OSError) -> str:
         return f"the name cannot be resolved: {error.strerror}"
     return error.strerror or str(error)
 
+
+_ENDS = {DenialCode.BANNED: "banned", DenialCode.CLOSING: "closed"}
+"""Why a session is over whose resumption is refused; ``gone`` for other reasons."""
 
 _REFUSALS = {
     DenialCode.VERSION: "it speaks no version of the protocol that we speak",

@@ -205,7 +205,7 @@ class Link:
     def connection_lost(self, error: OSError | None) -> None:
         """The stream ended (reader thread, once)."""
         if not self.verdict:
-            if self.stage is Stage.HANDSHAKE and error is None:
+            if self.stage is Stage.HANDSHAKE and (error is None or isinstance(error, ConnectionResetError)):
                 text = "the other side closed the connection during the handshake (wrong key, secret or program?)"
             else:
                 text = str(error) if error is not None else "the other side closed the connection"

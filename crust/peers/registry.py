@@ -105,8 +105,9 @@ class Registry:
     # --- questions ----------------------------------------------------------------------------------------------------
 
     def get(self, peer_id: PeerId) -> Conversation | None:
-        """The live session with that peer, connected or suspended."""
-        return self._sessions.get(peer_id)
+        """The live session with that peer, connected or suspended; one that begins just now is awaited."""
+        with self._lock:
+            return self._sessions.get(peer_id)
 
     def all(self) -> list[Conversation]:
         """Every live session, oldest first."""

@@ -26,7 +26,7 @@ class DialFuture(concurrent.futures.Future[Peer]):
 
     def add_done_callback(self, fn: Callable[[concurrent.futures.Future[Peer]], object]) -> None:
         def run(future: concurrent.futures.Future[Peer]) -> None:
-            self._node.dispatcher.post(fn, future)
+            self._node.dispatcher.post(self._node.subscriptions.run, fn, future)
 
         super().add_done_callback(run)
 
@@ -37,8 +37,8 @@ class DialFuture(concurrent.futures.Future[Peer]):
         return cancelled
 
     def expire(self, contact: Contact, seconds: float, ended: Callable[[None, CrustError], object]) -> None:
+        self.lose_interest()  # from here on nobody else settles it
         if not self.done():
-            self.lose_interest()
             error = Timeout(f"no connection to peer {contact.peer_id} within {seconds} s")
             self._node.dial_failed(contact.peer_id, Purpose.CONNECT, error)
             ended(None, error)

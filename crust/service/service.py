@@ -363,8 +363,8 @@ class Service:
             in_time = done.wait(seconds)
             attempts = node.dialer.attempts(contact.peer_id) if not in_time else ()
         finally:
-            cancel()
-        if not outcome or not in_time:
+            cancel()  # from here on the outcome stays what it is
+        if not outcome:
             tried = "; ".join(map(str, attempts)) or "no attempt has ended yet"
             error: CrustError = Timeout(f"no connection to peer {contact.peer_id} within {seconds} s: {tried}")
             node.dial_failed(contact.peer_id, Purpose.CONNECT, error)

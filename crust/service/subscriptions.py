@@ -329,18 +329,26 @@ class Subscriptions:
 
     # --- running (the dispatcher thread) ------------------------------------------------------------------------------
 
+    def run(self, callback: Callback, argument: object) -> None:
+        """Run a callback of the application that no event belongs to."""
+        self._run_one(callback, argument, None)
+        self._dispatcher.set_current(None)
+
     def _run_event(self, event: Event) -> None:
         kind = type(event)
         for subscription in self._all:
             if issubclass(kind, subscription.kind) and not subscription.cancelled:
-                began = time.monotonic()
-                self._dispatcher.set_current(_name(subscription.callback))
-                try:
-                    subscription.callback(event)
-                except Exception as error:
-                    self._failed(subscription, event, error)
-                self._check_duration(subscription, time.monotonic() - began)
+                self._run_one(subscription.callback, event, event)
         self._dispatcher.set_current(None)
+
+    def _run_one(self, callback: Callback, argument: object, event: Event | None) -> None:
+        began = time.monotonic()
+        self._dispatcher.set_current(_name(callback))
+        try:
+            callback(argument)
+        except Exception as error:
+            self._failed(callback, event, error)
+        self._check_duration(callback, time.monotonic() - began)
 
     def _run_messages(self, peer: Peer, deliveries: list[Delivery]) -> None:
         try:
@@ -379,10 +387,10 @@ class Subscriptions:
                     try:
                         subscription.callback(event)
                     except Exception as error:
-                        self._failed(subscription, event, error)
+                        self._failed(subscription.callback, event, error)
                     now = clock()
                     if now - began > warn_after:
-                        self._check_duration(subscription, now - began)
+                        self._check_duration(subscription.callback, now - began)
                     began = now
                 owed += len(data) + _OVERHEAD
                 if began - paid > _CREDIT_INTERVAL:
@@ -402,20 +410,21 @@ class Subscriptions:
         else:
             self._stream_out(stream, peer, rest)
 
-    def _failed(self, subscription: Subscription, event: AnyEvent, error: Exception) -> None:
+    def _failed(self, callback: Callback, event: AnyEvent | None, error: Exception) -> None:
         self.errors += 1
-        self._log.error("callback %s raised on %s", _name(subscription.callback), type(event).__name__, exc_info=error)
-        if self._on_error is not None:
+        occasion = "" if event is None else f" on {type(event).__name__}"
+        self._log.error("callback %s raised%s", _name(callback), occasion, exc_info=error)
+        if self._on_error is not None and event is not None:
             try:
                 self._on_error(event, error)
             except Exception as failure:
                 self._log.error("the on_callback_error hook itself raised", exc_info=failure)
 
-    def _check_duration(self, subscription: Subscription, seconds: float) -> None:
+    def _check_duration(self, callback: Callback, seconds: float) -> None:
         if seconds > self._warn_after:
             self._log.warning(
                 "callback %s took %.1f s; events and messages of all peers wait meanwhile: do long work elsewhere",
-                _name(subscription.callback),
+                _name(callback),
                 seconds,
             )
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import crust
+from crust.cli import main
 from crust.cli.book import Book
 from crust.cli.context import Context
 from crust.cli.terminal import Terminal
@@ -76,7 +76,6 @@ class FakeService:
         self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
         self.callbacks: dict[type[Any], list[Callable[[Any], object]]] = {}
         self.answers: dict[str, Any] = {"connect": FakePeer(), "bootstrap": FakePeer()}
-        self.waited = threading.Event()
         FakeService.made.append(self)
 
     def start(self) -> FakeService:
@@ -90,7 +89,6 @@ class FakeService:
         return True
 
     def wait(self, timeout: float | None = None) -> bool:
-        self.waited.set()
         raise KeyboardInterrupt
 
     def on(self, kind: type[Any], callback: Callable[[Any], object]) -> None:
@@ -143,6 +141,13 @@ def make_terminal(*, tty: bool = False, answers: str = "", **options: Any) -> Te
     """A terminal whose streams are in memory."""
     options.setdefault("environ", {})
     return Terminal(stdout=Screen(tty=tty), stderr=Screen(tty=tty), stdin=Screen(answers, tty=tty), **options)
+
+
+def run_command(home: Path, *words: str, terminal: Terminal | None = None) -> tuple[int, Terminal]:
+    """Run ``crust WORDS`` here, with ``home`` as the user's directory; its exit code, and what was shown."""
+    terminal = terminal or make_terminal()
+    arguments = main.build_parser().parse_args(words)
+    return main.run(arguments.run, arguments, terminal, {"XDG_CONFIG_HOME": str(home)}), terminal
 
 
 def make_context(

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 import crust
-from crust.cli import main
 from crust.cli.book import Book, BookError
-from tests.cli.fakes import ALICE, BOB, make_terminal, printed, shown
+from tests.cli.fakes import ALICE, BOB, printed, run_command, shown
 
 CONTACT = crust.Contact(ALICE, [crust.Endpoint.parse("tcp://192.0.2.7:5483")])
 
@@ -21,9 +20,7 @@ def book(tmp_path: Path) -> Book:
 
 
 def run(home: Path, *words: str) -> tuple[int, str, str]:
-    terminal = make_terminal()
-    arguments = main.build_parser().parse_args(["contacts", *words])
-    code = main.run(arguments.run, arguments, terminal, {"XDG_CONFIG_HOME": str(home)})
+    code, terminal = run_command(home, "contacts", *words)
     return code, printed(terminal), shown(terminal)
 
 

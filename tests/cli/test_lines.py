@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from typing import BinaryIO
 
 import pytest
 from hypothesis import given
@@ -14,14 +15,13 @@ from crust.cli.lines import Lines
 
 
 @pytest.fixture
-def pipe() -> Iterator[tuple[int, int]]:
+def pipe() -> Iterator[tuple[int, BinaryIO]]:
+    """A pipe: its reading descriptor, and an unbuffered file to write to and close."""
     out, into = os.pipe()
-    yield out, into
-    for descriptor in (out, into):
-        try:
-            os.close(descriptor)
-        except OSError:
-            pass  # the test has closed it
+    # Closed as a file: gevent's os.close() waits for its loop, and the loop would wait for the end of the pipe.
+    with open(into, "wb", buffering=0) as file:
+        yield out, file
+    os.close(out)
 
 
 def everything(descriptor: int, limit: int = 1000) -> list[bytes | None]:
@@ -42,36 +42,34 @@ def everything(descriptor: int, limit: int = 1000) -> list[bytes | None]:
 @given(st.lists(st.binary(max_size=30).filter(lambda b: b"\n" not in b and not b.endswith(b"\r"))))
 def test_lines_come_out_as_they_went_in(wanted: list[bytes]) -> None:
     out, into = os.pipe()
-    os.write(into, b"".join(line + b"\n" for line in wanted))
-    os.close(into)
+    with open(into, "wb", buffering=0) as file:
+        file.write(b"".join(line + b"\n" for line in wanted))
     try:
         assert everything(out) == wanted
     finally:
         os.close(out)
 
 
-def test_the_last_line_needs_no_end(pipe: tuple[int, int]) -> None:
-    os.write(pipe[1], b"one\r\ntwo")
-    os.close(pipe[1])
+def test_the_last_line_needs_no_end(pipe: tuple[int, BinaryIO]) -> None:
+    pipe[1].write(b"one\r\ntwo")
+    pipe[1].close()
     assert everything(pipe[0]) == [b"one", b"two"]
 
 
-def test_a_long_line_is_an_error_and_the_next_one_is_read(pipe: tuple[int, int]) -> None:
-    writer = threading.Thread(
-        target=lambda: (os.write(pipe[1], b"x" * 50_000 + b"\nok\n"), os.close(pipe[1]))
-    )
+def test_a_long_line_is_an_error_and_the_next_one_is_read(pipe: tuple[int, BinaryIO]) -> None:
+    writer = threading.Thread(target=lambda: (pipe[1].write(b"x" * 50_000 + b"\nok\n"), pipe[1].close()))
     writer.start()
     assert everything(pipe[0], limit=10) == [None, b"ok"]
     writer.join()
 
 
-def test_a_long_last_line_is_an_error_too(pipe: tuple[int, int]) -> None:
-    os.write(pipe[1], b"x" * 11)
-    os.close(pipe[1])
+def test_a_long_last_line_is_an_error_too(pipe: tuple[int, BinaryIO]) -> None:
+    pipe[1].write(b"x" * 11)
+    pipe[1].close()
     assert everything(pipe[0], limit=10) == [None]
 
 
-def test_stop_ends_the_waiting(pipe: tuple[int, int]) -> None:
+def test_stop_ends_the_waiting(pipe: tuple[int, BinaryIO]) -> None:
     """stop() from another thread ends a read() that waits for an open but silent descriptor."""
     found: list[bytes | None] = [b"nothing yet"]
     with Lines(pipe[0], 10) as lines:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,7 @@ from crust.cli.errors import UsageError
 from crust.cli.options import add_common, config_file, load_config, parse_seconds, start_node, user_directory
 from tests.cli.fakes import ALICE, BOB, FakeService, make_context, shown
 
-
-@pytest.fixture(autouse=True)
-def _fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(crust, "Service", FakeService)
-    FakeService.made.clear()
-    FakeService.start_errors.clear()
-    yield
+pytestmark = pytest.mark.usefixtures("fake_service")
 
 
 def parse(*words: str) -> argparse.Namespace:

@@ -318,7 +318,11 @@ def test_small_messages_may_use_the_reserve() -> None:
     push(outbox, bytes(RESERVE - SMALL_MAX - 2 * OVERHEAD), 0)
     push(outbox, b"", 0)
     sent += take_all(outbox)
-    assert [len(data) for _, _, data in put_together(sent)] == [SMALL_MAX, RESERVE - SMALL_MAX - 2 * OVERHEAD, BIG]
+    assert [len(data) for _, _, data in put_together(sent)] == [
+        SMALL_MAX,
+        RESERVE - SMALL_MAX - 2 * OVERHEAD,
+        BIG,
+    ]
     outbox.receive_ack(chunks_in(sent), OVERHEAD)
     assert chunks_in(take_all(outbox)) == 1
 
@@ -453,7 +457,9 @@ def test_resume_in_the_middle_of_a_big_message() -> None:
     outbox.resume(1, PLENTY)
     again = records_of(outbox)
     assert again[:2] == records[1:]
-    parsed = [frame for record in [records[0], *again] for frame in frames.parse_record_untrusted(record or b"")]
+    parsed = [
+        frame for record in [records[0], *again] for frame in frames.parse_record_untrusted(record or b"")
+    ]
     assert put_together(parsed) == [(1, 0, data)]
 
 

@@ -11,7 +11,19 @@ from crust import limits
 from crust.exceptions import RemoteProtocolError
 from crust.peers.session import TRANSITIONS, Delivery, Event, Session, Settings, State, Tick
 from crust.wire import frames
-from crust.wire.frames import Ack, Batch, Frame, Goodbye, GoodbyeCode, KeyUpdate, Piece, Ping, Pong, Retire, Use
+from crust.wire.frames import (
+    Ack,
+    Batch,
+    Frame,
+    Goodbye,
+    GoodbyeCode,
+    KeyUpdate,
+    Piece,
+    Ping,
+    Pong,
+    Retire,
+    Use,
+)
 
 OVERHEAD = limits.MESSAGE_OVERHEAD
 WINDOW = limits.RECEIVE_BUFFER
@@ -347,7 +359,9 @@ def test_a_window_that_grew_enough_for_the_longest_message_is_announced() -> Non
     session = connected(settings)
     for number in range(2):
         receive(session, batch(number, bytes(4000)))
-    assert sent(session, START + limits.ACK_DELAY) == [Ack(2, settings.receive_buffer - 2 * (4000 + OVERHEAD))]
+    assert sent(session, START + limits.ACK_DELAY) == [
+        Ack(2, settings.receive_buffer - 2 * (4000 + OVERHEAD))
+    ]
     assert session.consumed(4000 + OVERHEAD)
     assert sent(session, START) == [Ack(2, settings.receive_buffer - 4000 - OVERHEAD)]
     assert not session.consumed(4000 + OVERHEAD)  # it had enough already
@@ -679,7 +693,6 @@ def test_timers_never_stay_due() -> None:
     session = connected(settings, uniform=lambda: next(chances))
     for index in range(20):
         push(session, bytes(limits.RECORD_TARGET), 3, now=START + index / 7)
-    session.outbox.receive_ack(0, 0)
     for _ in range(2):
         session.record_to_send(START)
     receive(session, batch(0, b"x"), Ping(9), now=START + 0.1)

@@ -76,8 +76,9 @@ class Module:
         return f"{self.path}:{line}"
 
 
-def modules(package: str = "crust") -> list[Module]:
-    """Every module of a package of this repository."""
+@functools.cache
+def modules(package: str = "crust") -> tuple[Module, ...]:
+    """Every module of a package of this repository, read once."""
     found = []
     for path in sorted((ROOT / package).rglob("*.py")):
         relative = path.relative_to(ROOT)
@@ -85,11 +86,11 @@ def modules(package: str = "crust") -> list[Module]:
         is_package = parts[-1] == "__init__"
         name = ".".join(parts[:-1] if is_package else parts)
         found.append(Module(name, str(relative), path.read_text(encoding="utf-8"), is_package))
-    return found
+    return tuple(found)
 
 
 def python_files() -> list[Module]:
     """Every Python file of the repository that people maintain."""
-    found = modules("crust") + modules("tests") + modules("tools")
+    found = (*modules("crust"), *modules("tests"), *modules("tools"))
     setup = ROOT / "setup.py"
     return [*found, Module("setup", "setup.py", setup.read_text(encoding="utf-8"))]

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from crust.wire import frames, handshake, transfer
+
+repeatable = settings(deadline=None, derandomize=True)
+"""For property tests: the same examples each time, however slow the machine is."""
 
 
 def numbers(bits: int) -> st.SearchStrategy[int]:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from crust.exceptions import MalformedMessage
 from crust.wire import fields
 from tests.support import wire_values
+from tests.support.wire_values import repeatable
 
 
 class Colour(enum.IntEnum):
@@ -22,6 +23,7 @@ def parse(definition: object, data: bytes) -> object:
     return fields.parse_all(definition, data, "thing", 100)
 
 
+@repeatable
 @given(wire_values.addresses)
 def test_an_address_survives(address: tuple[str, int] | None) -> None:
     """What is built from an address parses to the same one."""
@@ -129,6 +131,7 @@ def test_an_array_is_as_long_as_allowed_and_has_each_item_once() -> None:
             fields.build_all(array, items, "array")
 
 
+@repeatable
 @given(st.text(max_size=12))
 def test_text_is_bounded_in_bytes(text: str) -> None:
     """Its length counts bytes of UTF-8, not characters."""

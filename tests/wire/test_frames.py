@@ -14,6 +14,7 @@ from crust.wire import frames
 from crust.wire.frames import Ack, Batch, Frame, Piece
 from crust.wire.handshake import DenialCode, Role
 from tests.support import wire_values
+from tests.support.wire_values import repeatable
 
 SESSION, INCARNATION = b"s" * 16, b"i" * 16
 WELCOME = frames.Welcome(Role.CLIENT, 0x80000001, SESSION, frames.Outcome.RESUMED, 2, 3, 4, 5, INCARNATION)
@@ -93,6 +94,7 @@ def test_the_overheads() -> None:
 # --- valid records ----------------------------------------------------------------------------------------------------
 
 
+@repeatable
 @given(wire_values.records, st.integers(0, 300))
 def test_a_record_survives(record: list[Frame], padding: int) -> None:
     """Both builders make the same bytes of it, and both parsers the same frames of these."""
@@ -101,6 +103,7 @@ def test_a_record_survives(record: list[Frame], padding: int) -> None:
     assert agreed(data) == record
 
 
+@repeatable
 @given(wire_values.batches)
 def test_a_batch_survives(batch: Batch) -> None:
     """Few messages or many, even or uneven: the parser has a way for each."""
@@ -132,6 +135,7 @@ def test_batches_of_every_shape(lengths: Sequence[int]) -> None:
     assert refused(data[: frames.BATCH_OVERHEAD + 2 * len(lengths) - 1])
 
 
+@repeatable
 @given(wire_values.pieces)
 def test_a_piece_survives(piece: Piece) -> None:
     """Also from a memoryview, as senders cut it."""
@@ -140,6 +144,7 @@ def test_a_piece_survives(piece: Piece) -> None:
     assert agreed(data) == [piece]
 
 
+@repeatable
 @given(wire_values.acks)
 def test_an_ack_survives(ack: Ack) -> None:
     """To the last bit."""
@@ -163,13 +168,14 @@ def test_the_fast_path_gives_what_the_types_promise() -> None:
 VALID = wire_values.records.map(frames.build_record)
 
 
-@settings(max_examples=500)
+@settings(repeatable, max_examples=500)
 @given(wire_values.damaged(VALID))
 def test_both_parsers_agree_on_damaged_records(data: bytes) -> None:
     """The same frames, or MalformedMessage from both, and nothing else from either."""
     agreed(data)
 
 
+@repeatable
 @given(
     st.sampled_from(frames.FrameType),
     st.binary(max_size=40),
@@ -180,12 +186,12 @@ def test_both_parsers_agree_on_random_bytes(kind: frames.FrameType, data: bytes,
     agreed(bytes((kind,)) + data if typed else data)
 
 
-@settings(max_examples=30)
-@given(VALID)
-def test_both_parsers_agree_on_truncated_records(data: bytes) -> None:
-    """At every byte."""
-    for size in range(len(data)):
-        agreed(data[:size])
+@settings(repeatable, max_examples=300)
+@given(VALID.flatmap(lambda data: st.tuples(st.just(data), st.integers(0, len(data)))))
+def test_both_parsers_agree_on_truncated_records(cut: tuple[bytes, int]) -> None:
+    """Cut anywhere."""
+    data, size = cut
+    agreed(data[:size])
 
 
 @pytest.mark.parametrize(("frame", "text"), LAYOUTS, ids=lambda value: type(value).__name__)

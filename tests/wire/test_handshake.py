@@ -22,6 +22,7 @@ from crust.wire.handshake import (
     Role,
 )
 from tests.support import wire_values
+from tests.support.wire_values import repeatable
 
 HELLO = Hello(versions=(1, 9), network_id=bytes(range(32)), aeads=(1, 2, 200))
 INTRODUCTION = Introduction(
@@ -44,18 +45,21 @@ PARSERS: list[Callable[[bytes], object]] = [
 ]
 
 
+@repeatable
 @given(wire_values.hellos)
 def test_a_hello_survives(hello: Hello) -> None:
     """Unknown versions and AEADs included: an offer may name what only the other side knows."""
     assert handshake.parse_hello_untrusted(handshake.build_hello(hello)) == hello
 
 
+@repeatable
 @given(wire_values.answers)
 def test_an_answer_survives(answer: handshake.Answer) -> None:
     """Both kinds."""
     assert handshake.parse_answer_untrusted(handshake.build_answer(answer)) == answer
 
 
+@repeatable
 @given(wire_values.introductions)
 def test_an_introduction_survives(introduction: Introduction) -> None:
     """Unknown capabilities included: they are kept."""
@@ -137,6 +141,7 @@ def test_a_bad_introduction_is_refused(position: int, value: int) -> None:
         handshake.parse_introduction_untrusted(bytes(body))
 
 
+@repeatable
 @given(st.binary(max_size=300), st.binary(max_size=255))
 def test_padding_comes_off_again(body: bytes, padding: bytes) -> None:
     """Whatever its bytes are."""
@@ -182,6 +187,7 @@ VALID = st.one_of(
 )
 
 
+@repeatable
 @given(st.one_of(VALID, wire_values.damaged(VALID), st.binary(max_size=1200)))
 def test_a_parser_raises_nothing_but_malformed_message(data: bytes) -> None:
     """No matter what bytes arrive."""
@@ -192,6 +198,7 @@ def test_a_parser_raises_nothing_but_malformed_message(data: bytes) -> None:
             pass
 
 
+@repeatable
 @given(VALID)
 def test_no_beginning_of_a_message_is_a_message(data: bytes) -> None:
     """Truncation is always noticed."""

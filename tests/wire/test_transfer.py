@@ -12,6 +12,7 @@ from crust.exceptions import MalformedMessage
 from crust.wire import transfer
 from crust.wire.transfer import TransferMessage
 from tests.support import wire_values
+from tests.support.wire_values import repeatable
 
 LAYOUTS = [
     (transfer.Offer(7, 8, "ü.txt"), "01 00000007 0000000000000008 0006 c3bc2e747874"),
@@ -56,6 +57,7 @@ def test_every_type_of_message_has_its_layout_above() -> None:
     assert {bytes.fromhex(text)[0] for _, text in LAYOUTS} == set(transfer.TransferType)
 
 
+@repeatable
 @given(wire_values.transfers)
 def test_a_message_survives(message: TransferMessage) -> None:
     """And both builders agree on its bytes."""
@@ -67,7 +69,7 @@ def test_a_message_survives(message: TransferMessage) -> None:
 VALID = wire_values.transfers.map(transfer.build_transfer)
 
 
-@settings(max_examples=300)
+@settings(repeatable, max_examples=300)
 @given(wire_values.damaged(VALID) | st.binary(max_size=60))
 def test_both_parsers_agree_on_whatever_arrives(data: bytes) -> None:
     """The same message, or MalformedMessage from both, and nothing else from either."""

@@ -1,0 +1,67 @@
+"""
+The libraries that are compared, one module each, and who takes part under which name.
+
+Modules are imported only in the processes that use them, so that an absent library costs nothing but its rows.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from typing import Any, NamedTuple
+
+__all__ = ["CONTESTANTS", "Contestant", "load"]
+
+_MODULES = {
+    "crust": "crust_node",
+    "tcp": "tcp",
+    "ssl": "tls",
+    "zmq": "zeromq",
+    "zmq-curve": "zeromq",
+    "websockets": "websocket",
+}
+
+
+class Contestant(NamedTuple):
+    """One row of a table: a library, used in one way."""
+
+    name: str
+    """As in ``--peers``."""
+    label: str
+    library: str
+    mode: str = "threads"
+    """``threads``, or ``gevent``: the processes are monkey-patched before anything else."""
+    style: str = ""
+    """Of crust: messages come to a ``callback``, or a thread for each peer ``pull``s them."""
+    needs: tuple[str, ...] = ()
+    """Modules that must be importable."""
+
+    def absent(self) -> str:
+        """What is missing, for the reader; empty if nothing is."""
+        missing = [name for name in self.needs if importlib.util.find_spec(name) is None]
+        return f"{', '.join(missing)} is not installed" if missing else ""
+
+
+_TLS = ("cryptography",)  # makes the certificates
+
+CONTESTANTS: dict[str, Contestant] = {
+    each.name: each
+    for each in (
+        Contestant("crust-threads-callback", "crust, threads, callbacks", "crust", "threads", "callback"),
+        Contestant("crust-threads-pull", "crust, threads, pull", "crust", "threads", "pull"),
+        Contestant("crust-gevent-callback", "crust, gevent, callbacks", "crust", "gevent", "callback", ("gevent",)),
+        Contestant("crust-gevent-pull", "crust, gevent, pull", "crust", "gevent", "pull", ("gevent",)),
+        Contestant("tcp", "raw TCP, framed", "tcp"),
+        Contestant("ssl", "ssl, TLS 1.3 mutual", "ssl", needs=_TLS),
+        Contestant("zmq", "pyzmq, plain", "zmq", needs=("zmq",)),
+        Contestant("zmq-curve", "pyzmq, CURVE", "zmq-curve", needs=("zmq",)),
+        Contestant("websockets", "websockets.sync, TLS", "websockets", needs=("websockets", *_TLS)),
+        Contestant("tcp-gevent", "raw TCP, framed, gevent", "tcp", "gevent", needs=("gevent",)),
+        Contestant("ssl-gevent", "ssl, TLS 1.3 mutual, gevent", "ssl", "gevent", needs=("gevent", *_TLS)),
+    )
+}
+
+
+def load(library: str) -> Any:
+    """The module with the library's ``Hub`` and ``Spokes``."""
+    return importlib.import_module(f"{__name__}.{_MODULES[library]}")

@@ -25,6 +25,7 @@ from ..wire import frames
 from ..wire.handshake import Role
 from .messages import Configured
 from .session import Delivery, Session, State
+from .transfer import short_text
 
 if TYPE_CHECKING:
     from ..runtime.budget import Budget
@@ -552,7 +553,7 @@ class Conversation:
         """
         link.error = str(error)
         self._host.violated(self, error)
-        self.end("protocol", frames.Goodbye(frames.GoodbyeCode.PROTOCOL, str(error)[: limits.DENIED_TEXT_MAX]))
+        self.end("protocol", frames.Goodbye(frames.GoodbyeCode.PROTOCOL, short_text(str(error))))
         link.fail("failed", str(error))
 
     def end(self, reason: str, goodbye: frames.Goodbye | None = None, *, remote: bool = False) -> bool:

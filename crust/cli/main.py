@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 
 import crust
@@ -65,9 +65,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code. (Wrong usage and ``--help`` exit by `SystemExit`, as argparse does.)
     """
-    if hasattr(signal, "SIGTERM"):
-        with contextlib.suppress(ValueError):  # not the main thread: whoever embeds us handles signals
-            signal.signal(signal.SIGTERM, _on_sigterm)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a name that the locale cannot show is no error
@@ -78,8 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         return USAGE
     terminal = Terminal(verbosity=verbosity)
-    _log_to(terminal)
-    return run(arguments.run, arguments, terminal, os.environ)
+    with _logs_shown(terminal), _sigterm_heard():
+        return run(arguments.run, arguments, terminal, os.environ)
 
 
 def run(
@@ -156,11 +153,32 @@ class _TerminalHandler(logging.Handler):
             self._terminal.detail(text)
 
 
-def _log_to(terminal: Terminal) -> None:
+@contextlib.contextmanager
+def _logs_shown(terminal: Terminal) -> Iterator[None]:
     levels = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}
     logger = logging.getLogger("crust")
+    before = logger.level
+    handler = _TerminalHandler(terminal)
     logger.setLevel(levels.get(terminal.verbosity, logging.DEBUG))
-    logger.addHandler(_TerminalHandler(terminal))
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+
+@contextlib.contextmanager
+def _sigterm_heard() -> Iterator[None]:
+    try:
+        before = signal.signal(signal.SIGTERM, _on_sigterm)
+    except ValueError:  # not the main thread: whoever embeds us handles signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _on_sigterm(number: int, frame: FrameType | None) -> None:

@@ -172,19 +172,27 @@ class _Receiver:
 
     def serve(self, is_closed: Callable[[], bool], once: bool) -> int:
         """Ask and report until one file is done, or for ever."""
-        while not is_closed():
+        while True:
             try:
                 item = self._inbox.get(timeout=_LOOK_INTERVAL)
             except queue.Empty:
+                if is_closed():
+                    raise CommandError("the node has stopped by itself; -v shows why") from None
                 continue
             if isinstance(item, _Question):
-                item.answer.set_result(self._asked(item.offer))
+                self._answer(item)
                 continue
             self._close_bar()
             arrived = self._report(item)
             if once:
                 return 0 if arrived else 1
-        raise CommandError("the node has stopped by itself; -v shows why")
+
+    def _answer(self, question: _Question) -> None:
+        taken = False
+        try:
+            taken = self._ask(question.offer)
+        finally:  # Ctrl-C is a no
+            question.answer.set_result(taken)
 
     def stop(self) -> None:
         """Answer all open questions with no, now and later."""
@@ -197,7 +205,7 @@ class _Receiver:
             if isinstance(item, _Question):
                 item.answer.set_result(False)
 
-    def _asked(self, offer: crust.FileOffer) -> bool:
+    def _ask(self, offer: crust.FileOffer) -> bool:
         size = human_size(offer.size)
         return self._terminal.ask(
             f"{self._call(offer.peer)} offers {printable(offer.name)} ({size}). Take it?"

@@ -9,12 +9,12 @@ handshake within the configured time, both counted from the accept: trickling by
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Protocol
 
 from .. import limits
 from ..crypto.handshake import HandshakeConfig, Responder, SaltMemory
+from ..runtime.clock import Clock
 from ..runtime.flusher import IoLoop
 from ..runtime.logs import NodeLog, RateLimited
 from ..transports.contract import Connection, Listener
@@ -34,6 +34,7 @@ class AcceptorHost(Protocol):
     """What accepting needs of its node."""
 
     io: IoLoop
+    clock: Clock
     registry: Registry
     handshake: HandshakeConfig
     access: Access
@@ -64,6 +65,7 @@ class Acceptor:
 
     def __init__(self, host: AcceptorHost, gate: Gate, handshake_timeout: float) -> None:
         self._host = host
+        self._now = host.clock.now
         self.gate = gate
         self._handshake_timeout = handshake_timeout
         self._salts = SaltMemory()
@@ -81,7 +83,7 @@ class Acceptor:
 
     def _accepted(self, connection: Connection) -> None:
         """A connection came in (the listener's thread)."""
-        address, now = connection.remote.host, time.monotonic()
+        address, now = connection.remote.host, self._now()
         if not self._host.access.address_allowed(address, now):
             connection.abort()
             return
@@ -105,6 +107,7 @@ class Acceptor:
             Responder(self._host.handshake, salts=self._salts),
             self,
             lambda error: self._host.crashed("link", error),
+            self._now,
         )
         link.owner_data = slot
         made.append(link)
@@ -132,7 +135,7 @@ class Acceptor:
             return
         total = started + self._handshake_timeout
         if link.stage in (Stage.HANDSHAKE, Stage.ANSWER):
-            if time.monotonic() >= total:
+            if self._now() >= total:
                 link.fail("timeout", "the handshake took too long")
             else:
                 link.handshake_timer = self._host.io.call_at(total, lambda later: self._overdue(link, started))
@@ -170,7 +173,7 @@ class Acceptor:
         slot = link.owner_data
         if isinstance(slot, Slot):
             slot.release()
-        now = time.monotonic()
+        now = self._now()
         address = link.connection.remote.host
         if link.verdict in ("cancelled", "lost_race"):
             return

@@ -13,7 +13,6 @@ the ``host``, which posts them to the dispatcher.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
@@ -29,6 +28,7 @@ from .transfer import short_text
 
 if TYPE_CHECKING:
     from ..runtime.budget import Budget
+    from ..runtime.clock import Clock, Condition
     from ..runtime.flusher import IoLoop
     from .link import Link
     from .peer import Peer
@@ -47,6 +47,7 @@ class Host(Protocol):
     """What a conversation needs of its node. None of these methods blocks or runs user code."""
 
     io: IoLoop
+    clock: Clock
     budget: Budget
     last_direct: float
     """When this node last wrote directly on a caller's thread; a plain attribute, racy on purpose."""
@@ -98,10 +99,12 @@ class Conversation:
 
     __slots__ = (
         "_budgeted",
+        "_doubted_at",
         "_drop_priority",
         "_goodbye",
         "_heard",
         "_host",
+        "_now",
         "_outbox",
         "_room",
         "_scheduled",
@@ -145,6 +148,7 @@ class Conversation:
         inbound: bool,
     ) -> None:
         self._host = host
+        self._now = host.clock.now
         self.peer_id = peer_id
         self.session = session
         self._outbox = session.outbox
@@ -168,11 +172,12 @@ class Conversation:
         """Threads that wait for room or for acknowledgements."""
         self._drop_priority = limits.PRIORITY_MAX + 1 if drop_priority is None else drop_priority
         self.lock = threading.Lock()  # guards the session, the link attribute and all flags below
-        self._room: threading.Condition | None = None
+        self._room: Condition | None = None
         self._scheduled = False  # the io thread will call flush()
         self._starved = False  # data waits for window, not for the link
         self._heard = True  # something arrived since our last direct write
         self._want_ready = False  # a sender got WouldBlock
+        self._doubted_at: float | None = None  # when a sign of life was asked for
         self._goodbye: frames.Goodbye | None = None  # told to a link that comes when it is over already
         self._budgeted = 0  # bytes of the node's budget held for the outbox
         self._undigested = 0  # bytes of the node's budget held for messages not yet consumed
@@ -182,7 +187,7 @@ class Conversation:
 
     def send(self, data: bytes, priority: int, kind: int, timeout: float | None | Configured) -> int:
         """Queue ``data`` and write it if that can be done at once; see :meth:`crust.Peer.send`."""
-        now = time.monotonic() if priority >= self._drop_priority else 0.0
+        now = self._now() if priority >= self._drop_priority else 0.0
         with self.lock:
             outbox = self._outbox
             number = outbox.push(data, priority, kind, now)
@@ -205,10 +210,10 @@ class Conversation:
         if link is None or link.blocked or self._starved:
             return True  # the link's return, room or window will bring it out
         if self.session.outbox.queued_bytes >= limits.RECORD_TARGET:
-            return self._transmit(link, time.monotonic())
+            return self._transmit(link, self._now())
         if self._scheduled:
             return True
-        now = time.monotonic()
+        now = self._now()
         host = self._host
         if self._heard or now - host.last_direct > limits.DIRECT_WRITE_GAP:
             self._heard = False
@@ -222,13 +227,13 @@ class Conversation:
         if isinstance(timeout, Configured):
             timeout = self.send_timeout
         must_not_wait = timeout == 0 or self._host.on_dispatcher()
-        deadline = _NEVER if timeout is None else time.monotonic() + timeout
+        deadline = _NEVER if timeout is None else self._now() + timeout
         with self.lock:
             outbox = self.session.outbox
             while True:
                 self._check_alive_locked()
                 if not self._host.budget.over or not outbox.held_messages:
-                    number = outbox.push(data, priority, kind, time.monotonic())
+                    number = outbox.push(data, priority, kind, self._now())
                     if number >= 0:
                         break
                 if must_not_wait:
@@ -237,7 +242,7 @@ class Conversation:
                         f"the send buffer for peer {self.peer_id} is full ({outbox.held_messages} messages, "
                         f"{outbox.held_bytes} bytes unacknowledged); keep the message and go on at SendReady"
                     )
-                remaining = deadline - time.monotonic()
+                remaining = deadline - self._now()
                 if remaining <= 0:
                     raise Timeout(
                         f"no room to send to peer {self.peer_id} within {timeout} s: {outbox.held_messages} messages, "
@@ -259,7 +264,7 @@ class Conversation:
             wake = False
             with self.lock:
                 outbox = self.session.outbox
-                now = time.monotonic()
+                now = self._now()
                 for pending in iterator:
                     pushed = -1 if self._host.budget.over else outbox.push(pending, priority, kind, now)
                     if pushed < 0:
@@ -283,7 +288,7 @@ class Conversation:
         """Wait until everything sent so far is acknowledged."""
         if self._host.on_dispatcher():
             raise LocalProtocolError("flush() would wait for ever inside a callback; use SendReady or another thread")
-        deadline = _NEVER if timeout is None else time.monotonic() + timeout
+        deadline = _NEVER if timeout is None else self._now() + timeout
         with self.lock:
             outbox = self.session.outbox
             mark = outbox.next_message
@@ -297,11 +302,11 @@ class Conversation:
                 self._check_alive_locked()
                 link = self.link
                 if link is not None and not asked and not link.blocked:
-                    now = time.monotonic()
+                    now = self._now()
                     self.session.ping(now)
                     self._transmit(link, now)
                     asked = True
-                remaining = deadline - time.monotonic()
+                remaining = deadline - self._now()
                 if remaining <= 0:
                     raise Timeout(
                         f"peer {self.peer_id} has not acknowledged everything within {timeout} s "
@@ -328,7 +333,7 @@ class Conversation:
 
     def _wait_locked(self, seconds: float) -> None:
         if self._room is None:
-            self._room = threading.Condition(self.lock)
+            self._room = self._host.clock.condition(self.lock)
         self.waiting += 1
         try:
             self._room.wait(None if seconds == _NEVER else seconds)
@@ -379,7 +384,7 @@ class Conversation:
         with self.lock:
             self._scheduled = False
             link = self.link
-            again = link is not None and not link.blocked and not self._transmit(link, time.monotonic())
+            again = link is not None and not link.blocked and not self._transmit(link, self._now())
         if again:
             self._host.io.flush_soon(self)
 
@@ -495,7 +500,7 @@ class Conversation:
             self._undigested -= cost
             self._host.budget.give(cost)
             if self.session.consumed(cost) and self.link is not None and not self.link.blocked:
-                again = not self._transmit(self.link, time.monotonic())
+                again = not self._transmit(self.link, self._now())
         if again:
             self._host.io.flush_soon(self)
 
@@ -508,7 +513,7 @@ class Conversation:
         Raises:
             RemoteProtocolError: The peer continues from a number it cannot know.
         """
-        now = time.monotonic()
+        now = self._now()
         with self.lock:
             if self.session.state is State.LOST:
                 if self._goodbye is not None:
@@ -534,6 +539,28 @@ class Conversation:
             old.write_control(frames.Retire())
             old.close()
 
+    @property
+    def is_well(self) -> bool:
+        """True if a link carries the session and is not suspected to be dead."""
+        return self.session.state is State.CONNECTED and not self.session.suspected
+
+    def lives(self) -> bool:
+        """
+        Whether the other side may still hold the session, of which it says nothing in a new call.
+
+        True at first, and a sign of life is asked for; False if asked again when none has come.
+        """
+        now = self._now()
+        with self.lock:
+            if self._doubted_at is not None and self.session.last_received < self._doubted_at:
+                return False
+            self._doubted_at = now
+            self.session.ping(now)
+            link = self.link
+            if link is not None and not link.blocked:
+                self._transmit(link, now)
+        return True
+
     def link_lost(self, link: Link) -> None:
         """A link ended (its reader thread)."""
         with self.lock:
@@ -542,7 +569,7 @@ class Conversation:
             self.link = None
             self.session.detach()
             self._starved = False
-            self._arm(time.monotonic())
+            self._arm(self._now())
         self._host.suspended(self, link.error or link.verdict)
 
     def violated(self, link: Link, error: RemoteProtocolError) -> None:

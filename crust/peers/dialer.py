@@ -16,7 +16,6 @@ import collections
 import random
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
@@ -25,6 +24,7 @@ from ..addresses import Endpoint, PeerId
 from ..crypto.handshake import HandshakeConfig, Initiator
 from ..exceptions import ConnectError, ContactSyntaxError, CrustError, Denied, NoRoute, ServiceClosed
 from ..paths import Attempt
+from ..runtime.clock import Clock
 from ..runtime.flusher import IoLoop
 from ..transports.contract import Dialling, Transport
 from ..wire import frames
@@ -47,6 +47,7 @@ class DialerHost(Protocol):
     """What dialling needs of its node."""
 
     io: IoLoop
+    clock: Clock
     registry: Registry
     handshake: HandshakeConfig
 
@@ -71,12 +72,14 @@ class _Try:
 
     __slots__ = ("dialling", "effort", "endpoint", "ended", "link", "secret_index", "started")
 
-    def __init__(self, effort: Effort, endpoint: Endpoint, dialling: Dialling, secret_index: int) -> None:
+    def __init__(
+        self, effort: Effort, endpoint: Endpoint, dialling: Dialling, secret_index: int, started: float
+    ) -> None:
         self.effort = effort
         self.endpoint = endpoint
         self.dialling = dialling
         self.secret_index = secret_index
-        self.started = time.monotonic()
+        self.started = started
         self.link: Link | None = None
         self.ended = False
 
@@ -125,6 +128,7 @@ class Dialer:
 
     def __init__(self, host: DialerHost, handshake_timeout: float) -> None:
         self._host = host
+        self._now = host.clock.now
         self._handshake_timeout = handshake_timeout
         self._lock = threading.RLock()  # guards _efforts, _closed and the efforts; taken after the registry's lock
         self._efforts: dict[PeerId, Effort] = {}
@@ -136,12 +140,16 @@ class Dialer:
         self, peer_id: PeerId, endpoints: Iterable[Endpoint], purpose: Purpose, timeout: float | None, waiter: Waiter
     ) -> Callable[[], None]:
         """
-        Reach a peer, and tell ``waiter``.
+        Reach a peer, and tell ``waiter``: at once if there is a session that a link carries.
 
         Returns:
             Call it to lose interest: the effort ends when nobody is interested any more.
         """
-        deadline = float("inf") if timeout is None else time.monotonic() + timeout
+        deadline = float("inf") if timeout is None else self._now() + timeout
+        present = self._host.registry.get(peer_id)
+        if present is not None and present.session.state is State.CONNECTED:
+            waiter(present, None)
+            return lambda: None
         with self._lock:
             if self._closed:
                 waiter(None, ServiceClosed("the service has been closed"))
@@ -161,6 +169,8 @@ class Dialer:
                 known = {endpoint for endpoint, _ in effort.queue} | {each.endpoint for each in effort.tries}
                 effort.queue.extend((each, 0) for each in endpoints if each not in known)
                 effort.deadline = max(effort.deadline, deadline)
+                if purpose is Purpose.CONNECT:
+                    effort.purpose = purpose
                 effort.waiters.append(waiter)
                 if not effort.tries:
                     self._next(effort)
@@ -222,7 +232,7 @@ class Dialer:
 
     def _next(self, effort: Effort) -> None:
         """Start the next attempt, and arrange for the one after it (the lock is held)."""
-        now = time.monotonic()
+        now = self._now()
         if effort.done or self._closed:
             return
         while effort.queue:
@@ -233,7 +243,7 @@ class Dialer:
                 continue
             # Who asked for it ends it in time; its own end at the same moment would only hide that behind an error.
             dialling = transport.dialling(endpoint, limits.DIAL_ATTEMPT_TIMEOUT)
-            attempt = _Try(effort, endpoint, dialling, secret_index)
+            attempt = _Try(effort, endpoint, dialling, secret_index, now)
             try:
                 self._host.spawn(f"crust-dial-{effort.peer_id.short}", self._run_try, attempt)
             except RuntimeError as error:  # no thread to be had
@@ -255,7 +265,7 @@ class Dialer:
 
     def _round_over(self, effort: Effort) -> None:
         """Every address has been tried (the lock is held): again later, or give up."""
-        now = time.monotonic()
+        now = self._now()
         delay: float | None = None
         if effort.resuming is not None:
             state = effort.resuming.session.state
@@ -324,7 +334,12 @@ class Dialer:
         effort = attempt.effort
         handshake = Initiator(self._host.handshake, effort.peer_id, secret_index=attempt.secret_index)
         link = Link(
-            connection, handshake, self, lambda error: self._host.crashed("link", error), peer_id=effort.peer_id
+            connection,
+            handshake,
+            self,
+            lambda error: self._host.crashed("link", error),
+            self._now,
+            peer_id=effort.peer_id,
         )
         link.owner_data = attempt
         self._host.opened(link)
@@ -348,7 +363,7 @@ class Dialer:
                 return
             attempt.ended = True
             effort.tries.discard(attempt)
-            self._note(effort, attempt.endpoint, time.monotonic() - attempt.started, verdict, error)
+            self._note(effort, attempt.endpoint, self._now() - attempt.started, verdict, error)
             if effort.done:
                 return
             if effort.introduced is attempt:
@@ -384,7 +399,13 @@ class Dialer:
             if effort.done or effort.introduced is not None:
                 return None
             effort.introduced = attempt
-        return self._host.registry.introduction(effort.peer_id, effort.purpose, _observation(link))
+        registry = self._host.registry
+        introduction = registry.introduction(effort.peer_id, effort.purpose, _observation(link))
+        if introduction is None:
+            present = registry.get(effort.peer_id)
+            if present is not None:
+                self.session_up(present)
+        return introduction
 
     def link_welcomed(self, link: Link, welcome: frames.Welcome) -> None:
         """The peer takes us: the registry makes or resumes the session."""
@@ -392,7 +413,7 @@ class Dialer:
         assert isinstance(attempt, _Try)
         effort = attempt.effort
         link.handshake_timer.cancel()
-        duration = time.monotonic() - attempt.started
+        duration = self._now() - attempt.started
         with self._lock:
             self._note(effort, attempt.endpoint, duration, "connected", "")
             attempts = tuple(effort.attempts)
@@ -421,7 +442,10 @@ class Dialer:
                 if present is not None and effort.resuming is None:
                     self._finish(effort, present, None)
                 else:
-                    effort.retry_at = time.monotonic() + limits.DUPLICATE_RETRY
+                    effort.retry_at = self._now() + limits.DUPLICATE_RETRY
+                return
+            if code is DenialCode.NOT_ACCEPTING and effort.purpose is Purpose.CONNECT:
+                effort.retry_at = self._now()  # we came to bootstrap; meanwhile somebody wants more than that
                 return
             words = text or _REFUSALS.get(code, "it gave no reason")
             effort.denied = Denied(

@@ -36,6 +36,7 @@ from ..exceptions import (
     TransferError,
     WouldBlock,
 )
+from ..runtime.clock import Clock
 from ..runtime.threads import Spawn
 from ..wire.transfer import (
     Fail,
@@ -101,21 +102,29 @@ class Files:
         on_received: Gets each received file, on the worker: it must not block.
         on_failed: Gets each file that a peer offered and that did not make it, on the worker: it must not block. Files
             that the application refused are not reported.
+        clock: What to wait with; None: the system's.
     """
 
     def __init__(
-        self, *, spawn: Spawn, log: Log, on_received: FileReceivedHook, on_failed: FileFailedHook
+        self,
+        *,
+        spawn: Spawn,
+        log: Log,
+        on_received: FileReceivedHook,
+        on_failed: FileFailedHook,
+        clock: Clock | None = None,
     ) -> None:
         self._spawn = spawn
         self._log = log
         self._on_received = on_received
         self._on_failed = on_failed
-        self._changed = threading.Condition()
+        self._clock = clock or Clock()
+        self._changed = self._clock.condition()
         """Guards what follows and the first half of each exchange; notified when the worker has something to do."""
         self._exchanges: dict[FileChannel, _Exchange] = {}
         self._ready: collections.deque[_Exchange] = collections.deque()
         self._stalled: list[_Exchange] = []  # their replies found no room
-        self._retry_at = 0.0  # monotonic seconds: when they are tried again
+        self._retry_at = 0.0  # on the clock: when they are tried again
         self._answers: collections.deque[tuple[_Exchange, Download, bool | str]] = collections.deque()
         self._rules: Rules | None = None
         self._next_number = 0
@@ -221,6 +230,7 @@ class Files:
                 channel,
                 FileSender(number, size, name),
                 timeout=timeout,
+                clock=self._clock,
                 progress=progress,
                 send_later=lambda message: self._send_later(channel, message),
             )
@@ -340,7 +350,7 @@ class Files:
     def _wait_locked(self) -> None:
         """Until there is something to do."""
         while True:
-            left = self._retry_at - time.monotonic()
+            left = self._retry_at - self._clock.now()
             if self._stalled and left <= 0:
                 self._ready.extend(self._stalled)
                 self._stalled.clear()
@@ -370,7 +380,7 @@ class Files:
             self._ready.append(exchange)
         elif exchange.replies:
             if not self._stalled:
-                self._retry_at = time.monotonic() + limits.FILE_RETRY_DELAY
+                self._retry_at = self._clock.now() + limits.FILE_RETRY_DELAY
             self._stalled.append(exchange)
         else:
             exchange.queued = False

@@ -14,7 +14,6 @@ from __future__ import annotations
 import enum
 import os
 import threading
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
@@ -85,6 +84,8 @@ class Link:
         handshake: Our side of the handshake; the type decides whether we are caller or callee.
         owner: See :class:`LinkOwner`.
         report: Called with an exception that must not happen: it is logged and surfaced.
+        now: The node's clock.
+        peer_id: Whom we call (caller only).
     """
 
     __slots__ = (
@@ -93,6 +94,7 @@ class Link:
         "_handshake",
         "_hello_sent",
         "_lock",
+        "_now",
         "_opener",
         "_owner",
         "_pending",
@@ -123,6 +125,7 @@ class Link:
         handshake: Initiator | Responder,
         owner: LinkOwner,
         report: Callable[[BaseException], None],
+        now: Callable[[], float],
         peer_id: PeerId | None = None,
     ) -> None:
         self.connection = connection
@@ -150,6 +153,7 @@ class Link:
         self._handshake: Initiator | Responder | None = handshake
         self._owner = owner
         self._report = report
+        self._now = now
         self._hello_sent = 0.0
         self._sealer: RecordSealer | None = None
         self._opener: RecordOpener | None = None
@@ -162,7 +166,7 @@ class Link:
     def begin(self) -> None:
         """Say hello if we are the caller; call just before the connection starts to read."""
         if isinstance(self._handshake, Initiator):
-            self._hello_sent = time.monotonic()
+            self._hello_sent = self._now()
             self._write_raw(self._handshake.start())
 
     def fail(self, verdict: str, error: str) -> None:
@@ -241,7 +245,7 @@ class Link:
                 self.fail("denied", f"refused: {event.code.name.lower()}")
                 return
             if isinstance(event, AnswerReceived):
-                self.rtt = time.monotonic() - self._hello_sent
+                self.rtt = self._now() - self._hello_sent
                 self.observed = event.accepted.observed
                 introduction = self._owner.link_answered(self)
                 if introduction is None:
@@ -257,7 +261,7 @@ class Link:
                 self._owner.link_hello(self)
                 if self.verdict:
                     return
-                self._hello_sent = time.monotonic()
+                self._hello_sent = self._now()
                 remote = self.connection.remote
                 self._write_raw(handshake.answer((remote.host, remote.port) if remote.is_ip else None))
                 if handshake.denied is not None:
@@ -266,7 +270,7 @@ class Link:
                     self.connection.close()
                     return
             elif isinstance(event, (IntroductionReceived, SelfIntroduced)):
-                self.rtt = time.monotonic() - self._hello_sent
+                self.rtt = self._now() - self._hello_sent
                 self.peer_id = PeerId(event.introduction.peer_id)
                 self.introduction = event.introduction
                 self.observed = event.introduction.observed
@@ -292,7 +296,7 @@ class Link:
         """Open what is complete; records of the session are passed on together: one lock, one post, one wake."""
         opener = self._opener
         assert opener is not None
-        now = time.monotonic()
+        now = self._now()
         plaintexts: list[bytes] = []
         try:
             for plaintext in opener.receive(data):  # a bad record raises: an attacker on the path can cause that
@@ -370,7 +374,7 @@ class Link:
     def write_control(self, *control: frames.Frame) -> None:
         """Send control frames in a record of their own, padded by a random amount."""
         padding = int.from_bytes(os.urandom(1), "big")
-        self.write(frames.build_record(control, padding), time.monotonic())
+        self.write(frames.build_record(control, padding), self._now())
 
     def _write_raw(self, data: bytes) -> None:
         with self._lock:

@@ -18,6 +18,7 @@ from .session import Delivery, State
 if TYPE_CHECKING:
     import os
 
+    from ..runtime.clock import Clock, Queue
     from .conversation import Conversation
     from .file_contract import FileSent
 
@@ -59,6 +60,8 @@ class PeerStats:
 class PeerHost(Protocol):
     """What a peer needs of its node."""
 
+    clock: Clock
+
     def consumes_messages(self) -> str:
         """Who takes new messages instead of inboxes, in words; empty if nobody does."""
 
@@ -86,7 +89,7 @@ class Peer:
         self._host = host
         self._conversation = conversation
         self._max_message_size = conversation.max_message_size
-        self._inbox: queue.SimpleQueue[tuple[bytes, int] | None] = queue.SimpleQueue()
+        self._inbox: Queue = host.clock.queue()  # of data and priority; None: the session is over
         self.id: PeerId = conversation.peer_id
         """Who it is, proven."""
 
@@ -306,7 +309,7 @@ class Peer:
                 f"{consumer} takes this node's messages, so recv() would never see one; use one or the other"
             )
         try:
-            item = self._inbox.get(timeout=None if timeout is None else max(0.0, timeout))
+            item: tuple[bytes, int] | None = self._inbox.get(timeout=None if timeout is None else max(0.0, timeout))
         except queue.Empty:
             raise Timeout(f"no message from peer {self.id} within {timeout} s") from None
         if item is None:

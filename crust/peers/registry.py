@@ -126,9 +126,19 @@ class Registry:
 
     # --- we called ----------------------------------------------------------------------------------------------------
 
-    def introduction(self, peer_id: PeerId, purpose: Purpose, observed: tuple[str, int] | None) -> Introduction:
-        """What we say of ourselves to ``peer_id``; asks to resume the session that we have, if any."""
-        conversation = self._sessions.get(peer_id)
+    def introduction(
+        self, peer_id: PeerId, purpose: Purpose, observed: tuple[str, int] | None
+    ) -> Introduction | None:
+        """
+        What we say of ourselves to ``peer_id``; asks to resume the session that we have, if any.
+
+        Returns:
+            None if a session with that peer has come up meanwhile and is well: no other link is wanted.
+        """
+        with self._lock:
+            conversation = self._sessions.get(peer_id)
+            if conversation is not None and conversation.is_well:
+                return None
         resume = None
         window = self._settings.receive_buffer
         if conversation is not None:
@@ -202,13 +212,13 @@ class Registry:
                 self._resume_locked(link, introduction, introduction.resume, present)
                 return
             if present is not None:
-                if present.incarnation == introduction.incarnation and present.session.state is State.CONNECTED:
-                    if self.controls(peer_id):
-                        code = DenialCode.DUPLICATE
-                elif present.incarnation != introduction.incarnation:
+                if present.incarnation != introduction.incarnation:
                     present.end("restarted")
-                else:
-                    present.end("gone")
+                elif self.controls(peer_id):  # else it is for the other side to decide which session lives
+                    if present.session.state is State.CONNECTED and present.lives():
+                        code = DenialCode.DUPLICATE
+                    else:
+                        present.end("gone")
             elif len(self._sessions) >= self._max_peers:
                 code = DenialCode.BUSY
             if code is None:
@@ -315,7 +325,7 @@ class Registry:
     ) -> Conversation:
         assert link.peer_id is not None
         session = Session(
-            self._settings, window=other.window, now=time.monotonic(), uniform=random.random, rtt=link.rtt
+            self._settings, window=other.window, now=self._host.clock.now(), uniform=random.random, rtt=link.rtt
         )
         return Conversation(
             self._host,

@@ -11,12 +11,11 @@ from __future__ import annotations
 import io
 import os
 import stat
-import threading
 from collections.abc import Callable
 
 from .. import limits
 from ..exceptions import CrustError, FileRefused, Timeout, TransferError, WouldBlock
-from ..runtime.threads import Deadline
+from ..runtime.clock import Clock
 from ..wire.transfer import TransferMessage, build_transfer
 from .file_contract import FileChannel, FileSent, OnSending
 from .transfer import FileSender, SenderState
@@ -55,6 +54,7 @@ class Upload:
         timeout: Seconds for all of it, the decision of the other side included; None: no limit.
         progress: Called after each piece.
         send_later: Takes a message for the peer that must wait until the send buffer has room.
+        clock: What to wait with.
     """
 
     __slots__ = (
@@ -76,13 +76,14 @@ class Upload:
         timeout: float | None,
         progress: OnSending | None,
         send_later: Callable[[TransferMessage], None],
+        clock: Clock,
     ) -> None:
         self._channel = channel
         self._send_later = send_later
         self._timeout = timeout
-        self._deadline = Deadline(timeout)
+        self._deadline = clock.deadline(timeout)
         self._progress = progress
-        self._changed = threading.Condition()
+        self._changed = clock.condition()
         """Guards the two below; notified when either changes."""
         self._sender = sender
         self._error: CrustError | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from .threads import Deadline
+from .clock import Clock, Condition
 
 __all__ = ["Budget"]
 
@@ -19,16 +19,18 @@ class Budget:
 
     Args:
         limit: Bytes; may be changed while in use.
+        clock: What to wait with; None: the system's.
     """
 
-    __slots__ = ("_below", "_closed", "_lock", "limit", "used")
+    __slots__ = ("_below", "_clock", "_closed", "_lock", "limit", "used")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, clock: Clock | None = None) -> None:
         self.limit = limit
         self.used = 0
         """Bytes taken and not given back."""
         self._lock = threading.Lock()  # guards used; held by _below too
-        self._below: threading.Condition | None = None  # made for the first who waits
+        self._clock = clock or Clock()
+        self._below: Condition | None = None  # made for the first who waits
         self._closed = False
 
     @property
@@ -50,10 +52,10 @@ class Budget:
 
     def wait_below(self, timeout: float | None) -> bool:
         """Wait until not :attr:`over`, at most ``timeout`` seconds (None: for ever). False if it still is."""
-        deadline = Deadline(timeout)
+        deadline = self._clock.deadline(timeout)
         with self._lock:
             if self._below is None:
-                self._below = threading.Condition(self._lock)
+                self._below = self._clock.condition(self._lock)
             while self.over and not self._closed and not deadline.expired:
                 self._below.wait(deadline.remaining())
             return not self.over

@@ -8,7 +8,6 @@ cannot be ended, only abandoned and shown (:meth:`Dispatcher.stack`).
 
 from __future__ import annotations
 
-import queue
 import sys
 import threading
 import time
@@ -17,6 +16,8 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+from .. import limits
+from .clock import Clock, Queue
 from .threads import CrashHook, Deadline, Spawn, fork_generation, log_crash
 
 __all__ = ["Dispatcher"]
@@ -35,11 +36,14 @@ class Dispatcher:
     Args:
         on_crash: Gets the thread's name and the exception of a call that raised; without it the crash is
             logged. Those who post application code catch its exceptions themselves; this is the net below.
+        clock: What to wait with; None: the system's.
     """
 
-    def __init__(self, on_crash: CrashHook | None = None) -> None:
+    def __init__(self, on_crash: CrashHook | None = None, clock: Clock | None = None) -> None:
+        clock = clock or Clock()
         self._on_crash = on_crash or log_crash
-        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._queue: Queue = clock.queue()  # of _Job; None ends the thread
+        self._ended = clock.event()
         self._thread: threading.Thread | None = None
         self._ident: int | None = None
         self._greenlet: Any = None
@@ -84,7 +88,8 @@ class Dispatcher:
             return True
         if thread is threading.current_thread():
             return False
-        thread.join(deadline.remaining())
+        if self._ended.wait(deadline.remaining()):
+            thread.join(limits.CLOSE_GRACE)  # it has nothing left to do
         return not thread.is_alive()
 
     @property
@@ -136,7 +141,7 @@ class Dispatcher:
         get = self._queue.get
         try:
             while fork_generation() == self._generation:
-                job = get()
+                job: _Job | None = get()
                 if job is None or self._abandoned:
                     return
                 try:
@@ -148,3 +153,4 @@ class Dispatcher:
             self._running = False
             self._ident = None
             self._greenlet = None
+            self._ended.set()

@@ -156,23 +156,25 @@ class Deadline:
 
     Args:
         timeout: Seconds from now; None never expires.
+        now: The clock; None: ``time.monotonic``.
     """
 
-    __slots__ = ("_end",)
+    __slots__ = ("_end", "_now")
 
-    def __init__(self, timeout: float | None) -> None:
-        self._end = None if timeout is None else time.monotonic() + timeout
+    def __init__(self, timeout: float | None, now: Callable[[], float] | None = None) -> None:
+        self._now = now or time.monotonic
+        self._end = None if timeout is None else self._now() + timeout
 
     def remaining(self) -> float | None:
         """Seconds left, at least 0; None if it never expires. Fit for any ``timeout=`` argument."""
         if self._end is None:
             return None
-        return max(0.0, self._end - time.monotonic())
+        return max(0.0, self._end - self._now())
 
     @property
     def expired(self) -> bool:
         """True once the time is up."""
-        return self._end is not None and time.monotonic() >= self._end
+        return self._end is not None and self._now() >= self._end
 
 
 class Waker:

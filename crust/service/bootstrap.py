@@ -10,8 +10,6 @@ from __future__ import annotations
 import collections
 import ipaddress
 import random
-import threading
-import time
 from collections.abc import Callable, Iterable
 
 from .. import limits
@@ -20,6 +18,7 @@ from ..exceptions import ConnectError, ContactSyntaxError, CrustError, Denied, T
 from ..paths import Attempt
 from ..peers.conversation import Conversation
 from ..peers.dialer import Dialer
+from ..runtime.clock import Clock
 from ..wire.handshake import Purpose
 
 __all__ = ["Blacklist", "bootstrap"]
@@ -74,10 +73,11 @@ class Blacklist:
 class _Run:
     """One call of ``bootstrap``."""
 
-    def __init__(self, dialer: Dialer, contacts: Iterable[Contact], blacklist: Blacklist) -> None:
+    def __init__(self, dialer: Dialer, contacts: Iterable[Contact], blacklist: Blacklist, clock: Clock) -> None:
         self._dialer = dialer
+        self._clock = clock
         self._blacklist = blacklist
-        self.changed = threading.Condition()
+        self.changed = clock.condition()
         self.waiting: collections.deque[Contact] = collections.deque()
         self.under_way: dict[PeerId, Callable[[], None]] = {}
         self._seen: set[PeerId] = set()
@@ -110,7 +110,7 @@ class _Run:
                     self._add_alternates(error)
                 self.changed.notify_all()
 
-        seconds = max(0.05, deadline - time.monotonic())
+        seconds = max(0.05, deadline - self._clock.now())
         cancel = self._dialer.dial(peer_id, contact.endpoints, Purpose.BOOTSTRAP, seconds, ended)
         with self.changed:
             if peer_id in self.under_way:
@@ -119,7 +119,7 @@ class _Run:
     def next_step(self, deadline: float, next_start: float, closed: Callable[[], bool]) -> Contact | bool:
         """Wait for something to do: a contact to dial, True to look again, False when it is all over."""
         with self.changed:
-            now = time.monotonic()
+            now = self._clock.now()
             if self.winner is not None or not (self.waiting or self.under_way) or now >= deadline or closed():
                 return False
             busy = len(self.under_way)
@@ -158,6 +158,7 @@ def bootstrap(
     blacklist: Blacklist,
     timeout: float | None,
     closed: Callable[[], bool],
+    clock: Clock,
 ) -> Conversation:
     """
     Reach one of ``contacts``; blocks.
@@ -168,22 +169,22 @@ def bootstrap(
     """
     order = list(dict.fromkeys(contacts))
     random.shuffle(order)
-    run = _Run(dialer, order, blacklist)
-    deadline = float("inf") if timeout is None else time.monotonic() + timeout
+    run = _Run(dialer, order, blacklist, clock)
+    deadline = float("inf") if timeout is None else clock.now() + timeout
     next_start = 0.0
     try:
         step: Contact | bool = True
         while step is not False:
             step = run.next_step(deadline, next_start, closed)
             if isinstance(step, Contact):
-                next_start = time.monotonic() + limits.BOOTSTRAP_STAGGER
+                next_start = clock.now() + limits.BOOTSTRAP_STAGGER
                 run.dial(step, deadline)
     finally:
         run.cancel()
     if run.winner is not None:
         return run.winner
     attempts = run.attempts()
-    if time.monotonic() >= deadline:
+    if clock.now() >= deadline:
         raise Timeout(f"bootstrap reached nobody within {timeout:g} s" + _listed(attempts, run.errors))
     if not order:
         raise ConnectError("bootstrap has nobody to call: set bootstrap.contacts, or pass contacts")

@@ -22,6 +22,8 @@ class DialFuture(concurrent.futures.Future[Peer]):
     def __init__(self, node: Node) -> None:
         super().__init__()
         self._node = node
+        self._over = node.clock.event()
+        super().add_done_callback(lambda _: self._over.set())
         self.lose_interest: Callable[[], None] = lambda: None
 
     def add_done_callback(self, fn: Callable[[concurrent.futures.Future[Peer]], object]) -> None:
@@ -29,6 +31,14 @@ class DialFuture(concurrent.futures.Future[Peer]):
             self._node.dispatcher.post(self._node.subscriptions.run, fn, future)
 
         super().add_done_callback(run)
+
+    def result(self, timeout: float | None = None) -> Peer:
+        self._over.wait(timeout)
+        return super().result(0)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        self._over.wait(timeout)
+        return super().exception(0)
 
     def cancel(self) -> bool:
         cancelled = super().cancel()

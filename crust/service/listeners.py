@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from ..addresses import Endpoint
 from ..config import ListenConfig
 from ..exceptions import ListenError, ServiceClosed
 from ..peers.acceptor import Acceptor
-from ..runtime.interfaces import InterfaceAddress, local_addresses
+from ..runtime.interfaces import InterfaceAddress
 from ..runtime.logs import NodeLog
 from ..transports.contract import Listener, Transport
 
@@ -24,6 +24,9 @@ class _Host(Protocol):
     transports: dict[str, Transport]
     acceptor: Acceptor
     log: NodeLog
+
+    @property
+    def local_addresses(self) -> Callable[[Iterable[str] | None, Iterable[str]], list[InterfaceAddress]]: ...
 
     def spawn(self, name: str, target: Callable[..., object], *args: object) -> threading.Thread: ...
 
@@ -136,7 +139,7 @@ class Listeners:
         """Where others may reach this node: what it listens on, and what the configuration advertises."""
         interfaces = self._config.interfaces
         bound = self.endpoints()
-        here = local_addresses(interfaces.include, interfaces.exclude)
+        here = self._host.local_addresses(interfaces.include, interfaces.exclude)
         advertised = tuple(Endpoint.parse(text) for text in self._config.advertise)
         return tuple(dict.fromkeys((*advertised, *reachable_endpoints(bound, here))))
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 import weakref
 from collections.abc import Callable
 
@@ -33,15 +32,13 @@ from ..peers.peer import Peer
 from ..peers.registry import Registry
 from ..peers.session import Delivery, Settings, State
 from ..runtime.budget import Budget
-from ..runtime.dispatcher import Dispatcher
-from ..runtime.flusher import IoLoop
 from ..runtime.logs import NodeLog
-from ..runtime.threads import Deadline, Threads
+from ..runtime.threads import Deadline
 from ..transports.contract import Transport
-from ..transports.tcp import TcpTransport
 from ..wire.frames import Goodbye, GoodbyeCode, Kind
 from ..wire.handshake import Capability, DenialCode, Purpose, Role
 from . import events
+from .machine import Machine
 from .subscriptions import ErrorHook, Subscriptions
 
 __all__ = ["Node"]
@@ -81,19 +78,26 @@ class Node:
     """Everything a running service consists of, but its listeners and public face."""
 
     def __init__(
-        self, config: Config, handshake: HandshakeConfig, logger: logging.Logger, on_error: ErrorHook | None
+        self,
+        config: Config,
+        handshake: HandshakeConfig,
+        logger: logging.Logger,
+        on_error: ErrorHook | None,
+        machine: Machine,
     ) -> None:
         self.config = config
         self.handshake = handshake
         self.last_direct = 0.0
-        self.threads = Threads(self.crashed)
-        self.io = IoLoop(self.crashed)
-        self.dispatcher = Dispatcher(self.crashed)
+        self.clock = machine.clock
+        self.threads = machine.threads(self.crashed)
+        self.io = machine.loop(self.crashed)
+        self.dispatcher = machine.dispatcher(self.crashed)
+        self.local_addresses = machine.addresses
         self.log = NodeLog(logger, self.dispatcher)
-        self.budget = Budget(config.limits.total_buffers)
+        self.budget = Budget(config.limits.total_buffers, self.clock)
         self.access = Access(config.access)
         self.subscriptions = Subscriptions(
-            self.dispatcher, self.log, config.callbacks.warn_after, self._consumed, on_error
+            self.dispatcher, self.log, config.callbacks.warn_after, self._consumed, on_error, self.clock
         )
         session = config.session
         self.registry = Registry(
@@ -118,9 +122,13 @@ class Node:
         self.dialer = Dialer(self, session.handshake_timeout)
         self.acceptor = Acceptor(self, Gate(config.limits), session.handshake_timeout)
         self.files = Files(
-            spawn=self.threads.spawn, log=self.log, on_received=self._file_received, on_failed=self._file_failed
+            spawn=self.threads.spawn,
+            log=self.log,
+            on_received=self._file_received,
+            on_failed=self._file_failed,
+            clock=self.clock,
         )
-        self.transports: dict[str, Transport] = {"tcp": TcpTransport(self.io)}
+        self.transports: dict[str, Transport] = machine.transports(self.io, self.crashed)
         self.crashes = 0
         """Worker threads, or their callbacks, that failed unexpectedly."""
         self.known: dict[PeerId, tuple[Endpoint, ...]] = {}
@@ -167,7 +175,7 @@ class Node:
 
     def admit(self, peer_id: PeerId, role: Role, address: str) -> DenialCode | None:
         """Bans and allow-lists."""
-        return self.access.verdict(peer_id, role, address, time.monotonic())
+        return self.access.verdict(peer_id, role, address, self.clock.now())
 
     def alternates(self) -> tuple[str, ...]:
         """None yet: this version knows no other nodes' public addresses."""
@@ -311,7 +319,7 @@ class Node:
 
     def enforce_bans(self) -> None:
         """End everything with those who are banned now."""
-        now = time.monotonic()
+        now = self.clock.now()
 
         def banned(conversation: Conversation) -> bool:
             remote = conversation.path.remote if conversation.path is not None else None
@@ -334,13 +342,13 @@ class Node:
         Returns:
             True if nothing is left running.
         """
-        deadline = Deadline(timeout)
+        deadline = self.clock.deadline(timeout)
         closed = ServiceClosed("the service has been closed")
         conversations = self.registry.close()
         self.acceptor.close()
         self.dialer.close(closed)
         remaining = deadline.remaining()
-        drain = Deadline(None if remaining is None else remaining * _DRAIN_SHARE)
+        drain = self.clock.deadline(None if remaining is None else remaining * _DRAIN_SHARE)
         for conversation in conversations:
             self._drain(conversation, drain)
         for conversation in self.registry.all():
@@ -375,7 +383,7 @@ class Node:
         """Wait for the readers while the io thread still serves their last bytes; then cut those that are deaf."""
         remaining = deadline.remaining()
         linger = 2 * limits.CLOSE_LINGER
-        limit = Deadline(linger if remaining is None else min(remaining * _DRAIN_SHARE, linger))
+        limit = self.clock.deadline(linger if remaining is None else min(remaining * _DRAIN_SHARE, linger))
         self.threads.join(limit, but=("crust-io", "crust-dispatcher"))
         with self._links_lock:
             links = list(self._links)

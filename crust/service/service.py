@@ -6,7 +6,6 @@ import concurrent.futures
 import logging
 import os
 import threading
-import time
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, TypeVar, overload
 
@@ -31,13 +30,14 @@ from ..peers.peer import Peer
 from ..peers.session import State
 from ..runtime.files import write_atomic
 from ..runtime.identity_file import Identity, IdentityLock, load_network_secrets
-from ..runtime.threads import Deadline, check_patching
+from ..runtime.threads import check_patching
 from ..wire.handshake import Purpose
 from . import events
 from .at_exit import close_at_exit
 from .bootstrap import Blacklist, bootstrap
 from .connecting import DialFuture, Target, as_contact, as_peer_id
 from .listeners import Listeners
+from .machine import Machine
 from .node import Node
 from .stats import Stats
 from .subscriptions import EventStream, Subscription
@@ -87,7 +87,8 @@ class Service:
         self._identity_lock: IdentityLock | None = None
         self._closing = False
         self._closer: threading.Thread | None = None
-        self._closed = threading.Event()
+        self._machine = self._make_machine()
+        self._closed = self._machine.clock.event()
         self._clean = False
 
     def __repr__(self) -> str:
@@ -97,6 +98,10 @@ class Service:
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Service owns sockets and threads and cannot be pickled; pass its config, or make one node "
                         "per process")
+
+    def _make_machine(self) -> Machine:
+        """What the node will run on; ``crust.testing`` replaces this."""
+        return Machine()
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
@@ -158,7 +163,7 @@ class Service:
             secrets=tuple(derive_secret(secret) for secret in secrets),
             aeads=supported_aeads(),
         )
-        node = Node(self._config, handshake, logging.getLogger("crust"), self._on_callback_error)
+        node = Node(self._config, handshake, logging.getLogger("crust"), self._on_callback_error, self._machine)
         if self._on_event is not None:
             node.subscriptions.add(Subscription(events.Event, self._on_event))
         for subscription in self._early:
@@ -213,7 +218,7 @@ class Service:
             self._finish(node, timeout)
         if node.on_dispatcher():
             return False
-        deadline = Deadline(timeout)
+        deadline = self._machine.clock.deadline(timeout)
         if not self._closed.wait(deadline.remaining()):
             # The closer has the same deadline: it is about to say what still runs.
             self._closed.wait(limits.CLOSE_GRACE)
@@ -348,17 +353,17 @@ class Service:
             Timeout: Not in time.
             ServiceClosed: The service is closed.
         """
-        done = threading.Event()
+        node = self._running()
+        done = node.clock.event()
         outcome: list[tuple[Conversation | None, CrustError | None]] = []
 
         def ended(conversation: Conversation | None, error: CrustError | None) -> None:
             outcome.append((conversation, error))
             done.set()
 
-        node = self._running()
         seconds = self._config.session.connect_timeout if isinstance(timeout, Configured) else timeout
         contact = self._resolve(to)
-        cancel = self._begin_dial(node, contact, seconds, ended)
+        cancel = node.dialer.dial(contact.peer_id, contact.endpoints, Purpose.CONNECT, seconds, ended)
         try:
             in_time = done.wait(seconds)
             attempts = node.dialer.attempts(contact.peer_id) if not in_time else ()
@@ -397,23 +402,10 @@ class Service:
             else:
                 future.set_exception(error or ConnectError("the attempt was given up"))
 
-        future.lose_interest = self._begin_dial(node, contact, seconds, ended)
+        future.lose_interest = node.dialer.dial(contact.peer_id, contact.endpoints, Purpose.CONNECT, seconds, ended)
         if seconds is not None and not future.done():
             node.io.call_later(seconds, lambda _: future.expire(contact, seconds, ended))
         return future
-
-    def _begin_dial(
-        self,
-        node: Node,
-        contact: Contact,
-        seconds: float | None,
-        ended: Callable[[Conversation | None, CrustError | None], object],
-    ) -> Callable[[], None]:
-        present = node.registry.get(contact.peer_id)
-        if present is not None and present.session.state is State.CONNECTED:
-            ended(present, None)
-            return lambda: None
-        return node.dialer.dial(contact.peer_id, contact.endpoints, Purpose.CONNECT, seconds, ended)
 
     def _resolve(self, to: Target) -> Contact:
         """Whom and where to call; a bare id gets the addresses we know."""
@@ -467,7 +459,7 @@ class Service:
         wanted = [*map(as_contact, contacts), *self._fallback, *map(as_contact, self._config.bootstrap.contacts)]
         banned = Blacklist([*blacklist, *self._config.bootstrap.blacklist])
         try:
-            return bootstrap(node.dialer, wanted, banned, seconds, lambda: self._closing).peer
+            return bootstrap(node.dialer, wanted, banned, seconds, lambda: self._closing, node.clock).peer
         except (ConnectError, Timeout) as error:
             if self._closing:
                 raise ServiceClosed("the service has been closed") from error
@@ -557,13 +549,14 @@ class Service:
             ContactSyntaxError, TypeError, ValueError: One of them is none of these; nothing was done.
         """
         node = self._running()
-        count = node.access.ban(*who, now=time.monotonic(), seconds=seconds)
+        count = node.access.ban(*who, now=node.clock.now(), seconds=seconds)
         node.enforce_bans()
         return count
 
     def unban(self, *who: Who) -> int:
         """Lift bans, named as they were banned; returns how many there were."""
-        return self._running().access.unban(*who, now=time.monotonic())
+        node = self._running()
+        return node.access.unban(*who, now=node.clock.now())
 
     # --- files --------------------------------------------------------------------------------------------------------
 

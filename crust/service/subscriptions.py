@@ -17,9 +17,10 @@ from .. import limits
 from ..exceptions import LocalProtocolError, ServiceClosed, Timeout
 from ..peers.messages import NewMessage
 from ..peers.session import Delivery
+from ..runtime.clock import Clock
 from ..runtime.dispatcher import Dispatcher
 from ..runtime.logs import NodeLog
-from ..runtime.threads import Deadline, Waker
+from ..runtime.threads import Waker
 from .events import Event, EventsLost
 
 if TYPE_CHECKING:
@@ -78,7 +79,8 @@ class EventStream:
         self.kinds = kinds
         self._maxsize = maxsize
         self._consumed = consumed
-        self._changed = threading.Condition()
+        self._clock = owner.clock
+        self._changed = self._clock.condition()
         self._events: collections.deque[tuple[AnyEvent, int]] = collections.deque()
         self._states = 0
         self._lost = 0
@@ -111,7 +113,7 @@ class EventStream:
             Timeout: None came in time.
             ServiceClosed: The stream or the service is closed, and everything has been read.
         """
-        deadline = Deadline(timeout)
+        deadline = self._clock.deadline(timeout)
         with self._changed:
             while True:
                 if self._lost:
@@ -193,6 +195,7 @@ class Subscriptions:
         warn_after: Seconds after which a callback is named in the log.
         consumed: Gives the credit of a message back.
         on_error: The application's hook for exceptions in its callbacks.
+        clock: What readers of streams wait with.
     """
 
     def __init__(
@@ -202,7 +205,9 @@ class Subscriptions:
         warn_after: float,
         consumed: Consumed,
         on_error: ErrorHook | None,
+        clock: Clock,
     ) -> None:
+        self.clock = clock
         self._dispatcher = dispatcher
         self._log = log
         self._warn_after = warn_after

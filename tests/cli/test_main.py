@@ -98,19 +98,15 @@ def test_verbosity_stands_before_or_after_the_command(
     words: list[str], verbosity: int, after: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found: list[Any] = []
+    handlers = list(logging.getLogger("crust").handlers)
 
     def run(command: Any, arguments: Any, terminal: Any, environ: Any) -> int:
         found.append(terminal.verbosity)
         return 0
 
     monkeypatch.setattr(main, "run", run)
-    logger = logging.getLogger("crust")
-    before = (logger.level, list(logger.handlers))
-    try:
-        assert main.main(["config", *words] if after else [*words, "config"]) == 0
-    finally:
-        logger.setLevel(before[0])
-        logger.handlers[:] = before[1]
+    assert main.main(["config", *words] if after else [*words, "config"]) == 0
+    assert logging.getLogger("crust").handlers == handlers
     assert found == [verbosity]
 
 

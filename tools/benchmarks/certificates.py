@@ -17,7 +17,7 @@ __all__ = ["certificate"]
 @contextlib.contextmanager
 def certificate() -> Iterator[tuple[str, str]]:
     """
-    Files with a certificate for 127.0.0.1, which is its own authority, and its key (P-256, the quickest that is common).
+    Files with a certificate for 127.0.0.1, its own authority, and its key (P-256, the quickest that is common).
 
     Both are empty names if the module ``cryptography`` is absent: the TLS peers are then left out.
     """
@@ -40,6 +40,7 @@ def _make() -> tuple[bytes, bytes]:
 
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "crust benchmark")])
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
     now = datetime.datetime.now(datetime.timezone.utc)
     built = (
         x509.CertificateBuilder()
@@ -49,7 +50,7 @@ def _make() -> tuple[bytes, bytes]:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=2))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )

@@ -58,10 +58,8 @@ class Child:
             raise
         finally:
             theirs.close()
-        arguments = {
-            "side": side, "role": role, "options": options._asdict(), "descriptors": descriptors + _DESCRIPTORS
-        }
-        self.begin("become", **arguments)
+        descriptors += _DESCRIPTORS
+        self.begin("become", side=side, role=role, options=options._asdict(), descriptors=descriptors)
 
     def __enter__(self) -> Child:
         return self
@@ -71,7 +69,7 @@ class Child:
     ) -> None:
         self.end()
 
-    def call(self, name: str, timeout: float, **arguments: Any) -> Any:
+    def call(self, name: str, timeout: float, /, **arguments: Any) -> Any:
         """
         Run a method of the side and return its value.
 
@@ -81,7 +79,7 @@ class Child:
         self.begin(name, **arguments)
         return self.result(name, timeout)
 
-    def begin(self, name: str, **arguments: Any) -> None:
+    def begin(self, name: str, /, **arguments: Any) -> None:
         """Have a method run; :meth:`result` has its value."""
         try:
             self._control.sendall(json.dumps({"call": name, "arguments": arguments}).encode() + b"\n")

@@ -56,6 +56,7 @@ CONTESTANTS: dict[str, Contestant] = {
         Contestant("zmq", "pyzmq, plain", "zmq", needs=("zmq",)),
         Contestant("zmq-curve", "pyzmq, CURVE", "zmq-curve", needs=("zmq",)),
         Contestant("websockets", "websockets.sync, TLS", "websockets", needs=("websockets", *_TLS)),
+        Contestant("crust", "crust", "crust"),  # as a whole: for ``import``
         Contestant("tcp-gevent", "raw TCP, framed, gevent", "tcp", "gevent", needs=("gevent",)),
         Contestant("ssl-gevent", "ssl, TLS 1.3 mutual, gevent", "ssl", "gevent", needs=("gevent", *_TLS)),
     )

@@ -54,6 +54,9 @@ class Hub(ThreadedHub):
     def listen(self) -> list[object]:
         """Begin; returns the address to dial."""
         context = server_context(self.options)
+        # Session tickets come right after the handshake; while the client's reader takes them, its first request can
+        # get stuck (one connection in fifty or so). Nobody resumes a session here.
+        context.num_tickets = 0
         self._server = serve(
             self._serve, "127.0.0.1", 0, ssl=context, compression=None, max_size=None, reuse_port=False
         )

@@ -1,0 +1,43 @@
+"""What a node takes from the computer it runs on. ``crust.testing`` has a computer in memory instead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..runtime.clock import Clock
+from ..runtime.dispatcher import Dispatcher
+from ..runtime.flusher import IoLoop
+from ..runtime.interfaces import InterfaceAddress, local_addresses
+from ..runtime.threads import CrashHook, Threads
+from ..transports.contract import Transport
+from ..transports.tcp import TcpTransport
+
+__all__ = ["Machine"]
+
+
+class Machine:
+    """This computer: its clock, threads and network. Making one does nothing."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        """Time, and what to wait with."""
+
+    def threads(self, on_crash: CrashHook) -> Threads:
+        """The maker of a node's threads."""
+        return Threads(on_crash)
+
+    def loop(self, on_crash: CrashHook) -> IoLoop:
+        """A node's thread for timers and writing, not started."""
+        return IoLoop(on_crash, self.clock.now)
+
+    def dispatcher(self, on_crash: CrashHook) -> Dispatcher:
+        """A node's thread for callbacks, not started."""
+        return Dispatcher(on_crash, self.clock)
+
+    def transports(self, loop: IoLoop, on_crash: CrashHook) -> dict[str, Transport]:
+        """The ways out, by the scheme of their endpoints."""
+        return {"tcp": TcpTransport(loop, on_crash)}
+
+    def addresses(self, include: Iterable[str] | None, exclude: Iterable[str]) -> list[InterfaceAddress]:
+        """The addresses of the interfaces that these patterns let through, those that reach farthest first."""
+        return local_addresses(include, exclude)

@@ -89,7 +89,8 @@ from .service.events import (
 )
 from .service.service import Service
 from .service.stats import Stats
-from .service.subscriptions import EventStream, Subscription
+from .service.stream import EventStream
+from .service.subscriptions import Subscription
 
 __version__ = "0.1.0"
 

@@ -55,6 +55,7 @@ REDIAL_DELAYS = (0.0, 0.1, 0.3, 1.0, 2.0, 5.0)  # after a cut; the last one repe
 DROP_MIN_PRIORITY = 2  # the original's: messages of this priority or less urgent may expire
 DROP_MAX_AGE = 60.0
 DETACHED_SESSIONS_MAX = 1024
+ENDED_SESSIONS_KNOWN = 256  # peers whose last session's end is remembered, against calls that were under way then
 DETACHED_BYTES_MAX = 64 * 1024 * 1024
 PONGS_QUEUED_MAX = 16  # answers owed to a peer that PINGs faster than it reads
 DUPLICATE_RETRY = 0.2  # seconds before dialling again after "duplicate" with no session in sight

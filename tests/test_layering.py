@@ -24,6 +24,7 @@ ROWS: list[tuple[str, set[str]]] = [
     ("peers", {"peers"}),
     ("service", {"service"}),
     ("public", {""}),  # crust/__init__.py
+    ("testing", {"testing"}),
     ("cli", {"cli", "__main__"}),
 ]
 
@@ -42,6 +43,7 @@ SANS_IO = (
     "crust.peers.access",
     "crust.peers.gate",
     "crust.peers.inbox",
+    "crust.peers.lanes",
     "crust.peers.outbox",
     "crust.peers.transfer",
 )
@@ -119,7 +121,7 @@ def private_imports_of_the_commands(source: Iterable[Module]) -> list[str]:
     return bad
 
 
-_PRIVATE = {part for _, members in ROWS[:-2] for part in members}
+_PRIVATE = {part for name, members in ROWS if name not in {"public", "cli"} for part in members}
 
 
 def wrong_importers(source: Iterable[Module]) -> list[str]:
@@ -275,6 +277,16 @@ def asserts_on_untrusted_bytes(source: Iterable[Module]) -> list[str]:
     return bad
 
 
+def threads_that_outlive_the_run(source: Iterable[Module]) -> list[str]:
+    bad = []
+    for module in source:
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.Call) and dotted(node.func) == "threading.Thread":
+                if not any(keyword.arg == "daemon" for keyword in node.keywords):
+                    bad.append(f"{module.where(node.lineno)}: not daemon=True: a failure would keep the process alive")
+    return bad
+
+
 LIBRARY_RULES: list[Rule] = [
     unplaced,
     imports_from_below,
@@ -289,7 +301,7 @@ LIBRARY_RULES: list[Rule] = [
     cycles,
     asserts_on_untrusted_bytes,
 ]
-EVERYWHERE_RULES: list[Rule] = [long_files, long_functions, swallowed_errors]
+EVERYWHERE_RULES: list[Rule] = [long_files, long_functions, swallowed_errors, threads_that_outlive_the_run]
 
 
 # --- the tests --------------------------------------------------------------------------------------------------------
@@ -333,6 +345,7 @@ BROKEN = [
     (long_files, "crust.peers.link", "\n" * 601),
     (long_functions, "crust.peers.link", "def f():\n" + "    pass\n" * 82),
     (swallowed_errors, "crust.peers.link", "try:\n    f()\nexcept Exception:\n    pass"),
+    (threads_that_outlive_the_run, "tests.test_x", "import threading\nthreading.Thread(target=print).start()"),
     (asserts_on_untrusted_bytes, "crust.wire.frames", "def parse_x_untrusted(data):\n    assert data"),
 ]
 

@@ -1,5 +1,5 @@
 """
-The control channel of ``crust node --json``: one JSON object a line in, one a line out.
+The control channel of ``crust node --json`` and ``--control``: one JSON object a line in, one a line out.
 
 A command is ``{"id": 7, "cmd": "connect", "peer": "…"}``; its reply carries the same ``id`` and ``ok``. Commands
 that may take long run beside each other, so replies overtake; sends to one peer keep their order.
@@ -46,6 +46,7 @@ class Unsupported(CommandError):
 
 
 Check = Callable[[str, object], object]
+Subscribe = Callable[[list[str], "list[crust.PeerId] | None"], object]
 
 
 def _text(name: str, value: object) -> str:
@@ -118,6 +119,8 @@ class Control:
         book: Names for peers.
         only: The transport that ``--only`` names, or None.
         reply: Takes each reply, from any thread.
+        subscribe: Takes the names of events, and the peers (None: all), that the other end wants to hear of; None if
+            it hears everything anyway.
     """
 
     def __init__(
@@ -127,6 +130,7 @@ class Control:
         book: Book,
         only: str | None,
         reply: Callable[[dict[str, JSON]], None],
+        subscribe: Subscribe | None = None,
     ) -> None:
         self.stopped = False
         self._node = node
@@ -134,6 +138,7 @@ class Control:
         self._book = book
         self._only = only
         self._reply = reply
+        self._subscribe_to = subscribe
         self._workers = concurrent.futures.ThreadPoolExecutor(_WORKERS, "crust-control")
         self._lock = threading.Lock()  # guards _lanes
         self._lanes: dict[crust.PeerId, collections.deque[Callable[[], object]]] = {}
@@ -247,6 +252,17 @@ class Control:
     def _find(self, _: dict[str, Any]) -> Mapping[str, JSON]:
         raise Unsupported("this version cannot search for peers: give an address with the id")
 
+    def _subscribe(self, fields: dict[str, Any]) -> Mapping[str, JSON]:
+        if self._subscribe_to is None:
+            raise Unsupported(
+                "this channel has all events already: subscribe belongs to crust node --control"
+            )
+        peers = fields.get("peers")
+        self._subscribe_to(
+            fields["events"], None if peers is None else [self._whom(text).peer_id for text in peers]
+        )
+        return {}
+
     def _stop(self, _: dict[str, Any]) -> Mapping[str, JSON]:
         self.stopped = True
         return {}
@@ -324,6 +340,7 @@ COMMANDS: Mapping[str, _Command] = {  # by name; docs/control-channel.md has the
     "prepare_connection_info": _Command(Control._prepare_connection_info, slow=True),
     "send": _Command(None, {**_PEER, "data": _base64, "priority": _priority, **_TIMEOUT}, ("peer", "data")),
     "stop": _Command(Control._stop),
+    "subscribe": _Command(Control._subscribe, {"events": _texts, "peers": _texts}, ("events",)),
     "unban": _Command(Control._unban, {"who": _texts}, ("who",)),
 }
 

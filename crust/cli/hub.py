@@ -12,6 +12,7 @@ What one program leaves unread never holds up the others: see `Subscriber`.
 from __future__ import annotations
 
 import collections
+import itertools
 import json
 import logging
 import threading
@@ -22,7 +23,7 @@ from typing import Any
 import crust
 
 from .as_json import JSON, event_as_json, snake_case
-from .errors import CommandError
+from .control import BadRequest
 
 __all__ = ["Hub", "Subscriber"]
 
@@ -103,12 +104,17 @@ class Subscriber:
             self.put(_line(told))
 
     def may_ask(self) -> bool:
-        """Wait until the program has read enough of its answers to ask once more; False if it is gone."""
+        """Wait until the program has read enough of its answers for one more command; False if it is gone."""
         with self._lock:
             while not self._ended and (self.full_since is not None or self._unanswered >= UNANSWERED_MAX):
                 self._answered.wait()
             self._unanswered += 1
             return not self._ended
+
+    def finish(self, cut: bool = False) -> None:
+        """`end` for those who do not hold the lock."""
+        with self._lock:
+            self.end(cut)
 
     # --- for the hub, which holds the lock ------------------------------------------------------------------------
 
@@ -147,12 +153,15 @@ class Subscriber:
 class _Tap:
     """The messages of one session on their way to the programs."""
 
-    def __init__(self, peer: crust.Peer) -> None:
+    def __init__(self, peer: crust.Peer, number: int) -> None:
         self.peer = peer
+        self.number = number  # of the session, counted from the start of the node
         self.thread: threading.Thread | None = None
         self.then: list[dict[str, JSON]] = []  # events that come after the messages: the first is lost_peer
-        self.drained = False
-        self.unread = 0  # bytes, once the session has ended
+        self.drained = False  # the last message is out
+        self.over = False  # the session has ended
+        self.kept = 0  # bytes that nobody has taken, once it has ended
+        self.in_hand = 0  # of those that its thread has taken from the inbox already: one message
         self.given_up = False
 
 
@@ -170,6 +179,7 @@ class Hub:
         self._room = threading.Condition(self._lock)  # notified when a tap may go on
         self._subscribers: list[Subscriber] = []
         self._taps: dict[crust.PeerId, list[_Tap]] = {}  # per peer the oldest session first, which goes first
+        self._numbers = itertools.count()
         self._closed = False
 
     # --- programs ---------------------------------------------------------------------------------------------------
@@ -195,11 +205,11 @@ class Hub:
         Let it hear these events, about these peers (None: all), from now on, and no others.
 
         Raises:
-            CommandError: There is no such event.
+            BadRequest: There is no such event.
         """
         for name in events:
             if name not in self.names:
-                raise CommandError(f"there is no event {name!r}; known: {', '.join(self.names)}")
+                raise BadRequest(f"events: there is no event {name!r}; known: {', '.join(self.names)}")
         with self._lock:
             subscriber.events, subscriber.peers = (
                 frozenset(events),
@@ -219,16 +229,18 @@ class Hub:
         """The node is closed: what its sessions left goes out to who wants it, as far as the time allows."""
         end = time.monotonic() + timeout
         with self._lock:
-            while any(tap.thread and not tap.drained and self._takers(tap.peer.id) for tap in self._all()):
-                if not self._room.wait(max(0.0, end - time.monotonic())) and time.monotonic() >= end:
+            while any(not tap.drained and self._takers(tap.peer.id) for tap in self._all()):
+                left = end - time.monotonic()
+                if left <= 0:
                     break
+                self._room.wait(left)
             self._closed = True
             threads = [tap.thread for tap in self._all() if tap.thread is not None]
             for subscriber in self._subscribers:
                 subscriber.end()
             self._room.notify_all()
         for thread in threads:
-            thread.join()
+            thread.join(max(1.0, end - time.monotonic()))
 
     # --- the node (its dispatcher thread; never waits) ----------------------------------------------------------------
 
@@ -243,15 +255,16 @@ class Hub:
                 return
             self._tell_in_order(told, peer_id)
             if isinstance(event, _BEGINNINGS):
-                self._taps.setdefault(event.peer.id, []).append(_Tap(event.peer))
+                self._taps.setdefault(event.peer.id, []).append(_Tap(event.peer, next(self._numbers)))
                 self._settle(event.peer.id)
 
     def _lost(self, peer: crust.Peer, told: dict[str, JSON]) -> None:
         """``lost_peer`` comes after the last message of the session: at once only if nobody reads those."""
         tap = next((tap for tap in self._taps.get(peer.id, []) if tap.peer is peer), None)
         if tap is not None:
-            tap.unread = peer.stats().unread_bytes
-            if not tap.drained and (tap.thread is not None or tap.unread):
+            tap.over = True
+            tap.kept = peer.stats().unread_bytes + tap.in_hand
+            if not tap.drained and (tap.thread is not None or tap.kept):
                 tap.then.append(told)
                 self._settle(peer.id)
                 self._trim()
@@ -262,16 +275,17 @@ class Hub:
     def _trim(self) -> None:
         """Bound what is kept of ended sessions: no credit does it any more."""
         kept = [
-            tap for tap in self._all() if tap.unread and not tap.drained and not self._takers(tap.peer.id)
+            tap for tap in self._all() if tap.kept and not tap.drained and not self._takers(tap.peer.id)
         ]
-        total = sum(tap.unread for tap in kept)
+        kept.sort(key=lambda tap: tap.number)
+        total = sum(tap.kept for tap in kept)
         for tap in kept:
             if total <= KEPT_BYTES:
                 return
             _log.warning(
                 "gave up unread messages of peer %s: nobody subscribed, and its session is over", tap.peer.id
             )
-            total -= tap.unread
+            total -= tap.kept
             tap.given_up = True
             self._finish(tap)
         self._room.notify_all()
@@ -327,7 +341,7 @@ class Hub:
     def _finish(self, tap: _Tap) -> None:
         """Its last message is out: what came after it may follow, and the next session of this peer."""
         tap.drained = True
-        if tap.unread or tap.then:  # the session's end has been heard of; else _lost() removes it
+        if tap.over:  # else _lost() removes it
             for told in tap.then:
                 self._tell(told, tap.peer.id)
             self._remove(tap)
@@ -337,10 +351,11 @@ class Hub:
 
     def _run(self, tap: _Tap) -> None:
         try:
-            while self._wait_for_takers(tap):
+            while (
+                True
+            ):  # when the last taker leaves, one message may be in hand; the others stay in the inbox
                 message = tap.peer.recv_message()
-                line = _line(event_as_json(message))
-                if not self._deliver(tap, line):
+                if not self._deliver(tap, _line(event_as_json(message))):
                     return
         except (crust.PeerLost, crust.ServiceClosed):
             pass  # everything has been read
@@ -348,17 +363,10 @@ class Hub:
             if not tap.given_up:
                 self._finish(tap)
 
-    def _wait_for_takers(self, tap: _Tap) -> bool:
-        with self._lock:
-            while not self._takers(tap.peer.id):
-                if self._closed or tap.given_up:
-                    return False
-                self._room.wait()
-            return not self._closed
-
     def _deliver(self, tap: _Tap, line: bytes) -> bool:
         """Give one message to all who want it, when they have room or their time is up; False: nobody ever will."""
         with self._lock:
+            tap.in_hand = len(line)
             while not self._closed and not tap.given_up:
                 takers = self._takers(tap.peer.id)
                 full = [each for each in takers if each.full_since is not None]
@@ -372,6 +380,7 @@ class Hub:
                     continue
                 for each in takers:
                     each.put(line)
+                tap.in_hand = 0
                 return True
         return False
 

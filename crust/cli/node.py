@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import crust
 
+from . import control_socket
 from .as_json import JSON, event_as_json, snake_case
 from .control import BadRequest, Control
 from .lines import Lines
@@ -55,10 +56,16 @@ def register(
         help="run a node on its own",
         description="Run a node until interrupted: its contact goes to stdout, what happens to stderr. With --json it "
         "is driven by a script: a JSON object a line on stdin and on stdout (docs/control-channel.md); it stops at "
-        "the end of stdin.",
+        "the end of stdin. With --control several programs share it, in the same language, by a Unix socket.",
         allow_abbrev=False,
     )
-    parser.add_argument("--json", action="store_true", help="commands on stdin, replies and events on stdout")
+    driven = parser.add_mutually_exclusive_group()
+    driven.add_argument("--json", action="store_true", help="commands on stdin, replies and events on stdout")
+    driven.add_argument(
+        "--control",
+        metavar="SOCKET",
+        help="the same for any number of programs, by a Unix socket at this path",
+    )
     add_common(parser, identity="the user's, ~/.config/crust/identity; with --json a fresh one")
     parser.set_defaults(run=run)
 
@@ -68,6 +75,8 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     from .main import Terminated
 
     try:
+        if arguments.control is not None:
+            return control_socket.run(arguments, context, EVENTS)
         return _run_json(arguments, context) if arguments.json else _run_for_people(arguments, context)
     except Terminated:
         return 0

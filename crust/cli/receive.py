@@ -89,11 +89,9 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     if not os.access(directory, os.W_OK | os.X_OK):
         raise CommandError(f"{directory}: no permission to write there")
     senders = frozenset(context.book.resolve(text).peer_id for text in arguments.senders)
-    receiver = _Receiver(context, senders, take_all=arguments.yes, as_json=arguments.json)
+    receiver = _Receiver(context, arguments, senders)
     with contextlib.closing(start_node(arguments, context, prepare=receiver.watch)) as node:
-        node.accept_files(
-            directory, decide=receiver.decide, max_size=arguments.max_size, progress=receiver.progress
-        )
+        node.accept_files(directory, decide=receiver.decide, progress=receiver.progress)
         receiver.announce(node)
         try:
             return receiver.serve(lambda: node.closed, arguments.once)
@@ -111,13 +109,14 @@ class _Receiver:
     """Decides on offers and shows what becomes of them."""
 
     def __init__(
-        self, context: Context, senders: frozenset[crust.PeerId], *, take_all: bool, as_json: bool
+        self, context: Context, arguments: argparse.Namespace, senders: frozenset[crust.PeerId]
     ) -> None:
         self._context = context
         self._terminal = context.terminal
         self._senders = senders
-        self._take_all = take_all
-        self._as_json = as_json
+        self._take_all: bool = arguments.yes
+        self._max_size: int | None = arguments.max_size
+        self._as_json: bool = arguments.json
         self._inbox: queue.SimpleQueue[_Question | crust.FileReceived | crust.FileFailed] = (
             queue.SimpleQueue()
         )
@@ -152,17 +151,23 @@ class _Receiver:
 
     def decide(self, offer: crust.FileOffer) -> bool | str:
         """Take this file? Called by the node on a thread of this offer's own, which may wait for the person."""
-        if self._take_all or offer.peer.id in self._senders:
-            return True
-        if self._senders:
-            who = self._call(offer.peer)
-            self._terminal.say(f"refused {printable(offer.name)} of {who}, who is not among those of --from")
+        if self._senders and offer.peer.id not in self._senders:
+            self._refused(offer, "who is not among those of --from")
             return "the receiver does not take files from this peer"
+        if self._max_size is not None and offer.size > self._max_size:
+            # Here and not by accept_files(), whose refusal is an event that would end --once.
+            self._refused(offer, f"as it has {human_size(offer.size)}")
+            return f"it has {offer.size} bytes, and the limit is {self._max_size}"
+        if self._take_all or self._senders:
+            return True
         question = _Question(offer, concurrent.futures.Future())
         self._inbox.put(question)
         if self._stopped:  # stop() may have emptied the queue just before
             self.stop()
         return question.answer.result() or "the receiver said no"
+
+    def _refused(self, offer: crust.FileOffer, why: str) -> None:
+        self._terminal.say(f"refused {printable(offer.name)} of {self._call(offer.peer)}, {why}")
 
     def progress(self, progress: crust.FileProgress) -> None:
         """Draw the bar; called by the node as bytes arrive."""

@@ -170,6 +170,7 @@ class Acceptor:
     def link_lost(self, link: Link) -> None:
         """The link ended before it carried a session."""
         self._begun(link)
+        self._host.registry.given_up(link)
         slot = link.owner_data
         if isinstance(slot, Slot):
             slot.release()
@@ -200,7 +201,8 @@ class Acceptor:
         with self._lock:
             victims = [link for link in self._links if banned(link.connection.remote.host)]
         for link in victims:
-            link.fail("failed", "banned")
+            if link.conversation is None:  # else the end of its session says goodbye on it
+                link.fail("failed", "banned")
 
     def close(self) -> None:
         """End all handshakes, and begin none."""

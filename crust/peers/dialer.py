@@ -29,12 +29,13 @@ from ..runtime.flusher import IoLoop
 from ..transports.contract import Dialling, Transport
 from ..wire import frames
 from ..wire.handshake import DenialCode, Introduction, Purpose
+from .access import Access
 from .conversation import Conversation
 from .link import Link
 from .registry import Registry
 from .session import State
 
-__all__ = ["Dialer", "DialerHost", "Effort"]
+__all__ = ["Dialer", "DialerHost", "Effort", "Waiter"]
 
 Waiter = Callable[[Conversation | None, CrustError | None], object]
 """Told once how an effort ended; must not block."""
@@ -50,6 +51,7 @@ class DialerHost(Protocol):
     clock: Clock
     registry: Registry
     handshake: HandshakeConfig
+    access: Access
 
     def spawn(self, name: str, target: Callable[..., object], *args: object) -> threading.Thread:
         """Start a thread of the node."""
@@ -179,6 +181,8 @@ class Dialer:
     def _cannot_begin(self, effort: Effort) -> CrustError | None:
         if effort.peer_id == self._host.handshake.key_pair.peer_id:
             return Denied("that is this node's own id: a node cannot connect to itself", (), "self")
+        if self._host.access.is_banned(effort.peer_id, None, self._now()):
+            return Denied(f"peer {effort.peer_id} is banned here; unban() it first", (), "banned")
         if not effort.endpoints:
             return NoRoute(
                 f"no address is known for peer {effort.peer_id}; use a contact with an address, such as the one that "
@@ -240,6 +244,9 @@ class Dialer:
             transport = self._host.transport_for(endpoint)
             if transport is None:
                 self._note(effort, endpoint, 0.0, "failed", f"this node does not use {endpoint.transport}")
+                continue
+            if endpoint.is_ip and self._is_banned(endpoint.host):
+                self._note(effort, endpoint, 0.0, "failed", _BANNED)
                 continue
             # Who asked for it ends it in time; its own end at the same moment would only hide that behind an error.
             dialling = transport.dialling(endpoint, limits.DIAL_ATTEMPT_TIMEOUT)
@@ -311,7 +318,7 @@ class Dialer:
                 continue
             if conversation is None:
                 link.fail("cancelled", "the attempt was given up")
-            elif effort.introduced is not attempt:
+            elif link.introduction is None or link.introduction.resume is None:
                 link.fail("lost_race", "another connection was quicker")
             # Else the peer may be moving the session to this link just now: cutting it would lose both.
         waiters, effort.waiters = effort.waiters, []
@@ -348,6 +355,8 @@ class Dialer:
             cancelled = effort.done
         if cancelled:
             connection.abort()
+        elif self._is_banned(connection.remote.host):  # what a name stands for
+            link.fail("failed", _BANNED)
         link.handshake_timer = self._host.io.call_later(self._handshake_timeout, lambda _: self._overdue(link))
         link.begin()
         connection.run(link)
@@ -487,6 +496,21 @@ class Dialer:
             if effort is not None:
                 self._finish(effort, None, error)
 
+    def drop_banned(self) -> None:
+        """Give up reaching peers that are banned now, and connections to addresses that are."""
+        with self._lock:
+            for effort in list(self._efforts.values()):
+                if self._host.access.is_banned(effort.peer_id, None, self._now()):
+                    self._finish(effort, None, ConnectError(f"peer {effort.peer_id} has been banned here"))
+                    continue
+                for attempt in effort.tries:
+                    link = attempt.link
+                    if link is not None and link.conversation is None and self._is_banned(link.connection.remote.host):
+                        link.fail("failed", _BANNED)
+
+    def _is_banned(self, host: str) -> bool:
+        return self._host.access.is_banned(None, host, self._now())
+
     def close(self, error: CrustError) -> None:
         """Give up everything, and begin nothing more."""
         with self._lock:
@@ -513,6 +537,8 @@ def _reason(error: OSError) -> str:
         return f"the name cannot be resolved: {error.strerror}"
     return error.strerror or str(error)
 
+
+_BANNED = "that address is banned here"
 
 _ENDS = {DenialCode.BANNED: "banned", DenialCode.CLOSING: "closed"}
 """Why a session is over whose resumption is refused; ``gone`` for other reasons."""

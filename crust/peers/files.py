@@ -6,7 +6,7 @@ Who runs what:
 - ``send_file`` reads and sends on the thread that called it (see ``upload``).
 - :meth:`Files.receive` runs on a link's reader thread, with the session's lock held. It hands an answer about a file
   we send to the waiting ``send_file``, and everything about files we receive to the worker.
-- Locks, outermost first: the session's, ``Files._changed``, ``Upload._changed``. Nothing of a channel is called, and no
+- Locks, outermost first: the session's, ``Files._lock``, ``Upload._lock``. Nothing of a channel is called, and no
   function of the application, with one of the last two held.
 - One worker, ``crust-files``, started by the first file message, does all writing. It takes one message of one peer
   at a time, in turn. It never waits for a peer: where a send buffer is full, replies wait, and it goes on writing, or
@@ -81,7 +81,7 @@ class _Exchange:
 
     def __init__(self, channel: FileChannel) -> None:
         self.channel = channel
-        # Guarded by Files._changed:
+        # Guarded by Files._lock:
         self.uploads: dict[int, Upload] = {}
         self.inbound: collections.deque[tuple[TransferMessage | None, int]] = collections.deque()
         self.replies: collections.deque[TransferMessage] = collections.deque()
@@ -119,7 +119,8 @@ class Files:
         self._on_received = on_received
         self._on_failed = on_failed
         self._clock = clock or Clock()
-        self._changed = self._clock.condition()
+        self._lock = threading.Lock()
+        self._changed = self._clock.condition(self._lock)
         """Guards what follows and the first half of each exchange; notified when the worker has something to do."""
         self._exchanges: dict[FileChannel, _Exchange] = {}
         self._ready: collections.deque[_Exchange] = collections.deque()
@@ -164,12 +165,12 @@ class Files:
             raise kind(f"cannot receive files into {str(path)!r}: there is no such directory; make it first")
         if max_size is not None and max_size < 0:
             raise ValueError(f"max_size must not be negative: {max_size}")
-        with self._changed:
+        with self._lock:
             self._rules = Rules(path, decide, max_size, progress)
 
     def refuse_files(self) -> None:
         """Take no more files, as before :meth:`accept_files`. Files under way, and questions asked, go on."""
-        with self._changed:
+        with self._lock:
             self._rules = None
 
     def send_file(
@@ -212,7 +213,7 @@ class Files:
                 self.peer_lost(channel)  # this call may have come after the session's own
                 raise
             finally:
-                with self._changed:
+                with self._lock:
                     exchange = self._exchanges.get(channel)
                     if exchange is not None:
                         exchange.uploads.pop(number, None)
@@ -221,7 +222,7 @@ class Files:
         self, channel: FileChannel, size: int, name: str, timeout: float | None, progress: OnSending | None
     ) -> tuple[int, Upload]:
         first = first_number(channel.controller)
-        with self._changed:
+        with self._lock:
             if self._closed:
                 raise ServiceClosed("cannot send a file: the node is closed")
             number = self._next_number + first
@@ -238,7 +239,7 @@ class Files:
             return number, upload
 
     def _send_later(self, channel: FileChannel, message: TransferMessage) -> None:
-        with self._changed:
+        with self._lock:
             exchange = self._exchanges.get(channel)
             if exchange is not None:
                 exchange.replies.append(message)
@@ -262,7 +263,7 @@ class Files:
             raise RemoteProtocolError(
                 f"a file is offered as number {message.transfer}, which is ours to give"
             )
-        with self._changed:
+        with self._lock:
             if self._closed:
                 return
             exchange = self._exchange_locked(channel)
@@ -280,7 +281,7 @@ class Files:
         Args:
             reason: One word of ``crust.LostReason``.
         """
-        with self._changed:
+        with self._lock:
             exchange = self._exchanges.pop(channel, None)
             if exchange is None:
                 return
@@ -296,7 +297,7 @@ class Files:
         End all transfers and the worker: peers are told as far as that needs no waiting, temporaries are removed.
         Does not block; join the threads. Idempotent.
         """
-        with self._changed:
+        with self._lock:
             if self._closed:
                 return
             self._closed = True
@@ -331,7 +332,7 @@ class Files:
     def _work(self) -> None:
         served = 0
         while True:
-            with self._changed:
+            with self._lock:
                 self._wait_locked()
                 if self._closed:
                     break
@@ -365,14 +366,14 @@ class Files:
             return
         self._flush(exchange)
         if len(exchange.replies) < limits.FILE_REPLIES_MAX:
-            with self._changed:
+            with self._lock:
                 message, size = exchange.inbound.popleft() if exchange.inbound else (None, 0)
             if message is not None:
                 self._handle(exchange, message)
                 self._flush(exchange)
             if size:
                 exchange.channel.file_message_done(size)
-        with self._changed:
+        with self._lock:
             self._put_back_locked(exchange)
 
     def _put_back_locked(self, exchange: _Exchange) -> None:
@@ -398,7 +399,7 @@ class Files:
             exchange.replies.popleft()
 
     def _reply(self, exchange: _Exchange, *messages: TransferMessage) -> None:
-        with self._changed:
+        with self._lock:
             for message in messages:
                 if isinstance(message, Progress):
                     self._drop_progress_locked(exchange, message.transfer)
@@ -434,7 +435,7 @@ class Files:
             self._reply(exchange, Fail(message.transfer, "there is no such transfer"))
 
     def _offered(self, exchange: _Exchange, offer: Offer) -> None:
-        with self._changed:
+        with self._lock:
             rules = self._rules
             others = [download for each in self._exchanges.values() for download in each.downloads.values()]
         refusal = ""
@@ -462,7 +463,7 @@ class Files:
 
     def _promised(self) -> int:
         """Bytes of the disk that accepted files will still need."""
-        with self._changed:
+        with self._lock:
             exchanges = list(self._exchanges.values())
         return sum(download.to_come for exchange in exchanges for download in exchange.downloads.values())
 
@@ -481,7 +482,7 @@ class Files:
                 self._spawn("crust-file-question", self._question, exchange, download)
             except RuntimeError:
                 self._log.exception("cannot start a thread to ask about a file of %s", peer)
-                with self._changed:
+                with self._lock:
                     self._answers.append((exchange, download, "this node is too busy; try again later"))
 
     def _question(self, exchange: _Exchange, download: Download) -> None:
@@ -493,7 +494,7 @@ class Files:
         except Exception:
             self._log.exception("decide() failed for %r from %s", download.name, exchange.channel.peer_text)
         finally:
-            with self._changed:
+            with self._lock:
                 self._answers.append((exchange, download, answer))
                 self._changed.notify_all()
 
@@ -502,7 +503,7 @@ class Files:
         if not download.over:
             download.decided(answer, self._promised())
             self._settle(exchange, download)
-            with self._changed:
+            with self._lock:
                 self._schedule_locked(exchange)
         self._ask()
 
@@ -543,7 +544,7 @@ class Files:
         for download in list(exchange.downloads.values()):
             download.give_up(reason)
             self._settle(exchange, download)
-        with self._changed:
+        with self._lock:
             sizes = [size for _, size in exchange.inbound]
             exchange.inbound.clear()
         for size in sizes:
@@ -551,7 +552,7 @@ class Files:
 
     def _shut_down(self) -> None:
         """The node is closing: the last thing the worker does."""
-        with self._changed:
+        with self._lock:
             exchanges = list({*self._exchanges.values(), *self._ready, *self._stalled})
             self._exchanges.clear()
             self._ready.clear()

@@ -186,6 +186,15 @@ class Link:
         self.connection.close()
 
     @property
+    def asked_at(self) -> float:
+        """When our last handshake message went out: the other side wrote its last one after reading it."""
+        return self._hello_sent
+
+    def flush(self) -> None:
+        """End the link after a write that was interrupted (io thread)."""
+        self.connection.abort()
+
+    @property
     def blocked(self) -> bool:
         """True while written bytes wait for the transport; the conversation then waits for ``link_writable``."""
         return bool(self._pending)
@@ -361,15 +370,20 @@ class Link:
             False if the link is now blocked or dead. The record counts as sent either way: a blocked link sends it
             later, a dead one makes the session resume.
         """
-        with self._lock:
-            sealer = self._sealer
-            if sealer is None or self.verdict:
-                return False
-            if sealer.needs_update(now):
-                update = sealer.seal(_KEY_UPDATE)
-                sealer.update_key()
-                return self._push_locked(update + sealer.seal(plaintext))
-            return self._push_locked(sealer.seal(plaintext))
+        try:
+            with self._lock:
+                sealer = self._sealer
+                if sealer is None or self.verdict:
+                    return False
+                if sealer.needs_update(now):
+                    update = sealer.seal(_KEY_UPDATE)
+                    sealer.update_key()
+                    return self._push_locked(update + sealer.seal(plaintext))
+                return self._push_locked(sealer.seal(plaintext))
+        except BaseException:  # interrupted: half a record may be out, so this link must never write another
+            self.verdict, self.error = self.verdict or "failed", self.error or "a write was interrupted"
+            self.connection.abort()
+            raise
 
     def write_control(self, *control: frames.Frame) -> None:
         """Send control frames in a record of their own, padded by a random amount."""

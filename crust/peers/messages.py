@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from .peer import Peer
 
-__all__ = ["CONFIG", "Configured", "NewMessage", "Wait"]
+__all__ = ["CONFIG", "Configured", "Handed", "NewMessage", "Wait"]
 
 
 class Configured:
@@ -27,6 +27,18 @@ CONFIG = Configured()
 
 Wait = float | Configured | None
 """A timeout in seconds; None: no limit; :data:`CONFIG`: the configured one."""
+
+
+class Handed:
+    """A message on its way from the session to the application's hands."""
+
+    __slots__ = ("cost", "full_cost", "item")
+
+    def __init__(self, item: Any, cost: int) -> None:
+        self.item = item
+        self.full_cost = cost
+        self.cost = cost
+        """Bytes of the receive buffer that have not been given back yet."""
 
 
 class NewMessage(NamedTuple):

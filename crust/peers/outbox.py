@@ -15,6 +15,12 @@ Theory of operation (docs/wire-format.md, "Sessions"):
 
 Sans-IO and not thread-safe: the session's lock guards it. The hot paths work on slices of lists, so that the cost of
 a message is a few C calls.
+
+Interrupts: ``push`` and ``next_record`` run on the application's thread, where an exception (of a signal handler, say)
+may strike after any call and at the head of any loop, though not between two plain statements. Each therefore changes
+nothing up to one point, and everything after it: what ``push`` changes, it changes by stores and one last call in a
+row; ``next_record`` writes down what is to be done (``_redo``), and whoever comes next does the rest. The steps of that
+may be repeated without harm.
 """
 
 from __future__ import annotations
@@ -28,6 +34,7 @@ from typing import NamedTuple
 from .. import limits
 from ..exceptions import RemoteProtocolError
 from ..wire import frames
+from .lanes import Lane, Move, Run
 
 __all__ = ["Outbox"]
 
@@ -37,63 +44,6 @@ _LANES_KEPT = 8  # empty lanes kept for the next message
 
 SMALL_MAX = limits.RECORD_TARGET - frames.BATCH_OVERHEAD - frames.BATCH_PER_MESSAGE
 """Longest message that travels as one chunk, in bytes."""
-
-
-Run = tuple[int, int]
-"""Consecutive message numbers: the first, and how many."""
-
-
-class _Lane:
-    """
-    Messages of one priority and kind, in order of arrival; ``head`` is the first that has not been sent.
-
-    Their numbers are kept as runs, since they are consecutive while nothing is sent in another lane.
-    """
-
-    __slots__ = ("head", "key", "kind", "messages", "offset", "priority", "runs", "slot", "times")
-
-    def __init__(self, key: int) -> None:
-        self.key = key
-        self.priority = key >> 1
-        self.kind = key & 1
-        self.messages: list[bytes] = []
-        self.runs: collections.deque[Run] = collections.deque()
-        """Numbers of the messages from ``head`` on, but those of the outbox's open run."""
-        self.times: list[float] | None = None
-        self.head = 0
-        self.offset = 0
-        """Bytes of the head message already sent as pieces."""
-        self.slot = -1
-        """Slot of the head message while it is under way in pieces, else -1."""
-
-    def advance(self, count: int) -> list[Run]:
-        """Let go of ``count`` messages from the head and return their numbers (no run of theirs is open)."""
-        self.head += count
-        if self.head == len(self.messages):
-            self.messages.clear()
-            if self.times is not None:
-                self.times.clear()
-            self.head = 0
-        elif self.head >= _BATCH_CANDIDATES:  # the lists shrink now and then, not each time
-            del self.messages[: self.head]
-            if self.times is not None:
-                del self.times[: self.head]
-            self.head = 0
-        return self.take_numbers(count)
-
-    def take_numbers(self, count: int) -> list[Run]:
-        """The first ``count`` numbers of the runs."""
-        taken: list[Run] = []
-        runs = self.runs
-        while count:
-            first, length = runs[0]
-            if length > count:
-                runs[0] = (first + count, length - count)
-                taken.append((first, count))
-                break
-            taken.append(runs.popleft())
-            count -= length
-        return taken
 
 
 class _Kept(NamedTuple):
@@ -108,6 +58,10 @@ class _Kept(NamedTuple):
     """Buffer freed when it is acknowledged."""
     finished: list[Run]
     """Messages whose last chunk it holds."""
+
+
+_Redo = tuple[_Kept, list[Move], int, int, int]
+"""What a record changes: itself, the lanes, and the new values of ``_slots``, ``_begun`` and ``sent_bytes``."""
 
 
 class Outbox:
@@ -126,13 +80,16 @@ class Outbox:
         "_acked",
         "_begun",
         "_drop_priority",
+        "_file_count",
         "_keep",
         "_lanes",
+        "_last_message",
         "_next_chunk",
         "_open",
         "_open_first",
         "_open_key",
         "_order",
+        "_redo",
         "_resend",
         "_slots",
         "_window",
@@ -156,11 +113,11 @@ class Outbox:
         self.sent_bytes = 0
         """Of those, bytes put into records."""
         self._drop_priority = limits.PRIORITY_MAX + 1 if drop_priority is None else drop_priority
-        self._lanes: dict[int, _Lane] = {}
-        self._order: list[_Lane] = []
+        self._lanes: dict[int, Lane] = {}
+        self._order: list[Lane] = []
         # The run of numbers that grows with each message, without being written anywhere: from _open_first on, all
         # belong to _open, the lane that was used last.
-        self._open: _Lane | None = None
+        self._open: Lane | None = None
         self._open_key = -1
         self._open_first = 0
         self._slots = 0  # bit set of the slots in use
@@ -170,6 +127,10 @@ class Outbox:
         self._acked = 0
         self._window = window
         self._begun = 0  # window charged by kept records
+        self._redo: _Redo | None = None  # a record that has been decided on; see _finish
+        # Of the closed runs: numbers that went to file transfers, and the last that went to a message.
+        self._file_count = 0
+        self._last_message = -1
 
     # --- what the application adds ------------------------------------------------------------------------------------
 
@@ -183,12 +144,20 @@ class Outbox:
         lane = self._open
         if lane is None or key != self._open_key:
             lane = self._switch(key)
-        lane.messages.append(data)
+        if lane.times is not None:
+            lane.align()
+            lane.times.append(now)
+        # No call from here to the last one, and nothing after that one: an interrupt finds all of it done, or nothing.
         self.next_message = number + 1
         self.held_bytes = held
-        if lane.times is not None:
-            lane.times.append(now)
+        lane.messages.append(data)
         return number
+
+    @property
+    def accepted(self) -> tuple[int, int]:
+        """How many messages of the application have been queued so far, and the number of the last, or -1."""
+        self._close_run()
+        return self.next_message - self._file_count, self._last_message
 
     @property
     def held_messages(self) -> int:
@@ -207,29 +176,38 @@ class Outbox:
 
     def _close_run(self) -> None:
         """Write the open run down; the next message opens another."""
-        if self._open is not None:
-            count = self.next_message - self._open_first
-            if count:
-                self._open.runs.append((self._open_first, count))
-            self._open_first = self.next_message
+        lane = self._open
+        if lane is not None:
+            first, end = self._open_first, self.next_message
+            if end != first:
+                runs = lane.runs
+                if lane.kind == frames.Kind.MESSAGE:
+                    self._last_message = end - 1
+                    self._open_first = end
+                    runs.append((first, end - first))
+                else:
+                    self._file_count += end - first
+                    self._open_first = end
+                    runs.append((first, end - first))
 
-    def _switch(self, key: int) -> _Lane:
+    def _switch(self, key: int) -> Lane:
         """Messages go to another lane from now on."""
         self._close_run()
+        self._open = None  # it may be among the empty lanes that go now
         lane = self._lanes.get(key) or self._add_lane(key)
-        self._open, self._open_key, self._open_first = lane, key, self.next_message
+        self._open_key, self._open_first, self._open = key, self.next_message, lane
         return lane
 
-    def _add_lane(self, key: int) -> _Lane:
-        lane = _Lane(key)
+    def _add_lane(self, key: int) -> Lane:
+        lane = Lane(key)
         if lane.priority >= self._drop_priority and lane.kind == frames.Kind.MESSAGE:  # no part of a file expires
             lane.times = []
-        if len(self._order) >= _LANES_KEPT:
-            for empty in [other for other in self._order if not other.messages]:
-                del self._lanes[empty.key]
-                self._order.remove(empty)
-        self._lanes[key] = lane
-        bisect.insort(self._order, lane, key=lambda other: other.key)
+        order = self._order
+        if len(order) >= _LANES_KEPT:
+            order = [other for other in order if other.messages]
+        order = sorted([*order, lane], key=lambda other: other.key)
+        lanes = {other.key: other for other in order}
+        self._lanes, self._order = lanes, order
         return lane
 
     # --- what goes out ------------------------------------------------------------------------------------------------
@@ -251,6 +229,8 @@ class Outbox:
         Args:
             prefix: Frames to put in front (an acknowledgement). A repeated record keeps its own, older prefix.
         """
+        if self._redo is not None:
+            self._finish(self._redo)
         if self._resend < len(self._keep):
             self._resend += 1
             return self._keep[self._resend - 1].plaintext
@@ -261,15 +241,38 @@ class Outbox:
         for lane in self._order:
             if lane.messages and not filler.fill(lane):
                 break
-        if not filler.numbered:
+        numbered = filler.numbered
+        if not numbered:
             return None
         plaintext = b"".join(filler.parts)
-        self._next_chunk += filler.numbered
-        self._begun += filler.begun
-        self._keep.append(_Kept(self._next_chunk, plaintext, filler.begun, filler.released, filler.finished))
-        self._resend = len(self._keep)
-        self.sent_bytes += filler.released
+        kept = _Kept(self._next_chunk + numbered, plaintext, filler.begun, filler.released, filler.finished)
+        begun, sent_bytes = self._begun + filler.begun, self.sent_bytes + filler.released
+        redo = self._redo = (kept, filler.moves, filler.slots, begun, sent_bytes)
+        self._finish(redo)
         return plaintext
+
+    def _finish(self, redo: _Redo) -> None:
+        """Do what a record that has been decided on brings with it. May be interrupted, and begun again."""
+        kept, moves, slots, begun, sent_bytes = redo
+        for lane, head, offset, slot, end in moves:
+            lane.move(head, offset, slot, end)
+        keep = self._keep
+        if not keep or keep[-1] is not kept:
+            keep.append(kept)
+        self._slots = slots
+        self._begun = begun
+        self.sent_bytes = sent_bytes
+        self._next_chunk = kept.end
+        self._resend = len(keep)
+        self._redo = None
+        for move in moves:
+            move[0].tidy()
+
+    def _settle(self) -> None:
+        """Make up for interrupts: the lanes are what they should be afterwards, and every number is in a run."""
+        if self._redo is not None:
+            self._finish(self._redo)
+        self._close_run()
 
     # --- what comes back ----------------------------------------------------------------------------------------------
 
@@ -285,6 +288,8 @@ class Outbox:
         Raises:
             RemoteProtocolError: It acknowledges what was never sent.
         """
+        if self._redo is not None:
+            self._finish(self._redo)
         if next_number > self._next_chunk:
             raise RemoteProtocolError(
                 f"the peer acknowledged chunk {next_number - 1}, but only {self._next_chunk} have been sent"
@@ -316,6 +321,7 @@ class Outbox:
         Raises:
             RemoteProtocolError: That number was never reached.
         """
+        self._settle()
         if next_number >= self._acked:
             self.receive_ack(next_number, window)
         self._resend = 0
@@ -333,22 +339,25 @@ class Outbox:
     def expire(self, now: float, max_age: float) -> list[tuple[int, list[int]]]:
         """Drop unsent messages of that age from the lanes that allow it: (priority, numbers) each."""
         dropped: list[tuple[int, list[int]]] = []
-        self._close_run()
+        self._settle()
         for lane in self._order:
             if lane.times is None or not lane.messages:
                 continue
+            lane.align()
             begun = 1 if lane.slot >= 0 else 0
             first = lane.head + begun
             # The same sum that a timer is set to, so that what it was set for is found when it fires.
             end = bisect.bisect_right(lane.times, now, first, key=lambda time: time + max_age)
             if end <= first:
                 continue
-            under_way = lane.take_numbers(begun)
-            numbers = _expanded(lane.take_numbers(end - first))
+            under_way = lane.first_numbers(begun)[0]
+            taken, after = lane.first_numbers(begun + end - first)
+            numbers = _expanded(taken)[begun:]
+            lane.move(lane.head, lane.offset, lane.slot, after)
             lane.runs.extendleft(under_way)
             cost = sum(map(len, lane.messages[first:end])) + _OVERHEAD * (end - first)
             del lane.messages[first:end], lane.times[first:end]
-            lane.advance(0)
+            lane.tidy()
             self.settled_messages += len(numbers)
             self.held_bytes -= cost
             dropped.append((lane.priority, numbers))
@@ -357,8 +366,11 @@ class Outbox:
     def next_expiry(self) -> float | None:
         """When the oldest message that may expire was queued; None if there is none."""
         times = []
+        if self._redo is not None:
+            self._finish(self._redo)
         for lane in self._order:
             if lane.times is not None:
+                lane.align()
                 first = lane.head + (1 if lane.slot >= 0 else 0)
                 if first < len(lane.times):
                     times.append(lane.times[first])
@@ -366,7 +378,7 @@ class Outbox:
 
     def undelivered(self) -> tuple[int, ...]:
         """Numbers of all messages that have not been acknowledged, in order."""
-        self._close_run()
+        self._settle()
         waiting = itertools.chain.from_iterable(lane.runs for lane in self._order)
         sent = itertools.chain.from_iterable(record.finished for record in self._keep)
         return tuple(sorted(_expanded(itertools.chain(waiting, sent))))
@@ -375,13 +387,14 @@ class Outbox:
         """The lowest number of a message that has not been acknowledged; None if all have been."""
         if not self.held_messages:
             return None
-        self._close_run()
+        self._settle()
         waiting = [lane.runs[0][0] for lane in self._order if lane.runs]
         sent = [first for record in self._keep for first, _ in record.finished]
         return min(itertools.chain(waiting, sent), default=None)
 
     def clear(self) -> None:
         """Let go of all data; the session is over."""
+        self._settle()
         self._lanes.clear()
         self._order.clear()
         self._keep.clear()
@@ -397,9 +410,23 @@ def _expanded(runs: Iterable[Run]) -> list[int]:
 
 
 class _Filler:
-    """Gathers one record from the lanes, most urgent first."""
+    """Gathers one record from the lanes, most urgent first. Changes nothing: what is to change is in its fields."""
 
-    __slots__ = ("begun", "blocked", "finished", "numbered", "outbox", "parts", "released", "room")
+    __slots__ = (
+        "begun",
+        "blocked",
+        "finished",
+        "head",
+        "moves",
+        "numbered",
+        "offset",
+        "outbox",
+        "parts",
+        "released",
+        "room",
+        "slot",
+        "slots",
+    )
 
     def __init__(self, outbox: Outbox, prefix: bytes) -> None:
         self.outbox = outbox
@@ -409,16 +436,32 @@ class _Filler:
         self.begun = 0
         self.released = 0
         self.finished: list[Run] = []
+        self.moves: list[Move] = []
+        self.slots = outbox._slots
+        # Of the lane in hand, which does not change before the record is decided on:
+        self.head = self.offset = 0
+        self.slot = -1
         self.blocked = False
         """A more urgent message waits for window: nothing less urgent may begin."""
 
-    def fill(self, lane: _Lane) -> bool:
+    def fill(self, lane: Lane) -> bool:
         """Take from ``lane`` what fits; False when the record is full."""
-        while lane.messages:
-            if lane.slot < 0:
+        head, self.offset, self.slot = lane.head, lane.offset, lane.slot
+        self.head = head
+        numbered = self.numbered
+        goes_on = self._fill(lane)
+        if self.numbered != numbered:
+            finished, end = lane.first_numbers(self.head - head)
+            self.finished += finished
+            self.moves.append((lane, self.head, self.offset, self.slot, end))
+        return goes_on
+
+    def _fill(self, lane: Lane) -> bool:
+        while self.head < len(lane.messages):
+            if self.slot < 0:
                 if self.blocked:
                     return True
-                if len(lane.messages[lane.head]) <= SMALL_MAX:
+                if len(lane.messages[self.head]) <= SMALL_MAX:
                     if not self._take_batch(lane):
                         return self.blocked
                     continue
@@ -431,9 +474,9 @@ class _Filler:
     def _window_left(self) -> int:
         return self.outbox._window - self.outbox._begun - self.begun
 
-    def _take_batch(self, lane: _Lane) -> bool:
+    def _take_batch(self, lane: Lane) -> bool:
         """Put small messages into one batch; False if not even one fits (``blocked`` tells why)."""
-        head = lane.head
+        head = self.head
         per_message = frames.BATCH_PER_MESSAGE
         room = min(self.room, limits.RECORD_TARGET) - frames.BATCH_OVERHEAD
         first_size = len(lane.messages[head]) + per_message
@@ -465,53 +508,52 @@ class _Filler:
         self.begun += cost
         self.released += cost
         self.numbered += count
-        self.finished += lane.advance(count)
+        self.head = head + count
         return True
 
-    def _begin_big(self, lane: _Lane) -> bool:
+    def _begin_big(self, lane: Lane) -> bool:
         """Reserve window and a slot for the big message at the head; False if it must wait."""
-        cost = len(lane.messages[lane.head]) + _OVERHEAD
+        cost = len(lane.messages[self.head]) + _OVERHEAD
         if cost + limits.SMALL_RESERVE > self._window_left():
             self.blocked = True
             return False
-        slots = self.outbox._slots
-        free = ~slots & ((1 << limits.PARTIAL_MESSAGES_MAX) - 1)
+        free = ~self.slots & ((1 << limits.PARTIAL_MESSAGES_MAX) - 1)
         if not free:
             return False
         if self.room < frames.PIECE_OVERHEAD + 1:
             return True  # the piece will not fit either; nothing has been reserved
         slot = (free & -free).bit_length() - 1
-        self.outbox._slots = slots | 1 << slot
-        lane.slot = slot
-        lane.offset = 0
+        self.slots |= 1 << slot
+        self.slot = slot
+        self.offset = 0
         self.begun += cost
         return True
 
-    def _take_piece(self, lane: _Lane) -> bool:
+    def _take_piece(self, lane: Lane) -> bool:
         """Put the next piece of the message under way into the record; False if the record is full."""
         room = self.room - frames.PIECE_OVERHEAD
-        if room < 1 or lane.slot < 0:
+        if room < 1 or self.slot < 0:
             return False
-        message = lane.messages[lane.head]
+        message = lane.messages[self.head]
         total = len(message)
-        offset = lane.offset
+        offset = self.offset
         end = min(total, offset + room)
         last = end == total
         number = self.outbox._next_chunk + self.numbered
         with memoryview(message) as view:
             part = frames.build_piece(
-                number, lane.kind, lane.priority, lane.slot, offset == 0, last, total, view[offset:end]
+                number, lane.kind, lane.priority, self.slot, offset == 0, last, total, view[offset:end]
             )
         self.parts.append(part)
         self.room -= len(part)
         self.numbered += 1
         self.released += end - offset
         if not last:
-            lane.offset = end
+            self.offset = end
             return False
         self.released += _OVERHEAD
-        self.outbox._slots &= ~(1 << lane.slot)
-        lane.slot = -1
-        lane.offset = 0
-        self.finished += lane.advance(1)
+        self.slots &= ~(1 << self.slot)
+        self.slot = -1
+        self.offset = 0
+        self.head += 1
         return True

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+import itertools
 import queue
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from .. import limits
 from ..addresses import PeerId
-from ..exceptions import LocalProtocolError, MessageTooLarge, PeerLost, ServiceClosed, Timeout
+from ..exceptions import CrustError, LocalProtocolError, MessageTooLarge, PeerLost, Timeout
 from ..paths import Path
 from ..wire.frames import Goodbye, GoodbyeCode
-from .messages import CONFIG, Configured, NewMessage, Wait
+from .messages import CONFIG, Configured, Handed, NewMessage, Wait
 from .session import Delivery, State
 
 if TYPE_CHECKING:
     import os
 
     from ..runtime.clock import Clock, Queue
+    from ..runtime.flusher import IoLoop
     from .conversation import Conversation
     from .file_contract import FileSent
 
@@ -61,6 +64,7 @@ class PeerHost(Protocol):
     """What a peer needs of its node."""
 
     clock: Clock
+    io: IoLoop
 
     def consumes_messages(self) -> str:
         """Who takes new messages instead of inboxes, in words; empty if nobody does."""
@@ -83,13 +87,16 @@ class Peer:
     Compare peers of different sessions by :attr:`id`.
     """
 
-    __slots__ = ("__weakref__", "_conversation", "_host", "_inbox", "_max_message_size", "id")
+    __slots__ = ("__weakref__", "_conversation", "_host", "_inbox", "_max_message_size", "handed", "held", "id")
 
     def __init__(self, host: PeerHost, conversation: Conversation) -> None:
         self._host = host
         self._conversation = conversation
         self._max_message_size = conversation.max_message_size
         self._inbox: Queue = host.clock.queue()  # of data and priority; None: the session is over
+        # Between the inbox and the hands of who called recv(); guarded by the conversation's lock, see _take().
+        self.held: collections.deque[tuple[bytes, int] | None] | None = None
+        self.handed: Handed | None = None
         self.id: PeerId = conversation.peer_id
         """Who it is, proven."""
 
@@ -142,7 +149,7 @@ class Peer:
         with conversation.lock:
             outbox, inbox = conversation.session.outbox, conversation.session.inbox
             return PeerStats(
-                messages_sent=outbox.next_message,
+                messages_sent=outbox.accepted[0],
                 messages_received=conversation.messages_received,
                 bytes_sent=0 if link is None else link.bytes_sent,
                 bytes_received=0 if link is None else link.bytes_received,
@@ -180,6 +187,9 @@ class Peer:
             Timeout: No room in time. In these cases nothing was queued.
             PeerLost: The session is over.
             ServiceClosed: The node is closed.
+
+        An exception from outside (KeyboardInterrupt, a signal handler's, a timeout of greenlets) may end it at any
+        moment. The message is then queued or it is not: see :attr:`sent`.
         """
         if type(data) is not bytes:
             data = _as_bytes(data)
@@ -188,6 +198,22 @@ class Peer:
         if not 0 <= priority <= 255:
             raise ValueError(f"priority must be 0 (most urgent) to 255, not {priority}")
         return self._conversation.send(data, priority, _MESSAGE, timeout)
+
+    @property
+    def sent(self) -> int:
+        """
+        How many messages :meth:`send` and :meth:`send_many` have queued in this session.
+
+        After an interrupt it tells what became of the call: a message is queued whole and counted, or not at all. With
+        one thread that sends to this peer, ``while peer.sent < n: peer.send(messages[peer.sent])`` sends each once,
+        however often it is interrupted and begun again.
+        """
+        return self._conversation.accepted()[0]
+
+    @property
+    def last_number(self) -> int:
+        """The number of the last message queued, as :meth:`send` returned it, or would have; -1 if there is none."""
+        return self._conversation.accepted()[1]
 
     def send_many(
         self,
@@ -284,6 +310,12 @@ class Peer:
             PeerLost: The session is over and everything has been read.
             ServiceClosed: The node is closed and everything has been read.
             LocalProtocolError: A ``NewMessage`` callback or stream takes the messages.
+
+        An exception from outside (KeyboardInterrupt, a signal handler's, a timeout of greenlets) may end it at any
+        moment; the message is then still there for the next call. What crust cannot guard is the way from its return
+        into your variable. On CPython 3.11 and newer nothing can strike there if you call the method directly (not
+        through ``functools.partial``, ``map`` and the like, nor under a tracer); on 3.10 a signal may, and the message
+        is lost to you, as the result of any function would be.
         """
         return self._take(timeout)[0]
 
@@ -308,18 +340,34 @@ class Peer:
             raise LocalProtocolError(
                 f"{consumer} takes this node's messages, so recv() would never see one; use one or the other"
             )
-        try:
-            item: tuple[bytes, int] | None = self._inbox.get(timeout=None if timeout is None else max(0.0, timeout))
-        except queue.Empty:
-            raise Timeout(f"no message from peer {self.id} within {timeout} s") from None
-        if item is None:
-            self._inbox.put(None)  # for the next one who asks
-            reason = self._conversation.ended_reason
-            if reason == "service_closed":
-                raise ServiceClosed("the service has been closed")
-            raise PeerLost(f"the session with peer {self.id} is over ({reason})", reason)
-        self._conversation.consumed(len(item[0]) + _OVERHEAD)
-        return item
+        # An interrupt must not find a message that has left one place and not come to the next. So it goes from the
+        # queue into ``held`` inside one call that runs no bytecode, from there to ``handed`` and to the caller by
+        # plain statements in a row.
+        conversation = self._conversation
+        wait = None if timeout is None else max(0.0, timeout)
+        while True:
+            held = self.held
+            if held is None:
+                with conversation.lock:
+                    held = self.held = self.held or collections.deque()
+            if self.handed is None and not held:
+                try:
+                    held.extend(itertools.starmap(self._inbox.get, ((True, wait),)))
+                except queue.Empty:
+                    raise Timeout(f"no message from peer {self.id} within {timeout} s") from None
+            conversation.hand_over(self)
+            handed = self.handed
+            if handed is not None:
+                self.handed = None
+                item: tuple[bytes, int] = handed.item
+                return item
+            if held and held[0] is None:
+                raise self._over()
+
+    def _over(self) -> CrustError:
+        if self._inbox.empty():
+            self._inbox.put(None)  # for others who wait
+        return self._conversation.error_of_end()
 
     # --- for the node -------------------------------------------------------------------------------------------------
 
@@ -330,9 +378,19 @@ class Peer:
             for data in messages:
                 put((data, priority))
 
+    @property
+    def _has_unread(self) -> bool:
+        return bool(self.handed or self.held or not self._inbox.empty())
+
     def _unread(self) -> list[Delivery]:
         """Take what is in the inbox, for a consumer that comes late (the conversation's lock is held)."""
-        deliveries = []
+        handed, self.handed = self.handed, None
+        items = []
+        if handed is not None:  # a recv() was interrupted
+            self._conversation.take_back_locked(handed)
+            items.append(handed.item)
+        while self.held and self.held[0] is not None:
+            items.append(self.held.popleft())
         while not self._inbox.empty():
             try:
                 item = self._inbox.get(block=False)
@@ -341,8 +399,8 @@ class Peer:
             if item is None:
                 self._inbox.put(None)
                 break
-            deliveries.append(Delivery(_MESSAGE, item[1], (item[0],), len(item[0]) + _OVERHEAD))
-        return deliveries
+            items.append(item)
+        return [Delivery(_MESSAGE, item[1], (item[0],), len(item[0]) + _OVERHEAD) for item in items]
 
     def _end(self) -> None:
         self._inbox.put(None)
@@ -357,7 +415,10 @@ class Peer:
         Returns:
             False if it was over already.
         """
-        return self._conversation.end("disconnected", Goodbye(GoodbyeCode.DISCONNECTED, ""))
+        conversation = self._conversation
+        return self._host.io.shielded(
+            lambda: conversation.end("disconnected", Goodbye(GoodbyeCode.DISCONNECTED, ""))
+        )
 
 
 def _as_bytes(data: Any) -> bytes:

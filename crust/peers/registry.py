@@ -9,6 +9,8 @@ Rules (docs/wire-format.md, "Sessions"):
 - Decisions about one session are counted, and a lower count than the last one seen is stale: links overtake each other.
 - Of two fresh sessions begun at once only the one with ``Use`` lives. The controller decides under one lock, so both
   sides see one session and raise one event.
+- A call that asks for a fresh session is stale if there was a session when its caller wrote that: it was told
+  ``duplicate``, or gave that call up.
 - A peer's new run (another ``incarnation``) ends the session with its old one.
 
 Lock order: the registry's lock comes before a conversation's. Events are posted while it is held, so that they come in
@@ -17,6 +19,7 @@ the order in which sessions came and went.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import os
 import random
@@ -41,6 +44,9 @@ class RegistryHost(Host, Protocol):
 
     def admit(self, peer_id: PeerId, role: Role, address: str) -> DenialCode | None:
         """Bans and allow-lists: why this peer is refused, or None."""
+
+    def is_banned(self, peer_id: PeerId, address: str) -> bool:
+        """Bans alone: those hold whoever called."""
 
     def began(self, conversation: Conversation, purpose: Purpose, path: Path) -> None:
         """A new session: make its ``peer`` and raise its one event."""
@@ -100,7 +106,9 @@ class Registry:
         self._closing = False
         self._lock = threading.RLock()  # guards everything below; re-entered by ended()
         self._sessions: dict[PeerId, Conversation] = {}
+        self._promised: set[Link] = set()  # on which we have agreed to a new session and wait for Use
         self._detached: dict[PeerId, Conversation] = {}  # in order of detaching
+        self._ended_at: collections.OrderedDict[PeerId, float] = collections.OrderedDict()  # the last ends
 
     # --- questions ----------------------------------------------------------------------------------------------------
 
@@ -179,6 +187,8 @@ class Registry:
                     return
                 self._attach(link, present, welcome.next, welcome.window, attempts, welcome.use)
                 return
+            if self._dropped_banned(link, peer_id):
+                return
             if present is not None and self.controls(peer_id):
                 link.fail("lost_race", "another connection to this peer was quicker")
                 return
@@ -202,29 +212,34 @@ class Registry:
         """A caller has proven who it is: welcome it on ``link``, or deny it."""
         peer_id = link.peer_id
         assert peer_id is not None
-        code = self._refusal(link, introduction)
-        if code is not None:
-            self._deny(link, code)
-            return
-        with self._lock:
-            present = self._sessions.get(peer_id)
-            if introduction.resume is not None:
-                self._resume_locked(link, introduction, introduction.resume, present)
-                return
-            if present is not None:
-                if present.incarnation != introduction.incarnation:
-                    present.end("restarted")
-                elif self.controls(peer_id):  # else it is for the other side to decide which session lives
-                    if present.session.state is State.CONNECTED and present.lives():
-                        code = DenialCode.DUPLICATE
-                    else:
-                        present.end("gone")
-            elif len(self._sessions) >= self._max_peers:
-                code = DenialCode.BUSY
+        with self._lock:  # from the look at the bans to the session: a ban in between would miss it
+            code = self._refusal(link, introduction)
+            if code is None:
+                present = self._sessions.get(peer_id)
+                if introduction.resume is not None:
+                    self._resume_locked(link, introduction, introduction.resume, present)
+                    return
+                code = self._refusal_of_fresh(link, peer_id, introduction, present)
             if code is None:
                 self._welcome_locked(link, introduction)
         if code is not None:
             self._deny(link, code)
+
+    def _refusal_of_fresh(
+        self, link: Link, peer_id: PeerId, introduction: Introduction, present: Conversation | None
+    ) -> DenialCode | None:
+        """Why a new session cannot be; ends the one that it shows to be over (the lock is held)."""
+        if present is not None:
+            if present.incarnation != introduction.incarnation:
+                present.end("restarted")
+            elif self.controls(peer_id):  # else it is for the other side to decide which session lives
+                if present.session.state is State.CONNECTED and present.lives():
+                    return DenialCode.DUPLICATE
+                present.end("gone")
+            return None
+        if self.controls(peer_id) and self._ended_at.get(peer_id, link.asked_at) > link.asked_at:
+            return DenialCode.DUPLICATE
+        return DenialCode.BUSY if len(self._sessions) + len(self._promised) >= self._max_peers else None
 
     def _refusal(self, link: Link, introduction: Introduction) -> DenialCode | None:
         """What can be refused without looking at sessions."""
@@ -260,6 +275,7 @@ class Registry:
         if use:
             self._attach(link, conversation, 0, introduction.window, (), use)
         else:
+            self._promised.add(link)
             link.owner_data = _Pending(conversation, 0, introduction.window, introduction.purpose)
 
     def _resume_locked(
@@ -304,8 +320,11 @@ class Registry:
         link.owner_data = None
         conversation = pending.conversation
         with self._lock:
+            self._promised.discard(link)
             if self._closing:
                 link.fail("cancelled", "the service is closing")
+                return
+            if self._dropped_banned(link, peer_id):
                 return
             present = self._sessions.get(peer_id)
             if present is not conversation:
@@ -318,7 +337,21 @@ class Registry:
                 self._host.began(conversation, pending.purpose, self._path(link, ()))
             self._attach(link, conversation, pending.peer_next, pending.window, (), decision)
 
+    def given_up(self, link: Link) -> None:
+        """A link that a caller began has ended before it carried a session."""
+        with self._lock:
+            self._promised.discard(link)
+
     # --- both ---------------------------------------------------------------------------------------------------------
+
+    def _dropped_banned(self, link: Link, peer_id: PeerId) -> bool:
+        """End ``link`` if its peer has been banned since it was admitted; whether it was."""
+        if not self._host.is_banned(peer_id, link.connection.remote.host):
+            return False
+        link.write_control(frames.Goodbye(frames.GoodbyeCode.BANNED, ""))
+        link.verdict, link.error = "cancelled", "banned"
+        link.close()
+        return True
 
     def _make(
         self, link: Link, session_id: bytes, other: Introduction | frames.Welcome, *, inbound: bool
@@ -388,6 +421,10 @@ class Registry:
     def _forget_locked(self, conversation: Conversation) -> None:
         if self._sessions.get(conversation.peer_id) is conversation:
             del self._sessions[conversation.peer_id]
+            self._ended_at[conversation.peer_id] = self._host.clock.now()
+            self._ended_at.move_to_end(conversation.peer_id)
+            if len(self._ended_at) > limits.ENDED_SESSIONS_KNOWN:
+                self._ended_at.popitem(last=False)
         if self._detached.get(conversation.peer_id) is conversation:
             del self._detached[conversation.peer_id]
 

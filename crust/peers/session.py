@@ -123,7 +123,6 @@ class Session:
     __slots__ = (
         "_ack_bytes",
         "_ample",
-        "_freed",
         "_heartbeat_at",
         "_ping_sent",
         "_ping_token",
@@ -135,6 +134,7 @@ class Session:
         "_waiting_since",
         "ack_due",
         "ack_now",
+        "freed",
         "inbox",
         "last_received",
         "outbox",
@@ -162,7 +162,8 @@ class Session:
         self._ack_bytes = 0  # cost of chunks not yet acknowledged by us
         self.ack_due = _NEVER
         self.ack_now = False
-        self._freed = 0  # buffer freed since the last acknowledgement
+        self.freed = 0
+        """Buffer freed since the last acknowledgement."""
         # With so much of the buffer in use, the window still covers the longest message.
         self._ample = settings.receive_buffer - settings.max_message_size - _OVERHEAD - limits.SMALL_RESERVE
         self._pongs: list[int] | None = None
@@ -290,12 +291,16 @@ class Session:
 
     def consumed(self, cost: int) -> bool:
         """The application took messages of that cost; True if that should be announced at once."""
+        self.inbox.consumed(cost)
+        self.freed += cost
+        return self.window_is_news()
+
+    def window_is_news(self) -> bool:
+        """True if so much buffer has been freed that it should be announced at once."""
         inbox = self.inbox
-        inbox.consumed(cost)
-        self._freed += cost
-        if self._freed * limits.WINDOW_UPDATE_SHARE >= self._settings.receive_buffer or (
+        if self.freed * limits.WINDOW_UPDATE_SHARE >= self._settings.receive_buffer or (
             # The window told last may keep a message waiting that fits by now, and no other acknowledgement will come.
-            inbox.used <= self._ample < inbox.used + self._freed and self.ack_due == _NEVER
+            inbox.used <= self._ample < inbox.used + self.freed and self.ack_due == _NEVER
         ):
             self.ack_now = True
             return self.state is State.CONNECTED
@@ -327,7 +332,7 @@ class Session:
                 self._ack_bytes = 0
                 self.ack_due = _NEVER
                 self.ack_now = False
-                self._freed = 0
+                self.freed = 0
                 self._pongs = None
         else:
             plaintext = outbox.next_record()

@@ -1,7 +1,7 @@
 """
 Sending one file: reads the disk and waits, on the thread that called ``send_file``.
 
-:meth:`Upload.run` may block on the disk, on room in the session's send buffer, and on the condition below. What
+:meth:`Upload.run` may block on the disk, on room in the session's send buffer, and on the event below. What
 ends the last wait: a message of the receiver (:meth:`Upload.receive`, on the reader thread), the end of the session
 or of the node (:meth:`Upload.stop`), or the timeout.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+import threading
 from collections.abc import Callable
 
 from .. import limits
@@ -62,6 +63,7 @@ class Upload:
         "_channel",
         "_deadline",
         "_error",
+        "_lock",
         "_progress",
         "_send_later",
         "_sender",
@@ -83,22 +85,22 @@ class Upload:
         self._timeout = timeout
         self._deadline = clock.deadline(timeout)
         self._progress = progress
-        self._changed = clock.condition()
-        """Guards the two below; notified when either changes."""
+        self._lock = threading.Lock()  # guards the two below
         self._sender = sender
         self._error: CrustError | None = None
+        self._changed = clock.event()  # set when either changes
 
     def receive(self, message: TransferMessage) -> None:
         """The receiver has answered. Does not block."""
-        with self._changed:
+        with self._lock:
             self._sender.receive(message)
-            self._changed.notify_all()
+        self._changed.set()
 
     def stop(self, error: CrustError) -> None:
         """End :meth:`run` with this error. Does not block."""
-        with self._changed:
+        with self._lock:
             self._error = self._error or error
-            self._changed.notify_all()
+        self._changed.set()
 
     def run(self, source: io.FileIO) -> FileSent:
         """
@@ -129,7 +131,7 @@ class Upload:
             data = source.read(self._next_size())
             if not data:
                 raise TransferError(f"{sender.name!r} became shorter while it was being sent; send it again")
-            with self._changed:
+            with self._lock:
                 self._check_locked()
                 sender.send_data(data)
             self._send_outgoing()
@@ -138,7 +140,7 @@ class Upload:
         after = os.fstat(source.fileno())
         if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
             raise TransferError(f"{sender.name!r} was changed while it was being sent; send it again")
-        with self._changed:
+        with self._lock:
             self._check_locked()
             sender.send_end()
         self._send_outgoing()
@@ -150,14 +152,15 @@ class Upload:
         return min(limits.FILE_CHUNK, self._sender.size - self._sender.sent)
 
     def _wait(self, ready: Callable[[], bool]) -> None:
-        with self._changed:
-            while True:
+        while True:
+            with self._lock:
                 self._check_locked()
                 if ready():
                     return
                 if self._deadline.expired:
                     raise self._too_late()
-                self._changed.wait(self._deadline.remaining())
+                self._changed.clear()
+            self._changed.wait(self._deadline.remaining())
 
     def _check_locked(self) -> None:
         sender = self._sender
@@ -180,7 +183,7 @@ class Upload:
         )
 
     def _send_outgoing(self) -> None:
-        with self._changed:
+        with self._lock:
             messages = self._sender.messages_to_send()
         for message in messages:
             try:
@@ -193,7 +196,7 @@ class Upload:
     def _give_up(self, error: BaseException) -> None:
         """Tell the receiver, without waiting. If it was the rules that ended the transfer, what they have to say is
         among the messages to send already."""
-        with self._changed:
+        with self._lock:
             self._sender.give_up(_why(error))
             messages = self._sender.messages_to_send()
         for message in messages:

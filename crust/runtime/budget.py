@@ -22,13 +22,17 @@ class Budget:
         clock: What to wait with; None: the system's.
     """
 
-    __slots__ = ("_below", "_clock", "_closed", "_lock", "limit", "used")
+    __slots__ = ("_below", "_clock", "_closed", "limit", "lock", "used")
 
     def __init__(self, limit: int, clock: Clock | None = None) -> None:
         self.limit = limit
         self.used = 0
         """Bytes taken and not given back."""
-        self._lock = threading.Lock()  # guards used; held by _below too
+        self.lock = threading.Lock()
+        """
+        Guards ``used``. Public for those who change it together with an account of their own, in one breath: two such
+        statements with no call between them cannot be torn apart by an interrupt.
+        """
         self._clock = clock or Clock()
         self._below: Condition | None = None  # made for the first who waits
         self._closed = False
@@ -40,29 +44,35 @@ class Budget:
 
     def take(self, size: int) -> None:
         """Count ``size`` more bytes; never fails."""
-        with self._lock:
+        with self.lock:
             self.used += size
 
     def give(self, size: int) -> None:
         """Count ``size`` bytes less."""
-        with self._lock:
+        with self.lock:
             self.used -= size
             if self._below is not None and self.used <= self.limit:
+                self._below.notify_all()
+
+    def settle(self) -> None:
+        """Let readers go on, after ``used`` was lowered by hand."""
+        if self._below is not None and self.used <= self.limit:
+            with self.lock:
                 self._below.notify_all()
 
     def wait_below(self, timeout: float | None) -> bool:
         """Wait until not :attr:`over`, at most ``timeout`` seconds (None: for ever). False if it still is."""
         deadline = self._clock.deadline(timeout)
-        with self._lock:
+        with self.lock:
             if self._below is None:
-                self._below = self._clock.condition(self._lock)
+                self._below = self._clock.condition(self.lock)
             while self.over and not self._closed and not deadline.expired:
                 self._below.wait(deadline.remaining())
             return not self.over
 
     def close(self) -> None:
         """Let all who wait go, now and later."""
-        with self._lock:
+        with self.lock:
             self._closed = True
             if self._below is not None:
                 self._below.notify_all()

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from .threads import Deadline
+from .waiting import Latch
 
 __all__ = ["Clock", "Condition", "Event", "Queue"]
 
@@ -65,12 +66,16 @@ class Clock:
         """Seconds that never go back, from any start."""
 
     def condition(self, lock: threading.Lock | None = None) -> Condition:
-        """A condition on ``lock``; None: on a lock of its own."""
+        """
+        A condition on ``lock``; None: on a lock of its own.
+
+        Only for threads of crust itself, which nothing interrupts; others wait with :meth:`event`.
+        """
         return threading.Condition(lock)
 
     def event(self) -> Event:
         """An event that is not set."""
-        return threading.Event()
+        return Latch()
 
     def queue(self) -> Queue:
         """An empty queue without a bound."""

@@ -3,7 +3,7 @@ The one thread of a node that runs timers, writes what could not be written at o
 write.
 
 Other threads hand it work through deques, which need no lock, and wake it only when it sleeps: a busy node
-pays no system call for that. Before it sleeps it publishes a :class:`_Nap` and looks at the deques once more;
+pays no system call for that. Before it sleeps it publishes a :class:`Nap` and looks at the deques once more;
 who adds work looks at the nap afterwards. Whatever the order, one of the two sees the other.
 """
 
@@ -15,13 +15,16 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from .. import limits
-from .threads import CrashHook, Spawn, Waker, fork_generation, log_crash
+from .threads import CrashHook, Spawn, Waker, fork_generation, is_interruptible, log_crash
 from .timers import Timer, TimerCallback, TimerHeap
+from .waiting import Latch
 
-__all__ = ["Flushable", "IoLoop"]
+__all__ = ["Flushable", "IoLoop", "Nap"]
+
+R = TypeVar("R")
 
 
 class Flushable(Protocol):
@@ -31,7 +34,7 @@ class Flushable(Protocol):
         """Write what can be written now. Called on the I/O thread; must not block."""
 
 
-class _Nap:
+class Nap:
     """One sleep of the I/O thread."""
 
     __slots__ = ("until", "woken")
@@ -58,11 +61,17 @@ class IoLoop:
         self.now: Callable[[], float] = clock or time.monotonic
         self._on_crash = on_crash or log_crash
         self._flushes: collections.deque[Flushable] = collections.deque()
+        self.flushes = self._flushes
+        """
+        Whose ``flush()`` the I/O thread runs next. To append is one C call, which an exception handler can rely on even
+        if it is interrupted itself; the thread looks here every ``IO_SLEEP_MAX`` seconds, and after :meth:`rouse`. All
+        others use :meth:`flush_soon`.
+        """
         self._new_timers: collections.deque[Timer] = collections.deque()
         self._requests: collections.deque[Callable[[], object]] = collections.deque()
         self._timers = TimerHeap()
         self._watched: dict[socket.socket, Callable[[], object]] = {}
-        self._nap: _Nap | None = None
+        self._nap: Nap | None = None
         self._waker: Waker | None = None
         self._selector: selectors.BaseSelector | None = None
         self._running = False
@@ -127,6 +136,42 @@ class IoLoop:
         if nap is not None:
             self._rouse(nap)
 
+    def rouse(self) -> None:
+        """Make the thread look at once at what it has been given."""
+        nap = self._nap
+        if nap is not None:
+            self._rouse(nap)
+
+    def shielded(self, call: Callable[[], R]) -> R:
+        """
+        Run ``call()`` where no exception can strike from outside, and wait for what it returns or raises.
+
+        If the wait is interrupted, the call is carried out all the same. It must not block.
+        """
+        if not is_interruptible() or self.on_io_thread():
+            return call()
+        outcome: list[tuple[R | None, BaseException | None]] = []
+        over = Latch()
+
+        def run() -> None:
+            try:
+                outcome.append((call(), None))
+            except BaseException as error:  # for the caller, who waits
+                outcome.append((None, error))
+            finally:
+                over.set()
+
+        self._request(run)
+        over.wait()
+        result, error = outcome[0]
+        if error is not None:
+            raise error
+        return result  # type: ignore[return-value]  # there was no error, so it is the result
+
+    def call_soon(self, call: Callable[[], object]) -> None:
+        """Run ``call()`` on the I/O thread after what was asked of it before; here, if the thread has ended."""
+        self._request(call)
+
     def wait_writable(self, sock: socket.socket, callback: Callable[[], object]) -> None:
         """
         Run ``callback()`` once on the I/O thread when ``sock`` has room or is dead.
@@ -156,7 +201,7 @@ class IoLoop:
         if nap is not None:
             self._rouse(nap)
 
-    def _rouse(self, nap: _Nap) -> None:
+    def _rouse(self, nap: Nap) -> None:
         # The flag belongs to this one nap: set late, it cannot silence a wake for the next.
         if not nap.woken and self._waker is not None:
             self._waker.wake()
@@ -191,7 +236,7 @@ class IoLoop:
         now = self.now()
         due = self._timers.next_due()
         until = now + limits.IO_SLEEP_MAX if due is None else min(due, now + limits.IO_SLEEP_MAX)
-        self._nap = _Nap(until)
+        self._nap = Nap(until)
         if self._stopping or self._flushes or self._requests or self._new_timers:
             self._nap = None
             return

@@ -31,10 +31,12 @@ __all__ = [
     "Spawn",
     "Threads",
     "Waker",
+    "abandon_socket",
     "after_fork_in_child",
     "check_patching",
     "close_socket",
     "fork_generation",
+    "is_interruptible",
     "log_crash",
     "mode",
     "spawn",
@@ -209,6 +211,12 @@ class Waker:
             while len(self._reader.recv(4096)) == 4096:
                 pass
 
+    def abandon(self) -> None:
+        """In a forked child: close the copies of the descriptors, and nothing else."""
+        self._lock = threading.Lock()
+        abandon_socket(self._writer)
+        abandon_socket(self._reader)
+
     def close(self) -> None:
         """Free the descriptors. Unregister from the selector first. Idempotent."""
         with self._lock:
@@ -227,6 +235,18 @@ def close_socket(sock: socket.socket) -> None:
         sock.shutdown(socket.SHUT_RDWR)
     with contextlib.suppress(OSError):
         sock.close()
+
+
+def abandon_socket(sock: socket.socket) -> None:
+    """
+    In a forked child: close the copy of the descriptor, without a word to the other side.
+
+    The object is left without one, so that neither it nor its finaliser ever closes a stranger's.
+    """
+    with contextlib.suppress(OSError):
+        descriptor = sock.detach()
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 # --- gevent's monkey patching -------------------------------------------------------------------------------
@@ -252,6 +272,14 @@ _ADVICE = (
 def mode() -> str:
     """``gevent`` if threads are greenlets in this process, else ``threads``."""
     return "gevent" if "threading" in _patched() else "threads"
+
+
+def is_interruptible() -> bool:
+    """
+    True if exceptions may strike the calling thread from outside: those of signal handlers the main thread, timeouts of
+    greenlets any of them.
+    """
+    return threading.current_thread() is threading.main_thread() or mode() == "gevent"
 
 
 def check_patching() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import ipaddress
 import random
+import threading
 from collections.abc import Callable, Iterable
 
 from .. import limits
@@ -17,9 +18,9 @@ from ..addresses import Contact, Endpoint, PeerId
 from ..exceptions import ConnectError, ContactSyntaxError, CrustError, Denied, Timeout
 from ..paths import Attempt
 from ..peers.conversation import Conversation
-from ..peers.dialer import Dialer
-from ..runtime.clock import Clock
 from ..wire.handshake import Purpose
+from .connecting import Dialled
+from .node import Node
 
 __all__ = ["Blacklist", "bootstrap"]
 
@@ -73,13 +74,14 @@ class Blacklist:
 class _Run:
     """One call of ``bootstrap``."""
 
-    def __init__(self, dialer: Dialer, contacts: Iterable[Contact], blacklist: Blacklist, clock: Clock) -> None:
-        self._dialer = dialer
-        self._clock = clock
+    def __init__(self, node: Node, contacts: Iterable[Contact], blacklist: Blacklist) -> None:
+        self._node = node
+        self._now = node.clock.now
         self._blacklist = blacklist
-        self.changed = clock.condition()
+        self._lock = threading.Lock()  # guards what follows
+        self._changed = node.clock.event()  # set when the one who runs this should look again
         self.waiting: collections.deque[Contact] = collections.deque()
-        self.under_way: dict[PeerId, Callable[[], None]] = {}
+        self.under_way: dict[PeerId, Dialled] = {}
         self._seen: set[PeerId] = set()
         self.winner: Conversation | None = None
         self.errors: list[CrustError] = []
@@ -94,50 +96,49 @@ class _Run:
 
     def dial(self, contact: Contact, deadline: float) -> None:
         """
-        Dial a contact that was taken from ``waiting``.
+        Dial a contact that :meth:`next_step` gave.
 
-        Not with the condition held: the dialer calls back with its own lock, so ours comes second.
+        Not with the lock held: the dialer calls back with its own lock, so ours comes second.
         """
         peer_id = contact.peer_id
 
         def ended(conversation: Conversation | None, error: CrustError | None) -> None:
-            with self.changed:
+            with self._lock:
                 self.under_way.pop(peer_id, None)
                 if conversation is not None:
                     self.winner = self.winner or conversation
                 elif error is not None:
                     self.errors.append(error)
                     self._add_alternates(error)
-                self.changed.notify_all()
+            self._changed.set()
 
-        seconds = max(0.05, deadline - self._clock.now())
-        cancel = self._dialer.dial(peer_id, contact.endpoints, Purpose.BOOTSTRAP, seconds, ended)
-        with self.changed:
-            if peer_id in self.under_way:
-                self.under_way[peer_id] = cancel
+        seconds = max(0.05, deadline - self._now())
+        effort = Dialled(self._node, contact, Purpose.BOOTSTRAP, seconds, ended)
+        with self._lock:
+            self.under_way[peer_id] = effort
+        effort.begin()
 
     def next_step(self, deadline: float, next_start: float, closed: Callable[[], bool]) -> Contact | bool:
         """Wait for something to do: a contact to dial, True to look again, False when it is all over."""
-        with self.changed:
-            now = self._clock.now()
+        with self._lock:
+            now = self._now()
             if self.winner is not None or not (self.waiting or self.under_way) or now >= deadline or closed():
                 return False
             busy = len(self.under_way)
             if self.waiting and busy < limits.BOOTSTRAP_IN_FLIGHT:
                 if busy < limits.BOOTSTRAP_PARALLEL or now >= next_start:
-                    contact = self.waiting.popleft()
-                    self.under_way[contact.peer_id] = lambda: None
-                    return contact
+                    return self.waiting.popleft()
             pause = next_start - now if self.waiting and next_start > now else limits.BOOTSTRAP_STAGGER
-            self.changed.wait(max(0.001, min(pause, deadline - now)))
-            return True
+            self._changed.clear()
+        self._changed.wait(max(0.001, min(pause, deadline - now)))
+        return True
 
     def cancel(self) -> None:
         """Lose interest in all dials under way."""
-        with self.changed:
+        with self._lock:
             under_way = list(self.under_way.values())
-        for cancel in under_way:
-            cancel()
+        for effort in under_way:
+            effort.lose_interest()
 
     def _add_alternates(self, error: CrustError) -> None:
         if isinstance(error, Denied):
@@ -153,12 +154,11 @@ class _Run:
 
 
 def bootstrap(
-    dialer: Dialer,
+    node: Node,
     contacts: Iterable[Contact],
     blacklist: Blacklist,
     timeout: float | None,
     closed: Callable[[], bool],
-    clock: Clock,
 ) -> Conversation:
     """
     Reach one of ``contacts``; blocks.
@@ -169,7 +169,8 @@ def bootstrap(
     """
     order = list(dict.fromkeys(contacts))
     random.shuffle(order)
-    run = _Run(dialer, order, blacklist, clock)
+    clock = node.clock
+    run = _Run(node, order, blacklist)
     deadline = float("inf") if timeout is None else clock.now() + timeout
     next_start = 0.0
     try:

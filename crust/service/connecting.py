@@ -7,13 +7,47 @@ from collections.abc import Callable
 
 from ..addresses import ConnectionInfo, Contact, PeerId
 from ..exceptions import CrustError, Timeout
+from ..peers.dialer import Waiter
 from ..peers.peer import Peer
 from ..wire.handshake import Purpose
 from .node import Node
 
-__all__ = ["DialFuture", "Target", "as_contact", "as_peer_id"]
+__all__ = ["DialFuture", "Dialled", "Target", "as_contact", "as_peer_id"]
 
 Target = str | Contact | PeerId | ConnectionInfo
+
+
+class Dialled:
+    """
+    An application's interest in reaching a peer. The dialer does not wait, but must not be interrupted half-way: both
+    methods are carried out in their order, whatever becomes of the caller.
+    """
+
+    def __init__(self, node: Node, contact: Contact, purpose: Purpose, seconds: float | None, waiter: Waiter) -> None:
+        self._node = node
+        self._contact = contact
+        self._purpose = purpose
+        self._seconds = seconds
+        self._waiter = waiter
+        self._cancel: Callable[[], None] | None = None
+
+    def begin(self) -> None:
+        """Tell the dialer."""
+        self._node.io.shielded(self._begin)
+
+    def lose_interest(self) -> None:
+        """Tell it that nobody waits any more. Harmless when it is over."""
+        self._node.io.shielded(self._lose_interest)
+
+    def _begin(self) -> None:
+        contact = self._contact
+        self._cancel = self._node.dialer.dial(
+            contact.peer_id, contact.endpoints, self._purpose, self._seconds, self._waiter
+        )
+
+    def _lose_interest(self) -> None:
+        if self._cancel is not None:
+            self._cancel()
 
 
 class DialFuture(concurrent.futures.Future[Peer]):

@@ -177,6 +177,10 @@ class Node:
         """Bans and allow-lists."""
         return self.access.verdict(peer_id, role, address, self.clock.now())
 
+    def is_banned(self, peer_id: PeerId, address: str) -> bool:
+        """Bans alone."""
+        return self.access.is_banned(peer_id, address, self.clock.now())
+
     def alternates(self) -> tuple[str, ...]:
         """None yet: this version knows no other nodes' public addresses."""
         return ()
@@ -317,6 +321,12 @@ class Node:
     def _file_failed(self, peer: Peer, name: str, reason: str) -> None:
         self.subscriptions.emit(events.FileFailed(peer, name, reason))
 
+    def disconnect(self, peer_id: PeerId) -> bool:
+        """End the session with that peer, and attempts to reach it; False if there was no session."""
+        self.dialer.stop(peer_id, ConnectError(f"disconnect() was called for peer {peer_id}"))
+        conversation = self.registry.get(peer_id)
+        return conversation is not None and conversation.end("disconnected", Goodbye(GoodbyeCode.DISCONNECTED, ""))
+
     def enforce_bans(self) -> None:
         """End everything with those who are banned now."""
         now = self.clock.now()
@@ -326,11 +336,11 @@ class Node:
             address = None if remote is None else Endpoint.parse(remote).host
             return self.access.is_banned(conversation.peer_id, address, now)
 
-        self.acceptor.end_from(lambda host: self.access.is_banned(None, host, now))
         for conversation in self.registry.all():
             if banned(conversation):
-                self.dialer.stop(conversation.peer_id, ConnectError(f"peer {conversation.peer_id} is banned"))
                 conversation.end("banned", Goodbye(GoodbyeCode.BANNED, ""))
+        self.dialer.drop_banned()
+        self.acceptor.end_from(lambda host: self.access.is_banned(None, host, now))
 
     # --- the end ------------------------------------------------------------------------------------------------------
 

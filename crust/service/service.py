@@ -35,12 +35,13 @@ from ..wire.handshake import Purpose
 from . import events
 from .at_exit import close_at_exit
 from .bootstrap import Blacklist, bootstrap
-from .connecting import DialFuture, Target, as_contact, as_peer_id
+from .connecting import DialFuture, Dialled, Target, as_contact, as_peer_id
 from .listeners import Listeners
 from .machine import Machine
 from .node import Node
 from .stats import Stats
-from .subscriptions import EventStream, Subscription
+from .stream import EventStream
+from .subscriptions import Subscription
 
 __all__ = ["Service"]
 
@@ -89,6 +90,7 @@ class Service:
         self._closer: threading.Thread | None = None
         self._machine = self._make_machine()
         self._closed = self._machine.clock.event()
+        self._finishing = False
         self._clean = False
 
     def __repr__(self) -> str:
@@ -200,21 +202,19 @@ class Service:
             True if nothing is left running.
         """
         with self._lock:
-            first, self._closing = not self._closing, True
+            self._closing = True
             node = self._node
             if node is None:
                 self._clean = True
                 self._closed.set()
                 return True
-            if first:
-                if self._listeners is not None:
-                    self._listeners.close(for_good=True)
+            if self._closer is None:  # or an interrupt struck just after one was started; then _finish() sees to it
                 try:
                     self._closer = node.threads.spawn("crust-close", self._finish, node, timeout)
                 except RuntimeError:  # the interpreter is ending and makes no more threads
                     self._closer = threading.current_thread()
         closer = self._closer
-        if closer is threading.current_thread() and first:
+        if closer is threading.current_thread() and not self._closed.is_set():
             self._finish(node, timeout)
         if node.on_dispatcher():
             return False
@@ -227,7 +227,13 @@ class Service:
         return self._clean
 
     def _finish(self, node: Node, timeout: float | None) -> None:
+        with self._lock:
+            if self._finishing:
+                return
+            self._finishing = True
         try:
+            if self._listeners is not None:
+                self._listeners.close(for_good=True)
             self._clean = node.close(timeout)
         finally:
             self._unlock_identity()
@@ -363,12 +369,14 @@ class Service:
 
         seconds = self._config.session.connect_timeout if isinstance(timeout, Configured) else timeout
         contact = self._resolve(to)
-        cancel = node.dialer.dial(contact.peer_id, contact.endpoints, Purpose.CONNECT, seconds, ended)
+        effort = Dialled(node, contact, Purpose.CONNECT, seconds, ended)
         try:
+            effort.begin()
             in_time = done.wait(seconds)
             attempts = node.dialer.attempts(contact.peer_id) if not in_time else ()
         finally:
-            cancel()  # from here on the outcome stays what it is
+            if not outcome:
+                effort.lose_interest()  # from here on the outcome stays what it is
         if not outcome:
             tried = "; ".join(map(str, attempts)) or "no attempt has ended yet"
             error: CrustError = Timeout(f"no connection to peer {contact.peer_id} within {seconds} s: {tried}")
@@ -402,7 +410,9 @@ class Service:
             else:
                 future.set_exception(error or ConnectError("the attempt was given up"))
 
-        future.lose_interest = node.dialer.dial(contact.peer_id, contact.endpoints, Purpose.CONNECT, seconds, ended)
+        effort = Dialled(node, contact, Purpose.CONNECT, seconds, ended)
+        future.lose_interest = effort.lose_interest
+        effort.begin()
         if seconds is not None and not future.done():
             node.io.call_later(seconds, lambda _: future.expire(contact, seconds, ended))
         return future
@@ -459,7 +469,7 @@ class Service:
         wanted = [*map(as_contact, contacts), *self._fallback, *map(as_contact, self._config.bootstrap.contacts)]
         banned = Blacklist([*blacklist, *self._config.bootstrap.blacklist])
         try:
-            return bootstrap(node.dialer, wanted, banned, seconds, lambda: self._closing, node.clock).peer
+            return bootstrap(node, wanted, banned, seconds, lambda: self._closing).peer
         except (ConnectError, Timeout) as error:
             if self._closing:
                 raise ServiceClosed("the service has been closed") from error
@@ -530,9 +540,7 @@ class Service:
         """End the session with that peer, and attempts to reach it; False if there was none."""
         node = self._running()
         peer_id = as_peer_id(who)
-        node.dialer.stop(peer_id, ConnectError(f"disconnect() was called for peer {peer_id}"))
-        conversation = node.registry.get(peer_id)
-        return conversation is not None and conversation.peer.disconnect()
+        return node.io.shielded(lambda: node.disconnect(peer_id))
 
     def ban(self, *who: Who, seconds: float | None = None) -> int:
         """
@@ -550,7 +558,7 @@ class Service:
         """
         node = self._running()
         count = node.access.ban(*who, now=node.clock.now(), seconds=seconds)
-        node.enforce_bans()
+        node.io.shielded(node.enforce_bans)
         return count
 
     def unban(self, *who: Who) -> int:

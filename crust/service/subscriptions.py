@@ -10,28 +10,27 @@ from __future__ import annotations
 import collections
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .. import limits
-from ..exceptions import LocalProtocolError, ServiceClosed, Timeout
-from ..peers.messages import NewMessage
+from ..exceptions import ForkedError, LocalProtocolError
+from ..peers.messages import Handed, NewMessage
 from ..peers.session import Delivery
 from ..runtime.clock import Clock
 from ..runtime.dispatcher import Dispatcher
 from ..runtime.logs import NodeLog
-from ..runtime.threads import Waker
-from .events import Event, EventsLost
+from .events import Event
+from .stream import AnyEvent, EventStream
 
 if TYPE_CHECKING:
     from ..peers.peer import Peer
 
-__all__ = ["EventStream", "Subscription", "Subscriptions"]
+__all__ = ["Subscription", "Subscriptions"]
 
 _OVERHEAD = limits.MESSAGE_OVERHEAD
 _CREDIT_INTERVAL = 0.05  # seconds of callbacks after which their messages' buffer is given back
 
-AnyEvent = Event | NewMessage
 Callback = Callable[[Any], object]
 ErrorHook = Callable[[Any, BaseException], object]
 Consumed = Callable[["Peer", int], object]
@@ -64,125 +63,6 @@ class Subscription:
     def __call__(self, event: Any) -> object:
         """The callback itself, so that a decorated function can still be called."""
         return self.callback(event)
-
-
-class EventStream:
-    """
-    Events to be read: iterate, or :meth:`get`; ``with`` closes it. Thread-safe.
-
-    Of state events the oldest are dropped when ``maxsize`` wait, and an ``EventsLost`` says how many. Messages are
-    never dropped: credit bounds them, and reading one gives its credit back.
-    """
-
-    def __init__(self, owner: Subscriptions, kinds: tuple[type[Any], ...], maxsize: int, consumed: Consumed) -> None:
-        self._owner = owner
-        self.kinds = kinds
-        self._maxsize = maxsize
-        self._consumed = consumed
-        self._clock = owner.clock
-        self._changed = self._clock.condition()
-        self._events: collections.deque[tuple[AnyEvent, int]] = collections.deque()
-        self._states = 0
-        self._lost = 0
-        self._closed = False
-        self._ended = False
-        self._waker: Waker | None = None
-
-    def __enter__(self) -> EventStream:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __iter__(self) -> Iterator[Any]:
-        """Events as they come, until the stream or the service is closed."""
-        while True:
-            try:
-                yield self.get()
-            except ServiceClosed:
-                return
-
-    def get(self, timeout: float | None = None) -> Any:
-        """
-        The next event.
-
-        Args:
-            timeout: Seconds; None: no limit; 0: only what is there.
-
-        Raises:
-            Timeout: None came in time.
-            ServiceClosed: The stream or the service is closed, and everything has been read.
-        """
-        deadline = self._clock.deadline(timeout)
-        with self._changed:
-            while True:
-                if self._lost:
-                    count, self._lost = self._lost, 0
-                    return EventsLost(count)
-                if self._events:
-                    event, cost = self._events.popleft()
-                    break
-                if self._closed or self._ended:
-                    raise ServiceClosed("the event stream is closed")
-                if timeout is not None and deadline.expired:
-                    raise Timeout(f"no event within {timeout} s")
-                self._changed.wait(deadline.remaining())
-            if not cost:
-                self._states -= 1
-            if not self._events and self._waker is not None and not self._ended:
-                self._waker.drain()
-        if cost:
-            self._consumed(event.peer, cost)  # type: ignore[union-attr]  # only messages have a cost
-        return event
-
-    def fileno(self) -> int:
-        """A descriptor that is readable while events wait (and once the service is closed), for ``select``."""
-        with self._changed:
-            if self._waker is None:
-                self._waker = Waker()
-                if self._events or self._lost or self._ended:
-                    self._waker.wake()
-            return self._waker.fileno()
-
-    def close(self) -> None:
-        """Stop listening; unread messages give their credit back. Idempotent."""
-        self._owner._remove_stream(self)
-        with self._changed:
-            if self._closed:
-                return
-            self._closed = True
-            unread = [(event, cost) for event, cost in self._events if cost]
-            self._events.clear()
-            self._changed.notify_all()
-            if self._waker is not None:
-                self._waker.close()
-                self._waker = None
-        for event, cost in unread:
-            self._consumed(event.peer, cost)  # type: ignore[union-attr]  # only messages have a cost
-
-    def _put(self, event: AnyEvent, cost: int = 0) -> None:
-        with self._changed:
-            if self._closed:
-                return
-            if not cost:
-                if self._states >= self._maxsize:
-                    index = next(i for i, (_, kept) in enumerate(self._events) if not kept)
-                    del self._events[index]
-                    self._states -= 1
-                    self._lost += 1
-                self._states += 1
-            was_empty = not self._events
-            self._events.append((event, cost))
-            self._changed.notify()
-            if was_empty and self._waker is not None:
-                self._waker.wake()
-
-    def _end(self) -> None:
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
-            if self._waker is not None:
-                self._waker.wake()
 
 
 class Subscriptions:
@@ -256,10 +136,10 @@ class Subscriptions:
                 raise TypeError(f"{kind!r} is no event class of crust")
         if maxsize < 1:
             raise ValueError("maxsize must be at least 1")
-        stream = EventStream(self, kinds, maxsize, self._consumed)
+        stream = EventStream(self, kinds, maxsize, _credit)
         with self._lock:
             if self._ended:
-                stream._end()
+                stream.end()
                 return stream
             if NewMessage in kinds:
                 if self._message_stream is not None or self._message_callbacks:
@@ -271,11 +151,21 @@ class Subscriptions:
             self._streams = (*self._streams, stream)
         return stream
 
-    def _remove_stream(self, stream: EventStream) -> None:
+    def remove_stream(self, stream: EventStream) -> None:
         with self._lock:
             self._streams = tuple(each for each in self._streams if each is not stream)
             if self._message_stream is stream:
                 self._message_stream = None
+
+    def abandon(self, error: ForkedError) -> None:
+        """In a forked child: nobody hears anything any more (takes no lock)."""
+        self._lock = threading.Lock()
+        self._ended = True
+        streams = self._streams
+        self._all = self._message_callbacks = self._streams = ()
+        self._message_stream = None
+        for stream in streams:
+            stream.abandon(error)
 
     def consumer(self) -> str:
         """Who takes messages, in words; empty if the inboxes do."""
@@ -290,7 +180,7 @@ class Subscriptions:
         kind = type(event)
         for stream in self._streams:
             if any(issubclass(kind, wanted) for wanted in stream.kinds):
-                stream._put(event)
+                stream.put(event)
         if any(issubclass(kind, each.kind) for each in self._all):
             self._dispatcher.post(self._run_event, event)
 
@@ -319,7 +209,7 @@ class Subscriptions:
     def _stream_out(stream: EventStream, peer: Peer, deliveries: list[Delivery]) -> None:
         for _, priority, messages, _ in deliveries:
             for data in messages:
-                stream._put(NewMessage(peer, data, priority, None), len(data) + _OVERHEAD)
+                stream.put(NewMessage(peer, data, priority, None), len(data) + _OVERHEAD)
 
     def end(self) -> None:
         """No more events: streams end when they have been read, and no callback starts any more."""
@@ -330,7 +220,7 @@ class Subscriptions:
             self._all = self._message_callbacks = ()
             streams, self._streams, self._message_stream = self._streams, (), None
         for stream in streams:
-            stream._end()
+            stream.end()
 
     # --- running (the dispatcher thread) ------------------------------------------------------------------------------
 
@@ -357,7 +247,7 @@ class Subscriptions:
 
     def _run_messages(self, peer: Peer, deliveries: list[Delivery]) -> None:
         try:
-            if not peer._inbox.empty():
+            if peer._has_unread:
                 self._run_inbox(peer)  # it is older
             self._run_deliveries(peer, deliveries)
         finally:
@@ -445,3 +335,7 @@ def _takes_messages(kind: type[Any]) -> bool:
 def _name(callback: Callback) -> str:
     name = getattr(callback, "__qualname__", None) or repr(callback)
     return f"{getattr(callback, '__module__', '?')}.{name}"
+
+
+def _credit(peer: Peer, handed: Handed) -> None:
+    peer._conversation.credit(handed)

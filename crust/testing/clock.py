@@ -6,9 +6,9 @@ except while it waits in a primitive made here; whoever wakes it (:meth:`Virtual
 going on itself. So there is no moment at which work is under way and nobody is busy: when nobody is, nothing can happen
 any more except that time passes.
 
-Time passes in two ways, both on the *driver*, the thread that made the clock: in :meth:`VirtualClock.advance`, and while
-the driver itself waits for a node. In both it goes from one deadline to the next: everybody comes to rest, the wait that
-ends first is over, everybody comes to rest again.
+Time passes in two ways, both on the *driver*, the thread that made the clock: in :meth:`VirtualClock.advance`, and
+while the driver itself waits for a node. In both it goes from one deadline to the next: everybody comes to rest, the
+wait that ends first is over, everybody comes to rest again.
 
 Threads of the application are not ours. One that has waited here is taken for busy from its waking until it waits here
 again or ends, but for ``grace`` seconds of real time at most, since it may have gone somewhere else.
@@ -18,17 +18,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from ..exceptions import LocalProtocolError, Timeout
 from ..runtime.clock import Clock, Condition, Event, Queue
 from .waiting import VirtualCondition, VirtualEvent, VirtualQueue
 
-__all__ = ["FOR_EVER", "VirtualClock", "Waiter"]
+__all__ = ["BEGINNING", "FOR_EVER", "VirtualClock", "Waiter"]
 
 FOR_EVER = 3600.0  # virtual seconds after which a wait of the driver without a timeout is given up
-_BEGINNING = 1_000_000.0  # what the clock says at first
+BEGINNING = 1000.0  # what the clock says at first: not 0, which could be taken for "never"
 _LOOK = 0.001  # real seconds between two looks at what tells nobody that it has ended: foreign threads, conditions
 _NEVER = float("inf")
 
@@ -36,12 +36,13 @@ _NEVER = float("inf")
 class Waiter:
     """One wait of one thread."""
 
-    __slots__ = ("deadline", "drives", "latch", "notified", "number", "over", "thread")
+    __slots__ = ("deadline", "drives", "ident", "latch", "notified", "number", "over", "thread")
 
-    def __init__(self, number: int, deadline: float, thread: threading.Thread, drives: bool) -> None:
+    def __init__(self, number: int, deadline: float, ident: int, drives: bool) -> None:
         self.number = number
         self.deadline = deadline
-        self.thread = thread
+        self.ident = ident
+        self.thread = threading.current_thread()
         self.drives = drives
         self.latch = threading.Lock()
         self.latch.acquire()
@@ -67,7 +68,7 @@ class VirtualClock(Clock):
         self._explain = explain
         self._driver = threading.get_ident()
         self._changed = threading.Condition(threading.Lock())  # guards all below; told when the driver must look
-        self._time = _BEGINNING
+        self._time = BEGINNING
         self._number = 0
         self._waiters: dict[Waiter, None] = {}
         self._names: dict[int, str] = {}  # the nodes' threads that have begun, by ident
@@ -125,11 +126,11 @@ class VirtualClock(Clock):
         """The calling thread begins to wait; it must call :meth:`finish_wait` next, and may let go of locks between."""
         ident = threading.get_ident()
         with self._changed:
-            ours = self._busy.pop(ident, None) is not None
+            self._busy.pop(ident, None)
             self._visitors.pop(ident, None)
             self._number += 1
             deadline = _NEVER if timeout is None else self._time + max(0.0, timeout)
-            waiter = Waiter(self._number, deadline, threading.current_thread(), ident == self._driver and not ours)
+            waiter = Waiter(self._number, deadline, ident, drives=ident == self._driver)
             self._waiters[waiter] = None
             self._changed.notify_all()
         return waiter
@@ -163,16 +164,14 @@ class VirtualClock(Clock):
     def _release_locked(self, waiter: Waiter) -> None:
         waiter.over = True
         del self._waiters[waiter]
-        ident = waiter.thread.ident
-        assert ident is not None
         if waiter.drives:
             self._changed.notify_all()
             return
-        name = self._names.get(ident)
+        name = self._names.get(waiter.ident)
         if name is not None:
-            self._busy[ident] = name
+            self._busy[waiter.ident] = name
         else:
-            self._visitors[ident] = (waiter.thread, time.monotonic() + self._grace)
+            self._visitors[waiter.ident] = (waiter.thread, time.monotonic() + self._grace)
         waiter.latch.release()
 
     # --- the driver ---------------------------------------------------------------------------------------------------
@@ -187,7 +186,7 @@ class VirtualClock(Clock):
         """
         self._check_driver()
         with self._changed:
-            if not self._await_rest_locked(None):
+            if not self._await_rest_locked():
                 raise self._stuck_locked()
 
     def advance(self, seconds: float) -> None:
@@ -205,16 +204,15 @@ class VirtualClock(Clock):
         target = self._time + seconds
         with self._changed:
             while True:
-                if not self._await_rest_locked(None):
+                if not self._await_rest_locked():
                     raise self._stuck_locked()
                 waiter = self._next_locked()
                 if waiter is None or waiter.deadline > target:
                     break
-                self._time = max(self._time, waiter.deadline)
-                self._release_locked(waiter)
+                self._pass_to_locked(waiter)
             self._time = target
 
-    def await_condition(self, until: Callable[[], Any]) -> None:
+    def settle_until(self, until: Callable[[], Any]) -> None:
         """
         Wait, in real time, until nobody is busy and ``until()`` is true.
 
@@ -226,29 +224,34 @@ class VirtualClock(Clock):
         self.settle()
         while not until():
             if time.monotonic() > end:
-                raise Timeout(f"what was waited for did not become true within {self._patience:g} s, and no node is busy")
+                raise Timeout(f"it did not become true within {self._patience:g} s, and no node is busy")
             with self._changed:
                 self._changed.wait(_LOOK)
             self.settle()
 
     def _drive(self, own: Waiter) -> None:
         """The driver waits: let time pass until ``own`` is over."""
-        limit = own.deadline if own.deadline != _NEVER else self._time + FOR_EVER
+        limit = self._time + FOR_EVER if own.deadline == _NEVER else own.deadline
+        stuck: set[object] = set()  # time passes in spite of these, or we would hang with them
         with self._changed:
-            while True:
-                # Somebody who is stuck must not make us hang: time then passes beside it.
-                self._await_rest_locked(own)
+            while not own.over:
+                if not self._await_rest_locked(own, stuck):
+                    stuck.update(self._busy)
                 if own.over:
                     return
                 waiter = self._next_locked()
                 if waiter is None or waiter.deadline > limit:
-                    self._time = max(self._time, limit) if waiter is not None else self._time
                     raise Timeout(
-                        "this would wait for ever: every node is idle, and no time limit was given "
-                        f"({self._time - _BEGINNING:g} s have passed on the virtual clock)"
+                        "this would wait for ever: every node is idle, and "
+                        + (f"{FOR_EVER:g} s on the virtual clock" if waiter is not None else "the passing of time")
+                        + " changed nothing that it waits for; give it a timeout"
                     )
-                self._time = max(self._time, waiter.deadline)
-                self._release_locked(waiter)
+                self._pass_to_locked(waiter)
+
+    def _pass_to_locked(self, waiter: Waiter) -> None:
+        """Let time pass until that wait is over."""
+        self._time = max(self._time, waiter.deadline)
+        self._release_locked(waiter)
 
     def _check_driver(self) -> None:
         if threading.get_ident() != self._driver:
@@ -261,19 +264,19 @@ class VirtualClock(Clock):
         due = [waiter for waiter in self._waiters if waiter.deadline != _NEVER]
         return min(due, key=lambda waiter: (waiter.deadline, waiter.number)) if due else None
 
-    def _await_rest_locked(self, own: Waiter | None) -> bool:
-        """Wait until nobody is busy, or ``own`` is over; False if that takes too long."""
+    def _await_rest_locked(self, own: Waiter | None = None, stuck: Collection[object] = ()) -> bool:
+        """Wait until nobody but ``stuck`` is busy, or ``own`` is over; False if that takes too long."""
         end = time.monotonic() + self._patience
-        while True:
-            if own is not None and own.over:
-                return True
+        while own is None or not own.over:
             now = time.monotonic()
             self._forget_visitors_locked(now)
-            if not self._busy and not self._visitors:
+            busy = any(each not in stuck for each in self._busy)
+            if not busy and not self._visitors:
                 return True
             if now >= end:
                 return False
-            self._changed.wait(_LOOK if not self._busy else end - now)
+            self._changed.wait(end - now if busy else _LOOK)
+        return True
 
     def _forget_visitors_locked(self, now: float) -> None:
         for ident, (thread, until) in list(self._visitors.items()):

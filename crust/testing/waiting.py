@@ -85,9 +85,10 @@ class VirtualEvent:
 class VirtualQueue:
     """Like :class:`queue.SimpleQueue`."""
 
-    __slots__ = ("_changed", "_items")
+    __slots__ = ("_changed", "_clock", "_items")
 
     def __init__(self, clock: VirtualClock) -> None:
+        self._clock = clock
         self._changed = VirtualCondition(clock, threading.Lock())
         self._items: collections.deque[Any] = collections.deque()
 
@@ -104,10 +105,13 @@ class VirtualQueue:
         Raises:
             queue.Empty: None came within ``timeout`` virtual seconds, or at once if not ``block``.
         """
+        deadline = self._clock.deadline(timeout if block else 0)
         with self._changed:
+            in_time = block
             while not self._items:
-                if not block or not self._changed.wait(timeout):
+                if not in_time:
                     raise queue.Empty
+                in_time = self._changed.wait(deadline.remaining())
             return self._items.popleft()
 
     def empty(self) -> bool:

@@ -107,6 +107,7 @@ def test_a_command_without_an_id_gets_a_reply_without_one(channel: Channel) -> N
         ({"cmd": "teleport"}, "unsupported", "known: ban"),
         ({"cmd": "find", "peer": str(BOB)}, "unsupported", "search"),
         ({"cmd": "connect", "peer": str(BOB), "keep": True}, "unsupported", "keep"),
+        ({"cmd": "subscribe", "events": ["lost_peer"]}, "unsupported", "has all events already"),
         ({"cmd": "connect"}, "bad_request", "either peer or info"),
         ({"cmd": "connect", "peer": str(BOB), "info": "x"}, "bad_request", "either peer or info"),
         ({"cmd": "connect", "peer": 7}, "bad_request", "peer: expected a string, found 7"),
@@ -257,10 +258,30 @@ def test_stop_is_answered_and_remembered(channel: Channel) -> None:
     assert channel.control.stopped
 
 
+def test_a_channel_that_has_every_event_needs_no_subscribe(channel: Channel) -> None:
+    reply = channel.ask(id=1, cmd="subscribe", events=["new_message"])
+    assert (reply["error"], "--control" in reply["text"]) == ("unsupported", True)
+
+
+def test_subscribe_takes_events_and_peers(tmp_path: Path) -> None:
+    """Peers are ids, contacts or names; left out, they are all peers."""
+    taken: list[Any] = []
+    replies: list[Any] = []
+    node: Any = FakeService(crust.Config())
+    book = Book(tmp_path / "contacts")
+    book.add("bob", crust.Contact(BOB))
+    control = Control(node, "node", book, None, replies.append, lambda *what: taken.append(what))
+    for fields in ({"events": ["a", "b"]}, {"events": [], "peers": ["bob", f"{ALICE}@tcp://192.0.2.7:1"]}, {}):
+        control.handle(json.dumps({"cmd": "subscribe", **fields}).encode())
+    control.close()
+    assert taken == [(["a", "b"], None), ([], [BOB, ALICE])]
+    assert [reply["ok"] for reply in replies] == [True, True, False]
+
+
 def test_every_command_is_tried_here() -> None:
     assert set(COMMANDS) == {
         *("ban", "bootstrap", "connect", "disconnect", "find", "info", "peers"),
-        *("prepare_connection_info", "send", "stop", "unban"),
+        *("prepare_connection_info", "send", "stop", "subscribe", "unban"),
     }
 
 

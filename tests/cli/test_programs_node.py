@@ -52,8 +52,10 @@ def test_two_nodes_talk_survive_a_cut_and_part(tmp_path: Path) -> None:
             assert got == [b"%d" % number for number in range(300)]
             assert all(alice.told(id=number)["ok"] for number in range(300))
             proxy.cut()
-            alice.told(event="peer_suspended")
-            alice.told(event="peer_resumed")
+            assert alice.ask("send", peer=peer, data=encoded(b"still here"))["ok"]
+            assert bob.told(event="new_message")["data"] == encoded(b"still here")
+            for event in ("peer_suspended", "peer_resumed"):
+                assert alice.told(event=event)["peer"] == peer and bob.told(event=event)["peer"] == me
 
             (listed,) = bob.ask("peers")["peers"]
             assert (listed["peer"], listed["role"]) == (me, "node")
@@ -75,7 +77,9 @@ def test_connection_infos_bootstrap_and_bans(tmp_path: Path) -> None:
         peer = alice.ask("connect", info=info)["peer"]
         bob.told(event="connect_success")
         assert alice.ask("disconnect", peer=peer)["was_connected"]
-        bob.told(event="lost_peer")
+        assert (
+            alice.told(event="lost_peer")["reason"] == bob.told(event="lost_peer")["reason"] == "disconnected"
+        )
 
         assert alice.ask("bootstrap", contacts=[contact])["peer"] == peer
         assert alice.told(event="bootstrap_connect")["peer"] == peer

@@ -98,11 +98,26 @@ def test_yes_takes_from_anyone(
         answers.append(decide(offer()))
         node.happen(RECEIVED)
 
-    receive(monkeypatch, tmp_path, act, "--yes", "--once", "--max-size", "10M")
+    receive(monkeypatch, tmp_path, act, "--yes", "--once")
     assert answers == [True]
-    (_, arguments, options) = fake_service.made[0].calls[0]
-    assert arguments == (tmp_path,)
-    assert options["max_size"] == 10_000_000
+    assert fake_service.made[0].calls[0][1] == (tmp_path,)
+
+
+@pytest.mark.parametrize("words", [("--yes",), ("--from", str(BOB)), ()])
+def test_nothing_above_the_limit_is_taken(
+    fake_service: type[FakeService], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    """Nobody is even asked about it."""
+    answers: list[Any] = []
+
+    def act(node: FakeService, decide: Any) -> None:
+        answers.append(decide(offer()))
+        node.happen(RECEIVED)
+
+    terminal = make_terminal(tty=True, answers="y\n")
+    receive(monkeypatch, tmp_path, act, *words, "--once", "--max-size", "999", terminal=terminal)
+    assert answers == ["it has 1000 bytes, and the limit is 999"]
+    assert "refused photo.jpg" in shown(terminal) and "[y/N]" not in shown(terminal)
 
 
 def test_from_takes_from_these_and_nobody_else(

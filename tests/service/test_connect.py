@@ -81,9 +81,15 @@ def test_a_bare_id_without_an_address_has_no_route(nodes: Nodes) -> None:
 def test_an_address_without_a_key_is_refused_with_the_reason(nodes: Nodes, word: str) -> None:
     """crust connects to keys: without one anybody could answer."""
     near = nodes.start()
-    for use in (near.connect, near.dial, lambda text: near.bootstrap(contacts=[text]), lambda text: Service(contacts=[text])):
+    uses: list[Callable[[str], object]] = [
+        near.connect,
+        near.dial,
+        lambda text: near.bootstrap(contacts=[text]),
+        lambda text: Service(contacts=[text]),
+    ]
+    for use in uses:
         with pytest.raises(crust.ContactSyntaxError):
-            use(word)  # type: ignore[operator]
+            use(word)
     with pytest.raises(crust.ContactSyntaxError, match="key"):
         near.connect("tcp://127.0.0.1:4000")
 
@@ -726,7 +732,9 @@ def test_many_peers(nodes: Nodes) -> None:
     hub = nodes.start()
     others = [nodes.start(heard=False) for _ in range(20)]
     futures = [other.dial(hub.contact) for other in others]
-    peers: dict[PeerId, crust.Peer] = {other.id: future.result(PATIENCE) for other, future in zip(others, futures, strict=True)}
+    peers: dict[PeerId, crust.Peer] = {}
+    for other, future in zip(others, futures, strict=True):
+        peers[other.id] = future.result(PATIENCE)
     for other in others:
         peers[other.id].send(str(other.id).encode())
     wait_until(lambda: len(hub.peers) == 20, what="20 peers")

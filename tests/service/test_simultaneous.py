@@ -75,7 +75,7 @@ def test_simultaneous_connects(nodes: Nodes) -> None:
 
 
 def test_simultaneous_connects_with_delays(nodes: Nodes) -> None:
-    """Thirty times with every byte delayed, differently in each direction of each call: messages cross in all orders."""
+    """Thirty times with every byte delayed, differently in each direction of each call: they cross in all orders."""
     duel = Duel(nodes, proxies=True)
     delays = random.Random(5)
     for number in range(1, ROUNDS + 1):
@@ -135,14 +135,13 @@ def test_everybody_calls_everybody(nodes: Nodes) -> None:
     for service in services:
         others = {each.id for each in services if each is not service}
         wait_until(lambda service=service, others=others: {p.id for p in service.peers} == others, what="a full mesh")
-        for other in others:
-            assert nodes.heard(service).names(other) == ["ConnectSuccess"]
-    for service in services:
+        nodes.heard(service).wait(crust.ConnectSuccess, len(others))
         for peer in service.peers:
             peer.send(service.id.public_key)
     for service in services:
         for peer in service.peers:
             assert peer.recv(PATIENCE) == peer.id.public_key
+            assert nodes.heard(service).names(peer.id) == ["ConnectSuccess"]
 
 
 def test_a_call_during_a_session_is_not_a_second_one(nodes: Nodes) -> None:

@@ -1,4 +1,4 @@
-"""Real nodes on loopback for the tests of the service: made in a line, watched, and closed with a look at what is left."""
+"""Real nodes on loopback for the tests of the service: made in a line, watched, and closed with a look at the rest."""
 
 from __future__ import annotations
 

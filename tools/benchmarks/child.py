@@ -2,7 +2,7 @@
 The process that holds one side of a measurement: ``python -m benchmarks.child ORDER``.
 
 It takes commands, one JSON object a line, on the socket whose descriptor the order names: first ``become``, which makes
-the hub or the spokes, then methods of it. Each is answered with one line, ``{"value": …}`` or ``{"error": …}``. When
+the hub or the spokes, then methods of it, or ``collect``, which collects garbage. Each is answered with one line, ``{"value": …}`` or ``{"error": …}``. When
 the socket ends, so does the process; when its parent dies, or its time is up, the system ends it.
 """
 
@@ -47,6 +47,10 @@ def _answer(side: Any, call: str, arguments: dict[str, Any]) -> tuple[Any, dict[
     try:
         if call == "become":
             return _make(**arguments), {"value": None}
+        if call == "collect":
+            import gc
+
+            return side, {"value": gc.collect()}
         return side, {"value": getattr(side, call)(**arguments)}
     except Exception as error:
         import traceback

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib.metadata
 import os
@@ -54,13 +55,21 @@ def resident_kib() -> int:
 
 
 def raise_descriptor_limit(wanted: int) -> int:
-    """Allow this process ``wanted`` descriptors, or as many as the hard limit lets it have; returns the limit now."""
+    """
+    Allow this process ``wanted`` descriptors, or as many as it may have; returns the limit now.
+
+    The hard limit is raised too where that is allowed (to root).
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    target = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < target:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
-        return target
-    return soft if soft != resource.RLIM_INFINITY else wanted
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return wanted
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
+            return wanted
+        wanted = hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
 
 
 def about() -> dict[str, object]:

@@ -86,8 +86,8 @@ def _table(metric: Metric, beside: list[Metric], own: list[Result], results: lis
             cells.append(_ratio(result))
         cells.append(f"{_number(min(result.values))}..{_number(max(result.values))}" if result.values else "failed")
         for each in beside:
-            other = next(r for r in results if r.metric == each and r.contestant == result.contestant)
-            cells.append(_number(other.median))
+            others = [r.median for r in results if r.metric == each and r.contestant == result.contestant]
+            cells.append(_number(others[0]) if others else "")
         lines.append(_row([*cells, result.target_text, _met(result)]))
     return "\n".join(lines)
 

@@ -122,6 +122,7 @@ class Book:
     def __init__(self) -> None:
         self._figures: dict[tuple[str, str, str, str], dict[int, float]] = {}
         self._notes: dict[tuple[str, str, str], str] = {}
+        self._failed: set[tuple[str, str, str]] = set()
         self.failures = 0
         """Measurements that did not come about."""
 
@@ -137,6 +138,7 @@ class Book:
     def fail(self, case: Case, contestant: str, error: str) -> None:
         """Note that a measurement did not come about."""
         self.failures += 1
+        self._failed.add((case.test, case.title, contestant))
         self._notes[case.test, case.title, contestant] = f"failed: {error}"
 
     def results(self, case: Case) -> list[Result]:
@@ -146,7 +148,7 @@ class Book:
             for name in case.contestants:
                 rounds = self._figures.get((case.test, case.title, name, metric.name), {})
                 note = self._notes.get((case.test, case.title, name), "")
-                if rounds or note:
+                if rounds or (case.test, case.title, name) in self._failed:
                     found.append(self._result(case, metric, name, rounds, note))
         return found
 

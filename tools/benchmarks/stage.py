@@ -15,7 +15,8 @@ from .peers import Contestant
 __all__ = ["Settings", "Stage", "stage"]
 
 _PER_SPOKE = 6  # descriptors a spoke may take in its process: a socket, a waker, a little more
-_PER_PEER = 2  # and in the hub's
+_PER_PEER = 1  # and in the hub's
+_SPARE = 1024
 _SECONDS_PER_DIAL = 0.1  # allowed on a busy machine
 
 
@@ -53,6 +54,14 @@ class Stage:
         orders = [{"address": self.address, "count": share} for share in self.shares(total)]
         self.each("dial", WAIT + total * _SECONDS_PER_DIAL, orders)
         self.hub.call("wait_for", 2 * WAIT, count=total)
+
+    def settle(self, seconds: float) -> None:
+        """Let late work be done, then start from a defined state: no garbage of the dialling is left in any process."""
+        time.sleep(seconds)
+        for child in (self.hub, *self.spokes):
+            child.begin("collect")
+        for child in (self.hub, *self.spokes):
+            child.result("collect", WAIT)
 
     def each(self, name: str, timeout: float, arguments: list[dict[str, Any]]) -> list[Any]:
         """Run a method in every spokes process at once; the values in order."""
@@ -109,7 +118,7 @@ def stage(
 
 
 def affordable(peers: int) -> int:
-    """So many connections, or as many as the hard limit of descriptors lets a hub have."""
-    wanted = peers * _PER_PEER + 1024
+    """So many connections, or as many as the limits of the system let a hub have."""
+    wanted = peers * _PER_PEER + _SPARE
     limit = machine.raise_descriptor_limit(wanted)
-    return peers if limit >= wanted else max(1, (limit - 1024) // _PER_PEER)
+    return peers if limit >= wanted else max(1, (limit - _SPARE) // _PER_PEER)

@@ -14,7 +14,8 @@ from ..contract import WAIT, percentile
 from ..peers import Contestant
 from ..results import Case, Metric, Target, Trial
 from ..stage import Settings, affordable, stage
-from .conns import processes_for, spokes_mode
+from .common import spokes_mode
+from .conns import processes_for
 
 __all__ = ["TRIAL"]
 
@@ -61,10 +62,11 @@ def _run(settings: Settings, case: Case, contestant: Contestant) -> dict[str, An
         placement="split",
         peers=peers,
         processes=processes_for(peers),
-        spokes_mode=spokes_mode(contestant),
+        spokes_mode=spokes_mode(contestant, peers),
     ) as sides:
         sides.listen()
         sides.dial()
+        sides.settle(min(1.0, settings.seconds))
         talkers = [
             {"talkers": count, "interval": _INTERVAL, "seconds": seconds}
             for count in sides.shares(max(len(sides.spokes), peers // _TALKING))

@@ -7,16 +7,15 @@ Measured idle, and again after a message of 64 KiB each way on every connection.
 
 from __future__ import annotations
 
-import importlib.util
-import time
 from typing import Any
 
 from ..contract import WAIT
 from ..peers import CONTESTANTS, Contestant
 from ..results import Case, Metric, Target, Trial
 from ..stage import Settings, affordable, stage
+from .common import spokes_mode
 
-__all__ = ["TRIAL", "processes_for", "spokes_mode"]
+__all__ = ["TRIAL", "processes_for"]
 
 _IDLE = Metric("idle", "KiB/peer", higher_is_better=False)
 _USED = Metric("after 64 KiB each way", "KiB/peer", higher_is_better=False)
@@ -26,16 +25,6 @@ _GEVENT = ("crust-gevent-callback", "tcp-gevent", "ssl-gevent")
 _SETTLE = 0.5  # seconds for late work, such as acknowledgements, before memory is read
 _PER_PROCESS = 2000
 _LIMITS = {("threads", 1000): 40.0, ("gevent", 10_000): 32.0}
-
-
-def spokes_mode(contestant: Contestant) -> str:
-    """
-    How the many spokes are held: nodes of crust on greenlets, if there are any, to be gentle to the machine; it is the
-    hub that is measured.
-    """
-    if contestant.library == "crust" and importlib.util.find_spec("gevent") is not None:
-        return "gevent"
-    return contestant.mode
 
 
 def processes_for(peers: int) -> int:
@@ -80,7 +69,7 @@ def _run(settings: Settings, case: Case, contestant: Contestant) -> dict[str, An
         peers=peers + 1,
         size=_MESSAGE,
         processes=processes_for(peers),
-        spokes_mode=spokes_mode(contestant),
+        spokes_mode=spokes_mode(contestant, peers),
     ) as sides:
         patience = WAIT + 0.1 * peers
         everyone = [{"size": _MESSAGE}] * len(sides.spokes)
@@ -88,13 +77,13 @@ def _run(settings: Settings, case: Case, contestant: Contestant) -> dict[str, An
         sides.listen()
         sides.dial(1)
         sides.spokes[0].call("exchange", WAIT, size=_MESSAGE)
-        time.sleep(settle)
+        sides.settle(settle)
         before = sides.hub.call("memory", WAIT)
         sides.dial(peers)
-        time.sleep(settle)
+        sides.settle(settle)
         idle = sides.hub.call("memory", WAIT)
         sides.each("exchange", patience, everyone)
-        time.sleep(settle)
+        sides.settle(settle)
         used = sides.hub.call("memory", WAIT)
         left = sides.hub.call("connections", WAIT)
     if left < peers:

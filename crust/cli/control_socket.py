@@ -1,0 +1,330 @@
+"""
+``crust node --control SOCKET``: one node for several programs, by a Unix socket.
+
+Each connection speaks the lines of `control`, with a `Control` of its own; `hub` decides who hears what.
+docs/control-channel.md is the reference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import functools
+import logging
+import os
+import selectors
+import socket
+import stat
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import crust
+
+from .control import BadRequest, Control
+from .errors import CommandError
+from .hub import Hub, Subscriber
+from .lines import Lines
+from .options import load_config, start_node
+from .terminal import printable
+
+if TYPE_CHECKING:
+    from .as_json import JSON
+    from .context import Context
+
+__all__ = ["ControlSocket", "Server", "run"]
+
+_log = logging.getLogger("crust.cli.control_socket")
+
+CLIENTS_MAX = 256  # connections at once; more are told so and closed
+CLOSE_TIMEOUT = 2.0  # seconds that programs have to read what is left when the node has closed
+_PATH_MAX = 103  # bytes: the least that a system allows (macOS; Linux takes 107)
+_ACCEPT_PAUSE = 1.0  # seconds without new connections after the system refused one
+
+
+class ControlSocket:
+    """
+    A listening Unix socket that only its owner may use. A context manager: on entry it takes the path, on exit it
+    removes it.
+
+    Raises:
+        CommandError: Somebody listens there already, there is something else at that path, or it is too long.
+        OSError: The directory cannot be used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._socket: socket.socket | None = None
+        self._inode: tuple[int, int] | None = None
+
+    def __enter__(self) -> socket.socket:
+        if not hasattr(socket, "AF_UNIX"):
+            raise CommandError("this system has no Unix sockets for Python: use --json")
+        if len(os.fsencode(self._path)) > _PATH_MAX:
+            raise CommandError(
+                f"{self._path}: too long for the path of a Unix socket ({_PATH_MAX} bytes): choose a shorter one"
+            )
+        # What a dead process left is removed. The lock keeps two that start at once from removing each other's.
+        with _locked(self._path.parent):
+            self._remove_stale()
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                sock.bind(os.fspath(self._path))
+                os.chmod(self._path, 0o600)  # in time: nobody can connect before listen()
+                sock.listen(CLIENTS_MAX)
+                sock.setblocking(False)
+            except BaseException:
+                sock.close()
+                raise
+            found = os.stat(self._path)
+        self._socket, self._inode = sock, (found.st_dev, found.st_ino)
+        return sock
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        assert self._socket is not None
+        with _locked(self._path.parent), contextlib.suppress(FileNotFoundError):
+            found = os.stat(self._path, follow_symlinks=False)
+            if (found.st_dev, found.st_ino) == self._inode:  # else it is somebody else's by now
+                os.unlink(self._path)
+        self._socket.close()
+
+    def _remove_stale(self) -> None:
+        try:
+            mode = os.stat(self._path, follow_symlinks=False).st_mode
+        except FileNotFoundError:
+            return
+        if not stat.S_ISSOCK(mode):
+            raise CommandError(f"{self._path}: there is something that is not a socket; it is left alone")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.setblocking(False)
+            code = probe.connect_ex(os.fspath(self._path))
+            if code == errno.ECONNREFUSED:
+                os.unlink(self._path)
+            elif code in (0, errno.EAGAIN):
+                who = _pid_of(probe) if code == 0 else None
+                by = "another process" if who is None else f"process {who}"
+                raise CommandError(f"{self._path}: in use by {by}: stop it, or choose another path")
+            elif code != errno.ENOENT:
+                raise OSError(code, os.strerror(code), os.fspath(self._path))
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """While this lasts no other node takes or removes a socket in that directory."""
+    import fcntl  # not on Windows, where nobody comes this far
+
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # not left to close(), which greenlets may put off
+        os.close(descriptor)
+
+
+def _pid_of(sock: socket.socket) -> int | None:
+    """The process at the other end, where the system tells."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return None
+    return int(struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0])
+
+
+class Server:
+    """
+    Serves the programs that connect.
+
+    Args:
+        listener: From `ControlSocket`.
+        hub: Where they meet.
+        first: The first line that each gets.
+        make_control: Makes a `Control`, given where its replies go and what does ``subscribe``.
+        line_max: Bytes of the longest line.
+    """
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        hub: Hub,
+        first: dict[str, JSON],
+        make_control: Callable[..., Control],
+        line_max: int,
+    ) -> None:
+        self._listener = listener
+        self._hub = hub
+        self._first = first
+        self._make_control = make_control
+        self._line_max = line_max
+        self._lock = threading.Lock()  # guards _clients, _closed and the pipe
+        self._clients: dict[threading.Thread, socket.socket] = {}
+        self._closed = False
+        self._wake_out, self._wake_in = os.pipe()
+
+    def run(self) -> None:
+        """Accept programs until one of them says ``stop``."""
+        while True:
+            with selectors.DefaultSelector() as selector:
+                selector.register(self._wake_out, selectors.EVENT_READ)
+                selector.register(self._listener, selectors.EVENT_READ)
+                if any(key.fd == self._wake_out for key, _ in selector.select()):
+                    return
+                try:
+                    sock, _ = self._listener.accept()
+                except BlockingIOError:
+                    continue  # it has gone already
+                except OSError as error:
+                    _log.warning("cannot take a program in: %s; trying again in a moment", error)
+                    selector.unregister(self._listener)
+                    if selector.select(_ACCEPT_PAUSE):
+                        return
+                    continue
+            self._welcome(sock)
+
+    def stop(self) -> None:
+        """Make `run` return."""
+        with self._lock:
+            if not self._closed:
+                os.write(self._wake_in, b"\0")
+
+    def close(self, timeout: float) -> None:
+        """After `Hub.close`: programs get what waits for them, as far as the time allows, then the end of the line."""
+        end = time.monotonic() + timeout
+        with self._lock:
+            clients = dict(self._clients)
+        for sock in clients.values():
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RD)
+        for thread, sock in clients.items():
+            thread.join(max(0.0, end - time.monotonic()))
+            if thread.is_alive():
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
+        for thread in clients:
+            thread.join(1.0)
+        with self._lock:
+            self._closed = True
+            os.close(self._wake_out)
+            os.close(self._wake_in)
+
+    def _welcome(self, sock: socket.socket) -> None:
+        sock.setblocking(True)
+        thread = threading.Thread(
+            target=self._run_client, args=(sock,), name="crust-control-client", daemon=True
+        )
+        with self._lock:
+            if len(self._clients) >= CLIENTS_MAX:
+                _log.warning("refused a program: %d are connected already", CLIENTS_MAX)
+                sock.close()
+                return
+            self._clients[thread] = sock
+        thread.start()
+
+    def _run_client(self, sock: socket.socket) -> None:
+        """Read one program's commands; its lines are written by a thread beside this one."""
+        subscriber = self._hub.join(self._first, functools.partial(_shut, sock))
+        writer = threading.Thread(
+            target=_write, args=(sock, subscriber), name="crust-control-writer", daemon=True
+        )
+        writer.start()
+        control = self._make_control(
+            subscriber.reply, lambda events, peers: self._hub.subscribe(subscriber, events, peers)
+        )
+        try:
+            with Lines(sock.fileno(), self._line_max) as lines:
+                _read(lines, subscriber, control)
+        except OSError as error:  # it has gone without reading everything
+            _log.info("a program has gone: %s", error)
+        finally:
+            self._hub.leave(subscriber)
+            if control.stopped:
+                self.stop()
+            control.close()  # its commands under way are still answered
+            subscriber.finish()
+            writer.join()
+            with self._lock:
+                del self._clients[threading.current_thread()]
+            sock.close()
+
+
+def _read(lines: Lines, subscriber: Subscriber, control: Control) -> None:
+    while not control.stopped:
+        try:
+            line = lines.read()
+        except ValueError as error:
+            if subscriber.may_ask():
+                control.refuse(BadRequest(str(error)))
+            continue
+        if line is None:
+            return
+        if line.strip():
+            if not subscriber.may_ask():
+                return
+            control.handle(line)
+
+
+def _write(sock: socket.socket, subscriber: Subscriber) -> None:
+    while True:
+        data = subscriber.take()
+        if data is None:
+            _shut(sock)
+            return
+        try:
+            sock.sendall(data)
+        except OSError:
+            subscriber.finish(cut=True)
+            return
+
+
+def _shut(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+
+
+def run(arguments: argparse.Namespace, context: Context, kinds: Iterable[type[Any]]) -> int:
+    """Run a node for the programs that connect to the socket, until one says ``stop``, Ctrl-C or SIGTERM."""
+    config = load_config(arguments, context.environ)
+    hub = Hub(kinds)
+
+    def watch(node: crust.Service) -> None:
+        for kind in kinds:
+            if kind is not crust.NewMessage:
+                node.on(kind, hub.tell)
+
+    with ControlSocket(Path(arguments.control)) as listener:
+        node = start_node(arguments, context, one_shot=False, prepare=watch)
+        server = None
+        try:
+            server = Server(
+                listener,
+                hub,
+                {"event": "started", "peer": str(node.id), "contact": str(node.contact)},
+                functools.partial(Control, node, config.network.role, context.book, arguments.only),
+                2 * config.session.max_message_size + 65_536,  # base64 of the largest message, and the rest
+            )
+            context.terminal.out(str(node.contact))
+            if arguments.contact or config.bootstrap.contacts:
+                threading.Thread(
+                    target=_bootstrap, args=(node, context), name="crust-control-bootstrap", daemon=True
+                ).start()
+            server.run()
+        finally:
+            node.close()
+            hub.close(CLOSE_TIMEOUT)
+            if server is not None:
+                server.close(CLOSE_TIMEOUT)
+    return 0
+
+
+def _bootstrap(node: crust.Service, context: Context) -> None:
+    try:
+        node.bootstrap()
+    except crust.ServiceClosed:
+        return
+    except crust.CrustError as error:
+        context.terminal.warn(f"no bootstrap: {printable(str(error))}; waiting for others all the same")

@@ -1,0 +1,54 @@
+"""What a session with threads needs of its node."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from ..exceptions import RemoteProtocolError
+from ..paths import Path
+from .session import Delivery
+
+if TYPE_CHECKING:
+    from ..runtime.budget import Budget
+    from ..runtime.clock import Clock
+    from ..runtime.flusher import IoLoop
+    from .conversation import Conversation
+
+__all__ = ["Host"]
+
+
+class Host(Protocol):
+    """What a conversation needs of its node. None of these methods blocks or runs user code."""
+
+    io: IoLoop
+    clock: Clock
+    budget: Budget
+    last_direct: float
+    """When this node last wrote directly on a caller's thread; a plain attribute, racy on purpose."""
+
+    def on_dispatcher(self) -> bool:
+        """True on the thread that runs callbacks."""
+
+    def deliver(self, conversation: Conversation, deliveries: list[Delivery]) -> None:
+        """Hand over messages, in order (the conversation's lock is held)."""
+
+    def suspended(self, conversation: Conversation, reason: str) -> None:
+        """The link ended; find another."""
+
+    def suspected(self, conversation: Conversation) -> None:
+        """The link is silent; look for another while it may live."""
+
+    def lost(self, conversation: Conversation, reason: str, undelivered: tuple[int, ...]) -> None:
+        """The session is over."""
+
+    def violated(self, conversation: Conversation, error: RemoteProtocolError) -> None:
+        """The peer broke the protocol; ``lost`` follows."""
+
+    def moved(self, conversation: Conversation, old: Path | None, resumed: bool) -> None:
+        """The session goes on on another link."""
+
+    def send_ready(self, conversation: Conversation) -> None:
+        """There is room again after WouldBlock."""
+
+    def dropped(self, conversation: Conversation, numbers: list[int], priority: int) -> None:
+        """Messages grew too old."""

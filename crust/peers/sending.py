@@ -1,0 +1,363 @@
+"""
+The sending half of a conversation: whoever sends writes on its own thread, if that can be done without waiting.
+
+Interrupts: ``send``, ``send_many`` and ``drain`` run on the application's thread, where an exception may strike after
+any call. What must not be torn apart is done by plain statements with at most one call, the last. What an interrupt
+leaves undone, the io thread does: the handlers ask it by ``flushes.append``, one call, which works even if they are
+interrupted themselves.
+"""
+
+from __future__ import annotations
+
+import abc
+import threading
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from .. import limits
+from ..addresses import PeerId
+from ..exceptions import CrustError, LocalProtocolError, PeerLost, ServiceClosed, Timeout, WouldBlock
+from ..wire import frames
+from .host import Host
+from .messages import Configured
+from .session import Session, State
+
+if TYPE_CHECKING:
+    from ..runtime.clock import Event
+    from .link import Link
+
+__all__ = ["NEVER", "Sending"]
+
+NEVER = float("inf")
+_RECORDS_PER_TURN = 32  # records written before others get a turn
+_BUDGET_STEP = 262_144  # bytes taken from the node's budget at a time
+_BUDGET_POLL = 0.05  # seconds between looks at a budget that other peers have used up
+_RECORD_TARGET = limits.RECORD_TARGET
+
+
+class Sending(abc.ABC):
+    """What :class:`~crust.peers.conversation.Conversation` does with messages of ours. All methods are thread-safe."""
+
+    __slots__ = (
+        "_budgeted",
+        "_drop_priority",
+        "_heard",
+        "_host",
+        "_now",
+        "_outbox",
+        "_scheduled",
+        "_sleepers",
+        "_starved",
+        "_timer_at",
+        "_want_ready",
+        "ended_reason",
+        "link",
+        "lock",
+        "peer_id",
+        "send_timeout",
+        "session",
+    )
+
+    def __init__(
+        self, host: Host, peer_id: PeerId, session: Session, send_timeout: float | None, drop_priority: int | None
+    ) -> None:
+        self._host = host
+        self._now = host.clock.now
+        self.peer_id = peer_id
+        self.session = session
+        self._outbox = session.outbox
+        self.send_timeout = send_timeout
+        self._drop_priority = limits.PRIORITY_MAX + 1 if drop_priority is None else drop_priority
+        self.link: Link | None = None
+        self.ended_reason = ""
+        self.lock = threading.Lock()  # guards the session, the link attribute and all flags below
+        self._sleepers: list[Event] = []  # of those who wait for room or for acknowledgements
+        self._scheduled = False  # the io thread will call flush()
+        self._starved = False  # data waits for window, not for the link
+        self._heard = True  # something arrived since our last direct write
+        self._want_ready = False  # a sender got WouldBlock
+        self._budgeted = 0  # bytes of the node's budget held for the outbox
+        self._timer_at = NEVER
+
+    def send(self, data: bytes, priority: int, kind: int, timeout: float | None | Configured) -> int:
+        """Queue ``data`` and write it if that can be done at once; see :meth:`crust.Peer.send`."""
+        now = self._now() if priority >= self._drop_priority else 0.0
+        try:
+            with self.lock:
+                outbox = self._outbox
+                number = outbox.push(data, priority, kind, now)
+                if number >= 0:
+                    held = outbox.held_bytes
+                    if self._scheduled and held - outbox.sent_bytes < _RECORD_TARGET and held <= self._budgeted:
+                        return number  # the io thread will come and take it along
+                    if held > self._budgeted:
+                        self._take_budget()
+                    if self._after_push():
+                        return number
+            if number >= 0:
+                self._host.io.flush_soon(self)
+                return number
+        except BaseException:
+            self._host.io.flushes.append(self)
+            self._host.io.rouse()
+            raise
+        return self._send_when_room(data, priority, kind, timeout)
+
+    def _after_push(self) -> bool:
+        """Write now if that is better; False if the io thread must be asked to (the lock is held)."""
+        link = self.link
+        if link is None or link.blocked or self._starved:
+            return True  # the link's return, room or window will bring it out
+        if self.session.outbox.queued_bytes >= limits.RECORD_TARGET:
+            return self._transmit(link, self._now())
+        if self._scheduled:
+            return True
+        now = self._now()
+        host = self._host
+        if self._heard or now - host.last_direct > limits.DIRECT_WRITE_GAP:
+            self._heard = False
+            host.last_direct = now
+            return self._transmit(link, now)
+        self._scheduled = True
+        return False
+
+    def _send_when_room(self, data: bytes, priority: int, kind: int, timeout: float | None | Configured) -> int:
+        """The buffer is full: wait, or say so."""
+        if isinstance(timeout, Configured):
+            timeout = self.send_timeout
+        must_not_wait = timeout == 0 or self._host.on_dispatcher()
+        deadline = NEVER if timeout is None else self._now() + timeout
+        sleeper: Event | None = None
+        try:
+            while True:
+                with self.lock:
+                    self._wake_up_locked(sleeper)
+                    self._check_alive_locked()
+                    number = self._push_if_room(data, priority, kind)
+                    if number >= 0:
+                        self._take_budget()
+                        if self._after_push():
+                            return number
+                        break
+                    remaining = deadline - self._now()
+                    if must_not_wait or remaining <= 0:
+                        raise self._no_room(must_not_wait, timeout, kind)
+                    sleeper = self._sleep_locked()
+                self._sleep(sleeper, min(remaining, _BUDGET_POLL if self._host.budget.over else NEVER))
+            self._host.io.flush_soon(self)
+        except CrustError:
+            raise
+        except BaseException:
+            self._host.io.flushes.append(self)
+            self._host.io.rouse()
+            raise
+        return number
+
+    def _push_if_room(self, data: bytes, priority: int, kind: int) -> int:
+        outbox = self._outbox
+        if self._host.budget.over and outbox.held_messages:
+            return -1
+        return outbox.push(data, priority, kind, self._now())
+
+    def _no_room(self, must_not_wait: bool, timeout: float | None, kind: int) -> CrustError:
+        outbox = self._outbox
+        if must_not_wait:
+            self._want_ready = self._want_ready or kind == frames.Kind.MESSAGE
+            return WouldBlock(
+                f"the send buffer for peer {self.peer_id} is full ({outbox.held_messages} messages, "
+                f"{outbox.held_bytes} bytes unacknowledged); keep the message and go on at SendReady"
+            )
+        return Timeout(
+            f"no room to send to peer {self.peer_id} within {timeout} s: {outbox.held_messages} messages, "
+            f"{outbox.held_bytes} bytes are unacknowledged; nothing was queued"
+        )
+
+    def send_many(self, items: Iterable[bytes], priority: int, kind: int, timeout: float | None) -> int:
+        """Queue many messages under one lock; the number of the last, or -1 if there were none."""
+        number = -1
+        iterator = iter(items)
+        while True:
+            try:
+                number, pending = self._push_many(iterator, priority, kind, number)
+            except BaseException:
+                self._host.io.flushes.append(self)
+                self._host.io.rouse()
+                raise
+            if pending is None:
+                return number
+            number = self._send_when_room(pending, priority, kind, timeout)
+
+    def _push_many(self, iterator: Iterator[bytes], priority: int, kind: int, last: int) -> tuple[int, bytes | None]:
+        """Queue what there is room for; the number of the last (``last`` if none), and the first without room."""
+        number = last
+        wake = False
+        pending: bytes | None = None
+        with self.lock:
+            outbox = self._outbox
+            now = self._now()
+            for pending in iterator:
+                pushed = -1 if self._host.budget.over else outbox.push(pending, priority, kind, now)
+                if pushed < 0:
+                    break
+                number = pushed
+                if outbox.queued_bytes >= limits.RECORD_TARGET:
+                    self._take_budget()
+                    wake = not self._after_push() or wake
+            else:
+                pending = None
+            if outbox.queued_bytes:
+                self._take_budget()
+                wake = not self._after_push() or wake
+        if wake:
+            self._host.io.flush_soon(self)
+        return number, pending
+
+    def drain(self, timeout: float | None) -> None:
+        """Wait until everything sent so far is acknowledged."""
+        if self._host.on_dispatcher():
+            raise LocalProtocolError("flush() would wait for ever inside a callback; use SendReady or another thread")
+        deadline = NEVER if timeout is None else self._now() + timeout
+        outbox = self._outbox
+        mark = outbox.next_message
+        asked = False
+        sleeper: Event | None = None
+        while True:
+            with self.lock:
+                self._wake_up_locked(sleeper)
+                oldest = outbox.oldest_held()
+                if oldest is None or oldest >= mark:
+                    if self.session.state is State.LOST:
+                        self._check_alive_locked()
+                    return
+                self._check_alive_locked()
+                link = self.link
+                if link is not None and not asked and not link.blocked:
+                    now = self._now()
+                    self.session.ping(now)
+                    self._transmit(link, now)
+                    asked = True
+                remaining = deadline - self._now()
+                if remaining <= 0:
+                    raise Timeout(
+                        f"peer {self.peer_id} has not acknowledged everything within {timeout} s "
+                        f"({outbox.held_messages} messages are left); they stay queued"
+                    )
+                sleeper = self._sleep_locked()
+            self._sleep(sleeper, remaining)
+
+    def accepted(self) -> tuple[int, int]:
+        """How many messages ``send`` has queued in this session, and the number of the last, or -1."""
+        with self.lock:
+            return self._outbox.accepted
+
+    def check_alive(self) -> None:
+        """
+        Raises:
+            PeerLost, ServiceClosed: The session is over.
+        """
+        with self.lock:
+            self._check_alive_locked()
+
+    def _check_alive_locked(self) -> None:
+        if self.session.state is State.LOST:
+            raise self.error_of_end()
+
+    def error_of_end(self) -> CrustError:
+        """What is raised to those who want something of a session that is over."""
+        if self.ended_reason == "service_closed":
+            return ServiceClosed("the service has been closed")
+        return PeerLost(
+            f"the session with peer {self.peer_id} is over ({self.ended_reason}); connect() again", self.ended_reason
+        )
+
+    def _sleep_locked(self) -> Event:
+        """Be among those that are woken; wait with :meth:`_sleep` when the lock has been let go."""
+        sleeper = self._host.clock.event()
+        self._sleepers.append(sleeper)
+        return sleeper
+
+    @staticmethod
+    def _sleep(sleeper: Event, seconds: float) -> None:
+        sleeper.wait(None if seconds == NEVER else seconds)
+
+    def _wake_up_locked(self, sleeper: Event | None) -> None:
+        if sleeper is not None and sleeper in self._sleepers:
+            self._sleepers.remove(sleeper)
+
+    def _wake_all_locked(self) -> None:
+        sleepers, self._sleepers = self._sleepers, []
+        for sleeper in sleepers:
+            sleeper.set()
+
+    def _take_budget(self) -> None:
+        held = self._outbox.held_bytes
+        if held > self._budgeted:
+            step = -(-(held - self._budgeted) // _BUDGET_STEP) * _BUDGET_STEP
+            budget = self._host.budget
+            with budget.lock:
+                budget.used += step
+                self._budgeted += step
+
+    def _give_budget(self) -> None:
+        held = self._outbox.held_bytes
+        spare = self._budgeted - held
+        if spare >= 2 * _BUDGET_STEP or (spare and not held):
+            budget = self._host.budget
+            with budget.lock:
+                budget.used -= spare
+                self._budgeted -= spare
+            budget.settle()
+
+    def _transmit(self, link: Link, now: float) -> bool:
+        """Write what may be written (the lock is held); False if the io thread must go on with it."""
+        session = self.session
+        try:
+            for _ in range(_RECORDS_PER_TURN):
+                plaintext = session.record_to_send(now)
+                if plaintext is None:
+                    self._starved = session.outbox.queued_bytes > 0
+                    break
+                if not link.write(plaintext, now):
+                    break
+            else:
+                self._scheduled = True
+                self._arm(now)
+                return False
+        except BaseException:
+            # Interrupted between numbering a record and writing it: only a new link, where the session resumes, brings
+            # both sides together again. A link with a verdict writes nothing more, and flush() is its end.
+            link.verdict, link.error = link.verdict or "failed", link.error or "a write was interrupted"
+            self._host.io.flushes.append(link)
+            self._host.io.rouse()
+            raise
+        if self._timer_at > now + limits.SUSPICION_MIN:
+            self._arm(now)
+        return True
+
+    # --- the io thread ------------------------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Write what senders left behind (io thread)."""
+        with self.lock:
+            self._scheduled = False
+            link = self.link
+            again = link is not None and not link.blocked and not self._transmit(link, self._now())
+        if again:
+            self._host.io.flush_soon(self)
+
+    def link_writable(self, link: Link) -> None:
+        """The transport takes data again (io thread)."""
+        if link is self.link:
+            self.flush()
+
+    def _arm(self, now: float) -> None:
+        """Make sure the timer comes in time (the lock is held)."""
+        due = self.session.get_timer()
+        if due is not None and due < self._timer_at:
+            due = max(due, now)
+            self._host.io.call_at(due, self._timer)
+            self._timer_at = due
+
+    @abc.abstractmethod
+    def _timer(self, now: float) -> None:
+        """The session's next deadline has come (io thread)."""

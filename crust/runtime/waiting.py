@@ -1,0 +1,58 @@
+"""
+Waiting that an exception from outside (Ctrl-C, a signal handler, a timeout of greenlets) may end at any moment.
+
+``threading.Condition`` is not fit for that: an interrupt inside its ``wait`` leaves a ``with`` statement that releases
+a lock it does not hold, which may be another thread's by then. So crust waits without holding anything: under its own
+lock whoever must wait leaves a :class:`Latch` where the others find it, lets the lock go, and waits on the latch.
+
+A ``with`` statement on a plain lock is safe: CPython looks for signals between bytecodes, but not between taking the
+lock and entering the block.
+"""
+
+from __future__ import annotations
+
+import threading
+
+__all__ = ["Latch"]
+
+
+class Latch:
+    """The interface of ``threading.Event``; an interrupt of :meth:`wait` leaves nothing behind that matters."""
+
+    __slots__ = ("_is_set", "_lock", "_sleepers")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards what follows; never held while waiting
+        self._is_set = False
+        self._sleepers: list[threading.Lock] = []  # each is held until it is let go, once, by set()
+
+    def is_set(self) -> bool:
+        """True after :meth:`set`, until :meth:`clear`."""
+        return self._is_set
+
+    def set(self) -> None:
+        """Let everybody go who waits, and who comes later."""
+        with self._lock:
+            self._is_set = True
+            sleepers, self._sleepers = self._sleepers, []
+            for sleeper in sleepers:
+                sleeper.release()
+
+    def clear(self) -> None:
+        """From now on :meth:`wait` waits again."""
+        self._is_set = False
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is set, at most ``timeout`` seconds (None: for ever); False if the timeout came first."""
+        with self._lock:
+            if self._is_set:
+                return True
+            sleeper = threading.Lock()
+            sleeper.acquire()
+            self._sleepers.append(sleeper)
+        if not sleeper.acquire(True, -1 if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)):
+            with self._lock:
+                if sleeper in self._sleepers:
+                    self._sleepers.remove(sleeper)
+            return self._is_set
+        return True

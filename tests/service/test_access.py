@@ -1,0 +1,336 @@
+"""Who may talk to us: roles, allow lists, bans before and during everything, and a full house."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import time
+from collections.abc import Callable
+
+import pytest
+
+import crust
+from crust import Contact, Endpoint, Identity, Service
+from tests.support.nodes import Nodes, Pair, config, pair_of_identities, through
+from tests.support.sockets import silent_listener
+from tests.support.threads import Background
+from tests.support.waiting import wait_until
+
+PATIENCE = 5.0  # seconds in which what should be at once must have happened, on a busy machine
+
+
+def denial(near: Service, far: Service) -> crust.Denied:
+    """How ``far`` refuses ``near``."""
+    with pytest.raises(crust.Denied) as caught:
+        near.connect(far.contact)
+    return caught.value
+
+
+# --- allow lists ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("role", ["node", "client"])
+def test_networks_by_role(nodes: Nodes, role: str) -> None:
+    """``access.node_networks`` and ``client_networks`` hold for peers of that role only; null is all, [] is none."""
+    other = "client" if role == "node" else "node"
+    near, unaffected = nodes.start(config(network__role=role)), nodes.start(config(network__role=other))
+    for networks, welcome in (((), False), (("192.0.2.0/24",), False), (("127.0.0.0/8",), True), (None, True)):
+        far = nodes.start(config(**{f"access__{role}_networks": networks}))
+        if welcome:
+            assert near.connect(far.contact).id == far.id
+        else:
+            assert denial(near, far).reason == "role"
+            assert nodes.heard(far).of(crust.ConnectSuccess) == []
+        assert unaffected.connect(far.contact).id == far.id
+
+
+def test_allowed_peers(nodes: Nodes) -> None:
+    """``access.allow_peers`` names who may call; whom we call ourselves is our affair."""
+    near, stranger = nodes.start(), nodes.start()
+    far = nodes.start(config(access__allow_peers=(str(near.id),)))
+    assert near.connect(far.contact).id == far.id
+    refused = denial(stranger, far)
+    assert (refused.reason, refused.alternates) == ("role", ())
+    assert "list" in str(refused)
+    assert far.connect(stranger.contact).id == stranger.id
+
+
+def test_a_denied_call_is_an_event_at_the_caller_only(nodes: Nodes) -> None:
+    """Nobody is bothered with callers who were refused."""
+    near, far = nodes.start(), nodes.start(config(access__allow_peers=()))
+    error = denial(near, far)
+    failure = nodes.heard(near).wait(crust.ConnectFailure)
+    assert (failure.error, failure.peer_id) == (error, far.id)
+    assert [attempt.verdict for attempt in failure.attempts] == ["denied"]
+    assert nodes.heard(far).names() == ["ListenerStarted", "AddressesChanged"]
+
+
+# --- bans -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_ban_ends_the_session_at_once(nodes: Nodes) -> None:
+    """Both sides hear LostPeer(banned); what was not acknowledged is told; a new call is denied until unban."""
+    pair = nodes.pair()
+    assert pair.far.ban(pair.near.id) == 1
+    assert pair.far_heard.wait(crust.LostPeer).reason == "banned"
+    assert pair.near_heard.wait(crust.LostPeer).reason == "banned"
+    with pytest.raises(crust.PeerLost) as caught:
+        pair.to_far.send(b"x")
+    assert caught.value.reason == "banned"
+    assert denial(pair.near, pair.far).reason == "banned"
+    assert pair.far.unban(pair.near.id) == 1
+    assert pair.far.unban(pair.near.id) == 0
+    assert pair.near.connect(pair.far.contact).state == "connected"
+
+
+@pytest.mark.parametrize(
+    "who",
+    [
+        lambda service: service.id,
+        lambda service: str(service.id),
+        lambda service: service.contact,
+        lambda service: str(service.contact),
+        lambda service: service.prepare_connection_info(),
+        lambda service: "127.0.0.1",
+        lambda service: "127.0.0.0/8",
+        lambda service: ipaddress.ip_address("127.0.0.1"),
+        lambda service: ipaddress.ip_network("127.0.0.0/30"),
+    ],
+)
+def test_everything_that_can_be_banned(nodes: Nodes, who: Callable[[Service], crust.PeerId]) -> None:
+    """Ids, contacts, addresses and networks, as objects and as text: the session ends, and calls fail."""
+    pair = nodes.pair()
+    assert pair.far.ban(who(pair.near)) == 1
+    assert pair.near_heard.wait(crust.LostPeer).reason == "banned"
+    with pytest.raises(crust.ConnectError):
+        pair.near.connect(pair.far.contact)
+    assert pair.far.unban(who(pair.near)) == 1
+    assert pair.near.connect(pair.far.contact).id == pair.far.id
+
+
+def test_bans_en_masse(nodes: Nodes) -> None:
+    """One call bans many; only their sessions end."""
+    hub = nodes.start()
+    others = [nodes.start() for _ in range(6)]
+    for other in others:
+        other.connect(hub.contact)
+    wait_until(lambda: len(hub.peers) == 6, what="six peers")
+    banned, kept = others[:4], others[4:]
+    strangers = [Identity.generate().peer_id for _ in range(500)]
+    assert hub.ban(*strangers, *(other.id for other in banned), banned[0].id) == 504
+    for other in banned:
+        assert nodes.heard(other).wait(crust.LostPeer).reason == "banned"
+        assert denial(other, hub).reason == "banned"
+    assert {peer.id for peer in hub.peers} == {other.id for other in kept}
+    for other in kept:
+        other.peers[0].send(b"still here")
+    for peer in hub.peers:
+        assert peer.recv(PATIENCE) == b"still here"
+    assert hub.unban(*strangers, *(other.id for other in banned)) == 504
+
+
+def test_a_ban_with_an_end(nodes: Nodes) -> None:
+    """After its seconds, and not before, the peer is welcome again."""
+    pair = nodes.pair()
+    began = time.monotonic()
+    pair.far.ban(pair.near.id, seconds=0.3)
+    pair.near_heard.wait(crust.LostPeer)
+
+    def welcome() -> bool:
+        try:
+            return pair.near.connect(pair.far.contact).state == "connected"
+        except crust.Denied:
+            return False
+
+    wait_until(welcome, what="the end of the ban")
+    assert time.monotonic() - began >= 0.3
+
+
+def test_a_ban_that_makes_no_sense_bans_nobody(nodes: Nodes) -> None:
+    """One bad entry, and nothing is done."""
+    pair = nodes.pair()
+    for wrong in ("nonsense", 7, None):
+        with pytest.raises((crust.ContactSyntaxError, TypeError, ValueError)):
+            pair.far.ban(pair.near.id, wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValueError):
+        pair.far.ban(pair.near.id, seconds=0)
+    pair.to_far.send(b"x")
+    assert pair.to_near.recv(PATIENCE) == b"x"
+
+
+def test_configured_bans(nodes: Nodes) -> None:
+    """``access.ban`` holds from the start."""
+    near = nodes.start()
+    far = nodes.start(config(access__ban__peers=(str(near.id),)))
+    assert denial(near, far).reason == "banned"
+    assert nodes.start().connect(far.contact).id == far.id
+    walled = nodes.start(config(access__ban__networks=("127.0.0.1",)))
+    with pytest.raises(crust.ConnectError):
+        near.connect(walled.contact)
+
+
+def test_a_banned_address_gets_no_byte(nodes: Nodes) -> None:
+    """Its connections are closed before anything is read or written."""
+    far = nodes.start()
+    far.ban("127.0.0.1")
+    with socket.create_connection(("127.0.0.1", far.addresses[0].port)) as sock:
+        sock.settimeout(PATIENCE)
+        try:
+            assert sock.recv(1) == b""
+        except ConnectionResetError:
+            pass
+    assert far.stats().gate.admitted == 0
+
+
+def test_we_do_not_call_whom_we_banned(nodes: Nodes) -> None:
+    """A ban holds whoever calls: by id nothing is dialled, and addresses that are banned are left out."""
+    near, far = nodes.start(), nodes.start()
+    near.ban(far.id)
+    for call in (near.connect, lambda contact: near.bootstrap(contacts=[contact])):
+        with pytest.raises(crust.ConnectError, match="banned"):
+            call(far.contact)
+    assert far.stats().gate.admitted == 0
+    near.unban(far.id)
+    near.ban("127.0.0.1")
+    with pytest.raises(crust.ConnectError, match="banned"):
+        near.connect(far.contact)
+    assert far.stats().gate.admitted == 0
+    near.unban("127.0.0.1")
+    assert near.connect(far.contact).id == far.id
+
+
+def test_a_ban_ends_a_dial(nodes: Nodes) -> None:
+    """Who is banned while we dial it is given up."""
+    sockets, port = silent_listener()
+    try:
+        near = nodes.start()
+        contact = Contact(Identity.generate().peer_id, (Endpoint("tcp", "127.0.0.1", port),))
+        dialling = Background(near.connect, contact)
+        wait_until(lambda: dials(near), what="a dial")
+        near.ban(contact.peer_id)
+        with pytest.raises(crust.ConnectError, match="banned"):
+            dialling.result()
+        wait_until(lambda: not dials(near), what="the end of the dial")
+    finally:
+        for sock in sockets:
+            sock.close()
+
+
+def dials(service: Service) -> list[str]:
+    assert service._node is not None
+    return [name for name in service._node.threads.alive() if name.startswith("crust-dial")]
+
+
+def test_a_ban_ends_a_handshake(nodes: Nodes) -> None:
+    """The connections of a banned address end at once, however far they had come."""
+    far = nodes.start()
+    with socket.create_connection(("127.0.0.1", far.addresses[0].port)) as sock:
+        wait_until(lambda: far.stats().gate.current == 1, what="a handshake under way")
+        far.ban("127.0.0.0/8")
+        sock.settimeout(PATIENCE)
+        try:
+            assert sock.recv(1) == b""
+        except ConnectionResetError:
+            pass
+        wait_until(lambda: far.stats().gate.current == 0, what="the free slot")
+
+
+def suspended_pair(nodes: Nodes, controller: str = "") -> Pair:
+    """Two nodes whose link is cut and cannot come back."""
+    lesser, greater = pair_of_identities()
+    ours, theirs = (greater, lesser) if controller == "near" else (lesser, greater)
+    far = nodes.start(identity=theirs)
+    pair = Pair(nodes, nodes.start(identity=ours), far, nodes.proxy(far))
+    assert pair.proxy is not None
+    pair.proxy.refuse()
+    pair.proxy.cut()
+    for heard in (pair.near_heard, pair.far_heard):
+        heard.wait(crust.PeerSuspended)
+    return pair
+
+
+@pytest.mark.parametrize("controller", ["near", "far"])
+def test_a_ban_ends_a_detached_session(nodes: Nodes, controller: str) -> None:
+    """Without a link as well; the other side learns of it when it comes back, at once and not by a timeout."""
+    pair = suspended_pair(nodes, controller)
+    assert pair.proxy is not None
+    number = pair.to_near.send(b"x")
+    pair.far.ban(pair.near.id)
+    lost = pair.far_heard.wait(crust.LostPeer)
+    assert (lost.reason, lost.unacknowledged) == ("banned", (number,))
+    assert pair.far.peers == []
+    pair.proxy.heal()
+    assert pair.near_heard.wait(crust.LostPeer).reason == "banned"
+    assert pair.near.peers == []
+
+
+def test_the_one_who_bans_does_not_redial(nodes: Nodes) -> None:
+    """A session that is looking for a link stops looking when its peer is banned."""
+    pair = suspended_pair(nodes)
+    assert pair.proxy is not None
+    pair.near.ban(pair.far.id)
+    assert pair.near_heard.wait(crust.LostPeer).reason == "banned"
+    before = pair.proxy.connections
+    pair.proxy.heal()
+    wait_until(lambda: not dials(pair.near), what="the end of the dials")
+    assert pair.proxy.connections - before <= 1  # one may have been on its way
+    assert pair.near.peers == []
+
+
+def test_a_ban_in_the_callback_of_the_session(nodes: Nodes) -> None:
+    """An application that bans whoever connects ends that session, and the next call is denied."""
+    far = nodes.make()
+    far.on(crust.ConnectSuccess, lambda event: far.ban(event.peer.id))
+    far.start()
+    near = nodes.start()
+    near.dial(far.contact)
+    assert nodes.heard(near).wait(crust.LostPeer).reason == "banned"
+    assert denial(near, far).reason == "banned"
+
+
+# --- a full house -----------------------------------------------------------------------------------------------------
+
+
+def test_a_full_node_is_busy(nodes: Nodes) -> None:
+    """``limits.max_peers`` refuses further callers with the reason, until somebody leaves."""
+    far = nodes.start(config(limits__max_peers=2))
+    first, second, third = nodes.start(), nodes.start(), nodes.start()
+    peer = first.connect(far.contact)
+    second.connect(far.contact)
+    nodes.heard(far).wait(crust.ConnectSuccess, 2)
+    assert denial(third, far).reason == "busy"
+    peer.disconnect()
+    nodes.heard(far).wait(crust.LostPeer)
+    assert third.connect(far.contact).id == far.id
+    assert second.is_connected(far.id)
+
+
+def test_a_full_node_takes_its_peers_back(nodes: Nodes) -> None:
+    """A suspended peer keeps its place: it resumes, and nobody else gets in meanwhile."""
+    far = nodes.start(config(limits__max_peers=1))
+    pair = Pair(nodes, nodes.start(), far, nodes.proxy(far))
+    assert pair.proxy is not None
+    pair.proxy.refuse()
+    pair.proxy.cut()
+    pair.far_heard.wait(crust.PeerSuspended)
+    assert denial(nodes.start(), far).reason == "busy"
+    pair.proxy.heal()
+    pair.near_heard.wait(crust.PeerResumed)
+
+
+def test_many_callers_at_once_do_not_overfill_a_node(nodes: Nodes) -> None:
+    """However the calls meet, and whoever is whose controller, there are never more sessions than places."""
+    far = nodes.start(config(limits__max_peers=3))
+    proxy = nodes.proxy(far)
+    proxy.delay(0.02)  # all are in the middle of their handshakes at the same time
+    callers = [nodes.start(heard=False) for _ in range(12)]
+    futures = [caller.dial(through(proxy, far)) for caller in callers]
+    outcomes = [future.exception(PATIENCE) for future in futures]
+    refused = [outcome for outcome in outcomes if outcome is not None]
+    assert len(refused) >= 9
+    wait_until(lambda: far.stats().gate.current == 0, what="the end of the handshakes")
+    assert len(far.peers) <= 3
+    assert len(nodes.heard(far).of(crust.ConnectSuccess)) <= 3
+    for outcome in refused:
+        assert isinstance(outcome, crust.Denied)
+        assert outcome.reason == "busy"

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Conversation", "Host"]
 
+_OVERHEAD = limits.MESSAGE_OVERHEAD
 _BUDGET_WAIT = 1.0  # seconds a reader waits for budget before it looks whether its session lives
 
 
@@ -198,53 +199,53 @@ class Conversation(Sending):
 
     def consumed(self, cost: int) -> None:
         """The application has taken messages of that cost (not on a thread that may be interrupted)."""
-        self.credit(Handed((), cost))
+        self.credit([None, cost])
 
-    def hand_over(self, peer: Peer) -> None:
-        """Put the first message that ``peer`` holds into its ``handed``, if that is empty, and give its credit back."""
+    def credit(self, handed: Handed | None, peer: Peer | None = None) -> None:
+        """
+        Give back the buffer of a message that is being handed to the application: once, whatever interrupts.
+
+        Args:
+            handed: The message; None: the one in the hands of ``peer``, which gets the first that it holds if there is
+                none.
+        """
         again = False
         with self.lock:
-            handed = peer.handed
-            if handed is None:
-                held = peer.held
-                if not held or held[0] is None:
-                    return
-                handed = Handed(held[0], len(held[0][0]) + limits.MESSAGE_OVERHEAD)
-                peer.handed = handed  # from here on the message is there, and in the next statement no longer here
-                del held[0]
-            again = self._credit_locked(handed)
+            if peer is not None:
+                handed = peer.handed
+                if handed is None:
+                    held = peer.held
+                    if not held or held[0] is None:
+                        return
+                    item = held[0]
+                    handed = [item, len(item[0]) + _OVERHEAD]
+                    peer.handed = handed  # from here on it is there, and from the next statement on no longer here
+                    del held[0]
+            assert handed is not None
+            session = self.session
+            if session.state is State.LOST:
+                return  # its budget was given back at the end
+            cost = handed[1]
+            if cost:
+                budget, inbox = self._host.budget, session.inbox
+                with budget.lock:
+                    budget.used -= cost
+                    self._undigested -= cost
+                    inbox.used -= cost
+                    session.freed += cost
+                    handed[1] = 0
+                if budget.awaited:
+                    budget.settle()
+            if session.window_is_news():
+                link = self.link
+                if link is not None and not link.blocked:
+                    again = not self._transmit(link, self._now())
         if again:
             self._host.io.flush_soon(self)
-
-    def credit(self, handed: Handed) -> None:
-        """Give back the buffer of a message that is being handed to the application: once, whatever interrupts."""
-        with self.lock:
-            again = self._credit_locked(handed)
-        if again:
-            self._host.io.flush_soon(self)
-
-    def _credit_locked(self, handed: Handed) -> bool:
-        session = self.session
-        if session.state is State.LOST:
-            return False  # its budget was given back at the end
-        cost = handed.cost
-        if cost:
-            budget, inbox = self._host.budget, session.inbox
-            with budget.lock:
-                budget.used -= cost
-                self._undigested -= cost
-                inbox.used -= cost
-                session.freed += cost
-                handed.cost = 0
-            budget.settle()
-        link = self.link
-        if session.window_is_news() and link is not None and not link.blocked:
-            return not self._transmit(link, self._now())
-        return False
 
     def take_back_locked(self, handed: Handed) -> None:
         """The message goes to another consumer after all, who gives the credit back."""
-        cost = handed.full_cost - handed.cost
+        cost = len(handed[0][0]) + _OVERHEAD - handed[1]
         if self.session.state is not State.LOST:
             self._host.budget.take(cost)
             self._undigested += cost

@@ -314,8 +314,8 @@ class Dialer:
         for attempt in effort.tries:
             attempt.dialling.cancel()
             link = attempt.link
-            if link is None or link.conversation is not None:
-                continue
+            if link is None or link.conversation is not None or link.verdict:
+                continue  # one that has its verdict may still be carrying a goodbye
             if conversation is None:
                 link.fail("cancelled", "the attempt was given up")
             elif link.introduction is None or link.introduction.resume is None:

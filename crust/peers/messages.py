@@ -29,16 +29,11 @@ Wait = float | Configured | None
 """A timeout in seconds; None: no limit; :data:`CONFIG`: the configured one."""
 
 
-class Handed:
-    """A message on its way from the session to the application's hands."""
-
-    __slots__ = ("cost", "full_cost", "item")
-
-    def __init__(self, item: Any, cost: int) -> None:
-        self.item = item
-        self.full_cost = cost
-        self.cost = cost
-        """Bytes of the receive buffer that have not been given back yet."""
+Handed = list[Any]
+"""
+A message on its way from the session to the application's hands: itself, and the bytes of the receive buffer that have
+not been given back for it yet. (A list, not a class: there may be a million a second.)
+"""
 
 
 class NewMessage(NamedTuple):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import itertools
 import queue
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Peer", "PeerHost", "PeerStats"]
 
 _OVERHEAD = limits.MESSAGE_OVERHEAD
+_ONCE = (True,)  # the first argument of one call of the inbox's get()
 _MESSAGE = 0  # wire kind of the application's messages
 
 
@@ -347,22 +347,27 @@ class Peer:
         wait = None if timeout is None else max(0.0, timeout)
         while True:
             held = self.held
-            if held is None:
-                with conversation.lock:
-                    held = self.held = self.held or collections.deque()
             if self.handed is None and not held:
+                if held is None:
+                    held = self._hold()
+                # (The object that this gives ``held`` is the same.)
                 try:
-                    held.extend(itertools.starmap(self._inbox.get, ((True, wait),)))
+                    held += map(self._inbox.get, _ONCE) if wait is None else map(self._inbox.get, _ONCE, (wait,))
                 except queue.Empty:
                     raise Timeout(f"no message from peer {self.id} within {timeout} s") from None
-            conversation.hand_over(self)
+            conversation.credit(None, self)
             handed = self.handed
             if handed is not None:
                 self.handed = None
-                item: tuple[bytes, int] = handed.item
+                item: tuple[bytes, int] = handed[0]
                 return item
             if held and held[0] is None:
                 raise self._over()
+
+    def _hold(self) -> collections.deque[tuple[bytes, int] | None]:
+        with self._conversation.lock:  # two threads may come here at once
+            held = self.held = self.held or collections.deque()
+            return held
 
     def _over(self) -> CrustError:
         if self._inbox.empty():
@@ -388,7 +393,7 @@ class Peer:
         items = []
         if handed is not None:  # a recv() was interrupted
             self._conversation.take_back_locked(handed)
-            items.append(handed.item)
+            items.append(handed[0])
         while self.held and self.held[0] is not None:
             items.append(self.held.popleft())
         while not self._inbox.empty():

@@ -233,7 +233,8 @@ class Registry:
             if present.incarnation != introduction.incarnation:
                 present.end("restarted")
             elif self.controls(peer_id):  # else it is for the other side to decide which session lives
-                if present.session.state is State.CONNECTED and present.lives():
+                state = present.session.state
+                if state is State.LOST or (state is State.CONNECTED and present.lives()):
                     return DenialCode.DUPLICATE
                 present.end("gone")
             return None

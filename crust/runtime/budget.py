@@ -22,7 +22,7 @@ class Budget:
         clock: What to wait with; None: the system's.
     """
 
-    __slots__ = ("_below", "_clock", "_closed", "limit", "lock", "used")
+    __slots__ = ("_below", "_clock", "_closed", "awaited", "limit", "lock", "used")
 
     def __init__(self, limit: int, clock: Clock | None = None) -> None:
         self.limit = limit
@@ -35,6 +35,8 @@ class Budget:
         """
         self._clock = clock or Clock()
         self._below: Condition | None = None  # made for the first who waits
+        self.awaited = False
+        """True from when a reader first waited: after lowering ``used``, call :meth:`settle`."""
         self._closed = False
 
     @property
@@ -66,6 +68,7 @@ class Budget:
         with self.lock:
             if self._below is None:
                 self._below = self._clock.condition(self.lock)
+                self.awaited = True
             while self.over and not self._closed and not deadline.expired:
                 self._below.wait(deadline.remaining())
             return not self.over

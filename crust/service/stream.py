@@ -114,13 +114,13 @@ class EventStream:
                 assert sleeper is not None
                 sleeper.wait(deadline.remaining())
                 continue
-            if handed.cost:
-                self._credit(handed.item.peer, handed)
+            if handed[1]:
+                self._credit(handed[0].peer, handed)
             # In one breath, so that an interrupt finds the event here, or with the caller.
             handed = self._handed
             if handed is not None:  # else another thread has taken it
                 self._handed = None
-                return handed.item
+                return handed[0]
 
     def _take_locked(self) -> Handed | None:
         """The event to hand out next, which ``_handed`` holds until somebody has it; None if there is none yet."""
@@ -128,14 +128,15 @@ class EventStream:
             raise self._forked
         if self._handed is None:
             if self._lost:
-                handed = Handed(EventsLost(self._lost), 0)
-                self._handed = handed
+                lost = EventsLost(self._lost)
+                self._handed = [lost, 0]
                 self._lost = 0
             elif self._events:
-                handed = Handed(*self._events[0])
-                self._handed = handed
+                event, cost = self._events[0]
+                self._handed = [event, cost]
                 del self._events[0]
-                self._states -= not handed.full_cost
+                if not cost:
+                    self._states -= 1
             elif self._closed or self._ended:
                 raise ServiceClosed("the event stream is closed")
             if not self._events and self._waker is not None and not self._ended:
@@ -160,7 +161,7 @@ class EventStream:
             if self._closed:
                 return
             self._closed = True
-            unread = [Handed(event, cost) for event, cost in self._events if cost]
+            unread: list[Handed] = [[event, cost] for event, cost in self._events if cost]
             if self._handed is not None:
                 unread.append(self._handed)
                 self._handed = None
@@ -170,8 +171,8 @@ class EventStream:
                 self._waker.close()
                 self._waker = None
         for handed in unread:
-            if handed.cost:
-                self._credit(handed.item.peer, handed)
+            if handed[1]:
+                self._credit(handed[0].peer, handed)
 
     def put(self, event: AnyEvent, cost: int = 0) -> None:
         """Add an event; one with a cost is a message."""

@@ -211,27 +211,22 @@ class Cables:
                 self._delays.pop(pair, None)
         self._told()
 
-    def reset(self, pairs: Iterable[frozenset[Host]]) -> None:
-        """Break what is connected on these lines now."""
-        wanted = set(pairs)
-        for connection in self._all():
-            if wanted.intersection(_keys(connection.host, connection.other.host)):
-                connection.break_off()
-
     def _told(self) -> None:
         for connection in self._all():
-            if self.line(connection.host, connection.other.host) is Line.CUT:
-                connection.break_off()
-            else:
-                connection.look_again()
+            connection.look_again()
         with self.changed:
             self.changed.notify_all()
 
     # --- connections --------------------------------------------------------------------------------------------------
 
     def connected(self, connection: MemoryConnection) -> None:
-        """A connection has been made; one end stands for it (:attr:`changed` is held)."""
+        """A connection has been made; the caller's end stands for it (:attr:`changed` is held)."""
         self._connections.add(connection)
+
+    def on_lines(self, pairs: Iterable[frozenset[Host]]) -> list[MemoryConnection]:
+        """The connections over these lines: the callers' ends."""
+        wanted = set(pairs)
+        return [each for each in self._all() if wanted.intersection(_keys(each.host, each.other.host))]
 
     def _all(self) -> list[MemoryConnection]:
         with self.changed:

@@ -76,6 +76,7 @@ class MemoryConnection:
         "_lock",
         "_on_writable",
         "_paused",
+        "_severed",
         "_started",
         "host",
         "local",
@@ -101,6 +102,7 @@ class MemoryConnection:
         self._started = False
         self._ending = ""  # "", "close", "abort" or "done", never backwards
         self._paused = False
+        self._severed = False  # the line has been cut: nothing that this end does reaches the other
         self._on_writable: Callable[[], object] | None = None
         self._linger: Timer | None = None
 
@@ -128,7 +130,7 @@ class MemoryConnection:
     def _give_locked(self, chunk: bytes | OSError) -> None:
         """Let the other end have it, if there is still somebody to read."""
         other = self.other
-        if other._ending not in ("abort", "done"):
+        if other._ending not in ("abort", "done") and not self._severed:
             delay = self._cables.delay(self.host, other.host)
             other._incoming.add(self._clock.now() + delay, chunk)
             other._changed.notify_all()
@@ -183,21 +185,21 @@ class MemoryConnection:
 
     def _abort_locked(self) -> None:
         self._ending = "abort"
-        if self.other._ending not in ("abort", "done"):
+        if self.other._ending not in ("abort", "done") and not self._severed:
             self.other._incoming.clear()
             self._give_locked(self.other._error(errno.ECONNRESET, "the other side has reset the connection"))
         self._changed.notify_all()
         if not self._started:
             self._release_locked()
 
-    def break_off(self) -> None:
-        """The line breaks: both ends learn it at once."""
+    def sever(self) -> None:
+        """The line has been cut: this end learns it at once, and the other nothing from this one any more."""
         with self._lock:
-            for end in (self, self.other):
-                end._incoming.clear()
-                end._incoming.add(self._clock.now(), end._error(errno.ECONNRESET, "the line has been cut"))
-                end._changed.notify_all()
-                end._tell_writable_locked()
+            self._severed = True
+            self._incoming.clear()
+            self._incoming.add(self._clock.now(), self._error(errno.ECONNRESET, "the line has been cut"))
+            self._changed.notify_all()
+            self._tell_writable_locked()
 
     def look_again(self) -> None:
         """The line has changed."""

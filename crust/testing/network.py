@@ -189,10 +189,13 @@ class Network:
         """
         Cut the lines between one and other until :meth:`heal`: what was connected breaks, new attempts fail at once.
 
+        Returns when both sides have noticed, the called one first.
+
         Args:
             one, other: A node, several, or all.
         """
         self._cables.set_lines(self._pairs(one, other), Line.CUT)
+        self.reset(one, other)
 
     def partition(self, one: Who = None, other: Who = None) -> None:
         """
@@ -213,8 +216,18 @@ class Network:
         self._cables.set_delays(self._pairs(one, other), seconds)
 
     def reset(self, one: Who = None, other: Who = None) -> None:
-        """Break what is connected, once: sessions come back by themselves, on a new connection."""
-        self._cables.reset(self._pairs(one, other))
+        """
+        Break what is connected, once: sessions come back by themselves, on a new connection.
+
+        Returns when both sides have noticed, the called one first: a session may be back already.
+        """
+        connections = self._cables.on_lines(self._pairs(one, other))
+        for connection in connections:
+            connection.other.sever()
+        self.settle()
+        for connection in connections:
+            connection.sever()
+        self.settle()
 
     def heal(self, one: Who = None, other: Who = None) -> None:
         """

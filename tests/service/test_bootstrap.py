@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterator
 
@@ -98,8 +99,12 @@ def test_the_first_that_takes_us_wins(nodes: Nodes, silent_contact: Contact) -> 
         began = time.monotonic()
         assert near.bootstrap(contacts=contacts, timeout=60).id == far.id
         assert time.monotonic() - began < PATIENCE
-        wait_until(lambda near=near: len(dials(near)) == 1, what="the end of the other dials")
+        wait_until(functools.partial(has_one_dial, near), what="the end of the other dials")
         assert nodes.heard(near).of(crust.BootstrapFailed) == []
+
+
+def has_one_dial(service: Service) -> bool:
+    return len(dials(service)) == 1
 
 
 def dials(service: Service) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import threading
 
@@ -54,7 +55,7 @@ class Duel:
         for peer in peers:
             assert isinstance(peer, crust.Peer)
             assert peer.recv(PATIENCE) == b"%d" % number
-        random.choice(peers).disconnect()  # type: ignore[union-attr, attr-defined]
+        peers[number % 2].disconnect()  # type: ignore[attr-defined]
         for heard in self.heard:
             assert heard.wait(crust.LostPeer, number, PATIENCE).reason == "disconnected"
 
@@ -126,6 +127,10 @@ def test_dials_from_both_sides_and_twice_each(nodes: Nodes) -> None:
     duel.check(5)
 
 
+def complete(service: Service, others: set[crust.PeerId]) -> bool:
+    return {peer.id for peer in service.peers} == others
+
+
 def test_everybody_calls_everybody(nodes: Nodes) -> None:
     """Six nodes that all dial each other at once end as a full mesh: one session and one event a pair and side."""
     services = [nodes.start() for _ in range(6)]
@@ -134,7 +139,7 @@ def test_everybody_calls_everybody(nodes: Nodes) -> None:
         assert future.result(PATIENCE).state == "connected"
     for service in services:
         others = {each.id for each in services if each is not service}
-        wait_until(lambda service=service, others=others: {p.id for p in service.peers} == others, what="a full mesh")
+        wait_until(functools.partial(complete, service, others), what="a full mesh")
         nodes.heard(service).wait(crust.ConnectSuccess, len(others))
         for peer in service.peers:
             peer.send(service.id.public_key)

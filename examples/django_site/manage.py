@@ -1,0 +1,14 @@
+"""
+Django with its autoreloader. (asker.py is expected beside this file.)
+
+    CRUST_PEER=CONTACT python manage.py runserver
+"""
+
+import os
+import sys
+
+from django.core.management import execute_from_command_line
+
+if __name__ == "__main__":
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings")
+    execute_from_command_line(sys.argv)

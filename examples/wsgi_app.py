@@ -1,0 +1,27 @@
+"""
+A WSGI application for gunicorn, in any of its ways of working; gunicorn_conf.py has the hooks.
+
+    CRUST_PEER=CONTACT gunicorn -c gunicorn_conf.py [--preload] wsgi_app:app
+    CRUST_PEER=CONTACT gunicorn -c gunicorn_gevent_conf.py [--preload] wsgi_app:app
+"""
+
+import json
+import os
+
+from asker import Asker
+
+import crust
+
+asker = crust.ProcessLocal(lambda: Asker(os.environ["CRUST_PEER"]))  # no node yet: --preload imports this in the master
+
+
+def app(environ, start_response):
+    status, headers = "200 OK", [("Content-Type", "application/json")]
+    try:
+        mine = asker.get()  # this worker's node
+        text = environ["PATH_INFO"].rpartition("/")[2]
+        found = {"answer": mine.ask(text), "node": str(mine.node.id), "pid": os.getpid()}
+    except (crust.CrustError, TimeoutError) as error:
+        status, found = "502 Bad Gateway", {"error": str(error)}
+    start_response(status, headers)
+    return [json.dumps(found).encode()]

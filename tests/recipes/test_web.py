@@ -1,0 +1,104 @@
+"""Recipes for web frameworks and their servers: Flask, Django with its autoreloader, gunicorn in all its ways."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.support.programs import EXAMPLES, Answers, Program, get, get_together
+from tests.support.waiting import wait_until
+
+
+def test_flask(answers: Answers) -> None:
+    """Requests on several threads share one node; each gets its own answer."""
+    with Program("flask", "--app", "flask_app", "run", "--port", "0", CRUST_PEER=answers.contact) as server:
+        address = server.wait_for(r"Running on (http://\S+)")[1] + "/ask/"
+        answers.together = 5
+        found = get_together(address + "together", 5)
+        assert {each["answer"] for each in found} == {"TOGETHER"}
+        assert get(address + "hello") == {"answer": "HELLO", "node": found[0]["node"], "pid": server.pid}
+        assert server.stop(signal.SIGINT) in (0, 1, -signal.SIGINT)
+    assert len(answers.sessions) == 1
+
+
+@pytest.mark.slow
+def test_django_with_its_autoreloader(answers: Answers, tmp_path: Path) -> None:
+    """The node is in the process that serves, not in the one that watches; a reload brings it up again, as the same."""
+    shutil.copytree(EXAMPLES / "django_site", tmp_path / "site")
+    shutil.copy(EXAMPLES / "asker.py", tmp_path / "site")
+    command = ("python", "manage.py", "runserver", "--skip-checks", "127.0.0.1:0")
+    with Program(*command, cwd=tmp_path / "site", CRUST_PEER=answers.contact) as server:
+        found = []
+        for number in range(2):
+            address = server.wait_for(r"Starting development server at (http://\S+:\d+/)")[1]
+            found.append(get(f"{address}ask/hello"))
+            if number == 0:
+                # The reloader compares times of modification, and looks once a second.
+                views = tmp_path / "site" / "peers" / "views.py"
+                views.write_text(views.read_text() + "# changed\n")
+        assert [each["answer"] for each in found] == ["HELLO", "HELLO"]
+        assert found[0]["node"] == found[1]["node"]
+        assert len({server.pid, found[0]["pid"], found[1]["pid"]}) == 3
+        assert sockets_of(server.pid) == 0 and sockets_of(found[1]["pid"]) > 0
+        server.stop(signal.SIGINT)
+
+
+def sockets_of(pid: int) -> int:
+    """The open sockets of a process; the one that Django's watcher inherits as its own standard streams are no sockets."""
+    folder = Path(f"/proc/{pid}/fd")
+    return sum(os.readlink(folder / name).startswith("socket:") for name in os.listdir(folder))
+
+
+def test_a_management_command_starts_no_node(answers: Answers, tmp_path: Path) -> None:
+    shutil.copytree(EXAMPLES / "django_site", tmp_path / "site")
+    shutil.copy(EXAMPLES / "asker.py", tmp_path / "site")
+    with Program("python", "manage.py", "check", cwd=tmp_path / "site", CRUST_PEER=answers.contact) as command:
+        assert "no issues" in command.end()
+    assert answers.sessions == [] and not (tmp_path / "site" / "site.identity").exists()
+
+
+@pytest.mark.parametrize("preload", [(), ("--preload",)], ids=["", "preload"])
+@pytest.mark.parametrize("conf", ["gunicorn_conf.py", "gunicorn_gevent_conf.py"], ids=["sync", "gevent"])
+@pytest.mark.slow
+def test_gunicorn(answers: Answers, conf: str, preload: tuple[str, ...]) -> None:
+    """Each worker has a node of its own, the master none; at the end each says goodbye to its peers."""
+    command = ("gunicorn", "--no-control-socket", "-c", conf, *preload, "--bind", "127.0.0.1:0", "wsgi_app:app")
+    with Program(*command, CRUST_PEER=answers.contact) as server:
+        address = server.wait_for(r"Listening at: (http://\S+)")[1]
+        answers.together = 2  # a sync worker has one request at a time: the second one goes to the other worker
+        found = get_together(f"{address}/ask/together", 2)
+        assert {each["answer"] for each in found} == {"TOGETHER"}
+        nodes = {each["pid"]: each["node"] for each in found}
+        if conf == "gunicorn_conf.py":
+            assert len(nodes) == 2
+        assert server.pid not in nodes and len(set(nodes.values())) == len(nodes)
+        server.stop()
+    wait_until(lambda: answers.ended == len(nodes) == len(answers.sessions), what="goodbye of each node that called")
+
+
+@pytest.mark.slow
+def test_many_workers_share_one_node(answers: Answers, tmp_path: Path) -> None:
+    """Two workers with threads, one identity: each request gets its own answer; after a restart of the node too."""
+    path = tmp_path / "control"
+    node = ("python", "-m", "crust", "node", "--control", str(path), "--identity", str(tmp_path / "web.identity"))
+    command = ("gunicorn", "--no-control-socket", "-w", "2", "--threads", "4", "--bind", "127.0.0.1:0", "shared_app:app")
+    environment = {"CRUST_PEER": answers.contact, "CRUST_CONTROL": str(path), "HOME": str(tmp_path)}
+    with Program(*node, **environment) as first:
+        first.wait_for("@tcp://")
+        with Program(*command, **environment) as server:
+            address = server.wait_for(r"Listening at: (http://\S+)")[1]
+            answers.together = 4
+            found = get_together(f"{address}/ask/together", 4)
+            assert {each["answer"] for each in found} == {"TOGETHER"}
+            assert len({each["node"] for each in found}) == 1 == len(answers.sessions)
+            assert first.stop() == 0
+            with Program(*node, **environment) as second:
+                second.wait_for("@tcp://")
+                again = get(f"{address}/ask/hello")
+                assert (again["answer"], again["node"]) == ("HELLO", found[0]["node"])
+                server.stop()
+                assert second.stop() == 0

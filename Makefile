@@ -3,6 +3,7 @@
 PYTHON ?= python3
 PYTEST_ARGS ?=
 FUZZ_EXAMPLES ?= 20000
+BENCH_ARGS ?=
 
 VENV := .venv
 STAMP := $(VENV)/.installed
@@ -13,7 +14,7 @@ SHELL := /bin/sh
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv demo lint check test plain patched packaging versions fuzz docs dist clean
+.PHONY: help venv demo lint check test tools plain patched packaging versions fuzz bench docs dist clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s%s\n", $$1, $$2 }'
@@ -36,7 +37,10 @@ lint: $(STAMP) ## ruff and mypy
 check: lint ## lint and the fast tests: under a minute, no root, run it often
 	$(PLAIN) -q -m 'not slow and not packaging' $(PYTEST_ARGS)
 
-test: lint plain patched packaging ## everything: the whole suite on threads, on gevent, and from an installed wheel
+test: lint tools plain patched packaging ## everything: the whole suite on threads, on gevent, and from an installed wheel
+
+tools: ## install what some tests run and pip does not have, if this is root's Debian
+	@sh .ci/tools
 
 plain: $(STAMP) ## the suite on threads
 	$(PLAIN) -m 'not packaging' $(PYTEST_ARGS)
@@ -52,6 +56,9 @@ versions: $(STAMP) ## the suite on every Python from 3.10 to 3.13 at hand, insta
 
 fuzz: $(STAMP) ## the property tests with many more examples (FUZZ_EXAMPLES each)
 	CRUST_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(PLAIN) -q -p tests.support.fuzz -m hypothesis --timeout 0 $(PYTEST_ARGS)
+
+bench: $(STAMP) ## crust beside raw TCP, ssl, pyzmq and websockets: ratios and targets (half an hour; BENCH_ARGS)
+	$(BIN)/python tools/bench $(BENCH_ARGS)
 
 docs: $(STAMP) ## write the generated parts of the documents anew
 	$(BIN)/python -m tests.support.documents

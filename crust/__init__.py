@@ -87,6 +87,7 @@ from .service.events import (
     PeerSuspended,
     SendReady,
 )
+from .service.process_local import ProcessLocal
 from .service.service import Service
 from .service.stats import Stats
 from .service.stream import EventStream
@@ -158,6 +159,7 @@ __all__ = [
     "PeerResumed",
     "PeerStats",
     "PeerSuspended",
+    "ProcessLocal",
     "RemoteProtocolError",
     "SendBufferConfig",
     "SendReady",

@@ -11,8 +11,6 @@ from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded
 from celery.signals import worker_process_init, worker_process_shutdown
 
-import crust
-
 folder = os.environ.get("CELERY_FOLDER", "/tmp/celery")  # a broker of plain files; yours is probably another
 os.makedirs(f"{folder}/results", exist_ok=True)
 app = Celery("celery_tasks", broker="filesystem://", backend=f"file://{folder}/results")
@@ -22,22 +20,22 @@ app.conf.broker_transport_options = {
     "control_folder": f"{folder}/control",
     "polling_interval": 0.1,
 }
-asker = crust.ProcessLocal(lambda: Asker(os.environ["CRUST_PEER"]))  # no node yet: the parent imports this too
+asker = Asker(os.environ["CRUST_PEER"])  # no node yet: the parent imports this too
 
 
 @worker_process_init.connect
 def start(**_: object) -> None:
-    asker.get()  # in each child, before its first task
+    asker.node.get()  # in each child, before its first task
 
 
 @worker_process_shutdown.connect
 def stop(**_: object) -> None:
-    asker.get().close()
+    asker.node.close()
 
 
 @app.task
 def ask(text: str) -> dict[str, object]:
     try:
-        return {"answer": asker.get().ask(text, timeout=30.0), "node": str(asker.get().node.id), "pid": os.getpid()}
+        return {"answer": asker.ask(text, timeout=30.0), "node": str(asker.node.get().id), "pid": os.getpid()}
     except SoftTimeLimitExceeded:  # it may strike anywhere in crust; the node is sound, and serves the next task
-        return {"error": "too late", "node": str(asker.get().node.id), "pid": os.getpid()}
+        return {"error": "too late", "node": str(asker.node.get().id), "pid": os.getpid()}

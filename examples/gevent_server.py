@@ -19,14 +19,15 @@ import crust  # noqa: E402
 
 
 def main() -> None:
-    asker = Asker(os.environ["CRUST_PEER"])  # one process, no fork: no ProcessLocal
+    asker = Asker(os.environ["CRUST_PEER"])
+    asker.node.get()  # starts it; else the first request would
 
     def application(environ, start_response):
         """One greenlet a request; all of them may wait for their answers at the same time."""
         status, headers = "200 OK", [("Content-Type", "application/json")]
         try:
             text = environ["PATH_INFO"].rpartition("/")[2]
-            found = {"answer": asker.ask(text), "node": str(asker.node.id), "pid": os.getpid()}
+            found = {"answer": asker.ask(text), "node": str(asker.node.get().id), "pid": os.getpid()}
         except (crust.CrustError, TimeoutError) as error:
             status, found = "502 Bad Gateway", {"error": str(error)}
         start_response(status, headers)

@@ -7,11 +7,11 @@ def post_worker_init(worker):
     """In the worker, after the fork, when the application has been imported: with --preload and without."""
     from wsgi_app import asker
 
-    asker.get()
+    asker.node.get()
 
 
 def worker_exit(server, worker):
     """In the worker, when it ends: its peers hear goodbye at once, and need not wait for it to come back."""
     from wsgi_app import asker
 
-    asker.get().close()
+    asker.node.close()

@@ -12,15 +12,14 @@ from asker import Asker
 
 import crust
 
-asker = crust.ProcessLocal(lambda: Asker(os.environ["CRUST_PEER"]))  # no node yet: --preload imports this in the master
+asker = Asker(os.environ["CRUST_PEER"])  # no node yet: with --preload this runs in the master
 
 
 def app(environ, start_response):
     status, headers = "200 OK", [("Content-Type", "application/json")]
     try:
-        mine = asker.get()  # this worker's node
         text = environ["PATH_INFO"].rpartition("/")[2]
-        found = {"answer": mine.ask(text), "node": str(mine.node.id), "pid": os.getpid()}
+        found = {"answer": asker.ask(text), "node": str(asker.node.get().id), "pid": os.getpid()}
     except (crust.CrustError, TimeoutError) as error:
         status, found = "502 Bad Gateway", {"error": str(error)}
     start_response(status, headers)

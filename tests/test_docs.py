@@ -24,7 +24,7 @@ from tests.support.documents import DOCUMENTS, GENERATED, Block, blocks, with_ge
 from tests.support.source import ROOT
 
 DOCS = ROOT / "docs"
-PAGES_WITH_EXAMPLES = ["api", "configuration", "delivery", "threads"]
+PAGES_WITH_EXAMPLES = ["api", "configuration", "delivery", "testing", "threads"]
 BIND = "tcp://127.0.0.1:0"
 
 
@@ -73,6 +73,7 @@ def test_the_examples_run(name: str, pair: dict[str, object]) -> None:
 def test_no_example_is_forgotten() -> None:
     """A Python block is in a page whose examples are run."""
     run = {DOCS / f"{name}.md" for name in PAGES_WITH_EXAMPLES} | {ROOT / "README.md", DOCS / "control-channel.md"}
+    run.add(DOCS / "recipes.md")  # its blocks are files of examples/, which tests/recipes runs
     assert [path.name for path in DOCUMENTS if path not in run and any(blocks(path, "python"))] == []
 
 
@@ -238,6 +239,14 @@ def test_every_public_name_is_in_the_reference() -> None:
     assert set(crust.__all__) - words == set()
 
 
+@pytest.mark.parametrize("kind", [crust.Service, crust.Peer], ids=lambda kind: kind.__name__)
+def test_every_public_method_is_in_the_reference(kind: type) -> None:
+    """api.md mentions every method and property of a node and of a peer."""
+    words = set(re.findall(r"\w+", page("docs/api.md")))
+    members = {name for name, value in vars(kind).items() if callable(value) or isinstance(value, property)}
+    assert {name for name in members if name[0] != "_"} - words == set()
+
+
 def test_every_dependency_earns_its_place() -> None:
     """design.md has a sentence on each distribution that pyproject.toml asks for."""
     metadata = page("pyproject.toml").split("dependencies = [", 1)[1].split("[project.scripts]")[0]
@@ -245,6 +254,13 @@ def test_every_dependency_earns_its_place() -> None:
     assert {"pynacl", "gevent", "ruff"} <= names
     section = page("docs/design.md").split("## Dependencies\n")[1].lower()
     assert {name for name in names if name.lower() not in section} == set()
+
+
+def test_the_recipes_are_files() -> None:
+    """recipes.md shows every file of examples/, and no other code."""
+    shown = {(ROOT / name).read_text() for name in re.findall(r"<!-- generated: (\S+) -->", page("docs/recipes.md"))}
+    assert {block.text for block in blocks(DOCS / "recipes.md", "python")} == shown
+    assert shown == {text for path in (ROOT / "examples").rglob("*.py") if (text := path.read_text())}
 
 
 @pytest.mark.parametrize("path", GENERATED, ids=lambda path: path.name)

@@ -24,8 +24,8 @@ ROWS: list[tuple[str, set[str]]] = [
     ("peers", {"peers"}),
     ("service", {"service"}),
     ("public", {""}),  # crust/__init__.py
-    ("testing", {"testing"}),
     ("cli", {"cli", "__main__"}),
+    ("testing", {"testing"}),  # for the tests of applications; nothing imports it
 ]
 
 ONLY_IMPORTERS = {
@@ -52,6 +52,9 @@ IO_MODULES = {"asyncio", "queue", "select", "selectors", "signal", "socket", "ss
 PRIMITIVES = {"queue", "select", "selectors", "socket", "threading"}
 LOCKS = {"Lock", "RLock"}
 THREADS = {"threading.Thread", "threading.Timer", "_thread.start_new_thread", "concurrent.futures.ThreadPoolExecutor"}
+
+CLOCKS = {"time.monotonic", "time.perf_counter", "threading.Condition", "threading.Event", "queue.SimpleQueue"}
+MEASURE_EFFORT = {"crust.service.subscriptions"}  # how long a callback takes is real time
 
 Rule = Callable[[Iterable[Module]], list[str]]
 
@@ -170,6 +173,18 @@ def threads_outside_runtime(source: Iterable[Module]) -> list[str]:
         for node in ast.walk(module.tree):
             if isinstance(node, ast.Call) and dotted(node.func) in THREADS:
                 bad.append(f"{module.where(node.lineno)}: only crust.runtime makes threads")
+    return bad
+
+
+def time_beside_the_clock(source: Iterable[Module]) -> list[str]:
+    """Above the transports time comes from the node's clock, and waits are its, or ``crust.testing`` misses them."""
+    bad = []
+    for module in source:
+        if not is_in(module.name, ["crust.peers", "crust.service"]) or module.name in MEASURE_EFFORT:
+            continue
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.Attribute) and dotted(node) in CLOCKS:
+                bad.append(f"{module.where(node.lineno)}: {dotted(node)} instead of the node's clock")
     return bad
 
 
@@ -295,6 +310,7 @@ LIBRARY_RULES: list[Rule] = [
     foreign_vocabulary,
     io_in_cores,
     threads_outside_runtime,
+    time_beside_the_clock,
     subclasses_of_primitives,
     primitives_made_at_import,
     branches_on_gevent,
@@ -326,6 +342,7 @@ BROKEN = [
     (imports_from_below, "crust.addresses", "from crust import Service"),
     (imports_from_below, "crust.addresses", "import crust"),
     (imports_from_below, "crust.service.service", "def f():\n    from ..cli import main"),
+    (imports_from_below, "crust.cli.node", "from ..testing import network"),
     (private_imports_of_the_commands, "crust.cli.send", "from crust.peers import link"),
     (private_imports_of_the_commands, "crust.cli.send", "from ..service.service import Service"),
     (wrong_importers, "crust.crypto.noise", "import nacl.bindings"),
@@ -336,6 +353,8 @@ BROKEN = [
     (io_in_cores, "crust.peers.outbox", "import time"),
     (io_in_cores, "crust.crypto.records", "import threading\ndef f():\n    threading.Event()"),
     (threads_outside_runtime, "crust.peers.link", "import threading\ndef f():\n    threading.Thread(target=f).start()"),
+    (time_beside_the_clock, "crust.peers.link", "import time\ndef f():\n    return time.monotonic()"),
+    (time_beside_the_clock, "crust.service.node", "import threading\ndef f():\n    return threading.Event()"),
     (subclasses_of_primitives, "crust.runtime.threads", "import threading\nclass T(threading.Thread): pass"),
     (primitives_made_at_import, "crust.runtime.logs", "import threading\nlock = threading.Lock()"),
     (primitives_made_at_import, "crust.runtime.logs", "import queue\nclass A:\n    q = queue.SimpleQueue()"),

@@ -4,12 +4,15 @@ The command line: ``crust``, or ``python -m crust``. One file a command, each us
 ::
 
     main       the tree of arguments, exit codes, one clear line for every error
-    options    what all commands share: configuration, identity, contacts, the running node
+    options    what all commands share: configuration, identity, the running node
+    context    what each is given: terminal, book, environment            errors     why a command ends
     terminal   stdout for data, stderr for people: lines, questions, progress bars
-    lines      reading stdin line by line, stoppable
+    lines      reading lines from a descriptor, stoppable
+
+    demo       everything at once, on this machine: programs drives others, proxy is the cable that is cut
+    send       send files             receive    recv: take files         chat       talk
     book       contacts add | list | remove: names for peers
-    keygen     identity files and network secrets
-    send       send files             receive    recv: take files
-    chat       talk                   demo       everything at once, on this machine
-    node       a node on its own      control    its --json channel      as_json    events as JSON
+    keygen     identity files and network secrets                         config_command  what is in force
+    node       a node on its own, for people or a script: control is its language, as_json its words
+    control_socket  the same language for several programs: hub decides who hears what
 """

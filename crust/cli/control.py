@@ -34,7 +34,8 @@ __all__ = ["COMMANDS", "BadRequest", "Control", "Unsupported"]
 _log = logging.getLogger("crust.cli.control")
 
 _WORKERS = 256  # slow commands at once; threads are only made when needed
-_LANE_MAX = 256  # sends waiting for one slow peer; more are refused with would_block
+_LANE_SENDS = 10_000  # sends that wait for one slow peer, and
+_LANE_BYTES = 16 * 1024 * 1024  # their data; beyond either, no command is read until there is room
 
 
 class BadRequest(CommandError):
@@ -109,6 +110,26 @@ class _Command:
     """It may wait for the network: run it beside the others."""
 
 
+class _Lane:
+    """The sends that wait for one slow peer, oldest first; the first one is under way."""
+
+    __slots__ = ("size", "waiting")
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.waiting: collections.deque[tuple[int, Callable[[], object]]] = collections.deque()
+
+    @property
+    def full(self) -> bool:
+        """Must the next one wait outside?"""
+        return self.size >= _LANE_BYTES or len(self.waiting) >= _LANE_SENDS
+
+    def add(self, size: int, work: Callable[[], object]) -> None:
+        """Queue a send of ``size`` bytes."""
+        self.waiting.append((size, work))
+        self.size += size
+
+
 class Control:
     """
     Runs the commands of one channel on one started node. `handle` is called by one thread.
@@ -121,6 +142,7 @@ class Control:
         reply: Takes each reply, from any thread.
         subscribe: Takes the names of events, and the peers (None: all), that the other end wants to hear of; None if
             it hears everything anyway.
+        send_timeout: Seconds that a ``send`` waits for room if it does not say; None: for ever.
     """
 
     def __init__(
@@ -131,6 +153,8 @@ class Control:
         only: str | None,
         reply: Callable[[dict[str, JSON]], None],
         subscribe: Subscribe | None = None,
+        *,
+        send_timeout: float | None,
     ) -> None:
         self.stopped = False
         self._node = node
@@ -140,8 +164,9 @@ class Control:
         self._reply = reply
         self._subscribe_to = subscribe
         self._workers = concurrent.futures.ThreadPoolExecutor(_WORKERS, "crust-control")
-        self._lock = threading.Lock()  # guards _lanes
-        self._lanes: dict[crust.PeerId, collections.deque[Callable[[], object]]] = {}
+        self._send_timeout = send_timeout
+        self._room = threading.Condition()  # guards _lanes and what is in them; notified when one has less
+        self._lanes: dict[crust.PeerId, _Lane] = {}
 
     def close(self) -> None:
         """Wait for the commands under way; close the node first, so that they end."""
@@ -275,9 +300,13 @@ class Control:
         the order of the messages is lost nor a command to another peer held up.
         """
         peer_id = self._whom(fields.pop("peer")).peer_id
-        data, timeout = fields.pop("data"), fields.pop("timeout", ...)
-        with self._lock:
+        data, timeout = fields.pop("data"), fields.pop("timeout", self._send_timeout)
+        with self._room:
             waiting = peer_id in self._lanes
+        if waiting and timeout == 0:
+            raise crust.WouldBlock(
+                "earlier sends to this peer are waiting for room: go on when they are done"
+            )
         if not waiting:
 
             def send_now() -> Mapping[str, JSON]:
@@ -285,40 +314,39 @@ class Control:
 
             if self._answer(request, send_now, unless=None if timeout == 0 else crust.WouldBlock):
                 return
-        deadline = time.monotonic() + timeout if isinstance(timeout, float) else None
+        deadline = None if timeout is None else time.monotonic() + timeout
 
         def send_later() -> Mapping[str, JSON]:
-            limits = {} if timeout is ... else {"timeout": timeout}
-            if deadline is not None:
-                limits["timeout"] = max(deadline - time.monotonic(), 0.001)
-            return {"message": self._node.send(peer_id, data, **limits, **fields)}
+            left = None if deadline is None else max(deadline - time.monotonic(), 0.001)
+            return {"message": self._node.send(peer_id, data, timeout=left, **fields)}
 
-        self._enter_lane(peer_id, lambda: self._answer(request, send_later))
+        self._enter_lane(peer_id, len(data), lambda: self._answer(request, send_later))
 
-    def _enter_lane(self, peer_id: crust.PeerId, work: Callable[[], object]) -> None:
-        with self._lock:
-            lane = self._lanes.get(peer_id)
+    def _enter_lane(self, peer_id: crust.PeerId, size: int, work: Callable[[], object]) -> None:
+        with self._room:
+            # Every send in a lane ends at its timeout or with its session, so this ends too.
+            while (lane := self._lanes.get(peer_id)) is not None and lane.full:
+                self._room.wait()
             if lane is not None:
-                if len(lane) >= _LANE_MAX:
-                    raise crust.WouldBlock(
-                        f"{_LANE_MAX} sends to this peer are waiting already: go on at send_ready"
-                    )
-                lane.append(work)
+                lane.add(size, work)
                 return
-            self._lanes[peer_id] = collections.deque([work])
-        self._workers.submit(self._run_lane, peer_id)
+            lane = self._lanes[peer_id] = _Lane()
+            lane.add(size, work)
+        self._workers.submit(self._run_lane, peer_id, lane)
 
-    def _run_lane(self, peer_id: crust.PeerId) -> None:
+    def _run_lane(self, peer_id: crust.PeerId, lane: _Lane) -> None:
         while True:
-            with self._lock:
-                lane = self._lanes[peer_id]
-                if not lane:
+            with self._room:
+                if not lane.waiting:
                     del self._lanes[peer_id]
+                    self._room.notify_all()
                     return
-                work = lane[0]
+                size, work = lane.waiting[0]
             work()
-            with self._lock:
-                lane.popleft()
+            with self._room:
+                lane.waiting.popleft()
+                lane.size -= size
+                self._room.notify_all()
 
     def _whom(self, text: str) -> crust.Contact | crust.ConnectionInfo:
         return self._book.resolve(text)

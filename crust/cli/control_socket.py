@@ -304,7 +304,14 @@ def run(arguments: argparse.Namespace, context: Context, kinds: Iterable[type[An
                 listener,
                 hub,
                 {"event": "started", "peer": str(node.id), "contact": str(node.contact)},
-                functools.partial(Control, node, config.network.role, context.book, arguments.only),
+                functools.partial(
+                    Control,
+                    node,
+                    config.network.role,
+                    context.book,
+                    arguments.only,
+                    send_timeout=config.session.send_timeout,
+                ),
                 2 * config.session.max_message_size + 65_536,  # base64 of the largest message, and the rest
             )
             context.terminal.out(str(node.contact))

@@ -176,7 +176,7 @@ def _handshake(show: _Show, alice: Program, bob: Program, proxy: Proxy) -> None:
         f"Connected in {taken * 1000:.0f} ms: handshake Noise XK, both keys proven, path {path['class']}."
     )
     show.fact(
-        f"Cipher {path['cipher']}, chosen because both processors are fast at it; keys that no recording reveals."
+        f"Cipher {path['cipher']}: the best that both processors do well. Each conversation has keys of its own."
     )
 
 

@@ -370,10 +370,8 @@ class Hub:
             while not self._closed and not tap.given_up:
                 takers = self._takers(tap.peer.id)
                 full = [each for each in takers if each.full_since is not None]
-                if len(full) == len(
-                    takers
-                ):  # nobody takes it, or all are slow: then the sender waits with us
-                    self._room.wait()
+                if len(full) == len(takers):
+                    self._room.wait()  # nobody takes it, or all are slow: the sender waits with us
                     continue
                 if full:
                     self._wait_or_cut(full)

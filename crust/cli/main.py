@@ -105,9 +105,9 @@ def run(
     except (CommandError, crust.CrustError, OSError) as error:
         terminal.show_bar("")
         terminal.error(describe(error))
-        for line in details(error):
-            terminal.say(line)
         if terminal.verbosity >= 1:
+            for line in attempts(error):
+                terminal.detail(line)
             terminal.detail(traceback.format_exc().rstrip())
         return FAILED
     except Exception as error:  # a fault of crust itself: say so, and how to find out more
@@ -128,7 +128,7 @@ def describe(error: BaseException) -> str:
     return printable(str(error), _ERROR_MAX) or type(error).__name__
 
 
-def details(error: BaseException) -> list[str]:
+def attempts(error: BaseException) -> list[str]:
     """What was tried before a connection failed, a line each."""
     if not isinstance(error, crust.ConnectError):
         return []

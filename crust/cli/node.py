@@ -185,7 +185,14 @@ def _run_json(arguments: argparse.Namespace, context: Context) -> int:
                 node.on(kind, lambda event: channel.put(event_as_json(event)))
 
         node = start_node(arguments, context, one_shot=False, fresh=True, prepare=watch)
-        control = Control(node, config.network.role, context.book, arguments.only, channel.put)
+        control = Control(
+            node,
+            config.network.role,
+            context.book,
+            arguments.only,
+            channel.put,
+            send_timeout=config.session.send_timeout,
+        )
         try:
             channel.start({"event": "started", "peer": str(node.id), "contact": str(node.contact)})
             _serve(lines, control)

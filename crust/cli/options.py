@@ -226,7 +226,8 @@ def start_node(
     except crust.IdentityInUse as error:
         if not (one_shot and plan.is_default):
             raise
-        context.terminal.say(f"{error}: taking a fresh identity for this run")
+        why = str(error).split(";")[0]  # behind it stands what to do if this were the end
+        context.terminal.say(f"{why}: taking a fresh identity for this run")
     return _started(plan.config.replace(**{"identity.file": None}), contacts, prepare)
 
 

@@ -204,6 +204,12 @@ class Acceptor:
             if link.conversation is None:  # else the end of its session says goodbye on it
                 link.fail("failed", "banned")
 
+    def abandon(self) -> None:
+        """In a forked child: forget everything (takes no lock)."""
+        self._lock = threading.Lock()
+        self._closed = True
+        self._links = set()
+
     def close(self) -> None:
         """End all handshakes, and begin none."""
         with self._lock:

@@ -276,11 +276,15 @@ class Conversation(Sending):
             link.since = now
             self._starved = False
             self._heard = True
+            self._give_budget()  # the peer's number acknowledges, too
+            ready = self._wake_locked()
             self._transmit(link, now)
             self._scheduled = self._scheduled or self.session.outbox.queued_bytes > 0
             self._arm(now)
         if before is not State.NEW:
             self._host.moved(self, old_path, resumed=before is State.SUSPENDED)
+        if ready:
+            self._host.send_ready(self)
         self._host.io.flush_soon(self)
         if old is not None and old is not link:
             old.write_control(frames.Retire())
@@ -317,7 +321,9 @@ class Conversation(Sending):
             self.session.detach()
             self._starved = False
             self._arm(self._now())
-        self._host.suspended(self, link.error or link.verdict)
+            reason = link.error or link.verdict
+            self._host.suspended(self, reason)
+        self._host.detached(self, reason)
 
     def violated(self, link: Link, error: RemoteProtocolError) -> None:
         """

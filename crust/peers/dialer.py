@@ -511,6 +511,15 @@ class Dialer:
     def _is_banned(self, host: str) -> bool:
         return self._host.access.is_banned(None, host, self._now())
 
+    def abandon(self) -> None:
+        """In a forked child: give up everything, and tell nobody (takes no lock)."""
+        self._lock = threading.RLock()
+        self._closed = True
+        efforts, self._efforts = self._efforts, {}
+        for effort in efforts.values():
+            effort.done = True
+            effort.waiters = []
+
     def close(self, error: CrustError) -> None:
         """Give up everything, and begin nothing more."""
         with self._lock:

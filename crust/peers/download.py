@@ -94,6 +94,10 @@ class PartFile:
         with contextlib.suppress(OSError):  # published; or the disk is beyond our help
             self._path.unlink()
 
+    def abandon(self) -> None:
+        """In a forked child: close the copy of the descriptor, and leave the file alone."""
+        self._close()
+
     def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
@@ -122,6 +126,11 @@ class Download:
         self._part: PartFile | None = None
         self._progress = rules.progress
         self._failed = ""
+
+    def abandon(self) -> None:
+        """In a forked child: close the copy of the descriptor."""
+        if self._part is not None:
+            self._part.abandon()
 
     @property
     def over(self) -> bool:

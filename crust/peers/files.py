@@ -37,7 +37,7 @@ from ..exceptions import (
     WouldBlock,
 )
 from ..runtime.clock import Clock
-from ..runtime.threads import Spawn
+from ..runtime.threads import Spawn, fork_generation
 from ..wire.transfer import (
     Fail,
     Offer,
@@ -129,6 +129,7 @@ class Files:
         self._answers: collections.deque[tuple[_Exchange, Download, bool | str]] = collections.deque()
         self._rules: Rules | None = None
         self._next_number = 0
+        self._generation = fork_generation()
         self._working = False
         self._closed = False
         # The worker's own:
@@ -292,6 +293,14 @@ class Files:
         for upload in uploads:
             upload.stop(PeerLost(f"the session with {channel.peer_text} ended while a file was sent", reason))
 
+    def abandon(self) -> None:
+        """In a forked child: close the copies of the descriptors; the files are the parent's (takes no lock)."""
+        self._lock = threading.Lock()
+        for exchange in list(self._exchanges.values()):
+            for download in list(exchange.downloads.values()):
+                download.abandon()
+        self._exchanges = {}
+
     def close(self) -> None:
         """
         End all transfers and the worker: peers are told as far as that needs no waiting, temporaries are removed.
@@ -334,6 +343,8 @@ class Files:
         while True:
             with self._lock:
                 self._wait_locked()
+                if fork_generation() != self._generation:
+                    return  # a greenlet that a forked child has inherited: the files are the parent's
                 if self._closed:
                     break
                 answers = list(self._answers)

@@ -23,6 +23,8 @@ class Host(Protocol):
     io: IoLoop
     clock: Clock
     budget: Budget
+    pid: int
+    """The process that the node belongs to."""
     last_direct: float
     """When this node last wrote directly on a caller's thread; a plain attribute, racy on purpose."""
 
@@ -33,7 +35,10 @@ class Host(Protocol):
         """Hand over messages, in order (the conversation's lock is held)."""
 
     def suspended(self, conversation: Conversation, reason: str) -> None:
-        """The link ended; find another."""
+        """The link ended (the conversation's lock is held, so that this cannot overtake the return)."""
+
+    def detached(self, conversation: Conversation, reason: str) -> None:
+        """The same without the lock: find another link."""
 
     def suspected(self, conversation: Conversation) -> None:
         """The link is silent; look for another while it may live."""

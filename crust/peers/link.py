@@ -190,6 +190,18 @@ class Link:
         """When our last handshake message went out: the other side wrote its last one after reading it."""
         return self._hello_sent
 
+    def abandon(self) -> None:
+        """In a forked child: forget the keys, and never write or report anything (takes no lock)."""
+        self.verdict = self.verdict or "cancelled"
+        self.stage = Stage.DEAD
+        self._lock = threading.Lock()
+        self._handshake = None
+        self._pending = b""
+        for direction in (self._sealer, self._opener):
+            if direction is not None:
+                direction.forget()
+        self._sealer = self._opener = None
+
     def flush(self) -> None:
         """End the link after a write that was interrupted (io thread)."""
         self.connection.abort()
@@ -305,7 +317,8 @@ class Link:
         """Open what is complete; records of the session are passed on together: one lock, one post, one wake."""
         opener = self._opener
         assert opener is not None
-        now = self._now()
+        clock = self._now
+        now = clock()
         plaintexts: list[bytes] = []
         try:
             for plaintext in opener.receive(data):  # a bad record raises: an attacker on the path can cause that

@@ -189,7 +189,7 @@ class Peer:
             ServiceClosed: The node is closed.
 
         An exception from outside (KeyboardInterrupt, a signal handler's, a timeout of greenlets) may end it at any
-        moment. The message is then queued or it is not: see :attr:`sent`.
+        moment. The message is then queued or it is not: see :attr:`accepted`.
         """
         if type(data) is not bytes:
             data = _as_bytes(data)
@@ -200,13 +200,13 @@ class Peer:
         return self._conversation.send(data, priority, _MESSAGE, timeout)
 
     @property
-    def sent(self) -> int:
+    def accepted(self) -> int:
         """
         How many messages :meth:`send` and :meth:`send_many` have queued in this session.
 
         After an interrupt it tells what became of the call: a message is queued whole and counted, or not at all. With
-        one thread that sends to this peer, ``while peer.sent < n: peer.send(messages[peer.sent])`` sends each once,
-        however often it is interrupted and begun again.
+        one thread that sends to this peer, ``while peer.accepted < n: peer.send(messages[peer.accepted])``
+        sends each once, however often it is interrupted and begun again.
         """
         return self._conversation.accepted()[0]
 
@@ -406,6 +406,12 @@ class Peer:
                 break
             items.append(item)
         return [Delivery(_MESSAGE, item[1], (item[0],), len(item[0]) + _OVERHEAD) for item in items]
+
+    def _abandon(self) -> None:
+        """In a forked child: nothing can be read any more (takes no lock)."""
+        self.held = self.handed = None
+        self._inbox = self._host.clock.queue()
+        self._inbox.put(None)
 
     def _end(self) -> None:
         self._inbox.put(None)

@@ -122,6 +122,15 @@ class Registry:
         with self._lock:
             return list(self._sessions.values())
 
+    def abandon(self) -> None:
+        """In a forked child: forget every session (takes no lock)."""
+        self._lock = threading.RLock()
+        self._closing = True
+        sessions, self._sessions, self._detached = self._sessions, {}, {}
+        for conversation in sessions.values():
+            conversation.abandon()
+            conversation.peer._abandon()
+
     def controls(self, peer_id: PeerId) -> bool:
         """True if we decide which link carries the session with that peer."""
         return peer_id < self._own_id
@@ -443,6 +452,8 @@ class Registry:
         with self._lock:
             if self._sessions.get(conversation.peer_id) is not conversation:
                 return
+            if conversation.session.state is not State.SUSPENDED:
+                return  # it is back already
             self._detached.pop(conversation.peer_id, None)
             self._detached[conversation.peer_id] = conversation
             total = sum(each.session.outbox.held_bytes for each in self._detached.values())

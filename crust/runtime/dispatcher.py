@@ -18,7 +18,7 @@ from typing import Any
 
 from .. import limits
 from .clock import Clock, Queue
-from .threads import CrashHook, Deadline, Spawn, fork_generation, log_crash
+from .threads import CrashHook, Deadline, Spawn, fork_generation, forward_interrupt, log_crash
 
 __all__ = ["Dispatcher"]
 
@@ -78,6 +78,13 @@ class Dispatcher:
         """
         self._abandoned = True
         self.stop()
+
+    def discard(self) -> None:
+        """In a forked child: run nothing more."""
+        self._abandoned = self._stopping = True
+        self._running = False
+        self._ident = None
+        self._thread = None
 
     def join(self, deadline: Deadline) -> bool:
         """
@@ -146,8 +153,9 @@ class Dispatcher:
                     return
                 try:
                     job[0](*job[1])
-                except Exception as error:
-                    self._on_crash("crust-dispatcher", error)
+                except BaseException as error:  # sys.exit() on this thread ends nothing but what called it
+                    if not forward_interrupt(error):
+                        self._on_crash("crust-dispatcher", error)
                 job = None  # an idle dispatcher keeps no message alive
         finally:
             self._running = False

@@ -18,7 +18,16 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from .. import limits
-from .threads import CrashHook, Spawn, Waker, fork_generation, is_interruptible, log_crash
+from .threads import (
+    CrashHook,
+    Spawn,
+    Waker,
+    abandon_selector,
+    fork_generation,
+    forward_interrupt,
+    is_interruptible,
+    log_crash,
+)
 from .timers import Timer, TimerCallback, TimerHeap
 from .waiting import Latch
 
@@ -100,6 +109,21 @@ class IoLoop:
         self._stopping = True
         if self._waker is not None:
             self._waker.wake()
+
+    def abandon(self) -> None:
+        """In a forked child: close the copies of the descriptors; do nothing more (takes no lock)."""
+        self._stopping = True
+        self._running = False
+        self._ident = None
+        self._nap = None
+        self._requests.clear()
+        self._flushes.clear()
+        self._new_timers.clear()
+        self._watched = {}
+        selector, self._selector = self._selector, None
+        abandon_selector(selector)
+        if self._waker is not None:
+            self._waker.abandon()
 
     @property
     def running(self) -> bool:
@@ -215,22 +239,33 @@ class IoLoop:
         selector = self._selector = selectors.DefaultSelector()
         selector.register(waker.fileno(), selectors.EVENT_READ, None)
         self._ident = threading.get_ident()
-        turn_ends = 0.0
         try:
-            while not self._stopping and fork_generation() == self._generation:
-                self._run_timers()
-                self._run_requests()
-                self._run_flushes()
-                if not (self._flushes or self._requests or self._new_timers):
-                    self._sleep(selector, waker)
-                    turn_ends = time.monotonic() + limits.TURN_SECONDS
-                elif time.monotonic() >= turn_ends:
-                    time.sleep(0)  # greenlets run only when somebody lets them
-                    if self._watched:
-                        self._poll(selector, waker, 0.0)
-                    turn_ends = time.monotonic() + limits.TURN_SECONDS
+            while self._goes_on():
+                try:
+                    self._turn(selector, waker)
+                except KeyboardInterrupt as error:
+                    if not forward_interrupt(error):
+                        raise
         finally:
             self._end(selector, waker)
+
+    def _goes_on(self) -> bool:
+        return not self._stopping and fork_generation() == self._generation
+
+    def _turn(self, selector: selectors.BaseSelector, waker: Waker) -> None:
+        turn_ends = 0.0
+        while self._goes_on():
+            self._run_timers()
+            self._run_requests()
+            self._run_flushes()
+            if not (self._flushes or self._requests or self._new_timers):
+                self._sleep(selector, waker)
+                turn_ends = time.monotonic() + limits.TURN_SECONDS
+            elif time.monotonic() >= turn_ends:
+                time.sleep(0)  # greenlets run only when somebody lets them
+                if self._watched:
+                    self._poll(selector, waker, 0.0)
+                turn_ends = time.monotonic() + limits.TURN_SECONDS
 
     def _sleep(self, selector: selectors.BaseSelector, waker: Waker) -> None:
         now = self.now()

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import selectors
 import socket
 import sys
 import threading
@@ -23,7 +24,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from ..exceptions import LocalProtocolError
+from ..exceptions import ForkedError, LocalProtocolError
 
 __all__ = [
     "CrashHook",
@@ -31,11 +32,14 @@ __all__ = [
     "Spawn",
     "Threads",
     "Waker",
+    "abandon_selector",
     "abandon_socket",
     "after_fork_in_child",
     "check_patching",
     "close_socket",
     "fork_generation",
+    "forked_error",
+    "forward_interrupt",
     "is_interruptible",
     "log_crash",
     "mode",
@@ -90,9 +94,14 @@ def _make(
 def _run(
     name: str, target: Callable[..., object], args: tuple[object, ...], on_crash: CrashHook
 ) -> None:
+    generation = _generation
     try:
         target(*args)
     except BaseException as error:  # the end of the thread: whatever it was must reach somebody
+        if generation != _generation:
+            return  # a greenlet that a forked child has inherited stumbles over what was taken from it
+        if forward_interrupt(error):
+            return
         try:
             on_crash(name, error)
         except Exception:
@@ -249,6 +258,16 @@ def abandon_socket(sock: socket.socket) -> None:
             os.close(descriptor)
 
 
+def abandon_selector(selector: selectors.BaseSelector | None) -> None:
+    """
+    In a forked child: close the copy of the selector's descriptor; what it watches for the parent stays watched.
+
+    A selector of greenlets has none, and its greenlet, which the child has inherited, lets go of it by itself.
+    """
+    if selector is not None and mode() == "threads":
+        selector.close()
+
+
 # --- gevent's monkey patching -------------------------------------------------------------------------------
 
 
@@ -280,6 +299,20 @@ def is_interruptible() -> bool:
     greenlets any of them.
     """
     return threading.current_thread() is threading.main_thread() or mode() == "gevent"
+
+
+def forward_interrupt(error: BaseException) -> bool:
+    """
+    Give a KeyboardInterrupt that struck a greenlet of crust to the main greenlet, where the program expects it.
+
+    Returns:
+        True if that was done, and the caller goes on; False if the error is something else.
+    """
+    hub: Any = sys.modules.get("gevent.hub")
+    if hub is None or mode() != "gevent" or not isinstance(error, KeyboardInterrupt):
+        return False
+    hub.get_hub().handle_system_error(type(error), error)
+    return True
 
 
 def check_patching() -> None:
@@ -322,6 +355,14 @@ def fork_generation() -> int:
     and ends.
     """
     return _generation
+
+
+def forked_error(owner: int) -> ForkedError:
+    """What a child hears that uses what it inherited from process ``owner``."""
+    return ForkedError(
+        f"this node belongs to process {owner}, and this is process {os.getpid()}, forked from it: make a node of its "
+        "own after the fork (crust.ProcessLocal does that)"
+    )
 
 
 def after_fork_in_child(owner: Any, hook: Callable[[Any], None]) -> None:

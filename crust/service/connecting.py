@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import concurrent.futures
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 
-from ..addresses import ConnectionInfo, Contact, PeerId
-from ..exceptions import CrustError, Timeout
+from ..addresses import ConnectionInfo, Contact, Endpoint, PeerId
+from ..exceptions import ConnectError, CrustError, Timeout
 from ..peers.dialer import Waiter
 from ..peers.peer import Peer
+from ..runtime.threads import forked_error
 from ..wire.handshake import Purpose
 from .node import Node
 
-__all__ = ["DialFuture", "Dialled", "Target", "as_contact", "as_peer_id"]
+__all__ = ["DialFuture", "Dialled", "Target", "as_contact", "as_peer_id", "resolve"]
 
 Target = str | Contact | PeerId | ConnectionInfo
 
@@ -67,14 +69,21 @@ class DialFuture(concurrent.futures.Future[Peer]):
         super().add_done_callback(run)
 
     def result(self, timeout: float | None = None) -> Peer:
+        self._check_fork()
         self._over.wait(timeout)
         return super().result(0)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
+        self._check_fork()
         self._over.wait(timeout)
         return super().exception(0)
 
+    def _check_fork(self) -> None:
+        if self._node.pid != os.getpid():
+            raise forked_error(self._node.pid)
+
     def cancel(self) -> bool:
+        self._check_fork()
         cancelled = super().cancel()
         if cancelled:
             self.lose_interest()
@@ -86,6 +95,26 @@ class DialFuture(concurrent.futures.Future[Peer]):
             error = Timeout(f"no connection to peer {contact.peer_id} within {seconds} s")
             self._node.dial_failed(contact.peer_id, Purpose.CONNECT, error)
             ended(None, error)
+
+
+def resolve(to: Target, network: bytes, known: Mapping[PeerId, tuple[Endpoint, ...]]) -> Contact:
+    """
+    Whom and where to call; a bare id gets the addresses that are known.
+
+    Raises:
+        ConnectError: ``to`` belongs to another network.
+        ContactSyntaxError: It is mistyped, or lacks the key.
+    """
+    if isinstance(to, str) and to.startswith("crust1:"):
+        to = ConnectionInfo.parse(to)
+    if isinstance(to, ConnectionInfo):
+        if not to.same_network(network):
+            raise ConnectError(
+                "this connection info belongs to another network; both sides need the same network.name"
+            )
+        to = to.contact
+    contact = as_contact(to)
+    return contact if contact.endpoints else Contact(contact.peer_id, known.get(contact.peer_id, ()))
 
 
 def as_contact(given: str | Contact | PeerId) -> Contact:

@@ -87,6 +87,7 @@ class Node:
     ) -> None:
         self.config = config
         self.handshake = handshake
+        self.pid = os.getpid()
         self.last_direct = 0.0
         self.clock = machine.clock
         self.threads = machine.threads(self.crashed)
@@ -228,9 +229,12 @@ class Node:
                 self.subscriptions.take_inbox(conversation.peer)
 
     def suspended(self, conversation: Conversation, reason: str) -> None:
-        """The link ended."""
-        self.log.info("peer %s suspended: %s", conversation.peer_id, reason)
+        """The link ended (the conversation's lock is held)."""
         self.subscriptions.emit(events.PeerSuspended(conversation.peer, reason))
+
+    def detached(self, conversation: Conversation, reason: str) -> None:
+        """The link ended: find another."""
+        self.log.info("peer %s suspended: %s", conversation.peer_id, reason)
         self.registry.detached(conversation)
         self.suspected(conversation)
 
@@ -375,10 +379,13 @@ class Node:
         self.subscriptions.end()
         self._join_links(deadline)
         self.io.stop()
-        running = self.threads.join(deadline)
-        if running and finished:
+        # All have been told to end: a deadline that has just passed leaves them the moment that it takes.
+        remaining = deadline.remaining()
+        grace = None if remaining is None else max(remaining, limits.CLOSE_GRACE / 2)
+        running = self.threads.join(self.clock.deadline(grace), but=() if finished else ("crust-dispatcher",))
+        if running:
             self.log.logger.error("threads still run after close(): %s", ", ".join(running))
-        return not running
+        return finished and not running
 
     @staticmethod
     def _drain(conversation: Conversation, deadline: Deadline) -> None:

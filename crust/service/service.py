@@ -30,12 +30,13 @@ from ..peers.peer import Peer
 from ..peers.session import State
 from ..runtime.files import write_atomic
 from ..runtime.identity_file import Identity, IdentityLock, load_network_secrets
-from ..runtime.threads import check_patching
+from ..runtime.threads import after_fork_in_child, check_patching, forked_error
 from ..wire.handshake import Purpose
 from . import events
 from .at_exit import close_at_exit
 from .bootstrap import Blacklist, bootstrap
-from .connecting import DialFuture, Dialled, Target, as_contact, as_peer_id
+from .connecting import DialFuture, Dialled, Target, as_contact, as_peer_id, resolve
+from .forking import abandon_node
 from .listeners import Listeners
 from .machine import Machine
 from .node import Node
@@ -92,6 +93,7 @@ class Service:
         self._closed = self._machine.clock.event()
         self._finishing = False
         self._clean = False
+        self._forked = False  # this is a child's copy of its parent's node
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "new" if self._node is None else f"{self.id.short}…"
@@ -118,6 +120,7 @@ class Service:
             ServiceClosed: It has been closed.
         """
         with self._lock:
+            self._check_fork()
             if self._closing:
                 raise ServiceClosed("this service has been closed; make a new one")
             if self._node is not None:
@@ -130,6 +133,7 @@ class Service:
                 self._unlock_identity()
                 raise
             self._node = node
+            after_fork_in_child(self, _abandon)
         try:
             node.start()
             self.start_listening()
@@ -182,6 +186,7 @@ class Service:
         return node
 
     def __enter__(self) -> Service:
+        self._check_fork()
         return self.start() if self._node is None else self
 
     def __exit__(self, *_: object) -> None:
@@ -201,6 +206,8 @@ class Service:
         Returns:
             True if nothing is left running.
         """
+        if self._forked:
+            return True
         with self._lock:
             self._closing = True
             node = self._node
@@ -241,6 +248,7 @@ class Service:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the service is closed, by anybody; Ctrl-C interrupts it. False if the timeout came first."""
+        self._check_fork()
         return self._closed.wait(timeout)
 
     @property
@@ -248,8 +256,13 @@ class Service:
         """True from the beginning of ``close``."""
         return self._closing
 
+    def _check_fork(self) -> None:
+        if self._forked and self._node is not None:
+            raise forked_error(self._node.pid)
+
     def _running(self) -> Node:
         node = self._node
+        self._check_fork()
         if self._closing:
             raise ServiceClosed("the service has been closed")
         if node is None:
@@ -312,6 +325,7 @@ class Service:
         if callback is None:
             return lambda function: self.on(kind, function)
         subscription = Subscription(kind, callback)
+        self._check_fork()
         with self._lock:
             if self._closing:
                 raise ServiceClosed("the service has been closed")
@@ -368,7 +382,7 @@ class Service:
             done.set()
 
         seconds = self._config.session.connect_timeout if isinstance(timeout, Configured) else timeout
-        contact = self._resolve(to)
+        contact = resolve(to, node.handshake.network_id, node.known)
         effort = Dialled(node, contact, Purpose.CONNECT, seconds, ended)
         try:
             effort.begin()
@@ -399,7 +413,7 @@ class Service:
         """
         node = self._running()
         seconds = self._config.session.connect_timeout if isinstance(timeout, Configured) else timeout
-        contact = self._resolve(to)
+        contact = resolve(to, node.handshake.network_id, node.known)
         future = DialFuture(node)
 
         def ended(conversation: Conversation | None, error: CrustError | None) -> None:
@@ -416,29 +430,6 @@ class Service:
         if seconds is not None and not future.done():
             node.io.call_later(seconds, lambda _: future.expire(contact, seconds, ended))
         return future
-
-    def _resolve(self, to: Target) -> Contact:
-        """Whom and where to call; a bare id gets the addresses we know."""
-        if isinstance(to, ConnectionInfo):
-            self._check_network(to)
-            contact = to.contact
-        elif isinstance(to, str) and to.startswith("crust1:"):
-            info = ConnectionInfo.parse(to)
-            self._check_network(info)
-            contact = info.contact
-        elif isinstance(to, PeerId):
-            contact = Contact(to)
-        else:
-            contact = as_contact(to)
-        if contact.endpoints:
-            return contact
-        return Contact(contact.peer_id, self._running().known.get(contact.peer_id, ()))
-
-    def _check_network(self, info: ConnectionInfo) -> None:
-        if not info.same_network(network_id(self._config.network.name)):
-            raise ConnectError(
-                "this connection info belongs to another network; both sides need the same network.name"
-            )
 
     def bootstrap(
         self,
@@ -594,3 +585,15 @@ class Service:
     def refuse_files(self) -> None:
         """Take no more files. Those under way go on."""
         self._running().files.refuse_files()
+
+
+def _abandon(service: Service) -> None:
+    """In a forked child; takes no lock."""
+    service._lock = threading.Lock()
+    node = service._node
+    if node is None or service._closed.is_set():
+        return
+    service._forked = service._closing = True
+    service._listeners = None
+    service._unlock_identity()
+    abandon_node(node, forked_error(node.pid), clear_identity=service._given_identity is None)

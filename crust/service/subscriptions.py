@@ -20,6 +20,7 @@ from ..peers.session import Delivery
 from ..runtime.clock import Clock
 from ..runtime.dispatcher import Dispatcher
 from ..runtime.logs import NodeLog
+from ..runtime.threads import forward_interrupt
 from .events import Event
 from .stream import AnyEvent, EventStream
 
@@ -241,7 +242,7 @@ class Subscriptions:
         self._dispatcher.set_current(_name(callback))
         try:
             callback(argument)
-        except Exception as error:
+        except BaseException as error:
             self._failed(callback, event, error)
         self._check_duration(callback, time.monotonic() - began)
 
@@ -281,7 +282,7 @@ class Subscriptions:
                         continue
                     try:
                         subscription.callback(event)
-                    except Exception as error:
+                    except BaseException as error:
                         self._failed(subscription.callback, event, error)
                     now = clock()
                     if now - began > warn_after:
@@ -305,7 +306,10 @@ class Subscriptions:
         else:
             self._stream_out(stream, peer, rest)
 
-    def _failed(self, callback: Callback, event: AnyEvent | None, error: Exception) -> None:
+    def _failed(self, callback: Callback, event: AnyEvent | None, error: BaseException) -> None:
+        """A callback raised: SystemExit too ends nothing but the callback, since this is not the program's thread."""
+        if forward_interrupt(error):
+            return
         self.errors += 1
         occasion = "" if event is None else f" on {type(event).__name__}"
         self._log.error("callback %s raised%s", _name(callback), occasion, exc_info=error)

@@ -35,9 +35,7 @@ class _Stream:
         self.size = 0
 
     def add(self, arrival: float, chunk: bytes | OSError) -> None:
-        if self._chunks:
-            arrival = max(arrival, self._chunks[-1][0])  # nothing overtakes
-        self._chunks.append((arrival, chunk))
+        self._chunks.append((arrival, chunk))  # behind the others, also if it arrives earlier: nothing overtakes
         self.size += 0 if isinstance(chunk, OSError) else len(chunk)
 
     def clear(self) -> None:

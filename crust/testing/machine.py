@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 from ..runtime.flusher import IoLoop, Nap
 from ..runtime.interfaces import InterfaceAddress
-from ..runtime.threads import CrashHook, Deadline, Spawn, Threads, fork_generation
+from ..runtime.threads import CrashHook, Deadline, Spawn, Threads, forward_interrupt
 from ..service.machine import Machine
 from ..transports.contract import Transport
 from .cables import LOOPBACK, Cables, Host
@@ -96,19 +96,27 @@ class VirtualLoop(IoLoop):
     def _run(self) -> None:
         self._ident = threading.get_ident()
         try:
-            while not self._stopping and fork_generation() == self._generation:
-                self._run_timers()
-                self._run_requests()
-                self._run_flushes()
-                if self.flushes or self._requests or self._new_timers:
-                    time.sleep(0)
-                else:
-                    self._sleep_virtually()
+            while self._goes_on():
+                try:
+                    self._turn_virtually()
+                except KeyboardInterrupt as error:
+                    if not forward_interrupt(error):
+                        raise
         finally:
             self._ident = None
             self._running = False
             self._run_requests()
             self.flushes.clear()
+
+    def _turn_virtually(self) -> None:
+        while self._goes_on():
+            self._run_timers()
+            self._run_requests()
+            self._run_flushes()
+            if self.flushes or self._requests or self._new_timers:
+                time.sleep(0)
+            else:
+                self._sleep_virtually()
 
     def _sleep_virtually(self) -> None:
         due = self._timers.next_due()

@@ -11,7 +11,7 @@ from ..addresses import Endpoint
 from ..exceptions import LocalProtocolError
 from ..runtime.flusher import IoLoop
 from ..runtime.threads import CrashHook, Deadline, log_crash
-from ..transports.contract import Connection
+from ..transports.contract import Connection, Sink
 from .cables import Cables, Host, Line
 from .connection import MemoryConnection, connect
 
@@ -42,6 +42,10 @@ class MemoryTransport:
     def dialling(self, endpoint: Endpoint, timeout: float, *, local_port: int | None = None) -> MemoryDialling:
         """Prepare to connect to ``endpoint`` within ``timeout`` seconds; see the contract."""
         return MemoryDialling(self, endpoint, timeout, local_port)
+
+    def abandon(self) -> list[Sink]:
+        """There is nothing that a forked child could share."""
+        return []
 
     def listen(self, endpoint: Endpoint) -> MemoryListener:
         """Open a listener; see the contract."""

@@ -187,6 +187,16 @@ class Transport(Protocol):
             local_port: Come from this port if possible, which may be one we listen on; else from any.
         """
 
+    def abandon(self) -> list[Sink]:
+        """
+        In a forked child: close the copies of all descriptors, without a word to anybody, and forget the connections.
+
+        Takes no lock, since a thread that is gone may hold it.
+
+        Returns:
+            The sinks of the connections that ran. They hear nothing more.
+        """
+
     def listen(self, endpoint: Endpoint) -> Listener:
         """
         Open a listening socket; connections wait in the kernel until :meth:`Listener.run`.

@@ -19,6 +19,7 @@ import selectors
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -26,8 +27,17 @@ from .. import limits
 from ..addresses import Endpoint
 from ..exceptions import ListenError, LocalProtocolError
 from ..runtime.flusher import IoLoop
-from ..runtime.threads import CrashHook, Deadline, Waker, close_socket, log_crash, spawn
-from .contract import Connection
+from ..runtime.threads import (
+    CrashHook,
+    Deadline,
+    Waker,
+    abandon_selector,
+    abandon_socket,
+    close_socket,
+    log_crash,
+    spawn,
+)
+from .contract import Connection, Sink
 from .tcp_connection import BufferPool, TcpConnection, endpoint_of, prepare
 
 __all__ = ["TcpDialling", "TcpListener", "TcpTransport"]
@@ -59,18 +69,32 @@ class TcpTransport:
         self.on_crash: CrashHook = on_crash or log_crash
         self._io = io
         self._pool = BufferPool()
+        # For the child of a fork: whatever has descriptors.
+        self._connections: weakref.WeakSet[TcpConnection] = weakref.WeakSet()
+        self._others: weakref.WeakSet[TcpDialling | TcpListener] = weakref.WeakSet()
 
     def dialling(self, endpoint: Endpoint, timeout: float, *, local_port: int | None = None) -> TcpDialling:
         """Prepare to connect to ``endpoint`` within ``timeout`` seconds; see the contract."""
-        return TcpDialling(self, endpoint, timeout, local_port)
+        dialling = TcpDialling(self, endpoint, timeout, local_port)
+        self._others.add(dialling)
+        return dialling
 
     def dial(self, endpoint: Endpoint, timeout: float, *, local_port: int | None = None) -> TcpConnection:
         """Connect now; the same as ``dialling(…).run()``."""
         return self.dialling(endpoint, timeout, local_port=local_port).run()
 
+    def abandon(self) -> list[Sink]:
+        """Close the copies of all descriptors in a forked child; see the contract."""
+        for other in list(self._others):
+            other.abandon()
+        sinks = [connection.abandon() for connection in list(self._connections)]
+        return [sink for sink in sinks if sink is not None]
+
     def listen(self, endpoint: Endpoint) -> TcpListener:
         """Open a listening socket; see the contract."""
-        return TcpListener(self, endpoint)
+        listener = TcpListener(self, endpoint)
+        self._others.add(listener)
+        return listener
 
     def adopt(self, sock: socket.socket, remote: Endpoint | None = None) -> TcpConnection:
         """
@@ -82,7 +106,9 @@ class TcpTransport:
         try:
             prepare(sock)
             local = endpoint_of(sock.getsockname())
-            return TcpConnection(sock, self._io, self._pool, local, remote or endpoint_of(sock.getpeername()))
+            connection = TcpConnection(sock, self._io, self._pool, local, remote or endpoint_of(sock.getpeername()))
+            self._connections.add(connection)
+            return connection
         except BaseException:
             close_socket(sock)
             raise
@@ -103,6 +129,18 @@ class TcpDialling:
         self._cancelled = False
         self._waker: Waker | None = None
         self._names: queue.SimpleQueue[Any] | None = None
+        self._sock: socket.socket | None = None
+        self._selector: selectors.BaseSelector | None = None
+
+    def abandon(self) -> None:
+        """In a forked child: close the copies of the descriptors (takes no lock)."""
+        self._lock = threading.Lock()
+        self._cancelled = True
+        abandon_selector(self._selector)
+        if self._sock is not None:
+            abandon_socket(self._sock)
+        if self._waker is not None:
+            self._waker.abandon()
 
     def cancel(self) -> None:
         """Make :meth:`run` raise soon; see the contract."""
@@ -156,7 +194,9 @@ class TcpDialling:
                 sock.close()
                 sock = self._open(family, bind=False)
                 self._begin(sock, address)
+            self._sock = sock
             self._await(sock, deadline, waker)
+            self._sock = None
             number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if number:
                 raise OSError(number, os.strerror(number))
@@ -188,6 +228,7 @@ class TcpDialling:
 
     def _await(self, sock: socket.socket, deadline: Deadline, waker: Waker) -> None:
         with selectors.DefaultSelector() as selector:
+            self._selector = selector
             selector.register(waker.fileno(), selectors.EVENT_READ)
             selector.register(sock, selectors.EVENT_WRITE)
             try:
@@ -200,8 +241,10 @@ class TcpDialling:
                     if deadline.expired:
                         raise OSError(errno.ETIMEDOUT, f"no answer within {self._timeout:g} s")
             finally:
-                selector.unregister(sock)
-                selector.unregister(waker.fileno())
+                self._selector = None
+                if sock.fileno() >= 0:  # else this is a greenlet that a forked child has inherited
+                    selector.unregister(sock)
+                    selector.unregister(waker.fileno())
 
     def _check_cancelled(self) -> None:
         if self._cancelled:
@@ -254,6 +297,7 @@ class TcpListener:
         self._lock = threading.Lock()  # guards _running and _closed
         self._running = False
         self._closed = False
+        self._selector: selectors.BaseSelector | None = None
         try:
             self._sock = _listening_socket(endpoint)
         except OSError as error:
@@ -274,6 +318,14 @@ class TcpListener:
                 self._waker.wake()
             else:
                 self._release()
+
+    def abandon(self) -> None:
+        """In a forked child: close the copies of the descriptors (takes no lock)."""
+        self._lock = threading.Lock()
+        self._closed = True
+        abandon_selector(self._selector)
+        abandon_socket(self._sock)
+        self._waker.abandon()
 
     def _ended(self) -> bool:
         return self._closed
@@ -296,13 +348,16 @@ class TcpListener:
             self._running = True
         try:
             with selectors.DefaultSelector() as selector:
+                self._selector = selector
                 selector.register(self._waker.fileno(), selectors.EVENT_READ)
                 selector.register(self._sock, selectors.EVENT_READ)
                 try:
                     self._accept_all(selector, on_connection, on_trouble)
                 finally:
-                    selector.unregister(self._sock)
-                    selector.unregister(self._waker.fileno())
+                    self._selector = None
+                    if self._sock.fileno() >= 0:  # else this is a greenlet that a forked child has inherited
+                        selector.unregister(self._sock)
+                        selector.unregister(self._waker.fileno())
         finally:
             with self._lock:
                 self._closed = True

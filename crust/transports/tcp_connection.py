@@ -28,7 +28,7 @@ from .. import limits
 from ..addresses import Endpoint
 from ..exceptions import LocalProtocolError
 from ..runtime.flusher import IoLoop
-from ..runtime.threads import Spawn
+from ..runtime.threads import Spawn, abandon_socket
 from ..runtime.timers import Timer
 from .contract import Sink
 
@@ -83,6 +83,7 @@ class TcpConnection:
         "_lock",
         "_pool",
         "_resumed",
+        "_sink",
         "_sock",
         "_started",
         "_watched",
@@ -104,6 +105,7 @@ class TcpConnection:
         self._started = False
         self._ending = ""  # "", "close", "abort" or "done" (the socket is closed), never backwards
         self._watched = False  # the I/O loop may know the socket
+        self._sink: Sink | None = None  # while it reads
         self._resumed: threading.Event | None = None  # set: go on; None: never paused
         self._linger: Timer | None = None
 
@@ -188,11 +190,21 @@ class TcpConnection:
         else:
             self._sock.close()
 
+    def abandon(self) -> Sink | None:
+        """In a forked child: close the copy of the descriptor, and say nothing more to the sink, which is returned."""
+        self._lock = threading.Lock()
+        self._ending = "done"
+        sink, self._sink = self._sink, None
+        abandon_socket(self._sock)
+        if self._resumed is not None:
+            self._resumed = None
+        return sink
+
     # --- reading --------------------------------------------------------------------------------------------
 
     def start(self, sink: Sink, spawn: Spawn) -> None:
         """Begin to push into ``sink`` on a new thread; see the contract."""
-        self._claim()
+        self._claim(sink)
         try:
             spawn(f"crust-tcp-{self.remote.port}", self._run, sink)
         except BaseException:
@@ -204,14 +216,15 @@ class TcpConnection:
 
     def run(self, sink: Sink) -> None:
         """Like :meth:`start`, on the calling thread: returns after ``connection_lost``."""
-        self._claim()
+        self._claim(sink)
         self._run(sink)
 
-    def _claim(self) -> None:
+    def _claim(self, sink: Sink) -> None:
         with self._lock:
             if self._started:
                 raise LocalProtocolError("this connection has been started already")
             self._started = True
+            self._sink = sink
 
     def _run(self, sink: Sink) -> None:
         lost: OSError | None = self._error(errno.ECONNABORTED, "its receiver failed")
@@ -224,7 +237,9 @@ class TcpConnection:
             with self._lock:
                 if self._ending != "done":
                     self._release_locked()
-            sink.connection_lost(lost)
+            known, self._sink = self._sink, None
+            if known is not None:  # else this is a greenlet that a forked child has inherited
+                sink.connection_lost(lost)
 
     def _read_all(self, sink: Sink) -> OSError | None:
         """Read until the end; None if that was in order or ours, else the error."""

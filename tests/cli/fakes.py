@@ -35,12 +35,12 @@ class FakePeer(crust.Peer):
 
     def __init__(self, peer_id: crust.PeerId = BOB) -> None:
         self.id = peer_id
-        self.sent: list[Any] = []
-        self.files: dict[str, BaseException] = {}
+        self.outgoing: list[Any] = []
+        self.file_errors: dict[str, BaseException] = {}
 
     def send(self, data: Any, **options: Any) -> int:
-        self.sent.append(data)
-        return len(self.sent) - 1
+        self.outgoing.append(data)
+        return len(self.outgoing) - 1
 
     def flush(self, timeout: Any = None) -> None:
         pass
@@ -49,9 +49,9 @@ class FakePeer(crust.Peer):
         self, path: Any, *, name: Any = None, progress: Any = None, timeout: Any = None
     ) -> crust.FileSent:
         path = Path(path)
-        if path.name in self.files:
-            raise self.files[path.name]
-        self.sent.append(path)
+        if path.name in self.file_errors:
+            raise self.file_errors[path.name]
+        self.outgoing.append(path)
         size = path.stat().st_size
         if progress is not None:
             progress(size, size)

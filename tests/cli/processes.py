@@ -62,8 +62,8 @@ class Process:
         self._changed = threading.Condition()  # guards errors
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._kept: list[dict[str, Any]] = []
-        self._readers = [threading.Thread(target=self._read, name="test-stdout")]
-        self._readers.append(threading.Thread(target=self._read_errors, name="test-stderr"))
+        self._readers = [threading.Thread(target=self._read, name="test-stdout", daemon=True)]
+        self._readers.append(threading.Thread(target=self._read_errors, name="test-stderr", daemon=True))
         for reader in self._readers:
             reader.start()
 

@@ -63,7 +63,7 @@ def test_lines_go_out_and_come_in(
         monkeypatch, tmp_path, "hello\nwörld".encode(), "bob", "--timeout", "3", connected=connected
     )
     assert code == 0
-    assert peer.sent == [b"hello", "wörld".encode()]
+    assert peer.outgoing == [b"hello", "wörld".encode()]
     assert printed(terminal) == "bob: grüß \\x1b[31mdich\n"
     assert "bob is here (direct-tcp, AEGIS-256)" in shown(terminal)
     (node,) = fake_service.made

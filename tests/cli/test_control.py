@@ -19,6 +19,7 @@ from crust.cli import control as module
 from crust.cli.book import Book
 from crust.cli.control import COMMANDS, Control
 from tests.cli.fakes import ALICE, BOB, FakePeer, FakeService
+from tests.support.waiting import wait_until
 
 HELLO = base64.b64encode(b"hello").decode()
 SEND = {"cmd": "send", "peer": str(BOB), "data": HELLO}
@@ -32,7 +33,7 @@ class Channel:
         self.book = Book(home / "contacts")
         self.replies: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         node: Any = self.node
-        self.control = Control(node, "node", self.book, only, self.replies.put)
+        self.control = Control(node, "node", self.book, only, self.replies.put, send_timeout=30.0)
 
     def write(self, **request: Any) -> None:
         self.control.handle(json.dumps(request).encode())
@@ -82,7 +83,7 @@ def test_an_empty_line_is_nothing(channel: Channel) -> None:
 def test_whatever_a_line_holds_it_gets_one_reply(line: bytes) -> None:
     replies: list[Any] = []
     node: Any = FakeService(crust.Config())
-    control = Control(node, "node", Book(Path("/nonexistent")), None, replies.append)
+    control = Control(node, "node", Book(Path("/nonexistent")), None, replies.append, send_timeout=30.0)
     control.handle(line)
     control.close()
     assert len(replies) == (1 if line.strip() else 0)
@@ -270,8 +271,14 @@ def test_subscribe_takes_events_and_peers(tmp_path: Path) -> None:
     node: Any = FakeService(crust.Config())
     book = Book(tmp_path / "contacts")
     book.add("bob", crust.Contact(BOB))
-    control = Control(node, "node", book, None, replies.append, lambda *what: taken.append(what))
-    for fields in ({"events": ["a", "b"]}, {"events": [], "peers": ["bob", f"{ALICE}@tcp://192.0.2.7:1"]}, {}):
+    control = Control(
+        node, "node", book, None, replies.append, lambda *what: taken.append(what), send_timeout=None
+    )
+    for fields in (
+        {"events": ["a", "b"]},
+        {"events": [], "peers": ["bob", f"{ALICE}@tcp://192.0.2.7:1"]},
+        {},
+    ):
         control.handle(json.dumps({"cmd": "subscribe", **fields}).encode())
     control.close()
     assert taken == [(["a", "b"], None), ([], [BOB, ALICE])]
@@ -337,13 +344,20 @@ def test_sends_to_a_slow_peer_wait_in_order_and_hold_up_nobody(channel: Channel)
     assert 59 < slow.timeouts[0] <= 60
 
 
-def test_an_omitted_timeout_stays_the_configured_one(channel: Channel) -> None:
+@pytest.mark.parametrize(
+    ("given_", "least", "most"), [({}, 29, 30), ({"timeout": None}, None, None), ({"timeout": 5}, 4, 5)]
+)
+def test_a_waiting_send_has_its_timeout_or_the_configured_one(
+    channel: Channel, given_: dict[str, Any], least: float | None, most: float | None
+) -> None:
+    """Counted from the command, not from its turn."""
     slow = channel.node.answers["send"] = SlowPeer()
-    channel.write(**numbered(1))
-    channel.write(**numbered(2, timeout=None))
+    channel.write(**numbered(1, **given_))
+    wait_until(lambda: slow.timeouts)
     slow.room.set()
-    assert channel.reply()["ok"] and channel.reply()["ok"]
-    assert slow.timeouts in (["configured"], [])  # empty if the room was there before the worker tried
+    assert channel.reply()["ok"]
+    (timeout,) = slow.timeouts
+    assert timeout is most or (least is not None and most is not None and least < timeout <= most)
 
 
 def test_a_send_that_must_not_wait_does_not(channel: Channel) -> None:
@@ -351,12 +365,32 @@ def test_a_send_that_must_not_wait_does_not(channel: Channel) -> None:
     assert without_text(channel.ask(**numbered(1, timeout=0))) == no("would_block", id=1)
 
 
-def test_too_many_waiting_sends_are_refused(channel: Channel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A script that does not listen to replies cannot fill the memory."""
-    monkeypatch.setattr(module, "_LANE_MAX", 3)
+def test_a_send_that_must_not_wait_does_not_queue(channel: Channel) -> None:
     slow = channel.node.answers["send"] = SlowPeer()
-    for number in range(3):
-        channel.write(**numbered(number, timeout=60))
-    assert without_text(channel.ask(**numbered(3, timeout=60))) == no("would_block", id=3)
+    channel.write(**numbered(1))
+    assert without_text(channel.ask(**numbered(2, timeout=0))) == no("would_block", id=2)
     slow.room.set()
-    assert [channel.reply()["id"] for _ in range(3)] == [0, 1, 2]
+    assert channel.reply()["id"] == 1
+
+
+@pytest.mark.parametrize("bound", ["_LANE_SENDS", "_LANE_BYTES"])
+def test_when_too_much_waits_no_more_is_read(
+    channel: Channel, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    """A script that writes faster than the peer reads is slowed down in turn; nothing is refused, memory is bounded."""
+    monkeypatch.setattr(module, bound, 3)
+    slow = channel.node.answers["send"] = SlowPeer()
+    written: list[int] = []
+
+    def script() -> None:
+        for number in range(10):
+            channel.write(**numbered(number, timeout=60))
+            written.append(number)
+
+    writer = threading.Thread(target=script, name="test-script", daemon=True)
+    writer.start()
+    wait_until(lambda: slow.timeouts and len(written) == 3)
+    assert not writer.join(0.05) and len(written) == 3
+    slow.room.set()
+    assert [channel.reply()["id"] for _ in range(10)] == list(range(10))
+    writer.join()

@@ -295,7 +295,7 @@ def test_a_program_that_catches_up_in_time_is_not_cut_off(
     sender = programs.session()
     sender.write(*[b"abc"] * 100)
     heard: list[str] = []
-    reader = threading.Thread(target=lambda: heard.extend(programs.words(fast, 100)), name="test-reader")
+    reader = threading.Thread(target=lambda: heard.extend(programs.words(fast, 100)), name="test-reader", daemon=True)
     reader.start()
     wait_until(lambda: slow.full_since is not None, what="a full queue")
     assert programs.words(slow, 100) == ["YWJj"] * 100
@@ -323,7 +323,7 @@ def test_a_program_that_reads_no_answers_may_not_go_on_asking(
     program = programs.join()
     assert program.may_ask() and program.may_ask()
     asked = threading.Event()
-    reader = threading.Thread(target=lambda: program.may_ask() and asked.set(), name="test-asker")
+    reader = threading.Thread(target=lambda: program.may_ask() and asked.set(), name="test-asker", daemon=True)
     reader.start()
     assert not asked.wait(0.05)
     program.reply({"id": 1, "ok": True})

@@ -57,7 +57,7 @@ def test_the_last_line_needs_no_end(pipe: tuple[int, BinaryIO]) -> None:
 
 
 def test_a_long_line_is_an_error_and_the_next_one_is_read(pipe: tuple[int, BinaryIO]) -> None:
-    writer = threading.Thread(target=lambda: (pipe[1].write(b"x" * 50_000 + b"\nok\n"), pipe[1].close()))
+    writer = threading.Thread(target=lambda: (pipe[1].write(b"x" * 50_000 + b"\nok\n"), pipe[1].close()), daemon=True)
     writer.start()
     assert everything(pipe[0], limit=10) == [None, b"ok"]
     writer.join()
@@ -73,7 +73,7 @@ def test_stop_ends_the_waiting(pipe: tuple[int, BinaryIO]) -> None:
     """stop() from another thread ends a read() that waits for an open but silent descriptor."""
     found: list[bytes | None] = [b"nothing yet"]
     with Lines(pipe[0], 10) as lines:
-        reader = threading.Thread(target=lambda: found.append(lines.read()))
+        reader = threading.Thread(target=lambda: found.append(lines.read()), daemon=True)
         reader.start()
         lines.stop()
         reader.join(5.0)

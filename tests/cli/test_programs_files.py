@@ -17,6 +17,8 @@ from tests.cli.processes import LOCAL, PATIENCE, Process, no_traceback
 from tests.support.proxy import UP, Proxy
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow  # several processes each
+
 
 def digest(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=32).hexdigest()
@@ -143,7 +145,7 @@ def test_ctrl_c_in_the_middle_leaves_no_half_file(tmp_path: Path, who: str) -> N
     with recv(tmp_path, "--yes", "--once") as receiver:
         contact = contact_of(receiver)
         with Proxy(contact.endpoints[0].port) as proxy:
-            proxy.delay(0.1)
+            proxy.delay(0.05)
             with send(tmp_path, through(contact, proxy), "film") as sender:
                 wait_until(lambda: proxy.forwarded[UP] > 3_000_000, PATIENCE, "the middle")
                 interrupted, other = (sender, receiver) if who == "sender" else (receiver, sender)
@@ -276,7 +278,7 @@ def test_a_terminal_shows_a_bar(tmp_path: Path, screen: Screen) -> None:
     with recv(tmp_path, "--yes", "--once") as receiver:
         contact = contact_of(receiver)
         with Proxy(contact.endpoints[0].port) as proxy:
-            proxy.delay(0.15)
+            proxy.delay(0.08)
             with send(tmp_path, through(contact, proxy), "film", stderr=screen.slave, TERM="xterm") as sender:
                 screen.shows("film [")
                 screen.shows("of 5.00 MB")

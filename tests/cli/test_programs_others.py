@@ -14,6 +14,8 @@ import pytest
 import crust
 from tests.cli.processes import LOCAL, Process, environment, no_traceback
 
+pytestmark = pytest.mark.slow  # several processes each
+
 
 def test_two_people_chat(tmp_path: Path) -> None:
     with Process(tmp_path, "chat", "--listen", LOCAL, "--identity", "bob") as bob:
@@ -48,7 +50,6 @@ def test_the_last_words_arrive(tmp_path: Path) -> None:
         no_traceback(bob)
 
 
-@pytest.mark.slow
 def test_the_demonstration(tmp_path: Path) -> None:
     began = time.monotonic()
     with Process(tmp_path, "demo") as demo:
@@ -70,7 +71,6 @@ def test_the_demonstration(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []  # nothing of the user's was touched
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("step", ["1. ", "5. ", "7. "])
 def test_ctrl_c_ends_the_demonstration_and_its_programs(tmp_path: Path, step: str) -> None:
     with Process(tmp_path, "demo", TMPDIR=str(tmp_path)) as demo:

@@ -35,7 +35,7 @@ def receive(
 
     def accept_files(node: FakeService, directory: Any, *, decide: Any, **options: Any) -> None:
         node.calls.append(("accept_files", (directory,), options))
-        threads.append(threading.Thread(target=act, args=(node, decide)))
+        threads.append(threading.Thread(target=act, args=(node, decide), daemon=True))
         threads[0].start()
 
     monkeypatch.setattr(FakeService, "accept_files", accept_files, raising=False)

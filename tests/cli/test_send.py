@@ -41,7 +41,7 @@ def test_a_file_is_sent_and_its_checksum_shown(
     (node,) = fake_service.made
     assert code == 0
     assert node.calls == [("connect", (crust.Contact.parse(CONTACT),), {"timeout": 7.0})]
-    assert peer.sent == [photo]
+    assert peer.outgoing == [photo]
     assert printed(terminal) == f"{'ab' * 32}  {photo}\n"
     assert "connected: direct-tcp to tcp://127.0.0.1:2, AEGIS-256" in shown(terminal)
     assert "sent photo.jpg: 1.00 kB" in shown(terminal)
@@ -60,33 +60,33 @@ def test_a_refused_file_does_not_stop_the_next(
     fake_service: type[FakeService], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, photo: Path
 ) -> None:
     peer = the_peer(monkeypatch)
-    peer.files["photo.jpg"] = crust.FileRefused("refused: too \x1b[31mlarge")
+    peer.file_errors["photo.jpg"] = crust.FileRefused("refused: too \x1b[31mlarge")
     other = tmp_path / "other"
     other.touch()
     code, terminal = run_command(tmp_path, "send", CONTACT, str(photo), str(other))
     assert code == 1
-    assert peer.sent == [other]
+    assert peer.outgoing == [other]
     assert "photo.jpg: refused: too \\x1b[31mlarge" in shown(terminal)
 
 
 def test_a_lost_peer_ends_it(
     fake_service: type[FakeService], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, photo: Path
 ) -> None:
-    the_peer(monkeypatch).files["photo.jpg"] = crust.PeerLost("peer is gone", "timeout")
+    the_peer(monkeypatch).file_errors["photo.jpg"] = crust.PeerLost("peer is gone", "timeout")
     code, terminal = run_command(tmp_path, "send", CONTACT, str(photo), str(photo))
     assert code == 1
     assert shown(terminal).count("crust: error: peer is gone") == 1
     assert fake_service.made[0].closed
 
 
-def test_what_was_tried_is_shown(
+def test_verbose_shows_what_was_tried(
     fake_service: type[FakeService], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, photo: Path
 ) -> None:
     attempt = crust.Attempt("direct", "tcp://192.0.2.7:5483", 0.1, "refused", "Connection refused")
     monkeypatch.setattr(
         FakeService, "connect", _raises(crust.ConnectError("cannot reach", (attempt,))), raising=False
     )
-    code, terminal = run_command(tmp_path, "send", CONTACT, str(photo))
+    code, terminal = run_command(tmp_path, "send", CONTACT, str(photo), terminal=make_terminal(verbosity=1))
     assert code == 1
     assert "crust: error: cannot reach\n" in shown(terminal)
     assert "tried tcp://192.0.2.7:5483 (direct, 0.10 s): refused: Connection refused" in shown(terminal)
@@ -143,7 +143,7 @@ def test_a_lost_link_is_told_and_that_it_is_back(
 def test_ctrl_c_closes_the_node(
     fake_service: type[FakeService], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, photo: Path
 ) -> None:
-    the_peer(monkeypatch).files["photo.jpg"] = KeyboardInterrupt()
+    the_peer(monkeypatch).file_errors["photo.jpg"] = KeyboardInterrupt()
     code, terminal = run_command(tmp_path, "send", CONTACT, str(photo))
     assert code == 130
     assert shown(terminal).endswith("interrupted\n")

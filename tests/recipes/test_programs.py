@@ -6,6 +6,8 @@ import signal
 import socket
 from pathlib import Path
 
+import pytest
+
 from tests.support.programs import EXAMPLES, Answers, Program, get, get_together
 
 
@@ -23,6 +25,7 @@ def test_a_script_that_reaches_nobody_says_why(answers: Answers) -> None:
     assert script.output[-1].startswith("no answer: ") and "127.0.0.1:1" in script.output[-1]
 
 
+@pytest.mark.slow
 def test_two_machines(tmp_path: Path) -> None:
     """The contact that one prints is all that the other needs, and it stays the same after a restart."""
     contacts = []

@@ -37,9 +37,7 @@ def test_django_with_its_autoreloader(answers: Answers, tmp_path: Path) -> None:
             address = server.wait_for(r"Starting development server at (http://\S+:\d+/)")[1]
             found.append(get(f"{address}ask/hello"))
             if number == 0:
-                # The reloader compares times of modification, and looks once a second.
-                views = tmp_path / "site" / "peers" / "views.py"
-                views.write_text(views.read_text() + "# changed\n")
+                reload(server, tmp_path / "site" / "peers" / "views.py")
         assert [each["answer"] for each in found] == ["HELLO", "HELLO"]
         assert found[0]["node"] == found[1]["node"]
         assert len({server.pid, found[0]["pid"], found[1]["pid"]}) == 3
@@ -47,8 +45,21 @@ def test_django_with_its_autoreloader(answers: Answers, tmp_path: Path) -> None:
         server.stop(signal.SIGINT)
 
 
+def reload(server: Program, path: Path) -> None:
+    """
+    Change a file until the reloader sees it: it looks once a second for what is newer than at its last look, so that a
+    change before its first look would go unseen.
+    """
+
+    def reloads() -> bool:
+        path.touch()
+        return "reloading" in "".join(server.output)
+
+    wait_until(reloads, what="a reload")
+
+
 def sockets_of(pid: int) -> int:
-    """The open sockets of a process; the one that Django's watcher inherits as its own standard streams are no sockets."""
+    """How many sockets a process has open."""
     folder = Path(f"/proc/{pid}/fd")
     return sum(os.readlink(folder / name).startswith("socket:") for name in os.listdir(folder))
 
@@ -85,7 +96,8 @@ def test_many_workers_share_one_node(answers: Answers, tmp_path: Path) -> None:
     """Two workers with threads, one identity: each request gets its own answer; after a restart of the node too."""
     path = tmp_path / "control"
     node = ("python", "-m", "crust", "node", "--control", str(path), "--identity", str(tmp_path / "web.identity"))
-    command = ("gunicorn", "--no-control-socket", "-w", "2", "--threads", "4", "--bind", "127.0.0.1:0", "shared_app:app")
+    options = ("--no-control-socket", "-w", "2", "--threads", "4", "--bind", "127.0.0.1:0")
+    command = ("gunicorn", *options, "shared_app:app")
     environment = {"CRUST_PEER": answers.contact, "CRUST_CONTROL": str(path), "HOME": str(tmp_path)}
     with Program(*node, **environment) as first:
         first.wait_for("@tcp://")

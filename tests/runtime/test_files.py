@@ -156,7 +156,7 @@ def test_publishers_race(tmp_path: pathlib.Path) -> None:
         source.write_bytes(b"%d" % number)
         results.append(publish_new(source, tmp_path, "x.txt").read_bytes())
 
-    threads = [threading.Thread(target=publish, args=(number,)) for number in range(8)]
+    threads = [threading.Thread(target=publish, args=(number,), daemon=True) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:

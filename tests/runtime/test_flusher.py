@@ -103,7 +103,7 @@ def test_every_request_to_flush_is_one_flush() -> None:
                 if number % 100 == 0:
                     threading.Event().wait(0.001)
 
-        workers = [threading.Thread(target=ask, args=(target,), name="test-ask") for target in targets]
+        workers = [threading.Thread(target=ask, args=(target,), name="test-ask", daemon=True) for target in targets]
         for worker in workers:
             worker.start()
         for worker in workers:
@@ -257,7 +257,7 @@ def test_forget_races_with_the_end_and_is_never_lost() -> None:
         with Crew() as crew:
             pairs = [socket.socketpair() for _ in range(3)]
 
-            worker = threading.Thread(target=forget_all, args=(crew.io, pairs, done), name="test-ask")
+            worker = threading.Thread(target=forget_all, args=(crew.io, pairs, done), name="test-ask", daemon=True)
             worker.start()
         worker.join()
         assert sorted(done) == [0, 1, 2]

@@ -92,7 +92,7 @@ def test_all_who_race_get_the_same_identity(tmp_path: Path) -> None:
         barrier.wait(20)
         ids.append(Identity.load_or_create(path).peer_id)
 
-    threads = [threading.Thread(target=race) for _ in range(8)]
+    threads = [threading.Thread(target=race, daemon=True) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:

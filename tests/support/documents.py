@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from crust.config import Config
@@ -57,21 +57,42 @@ def session_diagram() -> str:
     return "\n".join(["```mermaid", "stateDiagram-v2", "    [*] --> new", *arrows, "    lost --> [*]", "```"]) + "\n"
 
 
-GENERATED = {
-    ROOT / "docs" / "configuration.md": ("configuration keys", configuration_table),
-    ROOT / "docs" / "design.md": ("session states", session_diagram),
+def example(match: re.Match[str]) -> str:
+    """A file of examples/ as a block."""
+    return f"{match[1]}```python\n{(ROOT / match[2]).read_text(encoding='utf-8')}```\n{match[3]}"
+
+
+def with_examples(text: str) -> str:
+    """The text with every file of examples/ that it shows as that file is."""
+    return re.sub(
+        r"(<!-- generated: (examples/\S+) -->\n).*?(<!-- end: \2 -->\n)", example, text, flags=re.DOTALL
+    )
+
+
+def with_part(name: str, generate: Callable[[], str]) -> Callable[[str], str]:
+    """A function that puts what ``generate()`` says between the marks of that name."""
+
+    def replaced(text: str) -> str:
+        begin, end = f"<!-- generated: {name} -->\n", f"<!-- end: {name} -->\n"
+        before, found, rest = text.partition(begin)
+        _, closed, after = rest.partition(end)
+        if not found or not closed:
+            raise ValueError(f"the document needs the lines {begin!r} and {end!r}")
+        return before + begin + generate() + end + after
+
+    return replaced
+
+
+GENERATED: dict[pathlib.Path, Callable[[str], str]] = {
+    ROOT / "docs" / "configuration.md": with_part("configuration keys", configuration_table),
+    ROOT / "docs" / "design.md": with_part("session states", session_diagram),
+    ROOT / "docs" / "recipes.md": with_examples,
 }
 
 
 def with_generated(path: pathlib.Path) -> str:
-    """The document's text with its generated part as it should be."""
-    name, generate = GENERATED[path]
-    begin, end = f"<!-- generated: {name} -->\n", f"<!-- end: {name} -->\n"
-    before, found, rest = path.read_text(encoding="utf-8").partition(begin)
-    _, closed, after = rest.partition(end)
-    if not found or not closed:
-        raise ValueError(f"{path}: needs the lines {begin!r} and {end!r}")
-    return before + begin + generate() + end + after
+    """The document's text with its generated parts as they should be."""
+    return GENERATED[path](path.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -219,3 +219,8 @@ def call(function: Callable[[], object]) -> BaseException | None:
     except BaseException as error:
         return error
     return None
+
+
+def dials(service: Service) -> list[str]:
+    assert service._node is not None
+    return [name for name in service._node.threads.alive() if name.startswith("crust-dial")]

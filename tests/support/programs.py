@@ -65,7 +65,7 @@ class Program:
         assert self.process.stdout is not None
         self.process.stdout.close()
         if kind is not None:
-            print("".join(self.output))  # noqa: T201: pytest shows it with the failure
+            sys.stdout.write("".join(self.output))  # pytest shows it with the failure
 
     @property
     def pid(self) -> int:

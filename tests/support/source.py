@@ -91,6 +91,6 @@ def modules(package: str = "crust") -> tuple[Module, ...]:
 
 def python_files() -> list[Module]:
     """Every Python file of the repository that people maintain."""
-    found = (*modules("crust"), *modules("tests"), *modules("tools"))
+    found = (*modules("crust"), *modules("examples"), *modules("tests"), *modules("tools"))
     setup = ROOT / "setup.py"
     return [*found, Module("setup", "setup.py", setup.read_text(encoding="utf-8"))]

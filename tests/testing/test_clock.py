@@ -13,6 +13,7 @@ from crust.exceptions import LocalProtocolError, Timeout
 from crust.runtime.threads import Threads
 from crust.testing.clock import BEGINNING, FOR_EVER, VirtualClock
 from crust.testing.machine import VirtualLoop, VirtualThreads
+from crust.testing.waiting import VirtualCondition
 from tests.support.threads import Background
 from tests.support.waiting import wait_until
 
@@ -38,7 +39,7 @@ def elapsed(clock: VirtualClock) -> float:
     return clock.now() - BEGINNING
 
 
-# --- the driver waits ---------------------------------------------------------------------------------------------------
+# --- the driver waits -------------------------------------------------------------------------------------------------
 
 
 def test_a_wait_of_the_driver_ends_at_once_when_its_virtual_time_is_over(clock: VirtualClock) -> None:
@@ -123,7 +124,7 @@ def test_what_comes_in_time_ends_the_wait_then(clock: VirtualClock, threads: Vir
     assert steps[-1] == ("fourth", 40.0)
 
 
-# --- advance and settle -------------------------------------------------------------------------------------------------
+# --- advance and settle -----------------------------------------------------------------------------------------------
 
 
 def test_time_stands_still_by_itself(clock: VirtualClock, threads: VirtualThreads) -> None:
@@ -204,6 +205,26 @@ def test_settle_names_who_does_not_come_to_rest() -> None:
     assert threads.join(clock.deadline(1.0)) == []
 
 
+def test_a_stuck_thread_costs_a_wait_its_patience_once() -> None:
+    """Not at every deadline that the wait passes through."""
+    clock = VirtualClock(grace=0.0, patience=0.2, explain=lambda: "")
+    threads = VirtualThreads(lambda name, error: None, clock)
+    gate, stop = threading.Event(), clock.event()
+    threads.spawn("crust-stuck", gate.wait, SOON)
+
+    def tick() -> None:
+        while not stop.wait(1.0):
+            pass
+
+    threads.spawn("crust-ticker", tick)
+    began = time.monotonic()
+    assert not clock.event().wait(100.0)
+    assert time.monotonic() - began < 2.0
+    stop.set()
+    gate.set()
+    assert threads.join(clock.deadline(1.0)) == []
+
+
 def test_settle_until_waits_in_real_time(clock: VirtualClock) -> None:
     """For what other threads do; and says so if it does not happen."""
     happened: list[int] = []
@@ -230,7 +251,7 @@ def test_only_the_driver_moves_the_clock(clock: VirtualClock) -> None:
             Background(moved).result()
 
 
-# --- threads of the application -----------------------------------------------------------------------------------------
+# --- threads of the application ---------------------------------------------------------------------------------------
 
 
 def test_a_woken_thread_of_the_application_may_finish_first(clock: VirtualClock) -> None:
@@ -275,7 +296,7 @@ def test_waits_of_other_threads_go_by_the_driver(clock: VirtualClock) -> None:
     assert job.result() == (False, 60.0)
 
 
-# --- details of the primitives ------------------------------------------------------------------------------------------
+# --- details of the primitives ----------------------------------------------------------------------------------------
 
 
 def test_notify_wakes_in_order_and_not_twice(clock: VirtualClock, threads: VirtualThreads) -> None:
@@ -300,6 +321,28 @@ def test_notify_wakes_in_order_and_not_twice(clock: VirtualClock, threads: Virtu
         condition.notify(2)
     clock.settle()
     assert sorted(woken) == ["a", "b", "c"]
+
+
+def test_a_wait_that_is_over_eats_no_notification(clock: VirtualClock, threads: VirtualThreads) -> None:
+    """Its time has come, but it has not got the lock again yet: the next one is woken."""
+    condition = clock.condition()
+    assert isinstance(condition, VirtualCondition)
+    woken: list[int] = []
+
+    def wait() -> None:
+        with condition:
+            woken.append(condition.wait(5.0))
+
+    with condition:
+        late = clock.enter_wait(None)
+        condition._waiters.append(late)
+        clock.wake(late)
+    threads.spawn("crust-patient", wait)
+    clock.settle()
+    with condition:
+        condition.notify()
+    clock.settle()
+    assert woken == [True]
 
 
 def test_an_event_is_cleared_and_set_again(clock: VirtualClock) -> None:
@@ -356,7 +399,7 @@ def test_an_interrupt_ends_a_wait_and_leaves_nothing(clock: VirtualClock, monkey
     assert elapsed(clock) == 5.0
 
 
-# --- threads and the loop -----------------------------------------------------------------------------------------------
+# --- threads and the loop ---------------------------------------------------------------------------------------------
 
 
 def test_join_is_a_wait_like_others(clock: VirtualClock, threads: VirtualThreads) -> None:
@@ -373,7 +416,12 @@ def test_join_is_a_wait_like_others(clock: VirtualClock, threads: VirtualThreads
 def test_a_crash_is_reported_before_the_thread_is_over(clock: VirtualClock) -> None:
     """So that settle waits for what the report leads to."""
     reports: list[tuple[str, str]] = []
-    threads = VirtualThreads(lambda name, error: reports.append((name, str(error))), clock)
+
+    def report(name: str, error: BaseException) -> None:
+        time.sleep(0.02)
+        reports.append((name, str(error)))
+
+    threads = VirtualThreads(report, clock)
 
     def fail() -> None:
         raise RuntimeError("a bug")

@@ -43,7 +43,7 @@ def names(events: list[crust.Event]) -> list[str]:
     return [type(event).__name__ for event in events]
 
 
-# --- as with real nodes -------------------------------------------------------------------------------------------------
+# --- as with real nodes -----------------------------------------------------------------------------------------------
 
 
 def test_messages_go_both_ways(net: Network) -> None:
@@ -225,7 +225,7 @@ def test_interfaces_can_be_left_out(net: Network) -> None:
     assert {endpoint.host for endpoint in node.addresses} == {"127.0.0.1", "::1"}
 
 
-# --- time ---------------------------------------------------------------------------------------------------------------
+# --- time -------------------------------------------------------------------------------------------------------------
 
 
 def test_waits_without_data_end_at_once(net: Network) -> None:
@@ -296,6 +296,8 @@ def test_connect_times_out_in_virtual_time(net: Network) -> None:
     assert not future.done()
     net.advance(1)
     assert isinstance(future.exception(timeout=0), crust.Timeout)
+    with pytest.raises(crust.ConnectError):
+        alice.dial(bob.contact).result()
     future = alice.dial(bob.contact)
     assert future.cancel()
     net.heal()
@@ -332,7 +334,7 @@ def test_keys_are_renewed(net: Network) -> None:
     assert names(net.heard(alice)).count("PeerSuspended") == 0
 
 
-# --- lines --------------------------------------------------------------------------------------------------------------
+# --- lines ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_cut_line_loses_the_peer_in_the_end(net: Network) -> None:
@@ -374,10 +376,13 @@ def test_a_healed_line_brings_the_peer_back(net: Network) -> None:
 
 
 def test_a_reset_is_over_at_once(net: Network) -> None:
-    """Both sides redial in the same instant, and the application notices nothing but the events."""
+    """The called side learns it first, the other redials in the same instant; all that is noticed is the events."""
     alice, bob = net.service(), net.service()
     to_bob, to_alice = net.connect(alice, bob)
+    seen: list[str] = []
+    bob.on(crust.PeerSuspended, lambda event: seen.append(to_bob.state))
     net.reset(alice, bob)
+    assert (seen, to_bob.state) == (["connected"], "connected")
     to_bob.send(b"x")
     assert to_alice.recv(timeout=5) == b"x"
     net.advance(1)
@@ -445,7 +450,7 @@ def test_lines_are_chosen_by_who_is_named(net: Network) -> None:
         net.delay(seconds=-1)
 
 
-# --- programs -----------------------------------------------------------------------------------------------------------
+# --- programs ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_program_that_makes_its_own_node(net: Network, monkeypatch: pytest.MonkeyPatch) -> None:

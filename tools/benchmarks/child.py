@@ -2,8 +2,9 @@
 The process that holds one side of a measurement: ``python -m benchmarks.child ORDER``.
 
 It takes commands, one JSON object a line, on the socket whose descriptor the order names: first ``become``, which makes
-the hub or the spokes, then methods of it, or ``collect``, which collects garbage. Each is answered with one line, ``{"value": …}`` or ``{"error": …}``. When
-the socket ends, so does the process; when its parent dies, or its time is up, the system ends it.
+the hub or the spokes, then methods of it, or ``collect``, which collects garbage. Each is answered with one line,
+``{"value": …}`` or ``{"error": …}``. When the socket ends, so does the process; when its parent dies, or its time is
+up, the system ends it.
 """
 
 from __future__ import annotations

@@ -59,7 +59,11 @@ class Child:
         finally:
             theirs.close()
         descriptors += _DESCRIPTORS
-        self.begin("become", side=side, role=role, options=options._asdict(), descriptors=descriptors)
+        try:
+            self.begin("become", side=side, role=role, options=options._asdict(), descriptors=descriptors)
+        except BaseException:
+            self.end()
+            raise
 
     def __enter__(self) -> Child:
         return self

@@ -56,15 +56,15 @@ def _parser() -> argparse.ArgumentParser:
         default=list(CONTESTANTS),
         help="only these peers; * and ? are wildcards: " + ", ".join(CONTESTANTS),
     )
-    parser.add_argument("--rounds", type=_positive(int), metavar="N", help="alternating rounds (default: 4)")
+    parser.add_argument("--rounds", type=_up_to(1000, int), metavar="N", help="alternating rounds (default: 4)")
     parser.add_argument(
-        "--seconds", type=_positive(float), metavar="S", help="length of one measurement (default: 1)"
+        "--seconds", type=_up_to(600, float), metavar="S", help="length of one measurement (default: 1)"
     )
     parser.add_argument(
         "--size", type=_sizes, metavar="BYTES,…", help="sizes of the messages of bulk (default: 65536,1048576)"
     )
     parser.add_argument(
-        "--connections", type=_positive(int), metavar="N", help="of conns and busy (default: 1000 and 10000)"
+        "--connections", type=_up_to(100_000, int), metavar="N", help="of conns and busy (default: 1000 and 10000)"
     )
     parser.add_argument("--quick", action="store_true", help="tiny runs: shows that it works, measures nothing")
     parser.add_argument("--json", action="store_true", help="the JSON objects alone, without tables")
@@ -89,14 +89,14 @@ def _chosen(text: str, known: list[str], kind: str) -> list[str]:
     return [name for name in known if name in wanted]
 
 
-def _positive(kind: type[Any]) -> Any:
+def _up_to(most: int, kind: type[Any]) -> Any:
     def convert(text: str) -> Any:
         value = kind(text)
-        if not 0 < value < 1e7:
+        if not 0 < value <= most:
             raise ValueError(text)
         return value
 
-    convert.__name__ = f"positive {kind.__name__}"
+    convert.__name__ = f"{kind.__name__} above 0, up to {most:,}"  # argparse shows it after "invalid"
     return convert
 
 

@@ -90,7 +90,7 @@ class Channel(Protocol):
 
 def stamped(data: bytes | bytearray) -> bytes:
     """The answer of a hub in the role ``stamp``; the clock is one for all processes of a machine."""
-    return data[:8] + struct.pack(">d", time.monotonic()) + data[16:]
+    return bytes(data[:8]) + struct.pack(">d", time.monotonic()) + data[16:]
 
 
 def echo(channel: Channel, change: Callable[[Any], bytes] | None = None) -> None:

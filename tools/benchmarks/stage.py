@@ -18,6 +18,7 @@ _PER_SPOKE = 6  # descriptors a spoke may take in its process: a socket, a waker
 _PER_PEER = 1  # and in the hub's
 _SPARE = 1024
 _SECONDS_PER_DIAL = 0.1  # allowed on a busy machine
+_LIMIT = 600.0  # seconds, and more for many peers, after which the system ends a process
 
 
 class Settings(NamedTuple):
@@ -87,7 +88,6 @@ def stage(
     size: int = 100,
     processes: int = 1,
     spokes_mode: str = "",
-    limit: float = 600.0,
 ) -> Iterator[Stage]:
     """
     Start the processes; all have ended when this returns, however it does.
@@ -98,9 +98,9 @@ def stage(
         peers: Connections there will be; 0: any number, one after another.
         processes: For the spokes.
         spokes_mode: Of the spokes; empty: as the hub.
-        limit: Seconds after which the system ends the processes.
     """
     options = Options(contestant.library, contestant.style, peers, size, settings.certificate, settings.key)
+    limit = _LIMIT + 2 * _SECONDS_PER_DIAL * peers + 4 * settings.seconds
     hub_cpus, spoke_cpus = machine.placement_cpus(placement)
     with contextlib.ExitStack() as stack:
 

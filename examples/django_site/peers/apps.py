@@ -20,6 +20,6 @@ class PeersConfig(AppConfig):
 
     def ready(self) -> None:
         config = crust.Config.from_dict(settings.CRUST_CONFIG)
-        self.asker = crust.ProcessLocal(lambda: Asker(settings.CRUST_PEER, config))
+        self.asker = Asker(settings.CRUST_PEER, config)
         if os.environ.get("RUN_MAIN") == "true":
-            self.asker.get()
+            self.asker.node.get()

@@ -10,7 +10,7 @@ import crust
 
 def ask(request: HttpRequest, text: str) -> JsonResponse:
     try:
-        mine = apps.get_app_config("peers").asker.get()  # this process's node
-        return JsonResponse({"answer": mine.ask(text), "node": str(mine.node.id), "pid": os.getpid()})
+        asker = apps.get_app_config("peers").asker
+        return JsonResponse({"answer": asker.ask(text), "node": str(asker.node.get().id), "pid": os.getpid()})
     except (crust.CrustError, TimeoutError) as error:
         return JsonResponse({"error": str(error)}, status=502)

@@ -1,0 +1,598 @@
+"""Sessions outlive their links: cuts, silence, restarts, and the end of patience."""
+
+from __future__ import annotations
+
+import functools
+import random
+import time
+from collections.abc import Callable
+
+import pytest
+
+import crust
+from crust import Contact, Endpoint, Service, limits
+from crust.crypto.records import RecordSealer
+from tests.support.nodes import Nodes, Pair, config, pair_of_identities, through
+from tests.support.proxy import DOWN, UP, Proxy
+from tests.support.threads import Background
+from tests.support.waiting import wait_until
+
+PATIENCE = 10.0  # seconds in which what should be at once must have happened, on a busy machine
+IMPATIENT = {"session__heartbeat_interval": 0.1, "session__resume_timeout": 0.6}
+
+
+def proxied(nodes: Nodes, controller: str = "", near: crust.Config | None = None, far: crust.Config | None = None) -> Pair:
+    """Two nodes with a session through a proxy; ``near`` called."""
+    lesser, greater = pair_of_identities()
+    ours, theirs = (greater, lesser) if controller == "near" else (lesser, greater)
+    callee = nodes.start(far, identity=theirs)
+    return Pair(nodes, nodes.start(near, identity=ours), callee, nodes.proxy(callee))
+
+
+def the_proxy(pair: Pair) -> Proxy:
+    assert pair.proxy is not None
+    return pair.proxy
+
+
+def messages(seed: int, count: int) -> list[bytes]:
+    """Numbered messages from nothing to several records long."""
+    sizes = random.Random(seed)
+    made = []
+    for number in range(count):
+        size = sizes.choice((0, 1, 100, 1000, 20_000)) if number % 20 else sizes.randrange(100_000, 400_000)
+        made.append(b"%d:" % number + sizes.randbytes(size))
+    return made
+
+
+def suspend(pair: Pair) -> None:
+    """Cut the link and let no other come."""
+    the_proxy(pair).refuse()
+    the_proxy(pair).cut()
+    for heard in (pair.near_heard, pair.far_heard):
+        heard.wait(crust.PeerSuspended)
+
+
+# --- cuts -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("controller", ["near", "far"])
+@pytest.mark.parametrize("direction", ["there", "back", "both"])
+def test_cuts_in_the_middle_of_a_transfer(nodes: Nodes, controller: str, direction: str) -> None:
+    """Five cuts: everything arrives once and in order, both sides say that they were suspended and resumed."""
+    pair = proxied(nodes, controller)
+    senders = {"there": [pair.to_far], "back": [pair.to_near], "both": [pair.to_far, pair.to_near]}[direction]
+    sent = messages(1, 300)
+    got: dict[crust.PeerId, list[bytes]] = {pair.near.id: [], pair.far.id: []}
+    cuts = {30, 31, 100, 170, 260}
+
+    def take(message: crust.NewMessage) -> None:
+        received = got[message.peer.id]
+        received.append(message.data)
+        if message.peer.id == (pair.near.id if pair.to_far in senders else pair.far.id) and len(received) in cuts:
+            the_proxy(pair).cut()
+
+    for service in (pair.near, pair.far):
+        service.on(crust.NewMessage, take)
+    sending = [Background(lambda peer=peer: [peer.send(data, timeout=60) for data in sent]) for peer in senders]
+    for job in sending:
+        assert job.result(60.0) == list(range(len(sent)))
+    for peer in senders:
+        peer.flush(timeout=60)
+    for peer, sender in ((pair.to_far, pair.near.id), (pair.to_near, pair.far.id)):
+        expected = sent if peer in senders else []
+        wait_until(lambda sender=sender, n=len(expected): len(got[sender]) >= n, PATIENCE, "the last message")
+        assert got[sender] == expected
+    for heard, peer_id in ((pair.near_heard, pair.far.id), (pair.far_heard, pair.near.id)):
+        heard.wait(crust.PeerResumed, len(heard.of(crust.PeerSuspended)))
+        assert heard.of(crust.LostPeer) == []
+        words = [name for name in heard.names(peer_id) if name != "PathChanged"]
+        assert words == ["ConnectSuccess"] + ["PeerSuspended", "PeerResumed"] * (len(words) // 2)
+    assert pair.near_heard.of(crust.PeerResumed)
+
+
+@pytest.mark.parametrize("direction", [UP, DOWN])
+def test_a_cut_inside_a_record(nodes: Nodes, direction: str) -> None:
+    """Half a record is no record: it comes again, whole, on the next link."""
+    pair = proxied(nodes)
+    peer, other = (pair.to_far, pair.to_near) if direction == UP else (pair.to_near, pair.to_far)
+    proxy = the_proxy(pair)
+    proxy.cut_after(direction, proxy.forwarded[direction] + 100_001)
+    sent = [random.Random(7).randbytes(1_000_000), b"after"]
+    peer.send_many(sent)
+    pair.near_heard.wait(crust.PeerSuspended)
+    proxy.heal()
+    assert [other.recv(PATIENCE), other.recv(PATIENCE)] == sent
+
+
+def test_what_a_cut_looks_like(nodes: Nodes) -> None:
+    """The events, the state, the path and the peer's identity on both sides."""
+    pair = proxied(nodes)
+    before = pair.to_far.path
+    suspend(pair)
+    assert before is not None
+    for heard, peer, service in ((pair.near_heard, pair.to_far, pair.near), (pair.far_heard, pair.to_near, pair.far)):
+        event = heard.wait(crust.PeerSuspended)
+        assert (event.peer, bool(event.reason)) == (peer, True)
+        assert (peer.state, peer in service.peers, service.is_connected(peer.id)) == ("suspended", True, False)
+        assert peer.path is not None
+        assert (service.stats().peers_connected, service.stats().peers_suspended) == (0, 1)
+    the_proxy(pair).heal()
+    for heard, peer in ((pair.near_heard, pair.to_far), (pair.far_heard, pair.to_near)):
+        resumed = heard.wait(crust.PeerResumed, timeout=PATIENCE)
+        assert (resumed.peer, peer.state) == (peer, "connected")
+        assert resumed.path.since >= before.since
+    changed = pair.near_heard.wait(crust.PathChanged)
+    assert changed.old is not None
+    assert (changed.peer, changed.old.remote, changed.new.remote) == (pair.to_far, before.remote, before.remote)
+    assert changed.old.local != changed.new.local
+    assert pair.near.peers == [pair.to_far]
+
+
+def test_messages_wait_for_the_return(nodes: Nodes) -> None:
+    """What is sent while suspended, from both sides, arrives after it."""
+    pair = proxied(nodes)
+    suspend(pair)
+    for peer in (pair.to_far, pair.to_near):
+        peer.send(b"first")
+        peer.send(b"second")
+    with pytest.raises(crust.Timeout):
+        pair.to_far.flush(timeout=0.05)
+    the_proxy(pair).heal()
+    for peer in (pair.to_far, pair.to_near):
+        assert [peer.recv(PATIENCE), peer.recv(PATIENCE)] == [b"first", b"second"]
+        peer.flush(PATIENCE)
+
+
+@pytest.mark.parametrize("direction", [UP, DOWN])
+def test_a_flush_lasts_over_a_cut(nodes: Nodes, direction: str) -> None:
+    """It returns at once when the other side has stored everything, also when a resume is what tells us so."""
+    pair = proxied(nodes)
+    the_proxy(pair).stall(direction)
+    pair.to_far.send(b"x")
+    flushing = Background(lambda: pair.to_far.flush(timeout=60))
+    if direction == DOWN:
+        wait_until(lambda: pair.to_near.stats().messages_received, PATIENCE, "the message")
+    the_proxy(pair).cut()
+    the_proxy(pair).heal()
+    flushing.result(PATIENCE)
+    assert pair.to_near.recv(0) == b"x"
+
+
+def test_a_resume_makes_room(nodes: Nodes) -> None:
+    """What it acknowledges lets waiting senders go on, and raises SendReady where one was turned away."""
+    small = config(session__max_message_size=100, session__send_buffer__messages=4)
+    pair = proxied(nodes, near=small)
+    the_proxy(pair).stall(DOWN)
+    with pytest.raises(crust.WouldBlock):
+        while True:
+            pair.to_far.send(b"x", timeout=0)
+    wait_until(lambda: pair.to_near.stats().messages_received == 4, PATIENCE, "four messages")
+    waiting = Background(lambda: pair.to_far.send(b"y", timeout=60))
+    the_proxy(pair).cut()
+    the_proxy(pair).heal()
+    assert waiting.result(PATIENCE) == 4
+    pair.near_heard.wait(crust.SendReady)
+
+
+def test_the_dialler_tries_until_it_gets_through(nodes: Nodes) -> None:
+    """One redial at once, and more after growing pauses."""
+    pair = proxied(nodes)
+    proxy = the_proxy(pair)
+    before = proxy.connections
+    suspend(pair)
+    wait_until(lambda: proxy.connections - before >= 3, PATIENCE, "three redials")
+    proxy.heal()
+    pair.near_heard.wait(crust.PeerResumed, timeout=PATIENCE)
+    assert pair.near_heard.of(crust.ConnectFailure) == []
+
+
+def test_the_dialled_side_redials_where_it_knows_an_address(nodes: Nodes) -> None:
+    """If the first dialler cannot come back, the other goes."""
+    near = nodes.start()
+    far = nodes.start(contacts=[near.contact])
+    pair = Pair(nodes, near, far, nodes.proxy(far))
+    suspend(pair)
+    resumed = pair.far_heard.wait(crust.PeerResumed, timeout=PATIENCE)
+    assert (resumed.path.inbound, resumed.path.remote) == (False, str(near.addresses[0]))
+    pair.to_far.send(b"x")
+    assert pair.to_near.recv(PATIENCE) == b"x"
+
+
+def test_connect_waits_for_a_suspended_peer(nodes: Nodes) -> None:
+    """It returns the same peer when the session is back."""
+    pair = proxied(nodes)
+    suspend(pair)
+    with pytest.raises(crust.Timeout):
+        pair.near.connect(pair.far.id, timeout=0.05)
+    waiting = Background(lambda: pair.near.connect(through(the_proxy(pair), pair.far)))
+    the_proxy(pair).heal()
+    assert waiting.result(PATIENCE) is pair.to_far
+    assert len(pair.near_heard.of(crust.ConnectSuccess)) == 1
+
+
+def test_connect_brings_a_suspended_session_back_another_way(nodes: Nodes) -> None:
+    """Addresses given to ``connect`` are tried for the session that waits, from either side."""
+    for caller in ("near", "far"):
+        pair = proxied(nodes)
+        suspend(pair)
+        service, other = (pair.near, pair.far) if caller == "near" else (pair.far, pair.near)
+        expected = pair.to_far if caller == "near" else pair.to_near
+        assert service.connect(other.contact) is expected
+        pair.to_far.send(b"x")
+        assert pair.to_near.recv(PATIENCE) == b"x"
+
+
+def test_disconnecting_a_suspended_peer(nodes: Nodes) -> None:
+    """It is lost at once here, with what was not acknowledged; the other side hears of it when it comes back."""
+    pair = proxied(nodes)
+    suspend(pair)
+    number = pair.to_far.send(b"never")
+    assert pair.near.disconnect(pair.far.id)
+    lost = pair.near_heard.wait(crust.LostPeer)
+    assert (lost.reason, lost.unacknowledged) == ("disconnected", (number,))
+    the_proxy(pair).heal()
+    peer = pair.near.connect(through(the_proxy(pair), pair.far))
+    peer.send(b"new")
+    assert pair.far_heard.wait(crust.LostPeer, timeout=PATIENCE).reason in ("gone", "replaced")
+    assert pair.far_heard.wait(crust.ConnectSuccess, 2).peer.recv(PATIENCE) == b"new"
+
+
+@pytest.mark.parametrize("controller", ["near", "far"])
+def test_a_new_session_after_a_silent_end(nodes: Nodes, controller: str) -> None:
+    """A node whose goodbye was swallowed by the network can connect anew soon, though its peer saw nothing."""
+    pair = proxied(nodes, controller)
+    the_proxy(pair).swallow()
+    pair.to_far.disconnect()
+    began = time.monotonic()
+    peer = pair.near.connect(pair.far.contact, timeout=60)
+    assert time.monotonic() - began < PATIENCE
+    peer.send(b"new")
+    assert pair.far_heard.wait(crust.ConnectSuccess, 2).peer.recv(PATIENCE) == b"new"
+    assert pair.far_heard.wait(crust.LostPeer).peer is pair.to_near
+
+
+# --- silence ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_silent_link_is_left_for_another(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With something unacknowledged and nothing heard, other addresses are tried at once; nothing is lost."""
+    monkeypatch.setattr(limits, "SUSPICION_MIN", 0.05)
+    far = nodes.start()
+    first, second = nodes.proxy(far), nodes.proxy(far)
+    near = nodes.start()
+    contact = Contact(far.id, (Endpoint.parse(first.endpoint), Endpoint.parse(second.endpoint)))
+    peer = near.connect(contact)
+    to_near = nodes.heard(far).wait(crust.ConnectSuccess).peer
+    assert peer.address == first.endpoint
+    first.swallow()
+    peer.send(b"x")
+    assert to_near.recv(PATIENCE) == b"x"
+    changed = nodes.heard(near).wait(crust.PathChanged, timeout=PATIENCE)
+    assert changed.new.remote == second.endpoint
+    assert (peer.address, peer.state) == (second.endpoint, "connected")
+    to_near.send(b"y")
+    assert peer.recv(PATIENCE) == b"y"
+    assert nodes.heard(near).of(crust.LostPeer) == nodes.heard(far).of(crust.LostPeer) == []
+
+
+def test_heartbeats_keep_an_idle_link(nodes: Nodes) -> None:
+    """A link without traffic outlives the timeout several times over."""
+    pair = nodes.pair(config(**IMPATIENT), config(**IMPATIENT))
+    end = time.monotonic() + 3 * 0.6
+    wait_until(lambda: time.monotonic() > end, PATIENCE, "the time of three timeouts")
+    assert pair.near_heard.names(pair.far.id) == pair.far_heard.names(pair.near.id) == ["ConnectSuccess"]
+    assert (pair.to_far.state, pair.to_near.state) == ("connected", "connected")
+    rtt = pair.to_far.stats().rtt
+    assert rtt is not None and 0 < rtt < PATIENCE
+
+
+def test_one_sides_heartbeats_are_enough(nodes: Nodes) -> None:
+    """The answers to them tell the silent side that we live, and us that it does."""
+    patient = config(session__heartbeat_interval=30.0, session__resume_timeout=60.0)
+    pair = nodes.pair(config(**IMPATIENT), patient)
+    end = time.monotonic() + 2 * 0.6
+    wait_until(lambda: time.monotonic() > end, PATIENCE, "the time of two timeouts")
+    assert pair.near_heard.names(pair.far.id) == ["ConnectSuccess"]
+
+
+def test_silence_ends_the_session(nodes: Nodes) -> None:
+    """A link that swallows everything: LostPeer(timeout) on both sides, with what was not acknowledged."""
+    pair = proxied(nodes, near=config(**IMPATIENT), far=config(**IMPATIENT))
+    the_proxy(pair).swallow()
+    numbers = tuple(pair.to_far.send(b"x") for _ in range(3))
+    began = time.monotonic()
+    for heard, expected in ((pair.near_heard, numbers), (pair.far_heard, ())):
+        lost = heard.wait(crust.LostPeer, timeout=PATIENCE)
+        assert (lost.reason, lost.unacknowledged) == ("timeout", expected)
+    assert time.monotonic() - began >= 0.3
+    assert (pair.near.peers, pair.far.peers) == ([], [])
+    with pytest.raises(crust.PeerLost) as caught:
+        pair.to_far.send(b"x")
+    assert caught.value.reason == "timeout"
+
+
+def test_the_time_without_a_link_counts(nodes: Nodes) -> None:
+    """``session.resume_timeout`` after the last sign of life a suspended session is lost; acknowledged is not told."""
+    pair = proxied(nodes, near=config(**IMPATIENT), far=config(**IMPATIENT))
+    pair.to_far.send(b"arrived")
+    pair.to_far.flush()
+    suspend(pair)
+    numbers = (pair.to_far.send(b"a"), pair.to_far.send(b"b", priority=9))
+    for heard, expected in ((pair.near_heard, numbers), (pair.far_heard, ())):
+        lost = heard.wait(crust.LostPeer, timeout=PATIENCE)
+        assert (lost.reason, lost.unacknowledged) == ("timeout", expected)
+    assert pair.to_near.recv(0) == b"arrived"
+    with pytest.raises(crust.PeerLost):
+        pair.to_near.recv(0)
+    before = the_proxy(pair).connections
+    the_proxy(pair).heal()
+    wait_until(lambda: not dials(pair.near), PATIENCE, "the end of redialling")
+    assert the_proxy(pair).connections - before <= 1
+
+
+def dials(service: Service) -> list[str]:
+    assert service._node is not None
+    return [name for name in service._node.threads.alive() if name.startswith("crust-dial")]
+
+
+def test_iteration_over_a_vanished_peer_raises(nodes: Nodes) -> None:
+    """Messages first, then PeerLost: the end was none in order."""
+    pair = proxied(nodes, near=config(**IMPATIENT), far=config(**IMPATIENT))
+    pair.to_far.send_many([b"a", b"b"])
+    pair.to_far.flush()
+    suspend(pair)
+    got = []
+    with pytest.raises(crust.PeerLost) as caught:
+        for data in pair.to_near:
+            got.append(data)
+    assert (got, caught.value.reason) == ([b"a", b"b"], "timeout")
+
+
+def test_a_sender_that_waits_hears_of_the_loss(nodes: Nodes) -> None:
+    """Whoever waits for room or for acknowledgements gets PeerLost."""
+    small = config(session__max_message_size=100, session__send_buffer__messages=2, **IMPATIENT)
+    pair = proxied(nodes, near=small, far=config(**IMPATIENT))
+    suspend(pair)
+    pair.to_far.send(b"x")
+    pair.to_far.send(b"x")
+    waiting: list[Callable[[], object]] = [
+        lambda: pair.to_far.send(b"x", timeout=None),
+        lambda: pair.to_far.flush(timeout=None),
+        lambda: pair.to_far.recv(),
+    ]
+    for job in [Background(wait) for wait in waiting]:
+        with pytest.raises(crust.PeerLost):
+            job.result(PATIENCE)
+
+
+# --- restarts ---------------------------------------------------------------------------------------------------------
+
+
+class Killed:
+    """A pair whose far node is gone without a word, and comes back with the same identity and no memory."""
+
+    def __init__(self, nodes: Nodes, controller: str) -> None:
+        lesser, greater = pair_of_identities()
+        ours, self.identity = (greater, lesser) if controller == "near" else (lesser, greater)
+        far = nodes.start(identity=self.identity)
+        self.pair = Pair(nodes, nodes.start(identity=ours), far, nodes.proxy(far))
+        self.proxy = the_proxy(self.pair)
+        self._nodes = nodes
+
+    def kill(self) -> None:
+        suspend(self.pair)
+        self.pair.far.close()
+
+    def restart(self, **arguments: object) -> Service:
+        service = self._nodes.start(identity=self.identity, **arguments)
+        self.proxy.target = service.addresses[0].port
+        return service
+
+
+@pytest.mark.parametrize("controller", ["near", "far"])
+def test_a_restarted_peer_is_gone(nodes: Nodes, controller: str) -> None:
+    """Our redial finds a program that knows nothing: LostPeer(gone), loudly, and only we begin a new session."""
+    killed = Killed(nodes, controller)
+    pair = killed.pair
+    killed.kill()
+    number = pair.to_far.send(b"to the old one")
+    again = killed.restart()
+    killed.proxy.heal()
+    lost = pair.near_heard.wait(crust.LostPeer, timeout=PATIENCE)
+    assert (lost.peer, lost.reason, lost.unacknowledged) == (pair.to_far, "gone", (number,))
+    assert nodes.heard(again).names(pair.near.id) == []
+    peer = pair.near.connect(again.contact)
+    assert peer is not pair.to_far
+    peer.send(b"to the new one")
+    assert nodes.heard(again).wait(crust.ConnectSuccess).peer.recv(PATIENCE) == b"to the new one"
+    assert pair.near_heard.names(again.id) == ["ConnectSuccess", "PeerSuspended", "LostPeer", "ConnectSuccess"]
+
+
+@pytest.mark.parametrize("controller", ["near", "far"])
+def test_a_restarted_peer_that_calls_us(nodes: Nodes, controller: str) -> None:
+    """Its call shows that it is another run: LostPeer(restarted), and then its new session."""
+    killed = Killed(nodes, controller)
+    pair = killed.pair
+    killed.kill()
+    number = pair.to_far.send(b"to the old one")
+    again = killed.restart()
+    peer = again.connect(pair.near.contact)
+    lost = pair.near_heard.wait(crust.LostPeer)
+    assert (lost.peer, lost.reason, lost.unacknowledged) == (pair.to_far, "restarted", (number,))
+    new = pair.near_heard.wait(crust.ConnectSuccess, 2)
+    assert new.inbound
+    new.peer.send(b"hello again")
+    assert peer.recv(PATIENCE) == b"hello again"
+    assert pair.near_heard.names(again.id) == ["ConnectSuccess", "PeerSuspended", "LostPeer", "ConnectSuccess"]
+
+
+@pytest.mark.parametrize("controller", ["near", "far"])
+def test_a_restart_that_we_did_not_notice(nodes: Nodes, controller: str) -> None:
+    """The same while our link still looks well."""
+    killed = Killed(nodes, controller)
+    pair = killed.pair
+    killed.proxy.swallow()
+    pair.far.close(timeout=0.1)
+    again = killed.restart()
+    peer = again.connect(pair.near.contact)
+    assert pair.near_heard.wait(crust.LostPeer).reason == "restarted"
+    peer.send(b"hello again")
+    assert pair.near_heard.wait(crust.ConnectSuccess, 2).peer.recv(PATIENCE) == b"hello again"
+
+
+def test_connect_to_a_restarted_peer(nodes: Nodes) -> None:
+    """Who waits for a suspended peer that turns out to be another run gets the new session, after LostPeer."""
+    killed = Killed(nodes, "")
+    pair = killed.pair
+    killed.kill()
+    again = killed.restart()
+    waiting = Background(lambda: pair.near.connect(through(killed.proxy, again)))
+    assert pair.near._node is not None
+    wait_until(lambda: waits(pair.near), PATIENCE, "a waiter")
+    killed.proxy.heal()
+    peer = waiting.result(PATIENCE)
+    assert isinstance(peer, crust.Peer)
+    assert peer is not pair.to_far
+    peer.send(b"x")
+    assert nodes.heard(again).wait(crust.ConnectSuccess).peer.recv(PATIENCE) == b"x"
+    assert pair.near_heard.wait(crust.LostPeer).reason == "gone"
+
+
+def waits(service: Service) -> bool:
+    """Whether somebody waits for an effort of this node's dialer."""
+    assert service._node is not None
+    return any(effort.waiters for effort in service._node.dialer._efforts.values())
+
+
+def test_a_stranger_at_the_old_address_does_not_end_the_session(nodes: Nodes) -> None:
+    """Only who holds the key can say that a session is gone."""
+    killed = Killed(nodes, "")
+    pair = killed.pair
+    suspend(pair)
+    stranger = nodes.start()
+    right = killed.proxy.target
+    killed.proxy.target = stranger.addresses[0].port
+    before = killed.proxy.connections
+    killed.proxy.refuse(False)
+    wait_until(lambda: killed.proxy.connections - before >= 2, PATIENCE, "redials that met the stranger")
+    assert pair.near_heard.of(crust.LostPeer) == []
+    killed.proxy.target = right
+    pair.near_heard.wait(crust.PeerResumed, timeout=PATIENCE)
+    assert stranger.peers == []
+
+
+def test_a_peer_that_closes_while_we_are_away(nodes: Nodes) -> None:
+    """Its goodbye could not reach us: the redial finds nobody, until patience ends."""
+    pair = proxied(nodes, near=config(**IMPATIENT))
+    suspend(pair)
+    pair.far.close()
+    the_proxy(pair).heal()
+    assert pair.near_heard.wait(crust.LostPeer, timeout=PATIENCE).reason == "timeout"
+
+
+# --- bounds -----------------------------------------------------------------------------------------------------------
+
+
+def has_detached(service: Service, count: int) -> bool:
+    assert service._node is not None
+    return len(service._node.registry._detached) == count
+
+
+def test_the_number_of_detached_sessions_is_bounded(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those longest without a link are given up first, with LostPeer(overloaded)."""
+    monkeypatch.setattr(limits, "DETACHED_SESSIONS_MAX", 2)
+    hub = nodes.start()
+    proxies, others = [], []
+    for number in range(1, 4):
+        proxy = nodes.proxy(hub)
+        other = nodes.start(heard=False)
+        other.connect(through(proxy, hub))
+        nodes.heard(hub).wait(crust.ConnectSuccess, number)
+        proxies.append(proxy)
+        others.append(other)
+    for number, proxy in enumerate(proxies, 1):
+        proxy.refuse()
+        proxy.cut()
+        wait_until(functools.partial(has_detached, hub, min(number, 2)), PATIENCE, "a detached session")
+    lost = nodes.heard(hub).wait(crust.LostPeer)
+    assert (lost.peer.id, lost.reason) == (others[0].id, "overloaded")
+    assert {peer.id for peer in hub.peers} == {others[1].id, others[2].id}
+
+
+def test_the_data_of_detached_sessions_is_bounded(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All together hold so many bytes at most."""
+    monkeypatch.setattr(limits, "DETACHED_BYTES_MAX", 250_000)
+    far = nodes.start()
+    pair = Pair(nodes, nodes.start(), far, nodes.proxy(far))
+    the_proxy(pair).stall(UP)
+    numbers = tuple(pair.to_far.send(bytes(100_000)) for _ in range(3))
+    suspend(pair)
+    lost = pair.near_heard.wait(crust.LostPeer)
+    assert (lost.reason, lost.unacknowledged) == ("overloaded", numbers)
+
+
+def test_a_resumed_session_is_not_detached_any_more(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However the cut and the return overlap, a session that has a link does not count against the bound."""
+    monkeypatch.setattr(limits, "DETACHED_SESSIONS_MAX", 1)
+    pair = proxied(nodes)
+    for _ in range(10):
+        pair.cut()
+    other = proxied(nodes)
+    suspend(other)
+    assert pair.near_heard.of(crust.LostPeer) == pair.far_heard.of(crust.LostPeer) == []
+
+
+def test_suspended_and_resumed_alternate(nodes: Nodes) -> None:
+    """The events of many quick cuts come in the order in which things happened, on both sides."""
+    pair = proxied(nodes)
+    for _ in range(30):
+        pair.cut()
+    pair.to_far.send(b"x")
+    assert pair.to_near.recv(PATIENCE) == b"x"
+    for heard, peer_id in ((pair.near_heard, pair.far.id), (pair.far_heard, pair.near.id)):
+        heard.wait(crust.PeerResumed, len(heard.of(crust.PeerSuspended)))
+        words = [name for name in heard.names(peer_id) if name != "PathChanged"][1:]
+        assert words == ["PeerSuspended", "PeerResumed"] * (len(words) // 2)
+
+
+# --- keys -------------------------------------------------------------------------------------------------------------
+
+
+def test_keys_are_renewed(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After so many records each direction changes its key, again and again, unnoticed."""
+    monkeypatch.setattr(limits, "REKEY_RECORDS", 4)
+    renewed = count_rekeys(monkeypatch)
+    pair = nodes.pair()
+    for number in range(50):
+        pair.to_far.send(b"%d" % number)
+        assert pair.to_near.recv(PATIENCE) == b"%d" % number
+        pair.to_near.send(b"%d" % number)
+        assert pair.to_far.recv(PATIENCE) == b"%d" % number
+    pair.to_far.send(random.Random(3).randbytes(1_500_000))
+    assert len(pair.to_near.recv(PATIENCE)) == 1_500_000
+    assert len(renewed) > 20
+    assert pair.near_heard.names(pair.far.id) == pair.far_heard.names(pair.near.id) == ["ConnectSuccess"]
+
+
+def test_keys_are_renewed_after_a_time(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also on a link with few records."""
+    monkeypatch.setattr(limits, "REKEY_SECONDS", 0.0)
+    renewed = count_rekeys(monkeypatch)
+    pair = nodes.pair()
+    for _ in range(5):
+        pair.to_far.send(b"x")
+        assert pair.to_near.recv(PATIENCE) == b"x"
+    assert len(renewed) >= 5
+
+
+def count_rekeys(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Every renewal of a sending key from now on."""
+    renewed: list[object] = []
+    update = RecordSealer.update_key
+
+    def counting(sealer: RecordSealer) -> None:
+        renewed.append(sealer)
+        update(sealer)
+
+    monkeypatch.setattr(RecordSealer, "update_key", counting)
+    return renewed

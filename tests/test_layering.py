@@ -53,8 +53,12 @@ PRIMITIVES = {"queue", "select", "selectors", "socket", "threading"}
 LOCKS = {"Lock", "RLock"}
 THREADS = {"threading.Thread", "threading.Timer", "_thread.start_new_thread", "concurrent.futures.ThreadPoolExecutor"}
 
-CLOCKS = {"time.monotonic", "time.perf_counter", "threading.Condition", "threading.Event", "queue.SimpleQueue"}
-MEASURE_EFFORT = {"crust.service.subscriptions"}  # how long a callback takes is real time
+CLOCKS = {
+    # What a node's clock stands for, and what it makes.
+    *("time.monotonic", "time.perf_counter", "Deadline"),
+    *("threading.Condition", "threading.Event", "queue.Queue", "queue.SimpleQueue", "Latch"),
+}
+REAL_TIME = {"crust.service.at_exit", "crust.service.subscriptions"}  # the interpreter's end; how long callbacks take
 
 Rule = Callable[[Iterable[Module]], list[str]]
 
@@ -180,11 +184,14 @@ def time_beside_the_clock(source: Iterable[Module]) -> list[str]:
     """Above the transports time comes from the node's clock, and waits are its, or ``crust.testing`` misses them."""
     bad = []
     for module in source:
-        if not is_in(module.name, ["crust.peers", "crust.service"]) or module.name in MEASURE_EFFORT:
+        if not is_in(module.name, ["crust.peers", "crust.service"]) or module.name in REAL_TIME:
             continue
         for node in ast.walk(module.tree):
-            if isinstance(node, ast.Attribute) and dotted(node) in CLOCKS:
-                bad.append(f"{module.where(node.lineno)}: {dotted(node)} instead of the node's clock")
+            name = dotted(node.func) if isinstance(node, ast.Call) else ""
+            if isinstance(node, ast.Attribute):
+                name = dotted(node)
+            if name in CLOCKS:
+                bad.append(f"{module.where(node.lineno)}: {name} instead of the node's clock")
     return bad
 
 
@@ -354,6 +361,7 @@ BROKEN = [
     (io_in_cores, "crust.crypto.records", "import threading\ndef f():\n    threading.Event()"),
     (threads_outside_runtime, "crust.peers.link", "import threading\ndef f():\n    threading.Thread(target=f).start()"),
     (time_beside_the_clock, "crust.peers.link", "import time\ndef f():\n    return time.monotonic()"),
+    (time_beside_the_clock, "crust.service.node", "from ..runtime.threads import Deadline\ndef f():\n    Deadline(1)"),
     (time_beside_the_clock, "crust.service.node", "import threading\ndef f():\n    return threading.Event()"),
     (subclasses_of_primitives, "crust.runtime.threads", "import threading\nclass T(threading.Thread): pass"),
     (primitives_made_at_import, "crust.runtime.logs", "import threading\nlock = threading.Lock()"),

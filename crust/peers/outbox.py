@@ -220,7 +220,13 @@ class Outbox:
     @property
     def resending(self) -> bool:
         """True while records are being repeated after a resume."""
+        if self._redo is not None:
+            self._finish(self._redo)
         return self._resend < len(self._keep)
+
+    def most_urgent(self) -> int:
+        """Priority of the most urgent message that is not sent whole; beyond the least urgent if there is none."""
+        return next((lane.priority for lane in self._order if lane.messages), limits.PRIORITY_MAX + 1)
 
     def next_record(self, prefix: bytes = b"") -> bytes | None:
         """

@@ -194,6 +194,10 @@ class Registry:
                 if present.session_id != introduction.resume.session_id:
                     link.fail("lost_race", "a newer session exists already")
                     return
+                if not present.session.outbox.can_resume(welcome.next):
+                    link.fail("failed", "the other side remembers more of the session than there was")
+                    present.end("gone")
+                    return
                 self._attach(link, present, welcome.next, welcome.window, attempts, welcome.use)
                 return
             if self._dropped_banned(link, peer_id):

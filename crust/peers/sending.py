@@ -49,6 +49,7 @@ class Sending(abc.ABC):
         "_scheduled",
         "_sleepers",
         "_starved",
+        "_starved_priority",
         "_timer_at",
         "_want_ready",
         "ended_reason",
@@ -75,6 +76,7 @@ class Sending(abc.ABC):
         self._sleepers: list[Event] = []  # of those who wait for room or for acknowledgements
         self._scheduled = False  # the io thread will call flush()
         self._starved = False  # data waits for window, not for the link
+        self._starved_priority = 0  # of the most urgent that does
         self._heard = True  # something arrived since our last direct write
         self._want_ready = False  # a sender got WouldBlock
         self._budgeted = 0  # bytes of the node's budget held for the outbox
@@ -96,7 +98,7 @@ class Sending(abc.ABC):
                         return number  # the io thread will come and take it along
                     if held > self._budgeted:
                         self._take_budget()
-                    if self._after_push():
+                    if self._after_push(priority):
                         return number
             if number >= 0:
                 self._host.io.flush_soon(self)
@@ -107,11 +109,11 @@ class Sending(abc.ABC):
             raise
         return self._send_when_room(data, priority, kind, timeout)
 
-    def _after_push(self) -> bool:
+    def _after_push(self, priority: int) -> bool:
         """Write now if that is better; False if the io thread must be asked to (the lock is held)."""
         link = self.link
-        if link is None or link.blocked or self._starved:
-            return True  # the link's return, room or window will bring it out
+        if link is None or link.blocked or (self._starved and priority >= self._starved_priority):
+            return True  # the link's return, room or window will bring it out; only the more urgent may overtake
         if self.session.outbox.queued_bytes >= limits.RECORD_TARGET:
             return self._transmit(link, self._now())
         if self._scheduled:
@@ -141,7 +143,7 @@ class Sending(abc.ABC):
                     number = self._push_if_room(data, priority, kind)
                     if number >= 0:
                         self._take_budget()
-                        if self._after_push():
+                        if self._after_push(priority):
                             return number
                         break
                     remaining = deadline - self._now()
@@ -207,12 +209,12 @@ class Sending(abc.ABC):
                 number = pushed
                 if outbox.queued_bytes >= limits.RECORD_TARGET:
                     self._take_budget()
-                    wake = not self._after_push() or wake
+                    wake = not self._after_push(priority) or wake
             else:
                 pending = None
             if outbox.queued_bytes:
                 self._take_budget()
-                wake = not self._after_push() or wake
+                wake = not self._after_push(priority) or wake
         if wake:
             self._host.io.flush_soon(self)
         return number, pending
@@ -334,6 +336,8 @@ class Sending(abc.ABC):
                 plaintext = session.record_to_send(now)
                 if plaintext is None:
                     self._starved = session.outbox.queued_bytes > 0
+                    if self._starved:
+                        self._starved_priority = session.outbox.most_urgent()
                     break
                 if not link.write(plaintext, now):
                     break

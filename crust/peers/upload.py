@@ -32,17 +32,14 @@ def open_source(path: str | os.PathLike[str]) -> io.FileIO:
         OSError: It cannot be opened.
         TransferError: It is a directory, pipe, device or socket: something without a size.
     """
-    # O_NONBLOCK: opening a pipe that nobody writes to must not hang. It changes nothing for regular files.
-    flags = os.O_RDONLY
-    for optional in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):
-        flags |= getattr(os, optional, 0)
-    descriptor = os.open(path, flags)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise TransferError(
-            f"cannot send {os.fspath(path)!r}: it is not a regular file; pack directories first"
-        )
-    return io.FileIO(descriptor, "rb")
+    # Asked first, since opening a pipe that nobody writes to would hang. A descriptor of our own making would be lost
+    # to an interrupt that strikes just after; a FileIO closes itself.
+    if stat.S_ISREG(os.stat(path).st_mode):
+        source = io.FileIO(os.fspath(path), "rb")
+        if stat.S_ISREG(os.fstat(source.fileno()).st_mode):
+            return source
+        source.close()
+    raise TransferError(f"cannot send {os.fspath(path)!r}: it is not a regular file; pack directories first")
 
 
 class Upload:

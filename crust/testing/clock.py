@@ -23,6 +23,7 @@ from typing import Any
 
 from ..exceptions import LocalProtocolError, Timeout
 from ..runtime.clock import Clock, Condition, Event, Queue
+from ..runtime.threads import Deadline
 from .waiting import VirtualCondition, VirtualEvent, VirtualQueue
 
 __all__ = ["BEGINNING", "FOR_EVER", "VirtualClock", "Waiter"]
@@ -92,6 +93,17 @@ class VirtualClock(Clock):
     def queue(self) -> Queue:
         """A queue whose waits this clock ends."""
         return VirtualQueue(self)
+
+    def deadline(self, timeout: float | None) -> Deadline:
+        """
+        ``timeout`` virtual seconds from now; None: never.
+
+        If it is over already, the driver means what is there now: what is on its way arrives first.
+        """
+        if timeout is not None and timeout <= 0 and threading.get_ident() == self._driver:
+            with self._changed:
+                self._await_rest_locked()
+        return super().deadline(timeout)
 
     # --- the nodes' threads -------------------------------------------------------------------------------------------
 

@@ -8,6 +8,8 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Any
 
+from ..runtime.threads import Deadline
+
 if TYPE_CHECKING:
     from .clock import VirtualClock, Waiter
 
@@ -105,7 +107,7 @@ class VirtualQueue:
         Raises:
             queue.Empty: None came within ``timeout`` virtual seconds, or at once if not ``block``.
         """
-        deadline = self._clock.deadline(timeout if block else 0)
+        deadline = Deadline(timeout, self._clock.now)
         with self._changed:
             in_time = block
             while not self._items:

@@ -21,7 +21,9 @@ PATIENCE = 10.0  # seconds in which what should be at once must have happened, o
 IMPATIENT = {"session__heartbeat_interval": 0.1, "session__resume_timeout": 0.6}
 
 
-def proxied(nodes: Nodes, controller: str = "", near: crust.Config | None = None, far: crust.Config | None = None) -> Pair:
+def proxied(
+    nodes: Nodes, controller: str = "", near: crust.Config | None = None, far: crust.Config | None = None
+) -> Pair:
     """Two nodes with a session through a proxy; ``near`` called."""
     lesser, greater = pair_of_identities()
     ours, theirs = (greater, lesser) if controller == "near" else (lesser, greater)
@@ -80,7 +82,8 @@ def test_cuts_in_the_middle_of_a_transfer(nodes: Nodes, controller: str, directi
         peer.flush(timeout=60)
     for peer, sender in ((pair.to_far, pair.near.id), (pair.to_near, pair.far.id)):
         expected = sent if peer in senders else []
-        wait_until(lambda sender=sender, n=len(expected): len(got[sender]) >= n, PATIENCE, "the last message")
+        arrived, count = got[sender], len(expected)
+        wait_until(lambda arrived=arrived, count=count: len(arrived) >= count, PATIENCE, "the last message")
         assert got[sender] == expected
     for heard, peer_id in ((pair.near_heard, pair.far.id), (pair.far_heard, pair.near.id)):
         heard.wait(crust.PeerResumed, len(heard.of(crust.PeerSuspended)))

@@ -1,0 +1,146 @@
+"""What strangers and liars can do: nothing to others, and they hear nothing."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+import crust
+from crust.wire import frames
+from tests.support.nodes import Nodes, config, through
+from tests.support.proxy import DOWN, UP
+from tests.support.waiting import wait_until
+
+TLS_HELLO = bytes.fromhex("16030100f8010000f40303") + bytes(240)
+GARBAGE = [
+    b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n" * 40,
+    TLS_HELLO * 8,
+    b"\x00" * 5000,
+    b"\xff" * 5000,
+    bytes(range(256)) * 10,
+]
+
+
+def knock(port: int, data: bytes, *, half: bool = False) -> bytes:
+    """Send ``data`` to a node and return every byte that it answers until it closes."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+        answer = b""
+        try:
+            sock.sendall(data)
+            if half:
+                sock.shutdown(socket.SHUT_WR)
+            while more := sock.recv(65536):
+                answer += more
+        except (ConnectionResetError, BrokenPipeError):
+            pass
+        return answer
+
+
+@pytest.mark.parametrize("data", GARBAGE)
+def test_a_stranger_gets_no_byte(nodes: Nodes, data: bytes) -> None:
+    """Whatever is not a message 1 for this very node is answered by closing; sessions go on meanwhile."""
+    pair = nodes.pair()
+    assert knock(pair.far.addresses[0].port, data) == b""
+    pair.to_far.send(b"still here")
+    assert pair.to_near.recv(timeout=5) == b"still here"
+
+
+@pytest.mark.parametrize("size", [0, 1, 15, 17, 18, 60])
+def test_a_truncated_hello_gets_no_byte(nodes: Nodes, size: int) -> None:
+    """A caller that goes away half-way leaves nothing behind."""
+    node = nodes.start(config(session__handshake_timeout=0.5))
+    assert knock(node.addresses[0].port, bytes(size), half=True) == b""
+    wait_until(lambda: node.stats().gate.current == 0, what="the slot to be free")
+
+
+def test_a_caller_that_stalls_is_cut(nodes: Nodes) -> None:
+    """Silence after the connect ends at the deadline, without a byte, and frees the slot."""
+    node = nodes.start(config(session__handshake_timeout=0.3))
+    assert knock(node.addresses[0].port, b"") == b""
+    wait_until(lambda: node.stats().gate.current == 0, what="the slot to be free")
+
+
+def test_the_wrong_key_meets_silence(nodes: Nodes) -> None:
+    """Whoever dials this address for another key learns nothing but that nobody answers."""
+    near, far = nodes.start(), nodes.start()
+    with pytest.raises(crust.ConnectError) as caught:
+        near.connect(crust.Contact(crust.Identity.generate().peer_id, far.addresses), timeout=5)
+    assert caught.value.attempts[0].verdict == "failed"
+    assert nodes.heard(far).of(crust.ConnectSuccess) == []
+
+
+def test_a_replayed_hello_gets_no_byte(nodes: Nodes) -> None:
+    """The first bytes of an honest caller, sent again, are answered by closing."""
+    near, far = nodes.start(), nodes.start()
+    with socket.create_server(("127.0.0.1", 0)) as tap:
+        port = tap.getsockname()[1]
+        contact = crust.Contact(far.id, [crust.Endpoint("tcp", "127.0.0.1", port)])
+        future = near.dial(contact, timeout=5)
+        caller, _ = tap.accept()
+        with caller:
+            caller.settimeout(5)
+            hello = caller.recv(4096)
+            with socket.create_connection(("127.0.0.1", far.addresses[0].port), timeout=5) as first:
+                first.sendall(hello)
+                assert first.recv(4096)  # the honest answer to the first use
+                assert knock(far.addresses[0].port, hello) == b""
+        future.cancel()
+
+
+@pytest.mark.parametrize("direction", [UP, DOWN])
+def test_a_flipped_bit_costs_the_link_and_nothing_else(nodes: Nodes, direction: str) -> None:
+    """A corrupted record closes the link; the session resumes on another, and everything arrives once and in order."""
+    near, far = nodes.start(), nodes.start()
+    proxy = nodes.proxy(far)
+    proxy.corrupt(direction, 200_000)
+    to_far = near.connect(through(proxy, far))
+    to_near = nodes.heard(far).wait(crust.ConnectSuccess).peer
+    sender, receiver = (to_far, to_near) if direction == UP else (to_near, to_far)
+    for index in range(40):
+        sender.send(b"%d:" % index + bytes(20_000), timeout=10)
+    nodes.heard(near).wait(crust.PeerSuspended)
+    proxy.heal()
+    assert [int(receiver.recv(timeout=10).split(b":")[0]) for _ in range(40)] == list(range(40))
+    assert nodes.heard(near).of(crust.LostPeer) == []
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        frames.build_ack(10_000, 1 << 20),
+        frames.build_batch(7, 0, 1, [b"from the future"]),
+        frames.build_piece(0, 0, 1, 0, True, False, 1 << 31, b"x"),
+        frames.build_piece(0, 0, 1, 3, False, False, 100, b"x"),
+        frames.build_record([frames.Use(5)]),
+        b"\x7funknown",
+    ],
+)
+def test_a_peer_that_breaks_the_rules_is_told_apart_from_others(nodes: Nodes, lie: bytes) -> None:
+    """It loses its session, the application hears of it, and other peers notice nothing."""
+    pair = nodes.pair()
+    third = nodes.start()
+    friend = third.connect(pair.far.contact)
+    conversation = pair.to_far._conversation
+    with conversation.lock:
+        assert conversation.link is not None
+        conversation.link.write(lie, 0.0)
+    misbehaved = pair.far_heard.wait(crust.PeerMisbehaved)
+    assert misbehaved.peer is pair.to_near and misbehaved.kind == "protocol" and misbehaved.detail
+    assert pair.far_heard.wait(crust.LostPeer).reason == crust.LostReason.PROTOCOL
+    assert pair.near_heard.wait(crust.LostPeer).reason == crust.LostReason.PROTOCOL
+    friend.send(b"undisturbed")
+    assert pair.far_heard.wait(crust.ConnectSuccess, 2).peer.recv(timeout=5) == b"undisturbed"
+
+
+def test_a_flood_of_silent_callers_does_not_keep_an_honest_one_out(nodes: Nodes) -> None:
+    """Slots are bounded: the oldest silent callers make room."""
+    node = nodes.start(config(limits__half_open=8, limits__half_open_per_address=8))
+    near = nodes.start()
+    sockets = [socket.create_connection(("127.0.0.1", node.addresses[0].port), timeout=5) for _ in range(40)]
+    try:
+        assert near.connect(node.contact, timeout=5).state == "connected"
+        assert node.stats().gate.current <= 8
+    finally:
+        for sock in sockets:
+            sock.close()

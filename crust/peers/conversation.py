@@ -52,6 +52,7 @@ class Conversation(Sending):
         max_message_size: Longest message that both sides accept.
         send_timeout: Default of ``send``, seconds; None: no limit.
         drop_priority: Messages of this priority or less urgent need a time of arrival.
+        drop_age: Seconds after which they are dropped.
     """
 
     __slots__ = (
@@ -84,9 +85,10 @@ class Conversation(Sending):
         max_message_size: int,
         send_timeout: float | None,
         drop_priority: int | None,
+        drop_age: float,
         inbound: bool,
     ) -> None:
-        super().__init__(host, peer_id, session, send_timeout, drop_priority)
+        super().__init__(host, peer_id, session, send_timeout, drop_priority, drop_age)
         self.session_id = session_id
         self.role = role
         self.capabilities = capabilities
@@ -115,12 +117,15 @@ class Conversation(Sending):
             tick = self.session.handle_timer(now)
             if tick.send and self.link is not None and not self.link.blocked:
                 again = not self._transmit(self.link, now)
+            ready = False
             if tick.dropped:
                 self._give_budget()
-                self._wake_locked()
+                ready = self._wake_locked()
             self._arm(now)
         if again:
             self._host.io.flush_soon(self)
+        if ready:
+            self._host.send_ready(self)
         for priority, numbers in tick.dropped:
             self._host.dropped(self, numbers, priority)
         if tick.lost:
@@ -166,8 +171,9 @@ class Conversation(Sending):
             host.io.flush_soon(self)
         if ready:
             host.send_ready(self)
-        while host.budget.over and not self.ended_reason:
-            # Everybody's messages together fill the node's memory: read on when the application has caught up.
+        while host.budget.over and self._undigested and not self.ended_reason:
+            # Everybody's messages together fill the node's memory: read on when the application has caught up. (Not if
+            # it is what we send: only the acknowledgements that we read make that less.)
             host.budget.wait_below(_BUDGET_WAIT)
 
     def _deliver_locked(self, deliveries: list[Delivery]) -> None:
@@ -212,14 +218,14 @@ class Conversation(Sending):
         again = False
         with self.lock:
             if peer is not None:
-                handed = peer.handed
+                handed = peer._handed
                 if handed is None:
-                    held = peer.held
+                    held = peer._held
                     if not held or held[0] is None:
                         return
                     item = held[0]
                     handed = [item, len(item[0]) + _OVERHEAD]
-                    peer.handed = handed  # from here on it is there, and from the next statement on no longer here
+                    peer._handed = handed  # from here on it is there, and from the next statement on no longer here
                     del held[0]
             assert handed is not None
             session = self.session
@@ -354,6 +360,7 @@ class Conversation(Sending):
             link, self.link = self.link, None
             self.ended_reason = reason
             self._goodbye = goodbye
+            last_word = frames.Ack(self.session.inbox.next, self.session.inbox.window)
             undelivered = self.session.end()
             self.session.outbox.max_messages = -1
             self._host.budget.give(self._budgeted + self._undigested)
@@ -361,6 +368,7 @@ class Conversation(Sending):
             self._wake_all_locked()
         if link is not None:
             if goodbye is not None:
+                link.write_control(last_word)  # so that the other side does not count as lost what has arrived
                 link.write_control(goodbye)
             if not link.verdict:
                 link.error = f"the session ended ({reason})"

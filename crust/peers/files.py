@@ -532,6 +532,7 @@ class Files:
         transfer = download.receiver.transfer
         exchange.downloads.pop(transfer, None)
         self._remember(exchange, transfer)
+        self._flush(exchange)  # the last word goes out before an application that closes on the event can cut it off
         self._report(download)
 
     def _report(self, download: Download) -> None:

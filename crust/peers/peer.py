@@ -87,7 +87,7 @@ class Peer:
     Compare peers of different sessions by :attr:`id`.
     """
 
-    __slots__ = ("__weakref__", "_conversation", "_host", "_inbox", "_max_message_size", "handed", "held", "id")
+    __slots__ = ("__weakref__", "_conversation", "_handed", "_held", "_host", "_inbox", "_max_message_size", "id")
 
     def __init__(self, host: PeerHost, conversation: Conversation) -> None:
         self._host = host
@@ -95,8 +95,8 @@ class Peer:
         self._max_message_size = conversation.max_message_size
         self._inbox: Queue = host.clock.queue()  # of data and priority; None: the session is over
         # Between the inbox and the hands of who called recv(); guarded by the conversation's lock, see _take().
-        self.held: collections.deque[tuple[bytes, int] | None] | None = None
-        self.handed: Handed | None = None
+        self._held: collections.deque[tuple[bytes, int] | None] | None = None
+        self._handed: Handed | None = None
         self.id: PeerId = conversation.peer_id
         """Who it is, proven."""
 
@@ -145,6 +145,7 @@ class Peer:
     def stats(self) -> PeerStats:
         """A snapshot of the session's counters."""
         conversation = self._conversation
+        conversation.check_fork()
         link = conversation.link
         with conversation.lock:
             outbox, inbox = conversation.session.outbox, conversation.session.inbox
@@ -241,6 +242,7 @@ class Peer:
         if not 0 <= priority <= 255:
             raise ValueError(f"priority must be 0 (most urgent) to 255, not {priority}")
         conversation = self._conversation
+        conversation.check_fork()
         wait = conversation.send_timeout if isinstance(timeout, Configured) else timeout
         return conversation.send_many(messages, priority, _MESSAGE, wait)
 
@@ -341,13 +343,13 @@ class Peer:
                 f"{consumer} takes this node's messages, so recv() would never see one; use one or the other"
             )
         # An interrupt must not find a message that has left one place and not come to the next. So it goes from the
-        # queue into ``held`` inside one call that runs no bytecode, from there to ``handed`` and to the caller by
+        # queue into ``_held`` inside one call that runs no bytecode, from there to ``_handed`` and to the caller by
         # plain statements in a row.
         conversation = self._conversation
         wait = None if timeout is None else max(0.0, timeout)
         while True:
-            held = self.held
-            if self.handed is None and not held:
+            held = self._held
+            if self._handed is None and not held:
                 if held is None:
                     held = self._hold()
                 # (The object that this gives ``held`` is the same.)
@@ -356,9 +358,9 @@ class Peer:
                 except queue.Empty:
                     raise Timeout(f"no message from peer {self.id} within {timeout} s") from None
             conversation.credit(None, self)
-            handed = self.handed
+            handed = self._handed
             if handed is not None:
-                self.handed = None
+                self._handed = None
                 item: tuple[bytes, int] = handed[0]
                 return item
             if held and held[0] is None:
@@ -366,7 +368,7 @@ class Peer:
 
     def _hold(self) -> collections.deque[tuple[bytes, int] | None]:
         with self._conversation.lock:  # two threads may come here at once
-            held = self.held = self.held or collections.deque()
+            held = self._held = self._held or collections.deque()
             return held
 
     def _over(self) -> CrustError:
@@ -385,17 +387,17 @@ class Peer:
 
     @property
     def _has_unread(self) -> bool:
-        return bool(self.handed or self.held or not self._inbox.empty())
+        return bool(self._handed or self._held or not self._inbox.empty())
 
     def _unread(self) -> list[Delivery]:
         """Take what is in the inbox, for a consumer that comes late (the conversation's lock is held)."""
-        handed, self.handed = self.handed, None
+        handed, self._handed = self._handed, None
         items = []
         if handed is not None:  # a recv() was interrupted
             self._conversation.take_back_locked(handed)
             items.append(handed[0])
-        while self.held and self.held[0] is not None:
-            items.append(self.held.popleft())
+        while self._held and self._held[0] is not None:
+            items.append(self._held.popleft())
         while not self._inbox.empty():
             try:
                 item = self._inbox.get(block=False)
@@ -409,7 +411,7 @@ class Peer:
 
     def _abandon(self) -> None:
         """In a forked child: nothing can be read any more (takes no lock)."""
-        self.held = self.handed = None
+        self._held = self._handed = None
         self._inbox = self._host.clock.queue()
         self._inbox.put(None)
 
@@ -427,6 +429,7 @@ class Peer:
             False if it was over already.
         """
         conversation = self._conversation
+        conversation.check_fork()
         return self._host.io.shielded(
             lambda: conversation.end("disconnected", Goodbye(GoodbyeCode.DISCONNECTED, ""))
         )

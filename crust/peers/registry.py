@@ -385,6 +385,7 @@ class Registry:
             max_message_size=min(self._settings.max_message_size, other.max_message),
             send_timeout=self._send_timeout,
             drop_priority=self._settings.drop_priority,
+            drop_age=self._settings.drop_age,
             inbound=inbound,
         )
 

@@ -31,7 +31,7 @@ __all__ = ["NEVER", "Sending"]
 
 NEVER = float("inf")
 _RECORDS_PER_TURN = 32  # records written before others get a turn
-_BUDGET_STEP = 262_144  # bytes taken from the node's budget at a time
+_BUDGET_STEP = 32_768  # bytes taken from the node's budget at a time: little enough for a thousand peers
 _BUDGET_POLL = 0.05  # seconds between looks at a budget that other peers have used up
 _RECORD_TARGET = limits.RECORD_TARGET
 
@@ -41,9 +41,11 @@ class Sending(abc.ABC):
 
     __slots__ = (
         "_budgeted",
+        "_drop_age",
         "_drop_priority",
         "_heard",
         "_host",
+        "_max_bytes",
         "_now",
         "_outbox",
         "_scheduled",
@@ -61,7 +63,13 @@ class Sending(abc.ABC):
     )
 
     def __init__(
-        self, host: Host, peer_id: PeerId, session: Session, send_timeout: float | None, drop_priority: int | None
+        self,
+        host: Host,
+        peer_id: PeerId,
+        session: Session,
+        send_timeout: float | None,
+        drop_priority: int | None,
+        drop_age: float,
     ) -> None:
         self._host = host
         self._now = host.clock.now
@@ -70,6 +78,8 @@ class Sending(abc.ABC):
         self._outbox = session.outbox
         self.send_timeout = send_timeout
         self._drop_priority = limits.PRIORITY_MAX + 1 if drop_priority is None else drop_priority
+        self._drop_age = drop_age
+        self._max_bytes = session.outbox.max_bytes
         self.link: Link | None = None
         self.ended_reason = ""
         self.lock = threading.Lock()  # guards the session, the link attribute and all flags below
@@ -98,6 +108,8 @@ class Sending(abc.ABC):
                         return number  # the io thread will come and take it along
                     if held > self._budgeted:
                         self._take_budget()
+                    if now and self._timer_at > now + self._drop_age:
+                        self._arm(now)  # nothing may be sent for long, but its age counts from here
                     if self._after_push(priority):
                         return number
             if number >= 0:
@@ -143,6 +155,7 @@ class Sending(abc.ABC):
                     number = self._push_if_room(data, priority, kind)
                     if number >= 0:
                         self._take_budget()
+                        self._arm(self._now())
                         if self._after_push(priority):
                             return number
                         break
@@ -164,6 +177,7 @@ class Sending(abc.ABC):
         outbox = self._outbox
         if self._host.budget.over and outbox.held_messages:
             return -1
+        outbox.max_bytes = self._max_bytes
         return outbox.push(data, priority, kind, self._now())
 
     def _no_room(self, must_not_wait: bool, timeout: float | None, kind: int) -> CrustError:
@@ -214,6 +228,8 @@ class Sending(abc.ABC):
                 pending = None
             if outbox.queued_bytes:
                 self._take_budget()
+                if priority >= self._drop_priority and self._timer_at > now + self._drop_age:
+                    self._arm(now)
                 wake = not self._after_push(priority) or wake
         if wake:
             self._host.io.flush_soon(self)
@@ -254,6 +270,7 @@ class Sending(abc.ABC):
 
     def accepted(self) -> tuple[int, int]:
         """How many messages ``send`` has queued in this session, and the number of the last, or -1."""
+        self.check_fork()
         with self.lock:
             return self._outbox.accepted
 
@@ -267,6 +284,14 @@ class Sending(abc.ABC):
 
     def _check_alive_locked(self) -> None:
         if self.session.state is State.LOST:
+            raise self.error_of_end()
+
+    def check_fork(self) -> None:
+        """
+        Raises:
+            ForkedError: This is a forked child's copy.
+        """
+        if self.ended_reason == "forked":
             raise self.error_of_end()
 
     def error_of_end(self) -> CrustError:
@@ -310,6 +335,10 @@ class Sending(abc.ABC):
             sleeper.set()
 
     def _take_budget(self) -> None:
+        """
+        Count what is held against the node's budget. When that is used up, the next message is one too many: ``push``
+        says that the buffer is full, and who comes then looks at the budget.
+        """
         held = self._outbox.held_bytes
         if held > self._budgeted:
             step = -(-(held - self._budgeted) // _BUDGET_STEP) * _BUDGET_STEP
@@ -317,6 +346,8 @@ class Sending(abc.ABC):
             with budget.lock:
                 budget.used += step
                 self._budgeted += step
+            if budget.over:
+                self._outbox.max_bytes = min(held, self._max_bytes)
 
     def _give_budget(self) -> None:
         held = self._outbox.held_bytes

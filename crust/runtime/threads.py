@@ -98,14 +98,16 @@ def _run(
     try:
         target(*args)
     except BaseException as error:  # the end of the thread: whatever it was must reach somebody
-        if generation != _generation:
-            return  # a greenlet that a forked child has inherited stumbles over what was taken from it
-        if forward_interrupt(error):
-            return
+        if generation != _generation or forward_interrupt(error):
+            return  # (a greenlet that a forked child has inherited stumbles over what was taken from it)
         try:
             on_crash(name, error)
         except Exception:
             _logger.exception("the crash hook failed for %s", name)
+    finally:
+        if generation != _generation:
+            # At the fork threading forgot this greenlet; asking who we are makes it known again, so that it can end.
+            threading.current_thread()
 
 
 class Threads:

@@ -233,7 +233,10 @@ class FileReceived(Event):
 
 @dataclasses.dataclass(frozen=True)
 class FileFailed(Event):
-    """A file that we had agreed to take did not arrive; nothing is left of it."""
+    """
+    A file that a peer wanted to send did not make it, was too large or found no room; nothing is left of it. One that
+    ``decide`` refused raises no event.
+    """
 
     peer: Peer
     name: str

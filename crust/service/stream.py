@@ -144,10 +144,17 @@ class EventStream:
         return self._handed
 
     def fileno(self) -> int:
-        """A descriptor that is readable while events wait (and once the service is closed), for ``select``."""
+        """
+        A descriptor that is readable while events wait (and once the service is closed), for ``select``.
+
+        Raises:
+            ServiceClosed: The stream has been closed.
+        """
         with self._lock:
             if self._forked is not None:
                 raise self._forked
+            if self._closed:
+                raise ServiceClosed("the event stream is closed")
             if self._waker is None:
                 self._waker = Waker()
                 if self._events or self._lost or self._ended or self._handed is not None:

@@ -201,9 +201,9 @@ class Subscriptions:
     def take_inbox(self, peer: Peer) -> None:
         """A consumer of messages has come: it gets what waits in the inbox (the conversation's lock is held)."""
         stream = self._message_stream
-        if stream is None:
+        if stream is None or self._pending:  # behind what callbacks, of which the last was cancelled, have not had
             self._dispatcher.post(self._run_inbox, peer)
-        elif not self._pending:
+        else:
             self._stream_out(stream, peer, peer._unread())
 
     @staticmethod

@@ -9,8 +9,7 @@ import time
 import pytest
 
 import crust
-from crust import SessionConfig
-from tests.support.nodes import Nodes, Pair, config
+from tests.support.nodes import Nodes, Pair, config, through
 from tests.support.proxy import DOWN, UP, Proxy
 from tests.support.threads import Background
 from tests.support.waiting import wait_until
@@ -38,6 +37,11 @@ def suspend(pair: Pair) -> None:
 def few(messages: int, **changes: object) -> crust.Config:
     """A node that holds so many messages for a peer."""
     return config(session__max_message_size=1000, session__send_buffer__messages=messages, **changes)
+
+
+def sleepers(peer: crust.Peer) -> int:
+    """Threads that wait for room or for acknowledgements."""
+    return len(peer._conversation._sleepers)
 
 
 # --- what is accepted -------------------------------------------------------------------------------------------------
@@ -298,7 +302,7 @@ def test_the_configured_timeout(nodes: Nodes) -> None:
     the_proxy(pair).stall()
     pair.to_far.send_many([b"x", b"x"])
     waiting = Background(pair.to_far.send, b"x")
-    wait_until(lambda: pair.to_far._conversation.waiting == 1, what="a sender that waits")
+    wait_until(lambda: sleepers(pair.to_far) == 1, what="a sender that waits")
     the_proxy(pair).heal()
     assert waiting.result() == 2
 
@@ -309,7 +313,7 @@ def test_senders_that_wait_go_on(nodes: Nodes) -> None:
     the_proxy(pair).stall()
     pair.to_far.send_many([b"x"] * 4)
     senders = [Background(lambda n=n: pair.to_far.send(b"%d" % n, timeout=60)) for n in range(20)]
-    wait_until(lambda: pair.to_far._conversation.waiting == 20, what="twenty senders that wait")
+    wait_until(lambda: sleepers(pair.to_far) == 20, what="twenty senders that wait")
     the_proxy(pair).heal()
     assert sorted(sender.result() for sender in senders) == list(range(4, 24))  # type: ignore[type-var]
     got = [pair.to_near.recv(PATIENCE) for _ in range(24)]
@@ -408,22 +412,22 @@ def test_what_waits_for_all_peers_together_is_bounded(nodes: Nodes) -> None:
     limit = 500_000
     hub = nodes.start(config(limits__total_buffers=limit))
     far = [nodes.start(), nodes.start()]
-    pairs = [Pair(nodes, hub, each, nodes.proxy(each)) for each in far[:1]]
-    proxy = nodes.proxy(far[1])
-    other = hub.connect(crust.Contact(far[1].id, (crust.Endpoint.parse(proxy.endpoint),)))
-    the_proxy(pairs[0]).stall()
-    proxy.stall()
+    proxies = [nodes.proxy(each) for each in far]
+    one, other = (hub.connect(through(proxy, each)) for proxy, each in zip(proxies, far, strict=True))
+    for proxy in proxies:
+        proxy.stall()
     with pytest.raises(crust.WouldBlock):
         while True:
-            pairs[0].to_far.send(bytes(50_000), timeout=0)
+            one.send(bytes(50_000), timeout=0)
     other.send(b"one always fits")
     with pytest.raises(crust.WouldBlock):
         while True:
             other.send(bytes(50_000), timeout=0)
-    assert hub.stats().buffered_bytes < limit + 600_000
-    for each in (proxy, the_proxy(pairs[0])):
-        each.heal()
+    assert hub.stats().buffered_bytes < limit + 3 * 50_000
+    for proxy in proxies:
+        proxy.heal()
     nodes.heard(hub).wait(crust.SendReady, 2)
+    one.flush(PATIENCE)
     other.flush(PATIENCE)
     other.send(bytes(50_000), timeout=0)
 
@@ -475,17 +479,17 @@ def test_dropping_makes_room(nodes: Nodes) -> None:
     pair.near_heard.wait(crust.SendReady)
 
 
-def test_nothing_is_dropped_if_so_configured(nodes: Nodes) -> None:
-    """``session.drop: null``; and by default only after a minute."""
-    for near in (config(session__drop=None), config(), config(session=SessionConfig(drop=None))):
-        pair = proxied(nodes, near=near)
-        suspend(pair)
-        pair.to_far.send(b"late", priority=255)
-        end = time.monotonic() + 0.3
-        wait_until(lambda end=end: time.monotonic() > end, what="a while")
-        the_proxy(pair).heal()
-        assert pair.to_near.recv(PATIENCE) == b"late"
-        assert pair.near_heard.of(crust.MessagesDropped) == []
+def test_nothing_is_dropped_if_so_configured(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``session.drop: null``."""
+    monkeypatch.setattr(crust.limits, "DROP_MAX_AGE", 0.05)
+    pair = proxied(nodes, near=config(session__drop=None))
+    suspend(pair)
+    pair.to_far.send(b"late", priority=255)
+    end = time.monotonic() + 0.3
+    wait_until(lambda: time.monotonic() > end, what="a while")
+    the_proxy(pair).heal()
+    assert pair.to_near.recv(PATIENCE) == b"late"
+    assert pair.near_heard.of(crust.MessagesDropped) == []
 
 
 def test_what_is_on_its_way_is_never_dropped(nodes: Nodes) -> None:

@@ -82,8 +82,7 @@ def test_cuts_in_the_middle_of_a_transfer(nodes: Nodes, controller: str, directi
         peer.flush(timeout=60)
     for peer, sender in ((pair.to_far, pair.near.id), (pair.to_near, pair.far.id)):
         expected = sent if peer in senders else []
-        arrived, count = got[sender], len(expected)
-        wait_until(lambda arrived=arrived, count=count: len(arrived) >= count, PATIENCE, "the last message")
+        wait_until(lambda here=got[sender], all_=expected: len(here) >= len(all_), PATIENCE, "the last message")
         assert got[sender] == expected
     for heard, peer_id in ((pair.near_heard, pair.far.id), (pair.far_heard, pair.near.id)):
         heard.wait(crust.PeerResumed, len(heard.of(crust.PeerSuspended)))

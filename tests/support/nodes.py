@@ -124,6 +124,8 @@ class Nodes:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None) -> None:
+        for proxy in self._proxies:
+            proxy.heal()  # or closing would wait for answers that cannot come
         clean = [service.close() for service in self._services]
         for proxy in self._proxies:
             proxy.close()

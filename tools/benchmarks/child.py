@@ -2,16 +2,20 @@
 The process that holds one side of a measurement: ``python -m benchmarks.child ORDER``.
 
 It takes commands, one JSON object a line, on the socket whose descriptor the order names: first ``become``, which makes
-the hub or the spokes, then methods of it, or ``collect``, which collects garbage. Each is answered with one line,
+the hub or the spokes, then methods of it, or one of ``_OF_THE_PROCESS``. Each is answered with one line,
 ``{"value": …}`` or ``{"error": …}``. When the socket ends, so does the process; when its parent dies, or its time is
 up, the system ends it.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
+import time
 from typing import Any
+
+_OF_THE_PROCESS = {"collect": gc.collect, "cpu": time.process_time}
 
 
 def main() -> None:
@@ -48,10 +52,8 @@ def _answer(side: Any, call: str, arguments: dict[str, Any]) -> tuple[Any, dict[
     try:
         if call == "become":
             return _make(**arguments), {"value": None}
-        if call == "collect":
-            import gc
-
-            return side, {"value": gc.collect()}
+        if call in _OF_THE_PROCESS:
+            return side, {"value": _OF_THE_PROCESS[call]()}
         return side, {"value": getattr(side, call)(**arguments)}
     except Exception as error:
         import traceback

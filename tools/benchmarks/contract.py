@@ -164,4 +164,5 @@ def wait_until(condition: Callable[[], bool], what: str, timeout: float = WAIT) 
 def summary(times: list[float]) -> dict[str, float]:
     """Median and 99th percentile in microseconds, without the first tenth, which warms up."""
     ordered = sorted(times[len(times) // 10 :])
-    return {"p50": percentile(ordered, 0.5) * 1e6, "p99": percentile(ordered, 0.99) * 1e6, "count": len(ordered)}
+    middle, tail = percentile(ordered, 0.5) * 1e6, percentile(ordered, 0.99) * 1e6
+    return {"p50": middle, "p99": tail, "round_trips": len(times)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -40,7 +41,8 @@ def _heading(about: Mapping[str, Any]) -> str:
         f"{about['date']}: {about['processors']} × {about['processor']}, {about['system']}, load {about['load']} at "
         f"the start; Python {about['python']}, {about['openssl']}; {libraries}.",
         f"{about['rounds']} alternating rounds of {about['seconds']:g} s; medians; a ratio is the median of the "
-        "rounds' ratios.",
+        "rounds' ratios. Effort is processor time of both sides together: it hardly changes with what else the machine "
+        "does.",
     ]
     lines += [f"Left out: {row['label']}: {row['why']}." for row in about["skipped"]]
     return "\n".join(lines)
@@ -50,10 +52,10 @@ def _targets(results: list[Result]) -> str:
     lines = ["| figure | peer | value | ratio | target | met |", "|---|---|---:|---:|---|---|"]
     for result in results:
         figure = f"{result.case.test}, {result.case.title}"
-        if len(result.case.metrics) > 1 and not result.case.metrics[1].aside:
-            figure += f", {result.metric.name}"
+        if sum(not metric.aside for metric in result.case.metrics) > 1:
+            figure += f": {result.metric.name}"
         lines.append(
-            f"| {figure} | {result.contestant.label} | {_number(result.median)} {result.metric.unit} | "
+            f"| {figure} | {result.contestant.label} | {_with_unit(result)} | "
             f"{_ratio(result)} | {result.target_text} | {_met(result)} |"
         )
     return "\n".join(lines)
@@ -64,7 +66,7 @@ def _tables(case: Case, results: list[Result]) -> list[str]:
     for index, metric in enumerate(case.metrics):
         if metric.aside:
             continue
-        beside = [each for each in case.metrics[index + 1 : index + 2] if each.aside]
+        beside = list(itertools.takewhile(lambda each: each.aside, case.metrics[index + 1 :]))
         own = [result for result in results if result.metric == metric]
         if any(result.values for result in own):
             title = case.title if len(case.metrics) - len(beside) == 1 else f"{case.title}: {metric.name}"
@@ -100,6 +102,10 @@ def _number(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _with_unit(result: Result) -> str:
+    return f"{_number(result.median)} {result.metric.unit}".strip() if result.values else "failed"
 
 
 def _ratio(result: Result) -> str:

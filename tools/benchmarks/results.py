@@ -19,7 +19,7 @@ class Metric(NamedTuple):
     unit: str
     higher_is_better: bool = True
     aside: bool = False
-    """Shown beside the one before it, without a table of its own."""
+    """Shown beside the first one before it that is not, without a table of its own."""
 
 
 class Reference(NamedTuple):
@@ -158,7 +158,7 @@ class Book:
         if reference is not None:
             others = self._figures.get((case.test, reference.case, reference.contestant, metric.name), {})
             ratio = _median(rounds[n] / others[n] for n in rounds if others.get(n))
-        target = case.target(name, metric.name)
+        target = None if metric.aside else case.target(name, metric.name)
         measured = None
         if target is not None:
             measured = ratio if target.relative else _median(rounds.values())

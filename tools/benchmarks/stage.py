@@ -64,6 +64,11 @@ class Stage:
         for child in (self.hub, *self.spokes):
             child.result("collect", WAIT)
 
+    def cpu(self) -> float:
+        """Seconds of processor time that all processes have used; steady even on a machine that others use too."""
+        used: float = sum(child.call("cpu", WAIT) for child in (self.hub, *self.spokes))
+        return used
+
     def each(self, name: str, timeout: float, arguments: list[dict[str, Any]]) -> list[Any]:
         """Run a method in every spokes process at once; the values in order."""
         for child, given in zip(self.spokes, arguments, strict=True):

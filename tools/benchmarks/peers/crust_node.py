@@ -2,7 +2,8 @@
 crust, through its public interface alone: encryption, numbers, acknowledgements and heartbeats as they come.
 
 Every spoke is a node of its own with its own identity, as in life: a session joins two identities. The limits that
-guard a node against one address making many connections are raised by configuration, since all come from one here.
+guard a node against one address making many connections are raised by configuration, since all come from one here, and
+so is the time for a handshake, since thousands of nodes share two processors.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ def _hub_config(peers: int) -> crust.Config:
     return crust.Config.from_dict(
         {
             "listen": {"addresses": ["tcp://127.0.0.1:0"]},
+            "session": {"handshake_timeout": WAIT},
             "limits": {
                 "max_peers": peers + 64,
                 "half_open": peers + 64,
@@ -39,7 +41,7 @@ def _hub_config(peers: int) -> crust.Config:
 
 
 def _spoke_config() -> crust.Config:
-    return crust.Config.from_dict({"listen": {"addresses": []}})
+    return crust.Config.from_dict({"listen": {"addresses": []}, "session": {"handshake_timeout": WAIT}})
 
 
 class PeerChannel:

@@ -10,6 +10,7 @@ from .common import ALL, CRUST_THREADS, PLACED, size_text, stream
 __all__ = ["TRIAL"]
 
 _SPEED = Metric("speed", "MB/s")
+_EFFORT = Metric("effort", "MB/CPU s", aside=True)
 
 
 def _cases(settings: Settings) -> list[Case]:
@@ -23,7 +24,7 @@ def _case(size: int, placement: str) -> Case:
         test="bulk",
         title=title,
         where={"size": size, "placement": placement},
-        metrics=(_SPEED,),
+        metrics=(_SPEED, _EFFORT),
         contestants=ALL,
         reference=lambda contestant: Reference("ssl", "ssl", title),
         target=lambda contestant, metric: Target(1.0) if contestant in CRUST_THREADS else None,
@@ -32,8 +33,9 @@ def _case(size: int, placement: str) -> Case:
 
 def _run(settings: Settings, case: Case, contestant: Contestant) -> dict[str, float]:
     size = case.where["size"]
-    messages, seconds = stream(settings, contestant, case.where["placement"], size)
-    return {_SPEED.name: messages * size / seconds / 1e6}
+    done = stream(settings, contestant, case.where["placement"], size)
+    megabytes = done.messages * size / 1e6
+    return {_SPEED.name: megabytes / done.seconds, _EFFORT.name: megabytes / done.cpu}
 
 
 TRIAL = Trial("bulk", "big messages one way", _cases, _run)

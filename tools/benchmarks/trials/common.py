@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+from typing import NamedTuple
 
 from ..contract import WAIT
 from ..peers import Contestant
 from ..stage import Settings, stage
 
-__all__ = ["ALL", "CRUST_THREADS", "PLACED", "size_text", "spokes_mode", "stream"]
+__all__ = ["ALL", "CRUST_THREADS", "PLACED", "Streamed", "size_text", "spokes_mode", "stream"]
 
 CRUST_THREADS = ("crust-threads-callback", "crust-threads-pull")
 ALL = (
@@ -51,10 +52,17 @@ def spokes_mode(contestant: Contestant, peers: int) -> str:
     return contestant.mode
 
 
-def stream(
-    settings: Settings, contestant: Contestant, placement: str, size: int, peers: int = 1
-) -> tuple[float, float]:
-    """Messages one way, from the hub to all spokes in turn: how many, and in how many seconds."""
+class Streamed(NamedTuple):
+    """What a stream came to."""
+
+    messages: float
+    seconds: float
+    cpu: float
+    """Seconds of processor time, both sides together."""
+
+
+def stream(settings: Settings, contestant: Contestant, placement: str, size: int, peers: int = 1) -> Streamed:
+    """Messages one way, from the hub to all spokes in turn."""
     with stage(
         settings,
         contestant,
@@ -69,5 +77,6 @@ def stream(
         sides.spokes[0].call("sink", WAIT, size=size)
         patience = settings.seconds + 2 * WAIT
         sides.hub.call("stream", patience, size=size, seconds=settings.seconds * _WARM_UP)
+        before = sides.cpu()
         outcome = sides.hub.call("stream", patience, size=size, seconds=settings.seconds)
-        return outcome["messages"], outcome["seconds"]
+        return Streamed(outcome["messages"], outcome["seconds"], sides.cpu() - before)

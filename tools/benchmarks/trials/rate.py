@@ -11,6 +11,7 @@ from .common import ALL, PLACED, size_text, stream
 __all__ = ["TRIAL"]
 
 _RATE = Metric("rate", "messages/s")
+_EFFORT = Metric("effort", "CPU µs", higher_is_better=False, aside=True)
 _SPREAD = {50: 0.7, 500: 0.4}  # peers, and how much of the rate to one peer should be left
 _PLACEMENT = "split"
 
@@ -38,7 +39,7 @@ def _case(peers: int) -> Case:
         test="rate",
         title=_title(peers),
         where={"size": ROUND_TRIP, "peers": peers, "placement": _PLACEMENT},
-        metrics=(_RATE,),
+        metrics=(_RATE, _EFFORT),
         contestants=ALL,
         reference=reference,
         target=target,
@@ -46,8 +47,8 @@ def _case(peers: int) -> Case:
 
 
 def _run(settings: Settings, case: Case, contestant: Contestant) -> dict[str, float]:
-    messages, seconds = stream(settings, contestant, _PLACEMENT, ROUND_TRIP, case.where["peers"])
-    return {_RATE.name: messages / seconds}
+    done = stream(settings, contestant, _PLACEMENT, ROUND_TRIP, case.where["peers"])
+    return {_RATE.name: done.messages / done.seconds, _EFFORT.name: done.cpu / done.messages * 1e6}
 
 
 TRIAL = Trial("rate", "small messages one way, to 1, 50 and 500 peers", _cases, _run)

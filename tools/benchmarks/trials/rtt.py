@@ -12,6 +12,7 @@ __all__ = ["TRIAL"]
 
 _MEDIAN = Metric("p50", "µs", higher_is_better=False)
 _TAIL = Metric("p99", "µs", higher_is_better=False, aside=True)
+_EFFORT = Metric("effort", "CPU µs", higher_is_better=False, aside=True)
 _TARGETS = {"crust-threads-pull": 1.6, "crust-threads-callback": 1.75}
 
 
@@ -31,7 +32,7 @@ def _case(placement: str) -> Case:
         test="rtt",
         title=title,
         where={"size": ROUND_TRIP, "placement": placement},
-        metrics=(_MEDIAN, _TAIL),
+        metrics=(_MEDIAN, _TAIL, _EFFORT),
         contestants=ALL,
         reference=lambda contestant: Reference("pyzmq CURVE", "zmq-curve", title),
         target=target,
@@ -42,10 +43,11 @@ def _run(settings: Settings, case: Case, contestant: Contestant) -> dict[str, fl
     with stage(settings, contestant, "echo", placement=case.where["placement"]) as sides:
         sides.listen()
         sides.dial()
+        before = sides.cpu()
         times: dict[str, float] = sides.spokes[0].call(
             "ping", settings.seconds + 2 * WAIT, size=ROUND_TRIP, seconds=settings.seconds
         )
-    return times
+        return {**times, _EFFORT.name: (sides.cpu() - before) / times["round_trips"] * 1e6}
 
 
 TRIAL = Trial("rtt", "one small message to and fro", _cases, _run)

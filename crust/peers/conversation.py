@@ -154,7 +154,10 @@ class Conversation(Sending):
             except RemoteProtocolError as error:
                 violation = error
             if deliveries:
-                self._deliver_locked(deliveries)
+                try:
+                    self._deliver_locked(deliveries)
+                except RemoteProtocolError as error:  # in a message about a file
+                    violation = error
             if outbox.held_bytes != held:
                 self._give_budget()
                 ready = self._wake_locked()

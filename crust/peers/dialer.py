@@ -34,6 +34,7 @@ from .conversation import Conversation
 from .link import Link
 from .registry import Registry
 from .session import State
+from .transfer import printable
 
 __all__ = ["Dialer", "DialerHost", "Effort", "Waiter"]
 
@@ -431,7 +432,8 @@ class Dialer:
         with self._lock:
             if conversation is None:
                 effort.attempts.pop()  # the registry had a reason against it; link_lost will note it
-                if welcome.outcome is frames.Outcome.GONE and effort.waiters:
+                resume = None if link.introduction is None else link.introduction.resume
+                if welcome.outcome is frames.Outcome.GONE and resume is not None and effort.waiters:
                     effort.retry_at = duration + attempt.started  # who waits for the peer gets a new session
                 return
             conversation.redial = effort.endpoints
@@ -456,7 +458,7 @@ class Dialer:
             if code is DenialCode.NOT_ACCEPTING and effort.purpose is Purpose.CONNECT:
                 effort.retry_at = self._now()  # we came to bootstrap; meanwhile somebody wants more than that
                 return
-            words = text or _REFUSALS.get(code, "it gave no reason")
+            words = printable(text) or _REFUSALS.get(code, "it gave no reason")
             effort.denied = Denied(
                 f"peer {effort.peer_id} refused: {reason.replace('_', ' ')} ({words})", (), reason, alternates
             )

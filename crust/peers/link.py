@@ -33,6 +33,7 @@ from ..exceptions import RemoteProtocolError
 from ..transports.contract import Connection
 from ..wire import frames
 from ..wire.handshake import DenialCode, Introduction
+from .transfer import printable
 
 if TYPE_CHECKING:
     from ..runtime.timers import Timer
@@ -369,7 +370,8 @@ class Link:
             self._owner.link_welcomed(self, frame)
         elif isinstance(frame, frames.Denied):
             self._owner.link_denied(self, frame.code, frame.text, frame.alternates)
-            self.fail("denied", f"refused: {frame.code.name.lower()}" + (f" ({frame.text})" if frame.text else ""))
+            words = f" ({printable(frame.text)})" if frame.text else ""
+            self.fail("denied", f"refused: {frame.code.name.lower()}{words}")
         else:
             raise RemoteProtocolError(f"{type(frame).__name__} before Welcome")
 

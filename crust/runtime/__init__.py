@@ -2,8 +2,10 @@
 Threads, clocks and wakers: the only row that makes them.
 
 ``threads``     spawn, deadlines, wakers, the check of gevent's monkey patching, what fork left behind
+``clock``       where a node gets its time from, and what its threads wait with
 ``timers``      a heap of timers that never reads a clock
 ``flusher``     the one thread of a node that runs timers and writes what could not be written at once
+``waiting``     waits that an interrupt may end at any moment
 ``dispatcher``  the one thread of a node that runs the application's callbacks
 ``budget``      how many bytes all peers together may keep in memory
 ``logs``        log records of input and output threads, handled on the dispatcher

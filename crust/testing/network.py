@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeVar, overload
 
 from ..addresses import Contact
 from ..config import Config
+from ..exceptions import ConnectError
 from ..peers.peer import Peer
 from ..runtime.identity_file import Identity
 from ..service import events
@@ -23,7 +24,6 @@ E = TypeVar("E", bound=events.Event)
 
 Who = Node | Iterable[Node] | None
 """A node of the network, several, or (None) all, those to come included."""
-
 
 _STATE_EVENTS = events.Event.__subclasses__()
 
@@ -122,11 +122,15 @@ class Network:
         A session between two nodes, and rest: what the caller holds of it, and what the callee does.
 
         Raises:
-            ConnectError, Timeout: As ``caller.connect(callee.contact)``.
+            ConnectError, Timeout: As ``caller.connect(callee.contact)``; or the callee has ended it already.
         """
         ours = caller.connect(callee.contact)
-        self.settle()
-        return ours, next(peer for peer in callee.peers if peer.id == caller.id)
+        for seconds in (0.0, *(self._cables.delay(*pair) for pair in self._pairs(caller, callee))):
+            self.advance(seconds)  # what settles the callee may be on its way yet
+            for theirs in callee.peers:
+                if theirs.id == caller.id:
+                    return ours, theirs
+        raise ConnectError(f"{callee} has ended the session with {caller} already")
 
     def _machine(self, address: str | None, name: str | None) -> MemoryMachine:
         return MemoryMachine(self._clock, self._cables, self._cables.add_host(address, name))

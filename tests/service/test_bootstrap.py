@@ -188,6 +188,7 @@ def test_our_own_contact_among_others(nodes: Nodes) -> None:
 def test_bootstrapping_off_a_peer_that_we_have(nodes: Nodes) -> None:
     """The session that exists is the answer, undisturbed, even where the peer accepts no bootstraps."""
     pair = nodes.pair()
+    pair.near_heard.wait(crust.ConnectSuccess)
     assert pair.near.bootstrap(contacts=[pair.far.contact]) is pair.to_far
     assert pair.near_heard.names(pair.far.id) == ["ConnectSuccess"]
     assert pair.far_heard.names(pair.near.id) == ["ConnectSuccess"]

@@ -225,6 +225,14 @@ def test_interfaces_can_be_left_out(net: Network) -> None:
     assert {endpoint.host for endpoint in node.addresses} == {"127.0.0.1", "::1"}
 
 
+def test_a_node_may_end_a_session_at_once(net: Network) -> None:
+    """connect says so, for there is nothing to give back."""
+    alice, bob = net.service(), net.service()
+    bob.on(crust.ConnectSuccess, lambda event: event.peer.disconnect())
+    with pytest.raises(crust.ConnectError, match="already"):
+        net.connect(alice, bob)
+
+
 # --- time -------------------------------------------------------------------------------------------------------------
 
 
@@ -262,12 +270,11 @@ def test_a_message_on_its_way_ends_a_wait_in_time(net: Network) -> None:
     """recv lets pass only what the line needs."""
     alice, bob = net.service(), net.service()
     net.delay(alice, bob, seconds=0.25)
-    began = net.now
-    to_bob = alice.connect(bob.contact)
-    assert net.now - began == pytest.approx(1.5)  # connecting, handshake, welcome: a round trip each
+    alice.connect(bob.contact).disconnect()
+    assert net.now == pytest.approx(1.5)  # connecting, handshake, welcome: a round trip each
+    net.advance(1)
+    to_bob, to_alice = net.connect(alice, bob)
     assert to_bob.path is not None and to_bob.path.rtt == pytest.approx(0.5)
-    net.settle()
-    (to_alice,) = bob.peers or [net.advance(1) or bob.peers[0]]
     began = net.now
     to_bob.send(b"hello")
     net.settle()

@@ -34,8 +34,11 @@ def test_an_exception_that_ends_a_thread_reaches_the_hook(caplog: pytest.LogCapt
     """Any exception; the hook runs on that thread; without one, or if it fails too, the log has the traceback."""
     crashes: list[tuple[str, str]] = []
 
+    class Struck(BaseException):
+        pass
+
     def crash() -> None:
-        raise KeyboardInterrupt("struck")
+        raise Struck("struck")
 
     spawn("a", crash, on_crash=lambda name, error: crashes.append((name, str(error)))).join(5)
     assert crashes == [("crust-a", "struck")]

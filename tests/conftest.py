@@ -13,6 +13,23 @@ from tests.support import leaks
 pytest.register_assert_rewrite("tests.transports.conformance")
 
 
+SLOW = (
+    "tests/cli/test_programs_",
+    "tests/recipes/",
+    "tests/service/test_interrupts",
+    "tests/service/test_resume",
+    "tests/testing/test_documentation",
+    "tests/tools/",
+)
+"""Beginnings of the names of files that start programs, or wait for real time: the inner loop goes without them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.nodeid.startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
+
+
 def pytest_report_header() -> str:
     from crust.runtime.threads import mode
 

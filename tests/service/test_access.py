@@ -11,7 +11,7 @@ import pytest
 
 import crust
 from crust import Contact, Endpoint, Identity, Service
-from tests.support.nodes import Nodes, Pair, config, pair_of_identities, through
+from tests.support.nodes import Nodes, Pair, config, through
 from tests.support.sockets import silent_listener
 from tests.support.threads import Background
 from tests.support.waiting import wait_until
@@ -237,15 +237,8 @@ def test_a_ban_ends_a_handshake(nodes: Nodes) -> None:
 
 def suspended_pair(nodes: Nodes, controller: str = "") -> Pair:
     """Two nodes whose link is cut and cannot come back."""
-    lesser, greater = pair_of_identities()
-    ours, theirs = (greater, lesser) if controller == "near" else (lesser, greater)
-    far = nodes.start(identity=theirs)
-    pair = Pair(nodes, nodes.start(identity=ours), far, nodes.proxy(far))
-    assert pair.proxy is not None
-    pair.proxy.refuse()
-    pair.proxy.cut()
-    for heard in (pair.near_heard, pair.far_heard):
-        heard.wait(crust.PeerSuspended)
+    pair = nodes.proxied(controller=controller)
+    pair.suspend()
     return pair
 
 
@@ -253,13 +246,12 @@ def suspended_pair(nodes: Nodes, controller: str = "") -> Pair:
 def test_a_ban_ends_a_detached_session(nodes: Nodes, controller: str) -> None:
     """Without a link as well; the other side learns of it when it comes back, at once and not by a timeout."""
     pair = suspended_pair(nodes, controller)
-    assert pair.proxy is not None
     number = pair.to_near.send(b"x")
     pair.far.ban(pair.near.id)
     lost = pair.far_heard.wait(crust.LostPeer)
     assert (lost.reason, lost.unacknowledged) == ("banned", (number,))
     assert pair.far.peers == []
-    pair.proxy.heal()
+    pair.wire.heal()
     assert pair.near_heard.wait(crust.LostPeer).reason == "banned"
     assert pair.near.peers == []
 
@@ -267,13 +259,12 @@ def test_a_ban_ends_a_detached_session(nodes: Nodes, controller: str) -> None:
 def test_the_one_who_bans_does_not_redial(nodes: Nodes) -> None:
     """A session that is looking for a link stops looking when its peer is banned."""
     pair = suspended_pair(nodes)
-    assert pair.proxy is not None
     pair.near.ban(pair.far.id)
     assert pair.near_heard.wait(crust.LostPeer).reason == "banned"
-    before = pair.proxy.connections
-    pair.proxy.heal()
+    before = pair.wire.connections
+    pair.wire.heal()
     wait_until(lambda: not dials(pair.near), what="the end of the dials")
-    assert pair.proxy.connections - before <= 1  # one may have been on its way
+    assert pair.wire.connections - before <= 1  # one may have been on its way
     assert pair.near.peers == []
 
 
@@ -307,14 +298,10 @@ def test_a_full_node_is_busy(nodes: Nodes) -> None:
 
 def test_a_full_node_takes_its_peers_back(nodes: Nodes) -> None:
     """A suspended peer keeps its place: it resumes, and nobody else gets in meanwhile."""
-    far = nodes.start(config(limits__max_peers=1))
-    pair = Pair(nodes, nodes.start(), far, nodes.proxy(far))
-    assert pair.proxy is not None
-    pair.proxy.refuse()
-    pair.proxy.cut()
-    pair.far_heard.wait(crust.PeerSuspended)
-    assert denial(nodes.start(), far).reason == "busy"
-    pair.proxy.heal()
+    pair = nodes.proxied(far=config(limits__max_peers=1))
+    pair.suspend()
+    assert denial(nodes.start(), pair.far).reason == "busy"
+    pair.wire.heal()
     pair.near_heard.wait(crust.PeerResumed)
 
 

@@ -34,11 +34,8 @@ def fill(peer: crust.Peer) -> None:
 
 def stalled_pair(nodes: Nodes) -> Pair:
     """Two nodes that are connected, while nothing that the near one writes arrives any more."""
-    near = nodes.start(small_buffers(), identity=Identity.generate())
-    far = nodes.start()
-    pair = Pair(nodes, near, far, nodes.proxy(far))
-    assert pair.proxy is not None
-    pair.proxy.stall(UP)
+    pair = nodes.proxied(near=small_buffers())
+    pair.wire.stall(UP)
     return pair
 
 
@@ -120,12 +117,8 @@ def test_close_with_a_full_receive_buffer(nodes: Nodes) -> None:
 
 def test_close_while_suspended(nodes: Nodes) -> None:
     """A session without a link is ended too."""
-    far = nodes.start()
-    pair = Pair(nodes, nodes.start(), far, nodes.proxy(far))
-    assert pair.proxy is not None
-    pair.proxy.refuse()
-    pair.proxy.cut()
-    pair.near_heard.wait(crust.PeerSuspended)
+    pair = nodes.proxied()
+    pair.suspend()
     number = pair.to_far.send(b"later")
     assert pair.near.close()
     assert pair.near_heard.wait(crust.LostPeer).unacknowledged == (number,)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import collections
+import functools
 import random
 
 import pytest
 
 import crust
 from crust import Service
-from tests.support.nodes import Nodes, Pair, config, through
+from tests.support.nodes import Nodes, config, through
 from tests.support.threads import Background
 from tests.support.waiting import wait_until
 
@@ -51,6 +52,14 @@ class Echo:
             queue.popleft()
 
 
+    def has(self, count: int) -> bool:
+        return len(self.echoes) >= count
+
+
+def is_empty(service: Service) -> bool:
+    return service.stats().buffered_bytes == 0
+
+
 def flood(peer: crust.Peer, messages: list[bytes]) -> None:
     for data in messages:
         peer.send(data, timeout=PATIENCE)
@@ -64,29 +73,26 @@ def made(seed: int, count: int) -> list[bytes]:
 @pytest.mark.parametrize("cuts", [0, 5])
 def test_two_nodes_that_echo_in_callbacks_while_both_flood(nodes: Nodes, cuts: int) -> None:
     """Every buffer of both is full all the time, and every message comes back once, in order; with cut links too."""
-    far = nodes.start(config(**SMALL))
-    pair = Pair(nodes, nodes.start(config(**SMALL)), far, nodes.proxy(far))
+    pair = nodes.proxied(config(**SMALL), config(**SMALL))
     echoes = [Echo(pair.near), Echo(pair.far)]
     sent = [made(1, 1500), made(2, 1500)]
     floods = [
         Background(flood, peer, messages)
         for peer, messages in zip((pair.to_far, pair.to_near), sent, strict=True)
     ]
-    assert pair.proxy is not None
     for number in range(cuts):
-        floor = 200 * (number + 1)
-        wait_until(lambda floor=floor: len(echoes[0].echoes) >= floor, PATIENCE, "progress")
-        pair.proxy.cut()
+        wait_until(functools.partial(echoes[0].has, 200 * (number + 1)), PATIENCE, "progress")
+        pair.wire.cut()
     for job in floods:
         job.result(PATIENCE)
     for echo, messages in zip(echoes, sent, strict=True):
-        wait_until(lambda echo=echo: len(echo.echoes) == 1500, PATIENCE, "the last echo")
+        wait_until(functools.partial(echo.has, 1500), PATIENCE, "the last echo")
         assert echo.echoes == [b"echo:" + data for data in messages]
     assert sum(echo.refusals for echo in echoes) > 0
     for peer in (pair.to_far, pair.to_near):
         peer.flush(PATIENCE)
     for service in (pair.near, pair.far):
-        wait_until(lambda service=service: service.stats().buffered_bytes == 0, what="empty buffers")
+        wait_until(functools.partial(is_empty, service), what="empty buffers")
 
 
 def test_a_flood_over_the_bounds_of_the_whole_node(nodes: Nodes) -> None:
@@ -102,7 +108,7 @@ def test_a_flood_over_the_bounds_of_the_whole_node(nodes: Nodes) -> None:
     for job in floods:
         job.result(PATIENCE)
     for echo, messages in zip(echoes, sent, strict=True):
-        wait_until(lambda echo=echo: len(echo.echoes) == 600, PATIENCE, "the last echo")
+        wait_until(functools.partial(echo.has, 600), PATIENCE, "the last echo")
         assert echo.echoes == [b"echo:" + data for data in messages]
 
 

@@ -9,29 +9,12 @@ import time
 import pytest
 
 import crust
-from tests.support.nodes import Nodes, Pair, config, through
-from tests.support.proxy import DOWN, UP, Proxy
+from tests.support.nodes import Nodes, config, through
+from tests.support.proxy import DOWN, UP
 from tests.support.threads import Background
 from tests.support.waiting import wait_until
 
 PATIENCE = 10.0  # seconds in which what should be at once must have happened, on a busy machine
-
-
-def proxied(nodes: Nodes, near: crust.Config | None = None, far: crust.Config | None = None) -> Pair:
-    callee = nodes.start(far)
-    return Pair(nodes, nodes.start(near), callee, nodes.proxy(callee))
-
-
-def the_proxy(pair: Pair) -> Proxy:
-    assert pair.proxy is not None
-    return pair.proxy
-
-
-def suspend(pair: Pair) -> None:
-    the_proxy(pair).refuse()
-    the_proxy(pair).cut()
-    for heard in (pair.near_heard, pair.far_heard):
-        heard.wait(crust.PeerSuspended)
 
 
 def few(messages: int, **changes: object) -> crust.Config:
@@ -222,15 +205,15 @@ def test_order_within_a_priority(nodes: Nodes) -> None:
 def test_urgent_messages_overtake(nodes: Nodes) -> None:
     """What has not yet been handed to the network goes out by urgency, not by age."""
     roomy = config(session__send_buffer__bytes=64 * 1024 * 1024)
-    pair = proxied(nodes, near=roomy)
+    pair = nodes.proxied(near=roomy)
     order: list[bytes] = []
     pair.far.on(crust.NewMessage, lambda message: order.append(message.data[:6]))
-    the_proxy(pair).stall(UP)
+    pair.wire.stall(UP)
     for _ in range(30):
         pair.to_far.send(b"patient" + bytes(1_000_000), priority=1)
     pair.to_far.send(b"urgent", priority=0)
     pair.to_far.send(b"slower", priority=2)
-    the_proxy(pair).heal()
+    pair.wire.heal()
     wait_until(lambda: len(order) == 32, 60.0, "all messages")
     assert order.index(b"urgent") < 20
     assert order[-1] == b"slower"
@@ -254,8 +237,8 @@ def test_urgent_messages_pass_a_receiver_that_is_full(nodes: Nodes) -> None:
 
 def test_a_full_buffer(nodes: Nodes) -> None:
     """Without a wait WouldBlock, with one Timeout, each with nothing queued; and SendReady when there is room."""
-    pair = proxied(nodes, near=few(10))
-    the_proxy(pair).stall()
+    pair = nodes.proxied(near=few(10))
+    pair.wire.stall()
     assert [pair.to_far.send(b"%d" % number, timeout=0) for number in range(10)] == list(range(10))
     began = time.monotonic()
     with pytest.raises(crust.WouldBlock, match="SendReady"):
@@ -266,7 +249,7 @@ def test_a_full_buffer(nodes: Nodes) -> None:
     assert time.monotonic() - began >= 0.1
     assert pair.to_far.stats().messages_sent == 10
     assert pair.near_heard.of(crust.SendReady) == []
-    the_proxy(pair).heal()
+    pair.wire.heal()
     assert pair.near_heard.wait(crust.SendReady).peer is pair.to_far
     assert pair.to_far.send(b"10", timeout=0) == 10
     assert [pair.to_near.recv(PATIENCE) for _ in range(11)] == [b"%d" % number for number in range(11)]
@@ -276,8 +259,8 @@ def test_a_full_buffer(nodes: Nodes) -> None:
 def test_bytes_fill_a_buffer_too(nodes: Nodes) -> None:
     """Each message counts its length and 64 bytes; one always fits."""
     near = config(session__max_message_size=1000, session__send_buffer__bytes=2000)
-    pair = proxied(nodes, near=near)
-    the_proxy(pair).stall()
+    pair = nodes.proxied(near=near)
+    pair.wire.stall()
     pair.to_far.send(bytes(1000), timeout=0)
     with pytest.raises(crust.WouldBlock):
         pair.to_far.send(bytes(1000), timeout=0)
@@ -289,8 +272,8 @@ def test_bytes_fill_a_buffer_too(nodes: Nodes) -> None:
 def test_the_configured_timeout(nodes: Nodes) -> None:
     """``session.send_timeout`` is the default: a time, 0 for none, or null for ever."""
     for seconds, error in ((0.05, crust.Timeout), (0, crust.WouldBlock)):
-        pair = proxied(nodes, near=few(2, session__send_timeout=seconds))
-        the_proxy(pair).stall()
+        pair = nodes.proxied(near=few(2, session__send_timeout=seconds))
+        pair.wire.stall()
         pair.to_far.send_many([b"x", b"x"])
         for send in (pair.to_far.send, lambda data, pair=pair: pair.near.send(pair.far.id, data)):
             with pytest.raises(error):
@@ -298,23 +281,23 @@ def test_the_configured_timeout(nodes: Nodes) -> None:
         with pytest.raises(error):
             pair.to_far.send_many([b"x"])
         assert pair.to_far.stats().messages_sent == 2
-    pair = proxied(nodes, near=few(2, session__send_timeout=None))
-    the_proxy(pair).stall()
+    pair = nodes.proxied(near=few(2, session__send_timeout=None))
+    pair.wire.stall()
     pair.to_far.send_many([b"x", b"x"])
     waiting = Background(pair.to_far.send, b"x")
     wait_until(lambda: sleepers(pair.to_far) == 1, what="a sender that waits")
-    the_proxy(pair).heal()
+    pair.wire.heal()
     assert waiting.result() == 2
 
 
 def test_senders_that_wait_go_on(nodes: Nodes) -> None:
     """Many threads wait for the room of one peer; all get it, and each message arrives once."""
-    pair = proxied(nodes, near=few(4))
-    the_proxy(pair).stall()
+    pair = nodes.proxied(near=few(4))
+    pair.wire.stall()
     pair.to_far.send_many([b"x"] * 4)
     senders = [Background(lambda n=n: pair.to_far.send(b"%d" % n, timeout=60)) for n in range(20)]
     wait_until(lambda: sleepers(pair.to_far) == 20, what="twenty senders that wait")
-    the_proxy(pair).heal()
+    pair.wire.heal()
     assert sorted(sender.result() for sender in senders) == list(range(4, 24))  # type: ignore[type-var]
     got = [pair.to_near.recv(PATIENCE) for _ in range(24)]
     assert sorted(got[4:], key=int) == [b"%d" % number for number in range(20)]
@@ -322,11 +305,11 @@ def test_senders_that_wait_go_on(nodes: Nodes) -> None:
 
 def test_send_many_keeps_what_was_queued(nodes: Nodes) -> None:
     """If the time runs out in the middle, those before have been queued and arrive."""
-    pair = proxied(nodes, near=few(5))
-    the_proxy(pair).stall()
+    pair = nodes.proxied(near=few(5))
+    pair.wire.stall()
     with pytest.raises(crust.Timeout):
         pair.to_far.send_many([b"%d" % number for number in range(8)], timeout=0.05)
-    the_proxy(pair).heal()
+    pair.wire.heal()
     assert [pair.to_near.recv(PATIENCE) for _ in range(5)] == [b"%d" % number for number in range(5)]
     with pytest.raises(crust.Timeout):
         pair.to_near.recv(0.05)
@@ -334,8 +317,8 @@ def test_send_many_keeps_what_was_queued(nodes: Nodes) -> None:
 
 def test_a_callback_never_waits_for_room(nodes: Nodes) -> None:
     """On the dispatcher thread a full buffer is WouldBlock, whatever the timeout."""
-    pair = proxied(nodes, near=few(3))
-    the_proxy(pair).stall()
+    pair = nodes.proxied(near=few(3))
+    pair.wire.stall()
     pair.to_far.send_many([b"x"] * 3)
     caught: list[object] = []
     done = threading.Event()
@@ -439,8 +422,8 @@ DROPPING = {"session__drop__max_age": 0.2, "session__drop__min_priority": 2}
 
 def test_old_messages_are_dropped_and_reported(nodes: Nodes) -> None:
     """Those of low priority that waited too long; the others arrive when they can."""
-    pair = proxied(nodes, near=config(**DROPPING))
-    suspend(pair)
+    pair = nodes.proxied(near=config(**DROPPING))
+    pair.suspend()
     kept = [pair.to_far.send(b"urgent", priority=0), pair.to_far.send(b"normal", priority=1)]
     stale = pair.to_far.send_many([b"news"] * 3, priority=2)
     older = pair.to_far.send(b"more news", priority=200)
@@ -450,7 +433,7 @@ def test_old_messages_are_dropped_and_reported(nodes: Nodes) -> None:
         (pair.to_far, (older,), 200),
     ]
     assert pair.to_far.stats().unacknowledged_messages == len(kept)
-    the_proxy(pair).heal()
+    pair.wire.heal()
     assert [pair.to_near.recv(PATIENCE), pair.to_near.recv(PATIENCE)] == [b"urgent", b"normal"]
     pair.to_far.flush(PATIENCE)
     with pytest.raises(crust.Timeout):
@@ -459,8 +442,8 @@ def test_old_messages_are_dropped_and_reported(nodes: Nodes) -> None:
 
 def test_dropped_messages_are_not_told_twice(nodes: Nodes) -> None:
     """They are not among those that LostPeer names."""
-    pair = proxied(nodes, near=config(**DROPPING))
-    suspend(pair)
+    pair = nodes.proxied(near=config(**DROPPING))
+    pair.suspend()
     kept = pair.to_far.send(b"kept", priority=1)
     pair.to_far.send(b"dropped", priority=2)
     pair.near_heard.wait(crust.MessagesDropped)
@@ -470,8 +453,8 @@ def test_dropped_messages_are_not_told_twice(nodes: Nodes) -> None:
 
 def test_dropping_makes_room(nodes: Nodes) -> None:
     """Whoever waits for it goes on."""
-    pair = proxied(nodes, near=few(3, **DROPPING))
-    suspend(pair)
+    pair = nodes.proxied(near=few(3, **DROPPING))
+    pair.suspend()
     pair.to_far.send_many([b"x"] * 3, priority=2)
     with pytest.raises(crust.WouldBlock):
         pair.to_far.send(b"y", timeout=0)
@@ -482,26 +465,26 @@ def test_dropping_makes_room(nodes: Nodes) -> None:
 def test_nothing_is_dropped_if_so_configured(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     """``session.drop: null``."""
     monkeypatch.setattr(crust.limits, "DROP_MAX_AGE", 0.05)
-    pair = proxied(nodes, near=config(session__drop=None))
-    suspend(pair)
+    pair = nodes.proxied(near=config(session__drop=None))
+    pair.suspend()
     pair.to_far.send(b"late", priority=255)
     end = time.monotonic() + 0.3
     wait_until(lambda: time.monotonic() > end, what="a while")
-    the_proxy(pair).heal()
+    pair.wire.heal()
     assert pair.to_near.recv(PATIENCE) == b"late"
     assert pair.near_heard.of(crust.MessagesDropped) == []
 
 
 def test_what_is_on_its_way_is_never_dropped(nodes: Nodes) -> None:
     """Sent and unacknowledged messages arrive, however long that takes."""
-    pair = proxied(nodes, near=config(**DROPPING))
-    the_proxy(pair).stall(DOWN)
+    pair = nodes.proxied(near=config(**DROPPING))
+    pair.wire.stall(DOWN)
     pair.to_far.send(b"on its way", priority=9)
     assert pair.to_near.recv(PATIENCE) == b"on its way"
     end = time.monotonic() + 0.4
     wait_until(lambda: time.monotonic() > end, what="a while")
     assert pair.near_heard.of(crust.MessagesDropped) == []
-    the_proxy(pair).heal()
+    pair.wire.heal()
     pair.to_far.flush(PATIENCE)
 
 
@@ -521,14 +504,14 @@ def test_flush_means_stored(nodes: Nodes) -> None:
 
 def test_flush_has_a_timeout(nodes: Nodes) -> None:
     """Then the messages stay queued."""
-    pair = proxied(nodes)
-    the_proxy(pair).stall()
+    pair = nodes.proxied()
+    pair.wire.stall()
     pair.to_far.send(b"x")
     began = time.monotonic()
     with pytest.raises(crust.Timeout, match="stay queued"):
         pair.to_far.flush(timeout=0.1)
     assert 0.1 <= time.monotonic() - began < PATIENCE
-    the_proxy(pair).heal()
+    pair.wire.heal()
     pair.to_far.flush()
     assert pair.to_near.recv(0) == b"x"
 

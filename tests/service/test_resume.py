@@ -11,29 +11,13 @@ import pytest
 
 import crust
 from crust import Contact, Endpoint, Service, limits
-from crust.crypto.records import RecordSealer
 from tests.support.nodes import Nodes, Pair, config, pair_of_identities, through
-from tests.support.proxy import DOWN, UP, Proxy
+from tests.support.proxy import DOWN, UP
 from tests.support.threads import Background
 from tests.support.waiting import wait_until
 
 PATIENCE = 10.0  # seconds in which what should be at once must have happened, on a busy machine
 IMPATIENT = {"session__heartbeat_interval": 0.1, "session__resume_timeout": 0.6}
-
-
-def proxied(
-    nodes: Nodes, controller: str = "", near: crust.Config | None = None, far: crust.Config | None = None
-) -> Pair:
-    """Two nodes with a session through a proxy; ``near`` called."""
-    lesser, greater = pair_of_identities()
-    ours, theirs = (greater, lesser) if controller == "near" else (lesser, greater)
-    callee = nodes.start(far, identity=theirs)
-    return Pair(nodes, nodes.start(near, identity=ours), callee, nodes.proxy(callee))
-
-
-def the_proxy(pair: Pair) -> Proxy:
-    assert pair.proxy is not None
-    return pair.proxy
 
 
 def messages(seed: int, count: int) -> list[bytes]:
@@ -46,22 +30,18 @@ def messages(seed: int, count: int) -> list[bytes]:
     return made
 
 
-def suspend(pair: Pair) -> None:
-    """Cut the link and let no other come."""
-    the_proxy(pair).refuse()
-    the_proxy(pair).cut()
-    for heard in (pair.near_heard, pair.far_heard):
-        heard.wait(crust.PeerSuspended)
-
-
 # --- cuts -------------------------------------------------------------------------------------------------------------
+
+
+def is_as_long(some: list[bytes], others: list[bytes]) -> bool:
+    return len(some) >= len(others)
 
 
 @pytest.mark.parametrize("controller", ["near", "far"])
 @pytest.mark.parametrize("direction", ["there", "back", "both"])
 def test_cuts_in_the_middle_of_a_transfer(nodes: Nodes, controller: str, direction: str) -> None:
     """Five cuts: everything arrives once and in order, both sides say that they were suspended and resumed."""
-    pair = proxied(nodes, controller)
+    pair = nodes.proxied(controller=controller)
     senders = {"there": [pair.to_far], "back": [pair.to_near], "both": [pair.to_far, pair.to_near]}[direction]
     sent = messages(1, 300)
     got: dict[crust.PeerId, list[bytes]] = {pair.near.id: [], pair.far.id: []}
@@ -71,7 +51,7 @@ def test_cuts_in_the_middle_of_a_transfer(nodes: Nodes, controller: str, directi
         received = got[message.peer.id]
         received.append(message.data)
         if message.peer.id == (pair.near.id if pair.to_far in senders else pair.far.id) and len(received) in cuts:
-            the_proxy(pair).cut()
+            pair.wire.cut()
 
     for service in (pair.near, pair.far):
         service.on(crust.NewMessage, take)
@@ -82,7 +62,7 @@ def test_cuts_in_the_middle_of_a_transfer(nodes: Nodes, controller: str, directi
         peer.flush(timeout=60)
     for peer, sender in ((pair.to_far, pair.near.id), (pair.to_near, pair.far.id)):
         expected = sent if peer in senders else []
-        wait_until(lambda here=got[sender], all_=expected: len(here) >= len(all_), PATIENCE, "the last message")
+        wait_until(functools.partial(is_as_long, got[sender], expected), PATIENCE, "the last message")
         assert got[sender] == expected
     for heard, peer_id in ((pair.near_heard, pair.far.id), (pair.far_heard, pair.near.id)):
         heard.wait(crust.PeerResumed, len(heard.of(crust.PeerSuspended)))
@@ -95,9 +75,9 @@ def test_cuts_in_the_middle_of_a_transfer(nodes: Nodes, controller: str, directi
 @pytest.mark.parametrize("direction", [UP, DOWN])
 def test_a_cut_inside_a_record(nodes: Nodes, direction: str) -> None:
     """Half a record is no record: it comes again, whole, on the next link."""
-    pair = proxied(nodes)
+    pair = nodes.proxied()
     peer, other = (pair.to_far, pair.to_near) if direction == UP else (pair.to_near, pair.to_far)
-    proxy = the_proxy(pair)
+    proxy = pair.wire
     proxy.cut_after(direction, proxy.forwarded[direction] + 100_001)
     sent = [random.Random(7).randbytes(1_000_000), b"after"]
     peer.send_many(sent)
@@ -108,9 +88,9 @@ def test_a_cut_inside_a_record(nodes: Nodes, direction: str) -> None:
 
 def test_what_a_cut_looks_like(nodes: Nodes) -> None:
     """The events, the state, the path and the peer's identity on both sides."""
-    pair = proxied(nodes)
+    pair = nodes.proxied()
     before = pair.to_far.path
-    suspend(pair)
+    pair.suspend()
     assert before is not None
     for heard, peer, service in ((pair.near_heard, pair.to_far, pair.near), (pair.far_heard, pair.to_near, pair.far)):
         event = heard.wait(crust.PeerSuspended)
@@ -118,7 +98,7 @@ def test_what_a_cut_looks_like(nodes: Nodes) -> None:
         assert (peer.state, peer in service.peers, service.is_connected(peer.id)) == ("suspended", True, False)
         assert peer.path is not None
         assert (service.stats().peers_connected, service.stats().peers_suspended) == (0, 1)
-    the_proxy(pair).heal()
+    pair.wire.heal()
     for heard, peer in ((pair.near_heard, pair.to_far), (pair.far_heard, pair.to_near)):
         resumed = heard.wait(crust.PeerResumed, timeout=PATIENCE)
         assert (resumed.peer, peer.state) == (peer, "connected")
@@ -132,14 +112,14 @@ def test_what_a_cut_looks_like(nodes: Nodes) -> None:
 
 def test_messages_wait_for_the_return(nodes: Nodes) -> None:
     """What is sent while suspended, from both sides, arrives after it."""
-    pair = proxied(nodes)
-    suspend(pair)
+    pair = nodes.proxied()
+    pair.suspend()
     for peer in (pair.to_far, pair.to_near):
         peer.send(b"first")
         peer.send(b"second")
     with pytest.raises(crust.Timeout):
         pair.to_far.flush(timeout=0.05)
-    the_proxy(pair).heal()
+    pair.wire.heal()
     for peer in (pair.to_far, pair.to_near):
         assert [peer.recv(PATIENCE), peer.recv(PATIENCE)] == [b"first", b"second"]
         peer.flush(PATIENCE)
@@ -148,14 +128,14 @@ def test_messages_wait_for_the_return(nodes: Nodes) -> None:
 @pytest.mark.parametrize("direction", [UP, DOWN])
 def test_a_flush_lasts_over_a_cut(nodes: Nodes, direction: str) -> None:
     """It returns at once when the other side has stored everything, also when a resume is what tells us so."""
-    pair = proxied(nodes)
-    the_proxy(pair).stall(direction)
+    pair = nodes.proxied()
+    pair.wire.stall(direction)
     pair.to_far.send(b"x")
     flushing = Background(lambda: pair.to_far.flush(timeout=60))
     if direction == DOWN:
         wait_until(lambda: pair.to_near.stats().messages_received, PATIENCE, "the message")
-    the_proxy(pair).cut()
-    the_proxy(pair).heal()
+    pair.wire.cut()
+    pair.wire.heal()
     flushing.result(PATIENCE)
     assert pair.to_near.recv(0) == b"x"
 
@@ -163,25 +143,25 @@ def test_a_flush_lasts_over_a_cut(nodes: Nodes, direction: str) -> None:
 def test_a_resume_makes_room(nodes: Nodes) -> None:
     """What it acknowledges lets waiting senders go on, and raises SendReady where one was turned away."""
     small = config(session__max_message_size=100, session__send_buffer__messages=4)
-    pair = proxied(nodes, near=small)
-    the_proxy(pair).stall(DOWN)
+    pair = nodes.proxied(near=small)
+    pair.wire.stall(DOWN)
     with pytest.raises(crust.WouldBlock):
         while True:
             pair.to_far.send(b"x", timeout=0)
     wait_until(lambda: pair.to_near.stats().messages_received == 4, PATIENCE, "four messages")
     waiting = Background(lambda: pair.to_far.send(b"y", timeout=60))
-    the_proxy(pair).cut()
-    the_proxy(pair).heal()
+    pair.wire.cut()
+    pair.wire.heal()
     assert waiting.result(PATIENCE) == 4
     pair.near_heard.wait(crust.SendReady)
 
 
 def test_the_dialler_tries_until_it_gets_through(nodes: Nodes) -> None:
     """One redial at once, and more after growing pauses."""
-    pair = proxied(nodes)
-    proxy = the_proxy(pair)
+    pair = nodes.proxied()
+    proxy = pair.wire
     before = proxy.connections
-    suspend(pair)
+    pair.suspend()
     wait_until(lambda: proxy.connections - before >= 3, PATIENCE, "three redials")
     proxy.heal()
     pair.near_heard.wait(crust.PeerResumed, timeout=PATIENCE)
@@ -193,7 +173,7 @@ def test_the_dialled_side_redials_where_it_knows_an_address(nodes: Nodes) -> Non
     near = nodes.start()
     far = nodes.start(contacts=[near.contact])
     pair = Pair(nodes, near, far, nodes.proxy(far))
-    suspend(pair)
+    pair.suspend()
     resumed = pair.far_heard.wait(crust.PeerResumed, timeout=PATIENCE)
     assert (resumed.path.inbound, resumed.path.remote) == (False, str(near.addresses[0]))
     pair.to_far.send(b"x")
@@ -202,12 +182,12 @@ def test_the_dialled_side_redials_where_it_knows_an_address(nodes: Nodes) -> Non
 
 def test_connect_waits_for_a_suspended_peer(nodes: Nodes) -> None:
     """It returns the same peer when the session is back."""
-    pair = proxied(nodes)
-    suspend(pair)
+    pair = nodes.proxied()
+    pair.suspend()
     with pytest.raises(crust.Timeout):
         pair.near.connect(pair.far.id, timeout=0.05)
-    waiting = Background(lambda: pair.near.connect(through(the_proxy(pair), pair.far)))
-    the_proxy(pair).heal()
+    waiting = Background(lambda: pair.near.connect(through(pair.wire, pair.far)))
+    pair.wire.heal()
     assert waiting.result(PATIENCE) is pair.to_far
     assert len(pair.near_heard.of(crust.ConnectSuccess)) == 1
 
@@ -215,8 +195,8 @@ def test_connect_waits_for_a_suspended_peer(nodes: Nodes) -> None:
 def test_connect_brings_a_suspended_session_back_another_way(nodes: Nodes) -> None:
     """Addresses given to ``connect`` are tried for the session that waits, from either side."""
     for caller in ("near", "far"):
-        pair = proxied(nodes)
-        suspend(pair)
+        pair = nodes.proxied()
+        pair.suspend()
         service, other = (pair.near, pair.far) if caller == "near" else (pair.far, pair.near)
         expected = pair.to_far if caller == "near" else pair.to_near
         assert service.connect(other.contact) is expected
@@ -226,14 +206,14 @@ def test_connect_brings_a_suspended_session_back_another_way(nodes: Nodes) -> No
 
 def test_disconnecting_a_suspended_peer(nodes: Nodes) -> None:
     """It is lost at once here, with what was not acknowledged; the other side hears of it when it comes back."""
-    pair = proxied(nodes)
-    suspend(pair)
+    pair = nodes.proxied()
+    pair.suspend()
     number = pair.to_far.send(b"never")
     assert pair.near.disconnect(pair.far.id)
     lost = pair.near_heard.wait(crust.LostPeer)
     assert (lost.reason, lost.unacknowledged) == ("disconnected", (number,))
-    the_proxy(pair).heal()
-    peer = pair.near.connect(through(the_proxy(pair), pair.far))
+    pair.wire.heal()
+    peer = pair.near.connect(through(pair.wire, pair.far))
     peer.send(b"new")
     assert pair.far_heard.wait(crust.LostPeer, timeout=PATIENCE).reason in ("gone", "replaced")
     assert pair.far_heard.wait(crust.ConnectSuccess, 2).peer.recv(PATIENCE) == b"new"
@@ -242,8 +222,8 @@ def test_disconnecting_a_suspended_peer(nodes: Nodes) -> None:
 @pytest.mark.parametrize("controller", ["near", "far"])
 def test_a_new_session_after_a_silent_end(nodes: Nodes, controller: str) -> None:
     """A node whose goodbye was swallowed by the network can connect anew soon, though its peer saw nothing."""
-    pair = proxied(nodes, controller)
-    the_proxy(pair).swallow()
+    pair = nodes.proxied(controller=controller)
+    pair.wire.swallow()
     pair.to_far.disconnect()
     began = time.monotonic()
     peer = pair.near.connect(pair.far.contact, timeout=60)
@@ -299,8 +279,8 @@ def test_one_sides_heartbeats_are_enough(nodes: Nodes) -> None:
 
 def test_silence_ends_the_session(nodes: Nodes) -> None:
     """A link that swallows everything: LostPeer(timeout) on both sides, with what was not acknowledged."""
-    pair = proxied(nodes, near=config(**IMPATIENT), far=config(**IMPATIENT))
-    the_proxy(pair).swallow()
+    pair = nodes.proxied(near=config(**IMPATIENT), far=config(**IMPATIENT))
+    pair.wire.swallow()
     numbers = tuple(pair.to_far.send(b"x") for _ in range(3))
     began = time.monotonic()
     for heard, expected in ((pair.near_heard, numbers), (pair.far_heard, ())):
@@ -315,10 +295,10 @@ def test_silence_ends_the_session(nodes: Nodes) -> None:
 
 def test_the_time_without_a_link_counts(nodes: Nodes) -> None:
     """``session.resume_timeout`` after the last sign of life a suspended session is lost; acknowledged is not told."""
-    pair = proxied(nodes, near=config(**IMPATIENT), far=config(**IMPATIENT))
+    pair = nodes.proxied(near=config(**IMPATIENT), far=config(**IMPATIENT))
     pair.to_far.send(b"arrived")
     pair.to_far.flush()
-    suspend(pair)
+    pair.suspend()
     numbers = (pair.to_far.send(b"a"), pair.to_far.send(b"b", priority=9))
     for heard, expected in ((pair.near_heard, numbers), (pair.far_heard, ())):
         lost = heard.wait(crust.LostPeer, timeout=PATIENCE)
@@ -326,10 +306,10 @@ def test_the_time_without_a_link_counts(nodes: Nodes) -> None:
     assert pair.to_near.recv(0) == b"arrived"
     with pytest.raises(crust.PeerLost):
         pair.to_near.recv(0)
-    before = the_proxy(pair).connections
-    the_proxy(pair).heal()
+    before = pair.wire.connections
+    pair.wire.heal()
     wait_until(lambda: not dials(pair.near), PATIENCE, "the end of redialling")
-    assert the_proxy(pair).connections - before <= 1
+    assert pair.wire.connections - before <= 1
 
 
 def dials(service: Service) -> list[str]:
@@ -339,10 +319,10 @@ def dials(service: Service) -> list[str]:
 
 def test_iteration_over_a_vanished_peer_raises(nodes: Nodes) -> None:
     """Messages first, then PeerLost: the end was none in order."""
-    pair = proxied(nodes, near=config(**IMPATIENT), far=config(**IMPATIENT))
+    pair = nodes.proxied(near=config(**IMPATIENT), far=config(**IMPATIENT))
     pair.to_far.send_many([b"a", b"b"])
     pair.to_far.flush()
-    suspend(pair)
+    pair.suspend()
     got = []
     with pytest.raises(crust.PeerLost) as caught:
         for data in pair.to_near:
@@ -353,8 +333,8 @@ def test_iteration_over_a_vanished_peer_raises(nodes: Nodes) -> None:
 def test_a_sender_that_waits_hears_of_the_loss(nodes: Nodes) -> None:
     """Whoever waits for room or for acknowledgements gets PeerLost."""
     small = config(session__max_message_size=100, session__send_buffer__messages=2, **IMPATIENT)
-    pair = proxied(nodes, near=small, far=config(**IMPATIENT))
-    suspend(pair)
+    pair = nodes.proxied(near=small, far=config(**IMPATIENT))
+    pair.suspend()
     pair.to_far.send(b"x")
     pair.to_far.send(b"x")
     waiting: list[Callable[[], object]] = [
@@ -378,15 +358,15 @@ class Killed:
         ours, self.identity = (greater, lesser) if controller == "near" else (lesser, greater)
         far = nodes.start(identity=self.identity)
         self.pair = Pair(nodes, nodes.start(identity=ours), far, nodes.proxy(far))
-        self.proxy = the_proxy(self.pair)
+        self.proxy = self.pair.wire
         self._nodes = nodes
 
     def kill(self) -> None:
-        suspend(self.pair)
+        self.pair.suspend()
         self.pair.far.close()
 
-    def restart(self, **arguments: object) -> Service:
-        service = self._nodes.start(identity=self.identity, **arguments)
+    def restart(self) -> Service:
+        service = self._nodes.start(identity=self.identity)
         self.proxy.target = service.addresses[0].port
         return service
 
@@ -470,7 +450,7 @@ def test_a_stranger_at_the_old_address_does_not_end_the_session(nodes: Nodes) ->
     """Only who holds the key can say that a session is gone."""
     killed = Killed(nodes, "")
     pair = killed.pair
-    suspend(pair)
+    pair.suspend()
     stranger = nodes.start()
     right = killed.proxy.target
     killed.proxy.target = stranger.addresses[0].port
@@ -485,10 +465,10 @@ def test_a_stranger_at_the_old_address_does_not_end_the_session(nodes: Nodes) ->
 
 def test_a_peer_that_closes_while_we_are_away(nodes: Nodes) -> None:
     """Its goodbye could not reach us: the redial finds nobody, until patience ends."""
-    pair = proxied(nodes, near=config(**IMPATIENT))
-    suspend(pair)
+    pair = nodes.proxied(near=config(**IMPATIENT))
+    pair.suspend()
     pair.far.close()
-    the_proxy(pair).heal()
+    pair.wire.heal()
     assert pair.near_heard.wait(crust.LostPeer, timeout=PATIENCE).reason == "timeout"
 
 
@@ -526,9 +506,9 @@ def test_the_data_of_detached_sessions_is_bounded(nodes: Nodes, monkeypatch: pyt
     monkeypatch.setattr(limits, "DETACHED_BYTES_MAX", 250_000)
     far = nodes.start()
     pair = Pair(nodes, nodes.start(), far, nodes.proxy(far))
-    the_proxy(pair).stall(UP)
+    pair.wire.stall(UP)
     numbers = tuple(pair.to_far.send(bytes(100_000)) for _ in range(3))
-    suspend(pair)
+    pair.suspend()
     lost = pair.near_heard.wait(crust.LostPeer)
     assert (lost.reason, lost.unacknowledged) == ("overloaded", numbers)
 
@@ -536,17 +516,17 @@ def test_the_data_of_detached_sessions_is_bounded(nodes: Nodes, monkeypatch: pyt
 def test_a_resumed_session_is_not_detached_any_more(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     """However the cut and the return overlap, a session that has a link does not count against the bound."""
     monkeypatch.setattr(limits, "DETACHED_SESSIONS_MAX", 1)
-    pair = proxied(nodes)
+    pair = nodes.proxied()
     for _ in range(10):
         pair.cut()
-    other = proxied(nodes)
-    suspend(other)
+    other = nodes.proxied()
+    other.suspend()
     assert pair.near_heard.of(crust.LostPeer) == pair.far_heard.of(crust.LostPeer) == []
 
 
 def test_suspended_and_resumed_alternate(nodes: Nodes) -> None:
     """The events of many quick cuts come in the order in which things happened, on both sides."""
-    pair = proxied(nodes)
+    pair = nodes.proxied()
     for _ in range(30):
         pair.cut()
     pair.to_far.send(b"x")
@@ -555,46 +535,3 @@ def test_suspended_and_resumed_alternate(nodes: Nodes) -> None:
         heard.wait(crust.PeerResumed, len(heard.of(crust.PeerSuspended)))
         words = [name for name in heard.names(peer_id) if name != "PathChanged"][1:]
         assert words == ["PeerSuspended", "PeerResumed"] * (len(words) // 2)
-
-
-# --- keys -------------------------------------------------------------------------------------------------------------
-
-
-def test_keys_are_renewed(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After so many records each direction changes its key, again and again, unnoticed."""
-    monkeypatch.setattr(limits, "REKEY_RECORDS", 4)
-    renewed = count_rekeys(monkeypatch)
-    pair = nodes.pair()
-    for number in range(50):
-        pair.to_far.send(b"%d" % number)
-        assert pair.to_near.recv(PATIENCE) == b"%d" % number
-        pair.to_near.send(b"%d" % number)
-        assert pair.to_far.recv(PATIENCE) == b"%d" % number
-    pair.to_far.send(random.Random(3).randbytes(1_500_000))
-    assert len(pair.to_near.recv(PATIENCE)) == 1_500_000
-    assert len(renewed) > 20
-    assert pair.near_heard.names(pair.far.id) == pair.far_heard.names(pair.near.id) == ["ConnectSuccess"]
-
-
-def test_keys_are_renewed_after_a_time(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also on a link with few records."""
-    monkeypatch.setattr(limits, "REKEY_SECONDS", 0.0)
-    renewed = count_rekeys(monkeypatch)
-    pair = nodes.pair()
-    for _ in range(5):
-        pair.to_far.send(b"x")
-        assert pair.to_near.recv(PATIENCE) == b"x"
-    assert len(renewed) >= 5
-
-
-def count_rekeys(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Every renewal of a sending key from now on."""
-    renewed: list[object] = []
-    update = RecordSealer.update_key
-
-    def counting(sealer: RecordSealer) -> None:
-        renewed.append(sealer)
-        update(sealer)
-
-    monkeypatch.setattr(RecordSealer, "update_key", counting)
-    return renewed

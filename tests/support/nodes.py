@@ -178,6 +178,14 @@ class Nodes:
         )
 
 
+    def proxied(self, near: Config | None = None, far: Config | None = None, *, controller: str = "") -> Pair:
+        """Like :meth:`pair`, through a proxy."""
+        lesser, greater = pair_of_identities()
+        ours, theirs = (greater, lesser) if controller == "near" else (lesser, greater)
+        callee = self.start(far, identity=theirs)
+        return Pair(self, self.start(near, identity=ours), callee, self.proxy(callee))
+
+
 class Pair:
     """Two nodes with a session between them, straight or through a proxy."""
 
@@ -190,12 +198,24 @@ class Pair:
         self.to_far = near.connect(far.contact if proxy is None else through(proxy, far))
         self.to_near = self.far_heard.wait(crust.ConnectSuccess).peer
 
-    def cut(self) -> None:
-        """Cut the link and wait until both sides have resumed once more."""
+    @property
+    def wire(self) -> Proxy:
+        """The proxy between the two."""
         assert self.proxy is not None
+        return self.proxy
+
+    def cut(self) -> None:
+        """Cut the link and wait until the caller has resumed once more."""
         before = len(self.near_heard.of(crust.PeerResumed))
-        wait_until(lambda: self.proxy is not None and self.proxy.cut(), what="a link to cut")
+        wait_until(self.wire.cut, what="a link to cut")
         self.near_heard.wait(crust.PeerResumed, before + 1)
+
+    def suspend(self) -> None:
+        """Cut the link and let no other come, until the proxy is healed; both sides have noticed."""
+        self.wire.refuse()
+        self.wire.cut()
+        for heard in (self.near_heard, self.far_heard):
+            heard.wait(crust.PeerSuspended)
 
 
 def crashes(service: Service) -> int:

@@ -331,6 +331,7 @@ def test_a_peer_that_takes_no_messages(nodes: Nodes, callee: Callee) -> None:
     peer.send(b"")
     with pytest.raises(crust.Timeout):
         peer.flush(timeout=0.05)
+    peer.disconnect()
 
 
 def test_a_callee_that_breaks_the_rules(nodes: Nodes, callee: Callee) -> None:

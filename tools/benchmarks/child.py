@@ -33,7 +33,6 @@ def _serve(order: dict[str, Any]) -> None:
     import signal
     import socket
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
     signal.alarm(order["limit"])
     _die_with(order["parent"])
     if order["cpus"]:

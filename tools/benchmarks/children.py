@@ -52,6 +52,7 @@ class Child:
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=2,  # the figures have the standard output to themselves
+                start_new_session=True,  # Ctrl-C is the parent's business, also while the child still starts
             )
         except BaseException:
             self._control.close()

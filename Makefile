@@ -60,8 +60,9 @@ fuzz: $(STAMP) ## the property tests with many more examples (FUZZ_EXAMPLES each
 bench: $(STAMP) ## crust beside raw TCP, ssl, pyzmq and websockets: ratios and targets (half an hour; BENCH_ARGS)
 	$(BIN)/python tools/bench $(BENCH_ARGS)
 
-docs: $(STAMP) ## write the generated parts of the documents anew
+docs: $(STAMP) ## write the generated parts of the documents anew, and build the pages: build/docs/index.html
 	$(BIN)/python -m tests.support.documents
+	$(BIN)/python -m sphinx -W --keep-going -q -d build/doctrees docs build/docs
 
 dist: $(STAMP) ## build the wheel and the source archive into dist/
 	$(BIN)/python -m build --quiet --outdir dist .

@@ -21,8 +21,8 @@ class Attempt:
     """Seconds until the verdict."""
 
     verdict: str
-    """One word: ``connected``, ``refused``, ``unreachable``, ``timeout``, ``denied``, ``wrong_key``, ``lost_race``,
-    ``failed``, ``cancelled``."""
+    """One word: ``connected``, ``refused``, ``unreachable``, ``timeout``, ``denied``, ``lost_race``, ``failed``,
+    ``cancelled``."""
 
     error: str = ""
     """What went wrong, in a sentence; empty if nothing did."""

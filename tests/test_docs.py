@@ -295,4 +295,5 @@ def test_every_link_leads_somewhere() -> None:
 def test_every_page_is_in_the_index() -> None:
     """docs/README.md leads to every page."""
     index = page("docs/README.md")
-    assert [path.name for path in DOCS.glob("*.md") if path.name != "README.md" and f"({path.name})" not in index] == []
+    pages = [str(path.relative_to(DOCS)) for path in (*DOCS.glob("*.md"), *DOCS.glob("reference/*.rst"))]
+    assert [name for name in pages if name != "README.md" and f"({name})" not in index] == []

@@ -233,7 +233,7 @@ class Peer:
             The number of the last; -1 if there were none.
 
         Raises:
-            The same as :meth:`send`.
+            Exception: The same as :meth:`send`.
         """
         messages = [item if type(item) is bytes else _as_bytes(item) for item in items]
         for message in messages:

@@ -38,7 +38,7 @@ _BINARY = getattr(os, "O_BINARY", 0)
 
 class Identity(KeyPair):
     """
-    A node's identity: a ``KeyPair`` that knows its file.
+    A node's identity: an Ed25519 key pair that knows its file.
 
     Make one with ``generate`` (lives as long as the object), ``load`` or ``load_or_create``. Not picklable.
     """

@@ -46,7 +46,7 @@ class ProcessLocal:
         This process's node, running. A node that has been closed is replaced by a new one.
 
         Raises:
-            What the factory and ``Service.start`` raise; the next call tries again.
+            Exception: What the factory and ``Service.start`` raise; the next call tries again.
         """
         service = self._running
         if service is not None and not service.closed:

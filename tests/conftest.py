@@ -16,6 +16,9 @@ pytest.register_assert_rewrite("tests.transports.conformance")
 SLOW = (
     "tests/cli/test_programs_",
     "tests/recipes/",
+    "tests/service/test_descriptors",
+    "tests/service/test_exit",
+    "tests/service/test_fork",
     "tests/service/test_interrupts",
     "tests/service/test_resume",
     "tests/testing/test_documentation",

@@ -129,7 +129,8 @@ class Registry:
         sessions, self._sessions, self._detached = self._sessions, {}, {}
         for conversation in sessions.values():
             conversation.abandon()
-            conversation.peer._abandon()
+            if hasattr(conversation, "peer"):  # else it is agreed to, but not begun
+                conversation.peer._abandon()
 
     def controls(self, peer_id: PeerId) -> bool:
         """True if we decide which link carries the session with that peer."""

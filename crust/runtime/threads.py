@@ -255,9 +255,21 @@ def abandon_socket(sock: socket.socket) -> None:
     The object is left without one, so that neither it nor its finaliser ever closes a stranger's.
     """
     with contextlib.suppress(OSError):
-        descriptor = sock.detach()
-        if descriptor >= 0:
-            os.close(descriptor)
+        descriptor = sock.fileno()
+        if descriptor < 0:
+            return
+        if mode() == "gevent":
+            # Its os.close() waits for the event loop, which still watches the descriptor. The socket is gone at once
+            # all the same if something harmless takes its place; or, without a descriptor for that, nothing.
+            try:
+                null = os.open(os.devnull, os.O_RDONLY)
+            except OSError:
+                os.closerange(descriptor, descriptor + 1)
+            else:
+                os.dup2(null, descriptor, inheritable=False)
+                os.closerange(null, null + 1)
+        sock.detach()
+        os.close(descriptor)
 
 
 def abandon_selector(selector: selectors.BaseSelector | None) -> None:

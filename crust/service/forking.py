@@ -26,6 +26,12 @@ def abandon_node(node: Node, error: ForkedError, *, clear_identity: bool) -> Non
         error: What readers of its streams hear.
         clear_identity: Forget its key pair, which nobody else uses.
     """
+    for transport in node.transports.values():
+        for sink in transport.abandon():
+            if isinstance(sink, Link):
+                sink.abandon()
+    if clear_identity:
+        node.handshake.key_pair.clear()
     node.io.abandon()
     node.dispatcher.discard()
     node.registry.abandon()
@@ -33,9 +39,3 @@ def abandon_node(node: Node, error: ForkedError, *, clear_identity: bool) -> Non
     node.acceptor.abandon()
     node.files.abandon()
     node.subscriptions.abandon(error)
-    for transport in node.transports.values():
-        for sink in transport.abandon():
-            if isinstance(sink, Link):
-                sink.abandon()
-    if clear_identity:
-        node.handshake.key_pair.clear()

@@ -60,7 +60,7 @@ class Service:
     Args:
         config: What to do; the default listens on random ports under a fresh identity.
         contacts: Fallback contacts for :meth:`bootstrap`, beside those of the configuration; as text or ``Contact``.
-        identity: Who to be; None: as ``identity.file`` says.
+        identity: Who to be; None: as ``identity.file`` says. Its file, if it has one, is locked while the node runs.
         on_event: Gets every event, messages included, like ``on(crust.Event, …)``.
         on_callback_error: Gets an event and the exception that a callback raised on it, after it has been logged.
 
@@ -94,6 +94,7 @@ class Service:
         self._finishing = False
         self._clean = False
         self._forked = False  # this is a child's copy of its parent's node
+        after_fork_in_child(self, _abandon)
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "new" if self._node is None else f"{self.id.short}…"
@@ -133,7 +134,6 @@ class Service:
                 self._unlock_identity()
                 raise
             self._node = node
-            after_fork_in_child(self, _abandon)
         try:
             node.start()
             self.start_listening()
@@ -146,13 +146,11 @@ class Service:
         return self
 
     def _load_identity(self) -> Identity:
-        path = self._config.identity.file
-        if self._given_identity is not None:
-            return self._given_identity
-        if path is None:
-            return Identity.generate()
-        identity = Identity.load_or_create(path)
-        self._identity_lock = IdentityLock(path).acquire()
+        given = self._given_identity
+        path = self._config.identity.file if given is None else given.path
+        identity = given or (Identity.generate() if path is None else Identity.load_or_create(path))
+        if path is not None:
+            self._identity_lock = IdentityLock(path).acquire()
         return identity
 
     def _unlock_identity(self) -> None:
@@ -588,12 +586,12 @@ class Service:
 
 
 def _abandon(service: Service) -> None:
-    """In a forked child; takes no lock."""
+    """In a forked child; takes no lock. A service that has not been started is the child's to start."""
     service._lock = threading.Lock()
+    service._unlock_identity()
     node = service._node
-    if node is None or service._closed.is_set():
+    if node is None or service._clean:
         return
     service._forked = service._closing = True
     service._listeners = None
-    service._unlock_identity()
     abandon_node(node, forked_error(node.pid), clear_identity=service._given_identity is None)

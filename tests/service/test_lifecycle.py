@@ -180,6 +180,20 @@ def test_one_identity_runs_once(nodes: Nodes, tmp_path: pathlib.Path) -> None:
     assert nodes.start(config(identity__file=path)).id == first.id
 
 
+def test_an_identity_that_was_loaded_runs_once_too(nodes: Nodes, tmp_path: pathlib.Path) -> None:
+    """Given as an object it is locked by its file, until the node is closed; one without a file is not."""
+    path = tmp_path / "identity"
+    identity = Identity.load_or_create(path)
+    first = nodes.start(identity=identity)
+    for second in (nodes.make(identity=Identity.load(path)), nodes.make(config(identity__file=str(path)))):
+        with pytest.raises(crust.IdentityInUse, match="in use by another node"):
+            second.start()
+    first.close()
+    assert nodes.start(config(identity__file=str(path))).id == identity.peer_id
+    nameless = Identity.generate()
+    assert nodes.start(identity=nameless).id == nodes.start(identity=nameless).id
+
+
 def test_a_damaged_identity_file_stops_the_start(nodes: Nodes, tmp_path: pathlib.Path) -> None:
     """The error names the file; nothing runs, and the file is not touched."""
     path = tmp_path / "identity"

@@ -1,5 +1,5 @@
 """
-Files that are whole or not there: atomic writes, publishing without overwriting, harmless names, a lock.
+Files that are whole or not there: atomic writes, publishing without overwriting, harmless names.
 
 All of it blocks on the disk and none of it takes a thread lock; two threads may call anything here at once.
 """
@@ -14,16 +14,10 @@ import re
 import secrets
 import sys
 import unicodedata
-from types import TracebackType
 
 from .. import limits
 
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
-
-__all__ = ["FileLock", "FileLocked", "publish_new", "safe_name", "write_atomic"]
+__all__ = ["publish_new", "safe_name", "write_atomic"]
 
 _NUMBERS_MAX = 10_000  # "name (1)" to "name (10000)" before publishing gives up
 _EXTENSION_MAX = 16  # bytes of a name's end that count as its extension; more is just a name with a dot
@@ -205,108 +199,3 @@ def _split(name: str) -> tuple[str, str]:
 def _cut(text: str, size: int) -> str:
     """The beginning of ``text`` that takes at most ``size`` bytes of UTF-8, without half a character."""
     return text.encode()[: max(size, 0)].decode(errors="ignore")
-
-
-# --- a lock between processes -----------------------------------------------------------------------------------------
-
-
-class FileLocked(BlockingIOError):
-    """
-    Somebody else holds the lock.
-
-    Attributes:
-        pid: The process that holds it, or None if that cannot be told.
-    """
-
-    def __init__(self, path: str, pid: int | None) -> None:
-        holder = "another process" if pid is None else f"process {pid}"
-        super().__init__(errno.EAGAIN, f"locked by {holder}", path)
-        self.pid = pid
-
-
-class FileLock:
-    """
-    A lock between processes, and between two holders in one: a file of its own that is locked while it is open.
-
-    The system releases it when the process ends, however it ends. The file holds the process id and stays behind,
-    empty, because removing it would let two holders in.
-
-    Args:
-        path: made if there is none, 0600; its folder must exist.
-
-    Raises:
-        FileLocked: at once, without waiting.
-        OSError: the file cannot be opened.
-    """
-
-    __slots__ = ("_descriptor", "_pid", "path")
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = os.fspath(path)
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
-        descriptor = os.open(self.path, flags, 0o600)
-        try:
-            if not _try_lock(descriptor):
-                raise FileLocked(self.path, _read_pid(descriptor))
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, b"%d\n" % os.getpid())
-        except BaseException:
-            os.close(descriptor)
-            raise
-        self._descriptor: int | None = descriptor
-        self._pid = os.getpid()
-
-    def release(self) -> None:
-        """Let go; harmless when repeated. In a forked child it only closes the copy: the lock stays the parent's."""
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is None:
-            return
-        try:
-            if self._pid == os.getpid():
-                os.ftruncate(descriptor, 0)
-                _unlock(descriptor)
-        finally:
-            os.close(descriptor)
-
-    def __enter__(self) -> FileLock:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()
-
-
-def _read_pid(descriptor: int) -> int | None:
-    text = os.pread(descriptor, 32, 0) if hasattr(os, "pread") else b""
-    return int(text) if text.strip().isdigit() else None
-
-
-if sys.platform == "win32":
-    _LOCK_AT = 1 << 30  # a byte far beyond the content, so that others can read the process id
-
-    def _try_lock(descriptor: int) -> bool:
-        os.lseek(descriptor, _LOCK_AT, os.SEEK_SET)
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        return True
-
-    def _unlock(descriptor: int) -> None:
-        os.lseek(descriptor, _LOCK_AT, os.SEEK_SET)
-        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
-
-else:
-
-    def _try_lock(descriptor: int) -> bool:
-        # flock belongs to the open file, unlike POSIX locks, which two holders in one process would share.
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def _unlock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)

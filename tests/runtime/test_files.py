@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import pathlib
-import subprocess
-import sys
 import threading
 import unicodedata
 
@@ -16,7 +14,7 @@ from hypothesis import strategies as st
 
 from crust import limits
 from crust.runtime import files
-from crust.runtime.files import FileLock, FileLocked, publish_new, safe_name, write_atomic
+from crust.runtime.files import publish_new, safe_name, write_atomic
 
 # --- atomic writes ----------------------------------------------------------------------------------------------------
 
@@ -299,79 +297,3 @@ def test_a_limit_too_small_is_a_mistake() -> None:
     """There must be room for an extension."""
     with pytest.raises(ValueError, match="at least 32"):
         safe_name("x", 31)
-
-
-# --- locks ------------------------------------------------------------------------------------------------------------
-
-
-def test_one_holder_at_a_time(tmp_path: pathlib.Path) -> None:
-    """The second is told who holds it; after release it is free again."""
-    path = tmp_path / "x.lock"
-    with FileLock(path) as lock:
-        assert mode(path) == 0o600
-        with pytest.raises(FileLocked, match=f"locked by process {os.getpid()}") as caught:
-            FileLock(path)
-        assert caught.value.pid == os.getpid()
-    lock.release()
-    FileLock(path).release()
-    assert path.read_bytes() == b""
-
-
-HOLD = """
-import sys
-from crust.runtime.files import FileLock
-lock = FileLock(sys.argv[1])
-print("locked", flush=True)
-sys.stdin.read()
-"""
-
-
-def test_a_killed_process_holds_nothing(tmp_path: pathlib.Path) -> None:
-    """The system lets go for it; its process id in the file does no harm."""
-    path = tmp_path / "x.lock"
-    command = [sys.executable, "-c", HOLD, str(path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"locked\n"
-        with pytest.raises(FileLocked) as caught:
-            FileLock(path)
-        assert caught.value.pid == process.pid
-        process.kill()
-        process.wait(30)
-    FileLock(path).release()
-
-
-def test_a_damaged_lock_file_does_not_matter(tmp_path: pathlib.Path) -> None:
-    """Only the lock counts, not what is in the file."""
-    path = tmp_path / "x.lock"
-    path.write_bytes(b"\xff" * 100)
-    with FileLock(path):
-        path.write_bytes(b"nonsense")
-        with pytest.raises(FileLocked, match="locked by another process"):
-            FileLock(path)
-
-
-def test_release_in_a_forked_child_leaves_the_lock_to_the_parent(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A worker that cleans up what it inherited must not let a second node in."""
-    path = tmp_path / "x.lock"
-    with FileLock(path) as lock:
-        monkeypatch.setattr(files.os, "getpid", lambda: -1)  # as in the child: the lock was made by another process
-        copy = os.dup(lock._descriptor)  # the parent's copy of the open file
-        lock.release()
-        monkeypatch.undo()
-        with pytest.raises(FileLocked):
-            FileLock(path)
-        os.close(copy)
-        FileLock(path).release()
-
-
-def test_a_lock_that_cannot_be_opened(tmp_path: pathlib.Path) -> None:
-    """The system's error says why."""
-    with pytest.raises(FileNotFoundError):
-        FileLock(tmp_path / "nowhere" / "x.lock")
-    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(OSError):
-        FileLock(tmp_path / "link")
-    assert not (tmp_path / "elsewhere").exists()

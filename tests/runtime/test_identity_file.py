@@ -319,6 +319,18 @@ def test_on_a_read_only_mount_the_identity_itself_is_locked(
         assert path.read_bytes() == content
 
 
+def test_a_damaged_lock_file_does_not_matter(tmp_path: Path) -> None:
+    """What counts is the lock, not what is in the file."""
+    path = tmp_path / "identity"
+    Identity.generate().save(path)
+    lock_file = tmp_path / "identity.lock"
+    lock_file.write_bytes(b"\xff" * 100)
+    with IdentityLock(path):
+        lock_file.write_bytes(b"nonsense")
+        with pytest.raises(IdentityInUse, match="in use by another process;"):
+            IdentityLock(path).acquire()
+
+
 def test_a_lock_needs_its_directory(tmp_path: Path) -> None:
     """The error names the file."""
     with pytest.raises(IdentityError, match="cannot be opened: No such file"):

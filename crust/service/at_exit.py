@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import atexit
-import weakref
+from collections.abc import Callable
 from typing import Protocol
 
 from .. import limits
@@ -16,17 +16,29 @@ class _Closable(Protocol):
     def close(self, timeout: float | None) -> bool: ...
 
 
-_services: weakref.WeakSet[_Closable] = weakref.WeakSet()
+_deadline: Deadline | None = None  # of all services together, from the first one's turn on
 
 
-def close_at_exit(service: _Closable) -> None:
-    """Close ``service`` at the end of the interpreter, if it still exists; best effort, all in ``ATEXIT_TIMEOUT``."""
-    if not _services:
-        atexit.register(_close_all)
-    _services.add(service)
+def close_at_exit(service: _Closable) -> Callable[[], None]:
+    """
+    Close ``service`` at the end of the interpreter: best effort, for all of them together in ``ATEXIT_TIMEOUT``.
 
+    It takes its turn like any exit handler: those that the application registers later run before it. Until then, or
+    until what is returned has been called, it is kept alive.
 
-def _close_all() -> None:
-    deadline = Deadline(limits.ATEXIT_TIMEOUT)
-    for service in list(_services):
-        service.close(deadline.remaining())
+    Returns:
+        Calls it off.
+    """
+
+    def close() -> None:
+        global _deadline
+        if _deadline is None:
+            _deadline = Deadline(limits.ATEXIT_TIMEOUT)
+        service.close(_deadline.remaining())
+
+    def call_off() -> None:
+        if _deadline is None:  # else the handlers run
+            atexit.unregister(close)
+
+    atexit.register(close)
+    return call_off

@@ -14,14 +14,7 @@ from ..addresses import ConnectionInfo, Contact, Endpoint, PeerId, network_id
 from ..config import Config
 from ..crypto.handshake import HandshakeConfig, derive_secret
 from ..crypto.keys import supported_aeads
-from ..exceptions import (
-    ConnectError,
-    CrustError,
-    LocalProtocolError,
-    PeerLost,
-    ServiceClosed,
-    Timeout,
-)
+from ..exceptions import ConnectError, CrustError, LocalProtocolError, PeerLost, ServiceClosed, Timeout
 from ..peers.access import Who
 from ..peers.conversation import Conversation
 from ..peers.file_contract import Decide, OnReceiving
@@ -94,6 +87,7 @@ class Service:
         self._finishing = False
         self._clean = False
         self._forked = False  # this is a child's copy of its parent's node
+        self._not_at_exit: Callable[[], None] = lambda: None
         after_fork_in_child(self, _abandon)
 
     def __repr__(self) -> str:
@@ -101,8 +95,9 @@ class Service:
         return f"<crust.Service {state}>"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a Service owns sockets and threads and cannot be pickled; pass its config, or make one node "
-                        "per process")
+        raise TypeError(
+            "a Service owns sockets and threads and cannot be pickled; pass its config, or make one node per process"
+        )
 
     def _make_machine(self) -> Machine:
         """What the node will run on; ``crust.testing`` replaces this."""
@@ -139,10 +134,10 @@ class Service:
             self.start_listening()
             if self._config.write_contact_to is not None:
                 write_atomic(self._config.write_contact_to, f"{self.contact}\n".encode())
+            self._not_at_exit = close_at_exit(self)
         except BaseException:
             self.close()
             raise
-        close_at_exit(self)
         return self
 
     def _load_identity(self) -> Identity:
@@ -242,6 +237,7 @@ class Service:
             self._clean = node.close(timeout)
         finally:
             self._unlock_identity()
+            self._not_at_exit()
             self._closed.set()
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -594,4 +590,5 @@ def _abandon(service: Service) -> None:
         return
     service._forked = service._closing = True
     service._listeners = None
+    service._not_at_exit()
     abandon_node(node, forked_error(node.pid), clear_identity=service._given_identity is None)

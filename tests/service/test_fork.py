@@ -63,7 +63,7 @@ def pair(**arguments):
 
 def run(code: str, gevent: bool, **options: float) -> list[str]:
     """Run a program that must end well and quietly; what it printed."""
-    done = run_python(HEAD + code, gevent=gevent, timeout=options.get("timeout", 15.0))
+    done = run_python(HEAD + code, gevent=gevent, forks=True, timeout=options.get("timeout", 15.0))
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
     return done.stdout.split("\n")[:-1]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import gc
 import os
 import pathlib
 import pickle
 import socket
 import threading
+import weakref
 
 import pytest
 
@@ -178,6 +180,18 @@ def test_one_identity_runs_once(nodes: Nodes, tmp_path: pathlib.Path) -> None:
     assert nodes.start().connect(first.contact).id == first.id
     first.close()
     assert nodes.start(config(identity__file=path)).id == first.id
+
+
+def test_who_keeps_a_service() -> None:
+    """While it runs nobody needs to hold it; once it is closed nothing of crust does."""
+    services: weakref.WeakSet[Service] = weakref.WeakSet()
+    services.add(Service(config()).start())
+    gc.collect()
+    (service,) = services
+    assert service.close()
+    del service
+    gc.collect()
+    assert not services
 
 
 def test_an_identity_that_was_loaded_runs_once_too(nodes: Nodes, tmp_path: pathlib.Path) -> None:

@@ -187,5 +187,5 @@ print(made == [os.getpid()], node.closed, local.close())
 @pytest.mark.parametrize("before", BEFORE.values(), ids=BEFORE)
 def test_each_child_makes_its_own(gevent: bool, before: str) -> None:
     """Workers forked from a process with a node, or without, or while a thread makes one, are peers of their own."""
-    done = run_python(CHILDREN.format(before=before), gevent=gevent, timeout=30.0)
+    done = run_python(CHILDREN.format(before=before), gevent=gevent, forks=True, timeout=30.0)
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "True False True\n")

@@ -16,19 +16,21 @@ def on_greenlets() -> bool:
 
 
 def run_python(
-    code: str, *arguments: str, gevent: bool = False, timeout: float = 60.0
+    code: str, *arguments: str, gevent: bool = False, forks: bool = False, timeout: float = 60.0
 ) -> subprocess.CompletedProcess[str]:
     """
     Run ``code`` in a new interpreter that finds crust.
 
     Args:
         gevent: Patch everything before the first line.
+        forks: It forks while threads run, of which Python from 3.12 on warns.
         timeout: Seconds; a process that hangs is killed and fails the test with ``subprocess.TimeoutExpired``.
     """
     if gevent:
         code = "from gevent import monkey; monkey.patch_all()\n" + code
+    options = ["-W", "ignore:This process:DeprecationWarning"] if forks else []
     return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
+        [sys.executable, *options, "-c", code, *arguments],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import io
 import itertools
+import logging
 import os
 import pathlib
 import re
@@ -20,11 +21,12 @@ import pytest
 import crust
 from crust.cli import control
 from crust.wire.handshake import DenialCode
-from tests.support.documents import DOCUMENTS, GENERATED, Block, blocks, with_generated
+from tests.support.documents import DOCUMENTS, GENERATED, Block, blocks, programs, with_generated
 from tests.support.source import ROOT
 
 DOCS = ROOT / "docs"
-PAGES_WITH_EXAMPLES = ["api", "configuration", "delivery", "testing", "threads"]
+PAGES_WITH_EXAMPLES = ["api", "configuration", "delivery", "embedding", "testing", "threads", "two-machines"]
+PAGES_WITH_PROGRAMS = ["first-steps", "migration", "threads-or-gevent"]  # tests/test_guides.py runs them
 BIND = "tcp://127.0.0.1:0"
 
 
@@ -58,13 +60,26 @@ def pair() -> Iterator[dict[str, object]]:
     """What the examples may use: a started node, another, and the first one's peer."""
     config = crust.Config.from_dict({"listen": {"addresses": [BIND]}})
     with crust.Service(config) as node, crust.Service(config) as other:
-        yield {"crust": crust, "node": node, "other": other, "peer": node.connect(other.contact)}
+        peer = node.connect(other.contact)
+        yield {"crust": crust, "node": node, "other": other, "peer": peer, "contact": other.contact}
+
+
+@pytest.fixture
+def _quiet_again() -> Iterator[None]:
+    """What an example sets in the log is undone."""
+    logger = logging.getLogger("crust")
+    before = logger.level
+    yield
+    logger.setLevel(before)
 
 
 @pytest.mark.parametrize("name", PAGES_WITH_EXAMPLES)
+@pytest.mark.usefixtures("_quiet_again")
 def test_the_examples_run(name: str, pair: dict[str, object]) -> None:
-    """The Python blocks of a page run one after the other, in one namespace."""
-    found = list(blocks(DOCS / f"{name}.md", "python"))
+    """The Python blocks of a page run one after the other, in one namespace; those to be saved as a file apart."""
+    path = DOCS / f"{name}.md"
+    apart = programs(path).values()
+    found = [block for block in blocks(path, "python") if block.text not in apart]
     assert found, f"{name}.md has no example"
     for block in found:
         execute(block, pair)
@@ -72,7 +87,8 @@ def test_the_examples_run(name: str, pair: dict[str, object]) -> None:
 
 def test_no_example_is_forgotten() -> None:
     """A Python block is in a page whose examples are run."""
-    run = {DOCS / f"{name}.md" for name in PAGES_WITH_EXAMPLES} | {ROOT / "README.md", DOCS / "control-channel.md"}
+    run = {DOCS / f"{name}.md" for name in PAGES_WITH_EXAMPLES + PAGES_WITH_PROGRAMS}
+    run |= {ROOT / "README.md", DOCS / "control-channel.md"}
     run.add(DOCS / "recipes.md")  # its blocks are files of examples/, which tests/recipes runs
     assert [path.name for path in DOCUMENTS if path not in run and any(blocks(path, "python"))] == []
 
@@ -157,7 +173,7 @@ def test_every_command_in_the_documents_exists() -> None:
             wrong += [f"{where}: make {word}" for word in words[1:] if word not in targets]
         elif words[0] == "crust":
             action = words[1:3] if words[1] == "contacts" else words[1:2]
-            text = help_of(*action)
+            text = help_of(*(word for word in action if not word.startswith("-")))
             wrong += [f"{where}: {word}" for word in words if word.startswith("-") and word not in text]
     assert wrong == []
 

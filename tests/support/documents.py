@@ -41,6 +41,15 @@ def blocks(path: pathlib.Path, language: str) -> Iterator[Block]:
             yield Block(path, text.count("\n", 0, match.start()) + 2, language, match[2])
 
 
+def programs(path: pathlib.Path) -> dict[str, str]:
+    """The programs of a page: Python blocks below a paragraph that names the file to save them as, ```name.py```."""
+    found = {}
+    text = path.read_text(encoding="utf-8")
+    for match in re.finditer(r"`(\w+\.py)`(?:(?!\n\n)[^`])*\n\n```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        found[match[1]] = match[2]
+    return found
+
+
 def configuration_table() -> str:
     """Every key of the configuration with its default and meaning."""
     defaults = {row.key: row.value for row in effective_rows(Config())}

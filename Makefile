@@ -64,9 +64,8 @@ docs: $(STAMP) ## write the generated parts of the documents anew, and build the
 	$(BIN)/python -m tests.support.documents
 	$(BIN)/python -m sphinx -W --keep-going -q -d build/doctrees docs build/docs
 
-dist: $(STAMP) ## build the wheel and the source archive into dist/
-	$(BIN)/python -m build --quiet --outdir dist .
-	@ls -l dist
+dist: $(STAMP) ## build the wheel and the source archive into dist/, install each anew, and test it
+	@sh .ci/dist
 
 clean: ## remove what was built, .venv included
 	rm -rf .venv .venvs build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -75,6 +75,11 @@ class _Striker:
         return _block(code, last) == _block(code, following)
 
 
+def _ask_for_bytecodes(frame: types.FrameType, event: str, _: Any) -> None:
+    """From 3.12 on a tracer hears of bytecodes only if an earlier one, be it this one, has asked for them."""
+    frame.f_trace_opcodes = True
+
+
 def strike(number: int, action: Callable[[], object]) -> str | None:
     """
     Run ``action()`` on this thread and interrupt it at its ``number``-th place, counted from 1.
@@ -84,6 +89,8 @@ def strike(number: int, action: Callable[[], object]) -> str | None:
     """
     striker = _Striker(number)
     before = sys.gettrace()
+    sys.settrace(_ask_for_bytecodes)
+    (lambda: None)()
     sys.settrace(striker)
     try:
         action()

@@ -126,6 +126,8 @@ IO_SLEEP_MAX = 1.0  # seconds the I/O thread sleeps at most: heals a wake lost t
 TURN_SECONDS = 0.002  # of work without waiting, after which a reader or the I/O thread lets other greenlets run
 ACCEPTS_PER_TURN = 64
 CLOSE_LINGER = 1.0  # seconds a closed connection waits for the other side to close too, before it is cut
+SELECT_MAX = 500  # sockets watched at once where there is only select(), which takes 512 on Windows; others wait
+SELECT_RETRY = 0.05  # seconds until one of those others is looked at again
 LOG_KEYS = 1024  # keys of rate-limited log lines remembered
 
 # --- fixed by the wire format: frames and file transfer (docs/wire-format.md) -------------------------------

@@ -330,6 +330,9 @@ class IoLoop:
             try:
                 self._selector.register(sock, selectors.EVENT_WRITE, sock)
             except (OSError, ValueError):  # closed already: let the owner write, and see
+            if len(self._watched) >= limits.SELECT_MAX and isinstance(self._selector, selectors.SelectSelector):
+                self.call_later(limits.SELECT_RETRY, lambda now: self._watch(sock, callback))
+                return
                 callback()
                 return
         self._watched[sock] = callback

@@ -199,7 +199,7 @@ class TcpDialling:
             self._sock = None
             number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if number:
-                raise OSError(number, os.strerror(number))
+                raise OSError(number, _text_of(number))
             remote = endpoint_of(address)
             if endpoint_of(sock.getsockname()) == remote:  # a socket may meet itself on a loopback address
                 raise OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
@@ -224,7 +224,7 @@ class TcpDialling:
     def _begin(self, sock: socket.socket, address: Any) -> None:
         number = sock.connect_ex(address)
         if number not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EINTR):
-            raise OSError(number, os.strerror(number))
+            raise OSError(number, _text_of(number))
 
     def _await(self, sock: socket.socket, deadline: Deadline, waker: Waker) -> None:
         with selectors.DefaultSelector() as selector:
@@ -254,7 +254,7 @@ class TcpDialling:
         """The addresses to try, as ``getaddrinfo`` gives them."""
         self._check_cancelled()
         if self.endpoint.is_ip:
-            return _look_up(self.endpoint, socket.AI_NUMERICHOST)
+            return _read(self.endpoint)
         with self._lock:
             names: queue.SimpleQueue[Any] = queue.SimpleQueue()
             self._names = names
@@ -283,6 +283,14 @@ def _look_up(endpoint: Endpoint, flags: int = 0) -> list[Any]:
 
 
 def _look_up_into(endpoint: Endpoint, answers: queue.SimpleQueue[Any]) -> None:
+def _read(endpoint: Endpoint) -> list[Any]:
+    """The address that is written there in digits, as ``getaddrinfo`` gives it."""
+    try:
+        return _look_up(endpoint, socket.AI_NUMERICHOST)
+    except socket.gaierror as error:  # what this system does not know is its family, or its scope
+        raise OSError(errno.EAFNOSUPPORT, error.strerror or str(error), str(endpoint)) from error
+
+
     try:
         answers.put(_look_up(endpoint))
     except OSError as error:
@@ -413,7 +421,7 @@ class TcpListener:
 
 
 def _listening_socket(endpoint: Endpoint) -> socket.socket:
-    family, kind, protocol, _, address = _look_up(endpoint, socket.AI_NUMERICHOST)[0]
+    family, kind, protocol, _, address = _read(endpoint)[0]
     sock = socket.socket(family, kind, protocol)
     try:
         # Windows has it, where SO_REUSEADDR would let anybody take an occupied port.
@@ -422,7 +430,7 @@ def _listening_socket(endpoint: Endpoint) -> socket.socket:
             sock.setsockopt(socket.SOL_SOCKET, exclusive, 1)
         else:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
+        if family == getattr(socket, "AF_INET6", None):
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.setblocking(False)
         sock.bind(address)
@@ -445,6 +453,12 @@ def _listen_error(endpoint: Endpoint, error: OSError) -> ListenError:
     number = error.errno or 0
     cause = error.strerror or str(error)
     advice = {
+def _text_of(number: int) -> str:
+    """What an error of a socket means; the numbers of Windows' are unknown to strerror()."""
+    texts: dict[int, str] = getattr(socket, "errorTab", {})
+    return texts.get(number) or os.strerror(number)
+
+
         errno.EADDRINUSE: "; another program listens there: choose another port, or 0 for any free one",
         errno.EADDRNOTAVAIL: "; this machine does not have that address",
         errno.EACCES: "; ports below 1024 need privileges: choose a higher one",

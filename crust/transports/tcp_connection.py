@@ -7,6 +7,8 @@ Who may block on what, and what ends it:
   The reader alone closes the socket, so a descriptor is never reused under it.
 * ``send`` never waits (``MSG_DONTWAIT``). The lock it holds is held elsewhere for a moment only.
 
+Where that flag does not work the socket does not block, and ``readiness`` is what the reader waits with.
+
 Memory: an idle reader holds :data:`crust.limits.READ_SIZE` bytes. When a read fills them, it borrows a large
 buffer, if one is free, for as long as there is more to read at once.
 """
@@ -16,9 +18,9 @@ from __future__ import annotations
 import collections
 import contextlib
 import errno
-import select
 import socket
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -31,14 +33,13 @@ from ..runtime.flusher import IoLoop
 from ..runtime.threads import Spawn, abandon_socket
 from ..runtime.timers import Timer
 from .contract import Sink
+from .readiness import Readiness, without_signal
 
 __all__ = ["BufferPool", "TcpConnection", "endpoint_of", "prepare"]
 
-_DONTWAIT: int = getattr(socket, "MSG_DONTWAIT", 0)  # 0: Windows, where sendmsg is missing too
-_SEND_FLAGS = _DONTWAIT | getattr(socket, "MSG_NOSIGNAL", 0)  # an application may have SIGPIPE kill it
-_NOTSENT_LOWAT: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
-_LINGER_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 seconds: close() sends a reset
-_PORTABLE_SEND = 16_384  # bytes a socket takes without waiting once select() calls it writable
+_DONTWAIT: int = getattr(socket, "MSG_DONTWAIT", 0)
+# SO_LINGER: on, 0 seconds: close() sends a reset.
+_LINGER_RESET = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 
 class BufferPool:
@@ -82,7 +83,9 @@ class TcpConnection:
         "_linger",
         "_lock",
         "_pool",
+        "_readiness",
         "_resumed",
+        "_send_flags",
         "_sink",
         "_sock",
         "_started",
@@ -99,6 +102,8 @@ class TcpConnection:
         self.local = local
         self.remote = remote
         self._sock = sock
+        self._readiness = Readiness.if_needed(sock)
+        self._send_flags = without_signal(sock) | (_DONTWAIT if self._readiness is None else 0)
         self._io = io
         self._pool = pool
         self._lock = threading.Lock()  # guards the fields below, and the socket against closing during a send
@@ -120,9 +125,9 @@ class TcpConnection:
             if self._ending:
                 raise self._error(errno.EPIPE, "the connection is closed")
             try:
-                if _DONTWAIT:
-                    return self._sock.sendmsg((data,), (), _SEND_FLAGS)
-                return _send_portably(self._sock, data)
+                if self._readiness is None:
+                    return self._sock.sendmsg((data,), (), self._send_flags)
+                return self._sock.send(data, self._send_flags)
             except (BlockingIOError, InterruptedError):
                 return 0
             except OSError as error:
@@ -176,6 +181,8 @@ class TcpConnection:
         # orderly end first.
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RD)
+        if self._readiness is not None:
+            self._readiness.ring()
         if self._resumed is not None:
             self._resumed.set()
 
@@ -185,6 +192,8 @@ class TcpConnection:
         if self._linger is not None:
             self._linger.cancel()
             self._linger = None
+        if self._readiness is not None:
+            self._readiness.close()
         if self._watched:
             self._io.forget(self._sock, then=self._sock.close)
         else:
@@ -196,6 +205,8 @@ class TcpConnection:
         self._ending = "done"
         sink, self._sink = self._sink, None
         abandon_socket(self._sock)
+        if self._readiness is not None:
+            self._readiness.abandon()
         if self._resumed is not None:
             self._resumed = None
         return sink
@@ -255,13 +266,18 @@ class TcpConnection:
             except InterruptedError:
                 continue
             except OSError as error:
-                return None if self._ending else self._named(error)
+                if self._readiness is None or not isinstance(error, BlockingIOError):
+                    return None if self._ending else self._named(error)
+                self._readiness.wait()
+                if self._ending in ("abort", "done"):
+                    return None
+                continue
             if not got or self._ending == "abort":
                 return None
             began = clock()
             if not self._ending:
                 sink.data_received(small[:got])
-            if got == limits.READ_SIZE and _DONTWAIT:
+            if got == limits.READ_SIZE:
                 self._read_burst(sink, began + limits.TURN_SECONDS)
             busy += clock() - began
             if busy >= limits.TURN_SECONDS:
@@ -322,13 +338,6 @@ def _read_now(sock: socket.socket, buffer: memoryview) -> int:
     return got
 
 
-def _send_portably(sock: socket.socket, data: bytes | bytearray | memoryview) -> int:
-    """Like ``sendmsg`` with ``MSG_DONTWAIT`` where there is none."""
-    if not select.select([], [sock], [], 0)[1]:
-        return 0
-    return sock.send(memoryview(data)[:_PORTABLE_SEND])
-
-
 def prepare(sock: socket.socket) -> None:
     """
     Set what every TCP connection of crust wants: no delay for small writes, little waiting unsent in the
@@ -336,9 +345,10 @@ def prepare(sock: socket.socket) -> None:
     """
     sock.setblocking(True)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if _NOTSENT_LOWAT is not None:
+    option: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+    if option is not None:
         with contextlib.suppress(OSError):
-            sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, limits.NOTSENT_LOWAT)
+            sock.setsockopt(socket.IPPROTO_TCP, option, limits.NOTSENT_LOWAT)
 
 
 def endpoint_of(address: tuple[Any, ...]) -> Endpoint:

@@ -143,10 +143,14 @@ class TransportConformance:
         """A full connection accepts 0 bytes at once, and goes on when the reader does."""
         pair.far.pause()
         accepted = self.fill(pair.near)
-        assert 0 < accepted < 64 << 20
-        began = time.monotonic()
-        assert pair.near.send(b"more") == 0
-        assert time.monotonic() - began < 0.5
+        for _ in range(10):  # the kernels may still be making room
+            began = time.monotonic()
+            more = pair.near.send(b"more")
+            assert time.monotonic() - began < 0.5
+            if not more:
+                break
+            accepted += more + self.fill(pair.near)
+        assert more == 0 and 0 < accepted < 64 << 20
         writable = threading.Event()
         pair.near.when_writable(writable.set)
         assert not writable.wait(0.05)

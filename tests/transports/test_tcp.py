@@ -16,7 +16,6 @@ from crust import limits
 from crust.addresses import Endpoint
 from crust.exceptions import ListenError
 from crust.transports import tcp as tcp_module
-from crust.transports import tcp_connection
 from crust.transports.contract import Connection
 from crust.transports.tcp import TcpTransport
 from tests.support.modes import run_python
@@ -33,19 +32,6 @@ class TestTcp(TransportConformance):
     """TCP keeps the contract."""
 
     scheme = "tcp"
-
-    def make_transport(self, crew: Crew) -> TcpTransport:
-        return TcpTransport(crew.io, crew.crashed)
-
-
-class TestTcpWithoutSendmsg(TransportConformance):
-    """So it does where ``sendmsg`` and ``MSG_DONTWAIT`` are missing (Windows)."""
-
-    scheme = "tcp"
-
-    @pytest.fixture(autouse=True)
-    def _portable(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(tcp_connection, "_DONTWAIT", 0)
 
     def make_transport(self, crew: Crew) -> TcpTransport:
         return TcpTransport(crew.io, crew.crashed)

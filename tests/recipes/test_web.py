@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import crust
+from tests.support.nodes import config
 from tests.support.programs import EXAMPLES, Answers, Program, get, get_together
 from tests.support.waiting import wait_until
 
@@ -70,6 +72,21 @@ def test_a_management_command_starts_no_node(answers: Answers, tmp_path: Path) -
     with Program("python", "manage.py", "check", cwd=tmp_path / "site", CRUST_PEER=answers.contact) as command:
         assert "no issues" in command.end()
     assert answers.sessions == [] and not (tmp_path / "site" / "site.identity").exists()
+
+
+def test_django_is_called(tmp_path: Path) -> None:
+    """The management command answers who calls, and says goodbye at SIGTERM."""
+    shutil.copytree(EXAMPLES / "django_site", tmp_path / "site")
+    shutil.copy(EXAMPLES / "asker.py", tmp_path / "site")
+    command = ("python", "manage.py", "listen")
+    with Program(*command, cwd=tmp_path / "site", CRUST_LISTEN="tcp://127.0.0.1:0") as listening:
+        contact = listening.wait_for(r"^\S+@tcp://\S+$")[0]
+        with crust.Service(config()) as node, node.events(crust.LostPeer) as lost:
+            peer = node.connect(contact, timeout=20)
+            peer.send(b"hello")
+            assert peer.recv(timeout=20) == b"HELLO"
+            assert listening.stop(signal.SIGTERM) == 0
+            assert lost.get(timeout=20).reason == "closed"
 
 
 @pytest.mark.parametrize("preload", [(), ("--preload",)], ids=["", "preload"])

@@ -199,9 +199,10 @@ class Acceptor:
     def end_from(self, banned: Callable[[str], bool]) -> None:
         """End the handshakes of addresses for which ``banned`` holds."""
         with self._lock:
-            victims = [link for link in self._links if banned(link.connection.remote.host)]
-        for link in victims:
-            if link.conversation is None:  # else the end of its session says goodbye on it
+            links = list(self._links)
+        for link in links:
+            # With a conversation, the end of its session says goodbye on it.
+            if link.conversation is None and banned(link.connection.remote.host):
                 link.fail("failed", "banned")
 
     def abandon(self) -> None:

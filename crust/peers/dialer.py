@@ -501,14 +501,17 @@ class Dialer:
     def drop_banned(self) -> None:
         """Give up reaching peers that are banned now, and connections to addresses that are."""
         with self._lock:
-            for effort in list(self._efforts.values()):
-                if self._host.access.is_banned(effort.peer_id, None, self._now()):
-                    self._finish(effort, None, ConnectError(f"peer {effort.peer_id} has been banned here"))
-                    continue
-                for attempt in effort.tries:
-                    link = attempt.link
-                    if link is not None and link.conversation is None and self._is_banned(link.connection.remote.host):
-                        link.fail("failed", _BANNED)
+            self._drop_banned_locked()
+
+    def _drop_banned_locked(self) -> None:
+        for effort in list(self._efforts.values()):
+            if self._host.access.is_banned(effort.peer_id, None, self._now()):
+                self._finish(effort, None, ConnectError(f"peer {effort.peer_id} has been banned here"))
+                continue
+            for attempt in effort.tries:
+                link = attempt.link
+                if link is not None and link.conversation is None and self._is_banned(link.connection.remote.host):
+                    link.fail("failed", _BANNED)
 
     def _is_banned(self, host: str) -> bool:
         return self._host.access.is_banned(None, host, self._now())

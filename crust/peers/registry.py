@@ -454,7 +454,6 @@ class Registry:
         Called for every session whose link is gone. Keeps at most ``DETACHED_SESSIONS_MAX`` of them, and
         ``DETACHED_BYTES_MAX`` of their data; the longest detached are given up for it.
         """
-        victims = []
         with self._lock:
             if self._sessions.get(conversation.peer_id) is not conversation:
                 return
@@ -462,16 +461,22 @@ class Registry:
                 return  # it is back already
             self._detached.pop(conversation.peer_id, None)
             self._detached[conversation.peer_id] = conversation
-            total = sum(each.session.outbox.held_bytes for each in self._detached.values())
-            while self._detached and (
-                len(self._detached) > limits.DETACHED_SESSIONS_MAX or total > limits.DETACHED_BYTES_MAX
-            ):
-                victim = next(iter(self._detached.values()))
-                total -= victim.session.outbox.held_bytes
-                self._forget_locked(victim)
-                victims.append(victim)
+            victims = self._give_up_locked()
         for victim in victims:
             victim.end("overloaded")
+
+    def _give_up_locked(self) -> list[Conversation]:
+        """Take out the longest detached until the others are within the limits."""
+        victims = []
+        total = sum(each.session.outbox.held_bytes for each in self._detached.values())
+        while self._detached and (
+            len(self._detached) > limits.DETACHED_SESSIONS_MAX or total > limits.DETACHED_BYTES_MAX
+        ):
+            victim = next(iter(self._detached.values()))
+            total -= victim.session.outbox.held_bytes
+            self._forget_locked(victim)
+            victims.append(victim)
+        return victims
 
 
 def _gone_welcome(role: Role, capabilities: int, incarnation: bytes) -> frames.Welcome:

@@ -69,9 +69,10 @@ class Budget:
             if self._below is None:
                 self._below = self._clock.condition(self.lock)
                 self.awaited = True
-            while self.over and not self._closed and not deadline.expired:
+            while True:
+                if not self.over or self._closed or deadline.expired:
+                    return not self.over
                 self._below.wait(deadline.remaining())
-            return not self.over
 
     def close(self) -> None:
         """Let all who wait go, now and later."""

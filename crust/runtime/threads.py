@@ -129,7 +129,7 @@ class Threads:
         thread = _make(name, target, args, self._crashed)
         with self._lock:
             if len(self._threads) >= self._prune_at:
-                self._threads = {each for each in self._threads if each.is_alive()}
+                self._threads = set(filter(threading.Thread.is_alive, self._threads))
                 self._prune_at = 2 * len(self._threads) + 64
             # Started under the lock, so that join() never meets a thread that has not begun.
             thread.start()
@@ -157,7 +157,8 @@ class Threads:
 
     def _running(self) -> list[threading.Thread]:
         with self._lock:
-            return [thread for thread in self._threads if thread.is_alive()]
+            threads = list(self._threads)
+        return [thread for thread in threads if thread.is_alive()]
 
     def _crashed(self, name: str, error: BaseException) -> None:
         self.on_crash(name, error)

@@ -6,7 +6,9 @@ a lock it does not hold, which may be another thread's by then. So crust waits w
 lock whoever must wait leaves a :class:`Latch` where the others find it, lets the lock go, and waits on the latch.
 
 A ``with`` statement on a plain lock is safe: CPython looks for signals between bytecodes, but not between taking the
-lock and entering the block.
+lock and entering the block. One exception, which the compiler of 3.12 and 3.13 makes: where a loop inside the block
+goes round on a condition, it is outside for a moment, and the lock stays taken. Such loops stand in functions of their
+own (``tests/test_interruptible.py``).
 """
 
 from __future__ import annotations

@@ -168,11 +168,7 @@ class EventStream:
             if self._closed:
                 return
             self._closed = True
-            unread: list[Handed] = [[event, cost] for event, cost in self._events if cost]
-            if self._handed is not None:
-                unread.append(self._handed)
-                self._handed = None
-            self._events.clear()
+            unread = self._take_unread_locked()
             self._wake_locked()
             if self._waker is not None:
                 self._waker.close()
@@ -180,6 +176,14 @@ class EventStream:
         for handed in unread:
             if handed[1]:
                 self._credit(handed[0].peer, handed)
+
+    def _take_unread_locked(self) -> list[Handed]:
+        unread: list[Handed] = [[event, cost] for event, cost in self._events if cost]
+        if self._handed is not None:
+            unread.append(self._handed)
+            self._handed = None
+        self._events.clear()
+        return unread
 
     def put(self, event: AnyEvent, cost: int = 0) -> None:
         """Add an event; one with a cost is a message."""

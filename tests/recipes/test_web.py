@@ -74,6 +74,28 @@ def test_a_management_command_starts_no_node(answers: Answers, tmp_path: Path) -
     assert answers.sessions == [] and not (tmp_path / "site" / "site.identity").exists()
 
 
+@pytest.mark.slow
+def test_django_from_nothing(answers: Answers, tmp_path: Path) -> None:
+    """The steps of recipes.md, in what ``startproject`` makes, lead to an answer."""
+    with Program("python", "-m", "django", "startproject", "mysite", cwd=tmp_path) as made:
+        made.end()
+    site = tmp_path / "mysite"
+    shutil.copy(EXAMPLES / "asker.py", site)
+    shutil.copytree(EXAMPLES / "django_site" / "peers", site / "peers")
+    settings, urls = site / "mysite" / "settings.py", site / "mysite" / "urls.py"
+    text = "import os\n" + settings.read_text()
+    text = text.replace("INSTALLED_APPS = [", 'INSTALLED_APPS = ["peers.apps.PeersConfig",')
+    ours = (EXAMPLES / "django_site" / "settings.py").read_text()
+    settings.write_text(text + ours[ours.index("CRUST_PEER") :])
+    text = "from peers.views import ask\n" + urls.read_text()
+    urls.write_text(text.replace("urlpatterns = [", 'urlpatterns = [path("ask/<str:text>", ask),'))
+    command = ("python", "manage.py", "runserver", "127.0.0.1:0")
+    with Program(*command, cwd=site, CRUST_PEER=answers.contact) as server:
+        address = server.wait_for(r"Starting development server at (http://\S+:\d+/)")[1]
+        assert get(f"{address}ask/hello")["answer"] == "HELLO"
+        server.stop(signal.SIGINT)
+
+
 def test_django_is_called(tmp_path: Path) -> None:
     """The management command answers who calls, and says goodbye at SIGTERM."""
     shutil.copytree(EXAMPLES / "django_site", tmp_path / "site")

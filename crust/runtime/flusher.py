@@ -327,12 +327,12 @@ class IoLoop:
         if self._selector is None:  # ended: the owner learns of it by its own closing
             return
         if sock not in self._watched:
-            try:
-                self._selector.register(sock, selectors.EVENT_WRITE, sock)
-            except (OSError, ValueError):  # closed already: let the owner write, and see
             if len(self._watched) >= limits.SELECT_MAX and isinstance(self._selector, selectors.SelectSelector):
                 self.call_later(limits.SELECT_RETRY, lambda now: self._watch(sock, callback))
                 return
+            try:
+                self._selector.register(sock, selectors.EVENT_WRITE, sock)
+            except (OSError, ValueError):  # closed already: let the owner write, and see
                 callback()
                 return
         self._watched[sock] = callback

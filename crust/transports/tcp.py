@@ -282,7 +282,6 @@ def _look_up(endpoint: Endpoint, flags: int = 0) -> list[Any]:
     )
 
 
-def _look_up_into(endpoint: Endpoint, answers: queue.SimpleQueue[Any]) -> None:
 def _read(endpoint: Endpoint) -> list[Any]:
     """The address that is written there in digits, as ``getaddrinfo`` gives it."""
     try:
@@ -291,6 +290,7 @@ def _read(endpoint: Endpoint) -> list[Any]:
         raise OSError(errno.EAFNOSUPPORT, error.strerror or str(error), str(endpoint)) from error
 
 
+def _look_up_into(endpoint: Endpoint, answers: queue.SimpleQueue[Any]) -> None:
     try:
         answers.put(_look_up(endpoint))
     except OSError as error:
@@ -449,16 +449,16 @@ def _share_port(sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, option, 1)
 
 
-def _listen_error(endpoint: Endpoint, error: OSError) -> ListenError:
-    number = error.errno or 0
-    cause = error.strerror or str(error)
-    advice = {
 def _text_of(number: int) -> str:
     """What an error of a socket means; the numbers of Windows' are unknown to strerror()."""
     texts: dict[int, str] = getattr(socket, "errorTab", {})
     return texts.get(number) or os.strerror(number)
 
 
+def _listen_error(endpoint: Endpoint, error: OSError) -> ListenError:
+    number = error.errno or 0
+    cause = error.strerror or str(error)
+    advice = {
         errno.EADDRINUSE: "; another program listens there: choose another port, or 0 for any free one",
         errno.EADDRNOTAVAIL: "; this machine does not have that address",
         errno.EACCES: "; ports below 1024 need privileges: choose a higher one",

@@ -74,7 +74,11 @@ def test_the_source_archive_is_complete(archives: tuple[pathlib.Path, pathlib.Pa
     """It has what is needed to develop crust: tests, documents, configuration, make and CI."""
     with tarfile.open(archives[0]) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    wanted = {"Makefile", ".ci/run", "conf/crust.yaml", "docs/design.md", "tests/test_packaging.py", "LICENSE-MIT"}
+    wanted = {"Makefile", "setup.py", "LICENSE-MIT", "CHANGELOG.md"}
+    for folder in (".ci", "conf", "docs", "examples", "tests", "tools"):
+        files = {path for path in (ROOT / folder).rglob("*") if path.is_file() and path.suffix != ".pyc"}
+        assert files, folder
+        wanted |= {str(path.relative_to(ROOT)) for path in files}
     assert wanted - names == set()
 
 

@@ -221,9 +221,10 @@ class Sending(abc.ABC):
                 if pushed < 0:
                     break
                 number = pushed
-                if outbox.queued_bytes >= limits.RECORD_TARGET:
-                    self._take_budget()
-                    wake = not self._after_push(priority) or wake
+                if outbox.queued_bytes < limits.RECORD_TARGET:
+                    continue
+                self._take_budget()
+                wake = not self._after_push(priority) or wake
             else:
                 pending = None
             if outbox.queued_bytes:

@@ -36,7 +36,7 @@ def test_django_with_its_autoreloader(answers: Answers, tmp_path: Path) -> None:
     with Program(*command, cwd=tmp_path / "site", CRUST_PEER=answers.contact) as server:
         found = []
         for number in range(2):
-            address = server.wait_for(r"Starting development server at (http://\S+:\d+/)")[1]
+            address = server.wait_for(r"Starting (?:WSGI )?development server at (http://\S+:\d+/)")[1]
             found.append(get(f"{address}ask/hello"))
             if number == 0:
                 reload(server, tmp_path / "site" / "peers" / "views.py")
@@ -91,7 +91,7 @@ def test_django_from_nothing(answers: Answers, tmp_path: Path) -> None:
     urls.write_text(text.replace("urlpatterns = [", 'urlpatterns = [path("ask/<str:text>", ask),'))
     command = ("python", "manage.py", "runserver", "127.0.0.1:0")
     with Program(*command, cwd=site, CRUST_PEER=answers.contact) as server:
-        address = server.wait_for(r"Starting development server at (http://\S+:\d+/)")[1]
+        address = server.wait_for(r"Starting (?:WSGI )?development server at (http://\S+:\d+/)")[1]
         assert get(f"{address}ask/hello")["answer"] == "HELLO"
         server.stop(signal.SIGINT)
 

@@ -69,6 +69,8 @@ def by_signals(application: Application, chance: random.Random) -> int:
     def strike(_: int, frame: types.FrameType | None) -> None:
         signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0002, 0.003))
         while frame is not None:
+            if frame.f_code.co_name in ("_remove", "__del__"):
+                return  # of a weak reference, a finaliser: Python drops what is raised there, and says so
             if frame.f_code is code:
                 struck[0] += 1
                 raise Strike

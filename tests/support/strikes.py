@@ -51,6 +51,7 @@ class _Striker:
         if not frame.f_code.co_filename.startswith(_CRUST):
             return None
         if event == "call":
+            frame.f_trace = self  # 3.13 wants it first
             frame.f_trace_lines = False
             frame.f_trace_opcodes = True
             return self
@@ -70,7 +71,10 @@ class _Striker:
 
     @staticmethod
     def _looks(code: types.CodeType, last: int, following: int) -> bool:
-        if last == _NOWHERE or not dis.opname[code.co_code[last]].startswith(_LOOKS):
+        if last == _NOWHERE:
+            return False
+        name = dis.opname[code.co_code[last]]
+        if not name.startswith(_LOOKS) or name.startswith("CALL_INTRINSIC"):
             return False
         return _block(code, last) == _block(code, following)
 
@@ -89,6 +93,7 @@ def strike(number: int, action: Callable[[], object]) -> str | None:
     """
     striker = _Striker(number)
     before = sys.gettrace()
+    sys._getframe().f_trace_opcodes = True  # 3.12 tells of bytecodes only if somebody wants it before tracing begins
     sys.settrace(_ask_for_bytecodes)
     (lambda: None)()
     sys.settrace(striker)

@@ -15,6 +15,7 @@ from typing import Protocol
 from .. import limits
 from ..crypto.handshake import HandshakeConfig, Responder, SaltMemory
 from ..runtime.clock import Clock
+from ..runtime.descriptors import exhaustion
 from ..runtime.flusher import IoLoop
 from ..runtime.logs import NodeLog, RateLimited
 from ..transports.contract import Connection, Listener
@@ -27,7 +28,7 @@ from .registry import Registry
 
 __all__ = ["Acceptor", "AcceptorHost"]
 
-_LOG_INTERVAL = 10.0  # seconds between two lines about the same address
+_LOG_INTERVAL = 10.0  # seconds between two lines about the same address, or about pauses
 
 
 class AcceptorHost(Protocol):
@@ -67,10 +68,12 @@ class Acceptor:
         self._host = host
         self._now = host.clock.now
         self.gate = gate
+        self.pauses = 0
+        """How often a listener has stopped accepting for ``ACCEPT_PAUSE``, having run out of descriptors."""
         self._handshake_timeout = handshake_timeout
         self._salts = SaltMemory()
         self._limited = RateLimited(_LOG_INTERVAL)
-        self._lock = threading.Lock()  # guards _links and _closed
+        self._lock = threading.Lock()  # guards _links, _closed and counting pauses
         self._links: set[Link] = set()
         self._closed = False
 
@@ -79,7 +82,16 @@ class Acceptor:
         listener.run(self._accepted, self._trouble)
 
     def _trouble(self, error: OSError) -> None:
-        self._host.log.warning("cannot accept connections for now: %s", error.strerror or error)
+        with self._lock:
+            self.pauses += 1
+        held_back = self._limited.permit("pause", self._now())
+        if held_back is not None:
+            self._host.log.warning(
+                "cannot accept connections, and tries again every %g s: %s (%d more were not logged)",
+                limits.ACCEPT_PAUSE,
+                exhaustion(error) or error.strerror or error,
+                held_back,
+            )
 
     def _accepted(self, connection: Connection) -> None:
         """A connection came in (the listener's thread)."""

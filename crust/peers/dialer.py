@@ -25,6 +25,7 @@ from ..crypto.handshake import HandshakeConfig, Initiator
 from ..exceptions import ConnectError, ContactSyntaxError, CrustError, Denied, NoRoute, ServiceClosed
 from ..paths import Attempt
 from ..runtime.clock import Clock
+from ..runtime.descriptors import exhaustion
 from ..runtime.flusher import IoLoop
 from ..transports.contract import Dialling, Transport
 from ..wire import frames
@@ -543,13 +544,13 @@ def _verdict(error: OSError) -> str:
         return "timeout"
     if isinstance(error, ConnectionRefusedError):
         return "refused"
-    return "unreachable"
+    return "failed" if exhaustion(error) else "unreachable"
 
 
 def _reason(error: OSError) -> str:
     if isinstance(error, socket.gaierror):
         return f"the name cannot be resolved: {error.strerror}"
-    return error.strerror or str(error)
+    return exhaustion(error) or error.strerror or str(error)
 
 
 _BANNED = "that address is banned here"

@@ -93,12 +93,16 @@ class IoLoop:
     def start(self, spawn: Spawn) -> None:
         """Start the thread ``crust-io``. Once only. What was handed over before is done then."""
         self._waker = Waker()
-        self._running = True
         try:
+            self._selector = selectors.DefaultSelector()
+            self._running = True
             spawn("crust-io", self._run)
         except BaseException:
             self._running = False
             self._waker.close()
+            if self._selector is not None:
+                self._selector.close()
+                self._selector = None
             raise
 
     def stop(self) -> None:
@@ -234,9 +238,8 @@ class IoLoop:
     # --- the thread -----------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        waker = self._waker
-        assert waker is not None
-        selector = self._selector = selectors.DefaultSelector()
+        waker, selector = self._waker, self._selector
+        assert waker is not None and selector is not None
         selector.register(waker.fileno(), selectors.EVENT_READ, None)
         self._ident = threading.get_ident()
         try:

@@ -139,7 +139,8 @@ class Listeners:
         """Where others may reach this node: what it listens on, and what the configuration advertises."""
         interfaces = self._config.interfaces
         bound = self.endpoints()
-        here = self._host.local_addresses(interfaces.include, interfaces.exclude)
+        needed = any(endpoint.ip is not None and endpoint.ip.is_unspecified for endpoint in bound)
+        here = self._host.local_addresses(interfaces.include, interfaces.exclude) if needed else []
         advertised = tuple(Endpoint.parse(text) for text in self._config.advertise)
         return tuple(dict.fromkeys((*advertised, *reachable_endpoints(bound, here))))
 

@@ -39,6 +39,9 @@ class Stats:
     log_records_dropped: int
     """Log records given up because handlers were too slow."""
 
+    accept_pauses: int
+    """How often a listener has stopped accepting for a second; nearly always for lack of file descriptors."""
+
     gate: GateCounters
     """Inbound handshakes: current, admitted, evicted, refused."""
 
@@ -54,5 +57,6 @@ class Stats:
             callback_errors=node.subscriptions.errors,
             crashes=node.crashes,
             log_records_dropped=node.log.dropped,
+            accept_pauses=node.acceptor.pauses,
             gate=node.acceptor.gate.counters,
         )

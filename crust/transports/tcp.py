@@ -26,6 +26,7 @@ from typing import Any
 from .. import limits
 from ..addresses import Endpoint
 from ..exceptions import ListenError, LocalProtocolError
+from ..runtime.descriptors import exhaustion
 from ..runtime.flusher import IoLoop
 from ..runtime.threads import (
     CrashHook,
@@ -305,13 +306,17 @@ class TcpListener:
         self._lock = threading.Lock()  # guards _running and _closed
         self._running = False
         self._closed = False
-        self._selector: selectors.BaseSelector | None = None
-        try:
-            self._sock = _listening_socket(endpoint)
-        except OSError as error:
-            raise _listen_error(endpoint, error) from error
+        with contextlib.ExitStack() as undo:
+            try:
+                self._sock = _listening_socket(endpoint)
+                undo.callback(self._sock.close)
+                self._waker = Waker()
+                undo.callback(self._waker.close)
+                self._selector = selectors.DefaultSelector()
+            except OSError as error:
+                raise _listen_error(endpoint, error) from error
+            undo.pop_all()
         self.endpoint = endpoint.with_port(self._sock.getsockname()[1])
-        self._waker = Waker()
 
     def close(self) -> None:
         """Stop listening; see the contract."""
@@ -339,6 +344,7 @@ class TcpListener:
         return self._closed
 
     def _release(self) -> None:
+        self._selector.close()
         self._sock.close()
         self._waker.close()
 
@@ -355,17 +361,15 @@ class TcpListener:
                 return
             self._running = True
         try:
-            with selectors.DefaultSelector() as selector:
-                self._selector = selector
-                selector.register(self._waker.fileno(), selectors.EVENT_READ)
-                selector.register(self._sock, selectors.EVENT_READ)
-                try:
-                    self._accept_all(selector, on_connection, on_trouble)
-                finally:
-                    self._selector = None
-                    if self._sock.fileno() >= 0:  # else this is a greenlet that a forked child has inherited
-                        selector.unregister(self._sock)
-                        selector.unregister(self._waker.fileno())
+            selector = self._selector
+            selector.register(self._waker.fileno(), selectors.EVENT_READ)
+            selector.register(self._sock, selectors.EVENT_READ)
+            try:
+                self._accept_all(selector, on_connection, on_trouble)
+            finally:
+                if self._sock.fileno() >= 0:  # else this is a greenlet that a forked child has inherited
+                    selector.unregister(self._sock)
+                    selector.unregister(self._waker.fileno())
         finally:
             with self._lock:
                 self._closed = True
@@ -457,7 +461,7 @@ def _text_of(number: int) -> str:
 
 def _listen_error(endpoint: Endpoint, error: OSError) -> ListenError:
     number = error.errno or 0
-    cause = error.strerror or str(error)
+    cause = exhaustion(error) or error.strerror or str(error)
     advice = {
         errno.EADDRINUSE: "; another program listens there: choose another port, or 0 for any free one",
         errno.EADDRNOTAVAIL: "; this machine does not have that address",

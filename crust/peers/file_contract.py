@@ -40,6 +40,10 @@ class FileChannel(Protocol):
     def controller(self) -> bool:
         """True if our id is greater than the peer's."""
 
+    @property
+    def max_message_size(self) -> int:
+        """Bytes of the longest message that both sides accept."""
+
     def send_file_message(self, data: bytes, timeout: float | None) -> None:
         """
         Queue one message of kind ``file``.

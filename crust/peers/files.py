@@ -204,6 +204,11 @@ class Files:
         offered = offered.encode("utf-8", "replace").decode()
         if not offered or len(offered.encode()) > _NAME_MAX:
             raise TransferError(f"cannot send a file as {offered[:80]!r}: a name has 1 to {_NAME_MAX} bytes")
+        if channel.max_message_size < limits.FILE_MESSAGE_MIN:
+            raise TransferError(
+                f"cannot send a file to {channel.peer_text}: messages have at most {channel.max_message_size} bytes, "
+                f"and a file needs {limits.FILE_MESSAGE_MIN}; raise session.max_message_size, here or there"
+            )
         with open_source(path) as source:
             number, upload = self._add_upload(
                 channel, os.fstat(source.fileno()).st_size, offered, timeout, progress

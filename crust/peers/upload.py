@@ -17,7 +17,7 @@ from collections.abc import Callable
 from .. import limits
 from ..exceptions import CrustError, FileRefused, Timeout, TransferError, WouldBlock
 from ..runtime.clock import Clock
-from ..wire.transfer import TransferMessage, build_transfer
+from ..wire.transfer import TRANSFER_DATA_OVERHEAD, TransferMessage, build_transfer
 from .file_contract import FileChannel, FileSent, OnSending
 from .transfer import FileSender, SenderState
 
@@ -58,6 +58,7 @@ class Upload:
     __slots__ = (
         "_changed",
         "_channel",
+        "_chunk",
         "_deadline",
         "_error",
         "_lock",
@@ -78,6 +79,7 @@ class Upload:
         clock: Clock,
     ) -> None:
         self._channel = channel
+        self._chunk = min(limits.FILE_CHUNK, channel.max_message_size - TRANSFER_DATA_OVERHEAD)
         self._send_later = send_later
         self._timeout = timeout
         self._deadline = clock.deadline(timeout)
@@ -146,7 +148,7 @@ class Upload:
 
     def _next_size(self) -> int:
         """Bytes of the next message."""
-        return min(limits.FILE_CHUNK, self._sender.size - self._sender.sent)
+        return min(self._chunk, self._sender.size - self._sender.sent)
 
     def _wait(self, ready: Callable[[], bool]) -> None:
         while True:

@@ -18,7 +18,14 @@ from .. import limits
 from ..addresses import Endpoint, PeerId
 from ..config import Config
 from ..crypto.handshake import HandshakeConfig
-from ..exceptions import ConnectError, CrustError, LocalProtocolError, RemoteProtocolError, ServiceClosed
+from ..exceptions import (
+    ConnectError,
+    CrustError,
+    LocalProtocolError,
+    RemoteProtocolError,
+    ServiceClosed,
+    TransferError,
+)
 from ..paths import Path
 from ..peers.acceptor import Acceptor
 from ..peers.access import Access
@@ -66,6 +73,10 @@ class _Channel:
     @property
     def controller(self) -> bool:
         return self._node.registry.controls(self._conversation.peer_id)
+
+    @property
+    def max_message_size(self) -> int:
+        return self._conversation.max_message_size
 
     def send_file_message(self, data: bytes, timeout: float | None) -> None:
         self._conversation.send(data, limits.FILE_PRIORITY, Kind.FILE, timeout)
@@ -309,6 +320,8 @@ class Node:
         if self.on_dispatcher():
             raise LocalProtocolError("send_file() would block all callbacks; call it on a thread of your own")
         peer._conversation.check_alive()
+        if not peer._conversation.capabilities & Capability.FILES:
+            raise TransferError(f"peer {peer.id} takes no files: its program cannot, or not in this version")
         return self.files.send_file(
             self._channel(peer._conversation), path, name=name, progress=progress, timeout=timeout
         )

@@ -8,6 +8,7 @@ import threading
 from types import TracebackType
 from typing import Any
 
+from crust import limits
 from crust.exceptions import PeerLost, Timeout, WouldBlock
 from crust.peers.files import Files
 from crust.runtime.threads import Deadline
@@ -54,6 +55,7 @@ class MemoryChannel:
         self.node = node
         self.peer_text = name
         self.controller = controller
+        self.max_message_size = limits.MAX_MESSAGE_SIZE
         self.window = window
         self.other: MemoryChannel | None = None
         self.sent: list[TransferMessage] = []

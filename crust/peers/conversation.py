@@ -297,7 +297,13 @@ class Conversation(Sending):
         self._host.io.flush_soon(self)
         if old is not None and old is not link:
             old.write_control(frames.Retire())
-            old.close()
+            self._let_go(old)
+
+    def _let_go(self, link: Link) -> None:
+        """Close a link in order; if the other side does not take its last bytes, cut it: nothing else would end it."""
+        link.close()
+        if link.blocked:
+            self._host.io.call_later(limits.CLOSE_TIMEOUT, lambda _: link.connection.abort())
 
     @property
     def is_well(self) -> bool:
@@ -375,6 +381,6 @@ class Conversation(Sending):
                 link.write_control(goodbye)
             if not link.verdict:
                 link.error = f"the session ended ({reason})"
-            link.close()
+            self._let_go(link)
         self._host.lost(self, reason, undelivered)
         return True

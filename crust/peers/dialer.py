@@ -456,7 +456,8 @@ class Dialer:
                 else:
                     effort.retry_at = self._now() + limits.DUPLICATE_RETRY
                 return
-            if code is DenialCode.NOT_ACCEPTING and effort.purpose is Purpose.CONNECT:
+            asked = link.introduction.purpose if link.introduction is not None else None
+            if code is DenialCode.NOT_ACCEPTING and asked is Purpose.BOOTSTRAP and effort.purpose is Purpose.CONNECT:
                 effort.retry_at = self._now()  # we came to bootstrap; meanwhile somebody wants more than that
                 return
             words = printable(text) or _REFUSALS.get(code, "it gave no reason")

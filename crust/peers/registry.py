@@ -183,6 +183,10 @@ class Registry:
             self._gone(peer_id, introduction)
             link.fail("denied", "the other side no longer has the session")
             return
+        if not welcome.use and not self.controls(peer_id):
+            # It is for nobody else to decide: without its word the session would never carry anything, nor ever end.
+            link.fail("failed", "the other side controls this link, and did not decide for it")
+            return
         with self._lock:
             present = self._sessions.get(peer_id)
             if self._closing:
@@ -410,7 +414,10 @@ class Registry:
             decision = conversation.decision + 1
             link.write_control(frames.Use(decision))
         if decision <= conversation.decision:
-            link.conversation = conversation  # overtaken by a later decision: the controller will retire it
+            # Overtaken by a later decision, or repeated: another link carries the session, and what this one still
+            # brings comes there too. Not left to the controller, who could pile up links of one session.
+            link.conversation = conversation
+            link.close()
             return
         conversation.decision = decision
         conversation.attach(link, peer_next, window, lambda: self._path(link, attempts))

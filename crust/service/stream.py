@@ -185,11 +185,11 @@ class EventStream:
         self._events.clear()
         return unread
 
-    def put(self, event: AnyEvent, cost: int = 0) -> None:
-        """Add an event; one with a cost is a message."""
+    def put(self, event: AnyEvent, cost: int = 0) -> bool:
+        """Add an event; one with a cost is a message. False if the stream has been closed and did not take it."""
         with self._lock:
             if self._closed:
-                return
+                return False
             if not cost:
                 if self._states >= self._maxsize:
                     index = next(i for i, (_, kept) in enumerate(self._events) if not kept)
@@ -203,6 +203,7 @@ class EventStream:
                 self._wake_locked()
             if was_empty and self._waker is not None:
                 self._waker.wake()
+            return True
 
     def end(self) -> None:
         """No more events; what waits can still be read."""

@@ -202,15 +202,18 @@ class Subscriptions:
         """A consumer of messages has come: it gets what waits in the inbox (the conversation's lock is held)."""
         stream = self._message_stream
         if stream is None or self._pending:  # behind what callbacks, of which the last was cancelled, have not had
-            self._dispatcher.post(self._run_inbox, peer)
+            self._pending.append(None)
+            self._dispatcher.post(self._run_messages, peer, [])
         else:
             self._stream_out(stream, peer, peer._unread())
 
     @staticmethod
     def _stream_out(stream: EventStream, peer: Peer, deliveries: list[Delivery]) -> None:
-        for _, priority, messages, _ in deliveries:
-            for data in messages:
-                stream.put(NewMessage(peer, data, priority, None), len(data) + _OVERHEAD)
+        for index, (_, priority, messages, _) in enumerate(deliveries):
+            for position, data in enumerate(messages):
+                if not stream.put(NewMessage(peer, data, priority, None), len(data) + _OVERHEAD):
+                    peer._deliver(_rest(deliveries, index, position))  # closed at this very moment
+                    return
 
     def end(self) -> None:
         """No more events: streams end when they have been read, and no callback starts any more."""
@@ -272,7 +275,7 @@ class Subscriptions:
                     callbacks = self._message_callbacks
                     self._dispatcher.set_current(_name(callbacks[0].callback) if callbacks else None)
                 if not callbacks:
-                    self._hand_on(peer, deliveries[index:], position)
+                    self._hand_on(peer, _rest(deliveries, index, position))
                     if owed:
                         self._consumed(peer, owed)
                     return
@@ -296,10 +299,8 @@ class Subscriptions:
         if owed:
             self._consumed(peer, owed)
 
-    def _hand_on(self, peer: Peer, deliveries: list[Delivery], done: int) -> None:
-        """The last callback was cancelled: the next consumer gets all but the ``done`` first messages of these."""
-        first = deliveries[0]
-        rest = [first._replace(messages=first.messages[done:]), *deliveries[1:]]
+    def _hand_on(self, peer: Peer, rest: list[Delivery]) -> None:
+        """The last callback was cancelled: the next consumer gets these."""
         stream = self._message_stream
         if stream is None:
             peer._deliver(rest)
@@ -326,6 +327,12 @@ class Subscriptions:
                 _name(callback),
                 seconds,
             )
+
+
+def _rest(deliveries: list[Delivery], index: int, done: int) -> list[Delivery]:
+    """What is left from the delivery at ``index`` on, of which the ``done`` first messages have been handed over."""
+    first = deliveries[index]
+    return [first._replace(messages=first.messages[done:]), *deliveries[index + 1 :]]
 
 
 def _is_event(kind: object) -> bool:

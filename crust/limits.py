@@ -30,6 +30,10 @@ PARTIAL_MESSAGES_MAX = 4  # big messages under way at once in one direction
 DENIED_TEXT_MAX = 200  # bytes of explanation in a refusal or a goodbye
 ALTERNATES_MAX = 8  # contacts a busy node suggests
 PRIORITY_MAX = 255  # least urgent; 0 is most urgent
+NETWORK_HINT_SIZE = 8  # bytes of the network id that connection info shows (docs/wire-format.md, "Text forms")
+CONTROL_FRAMES_MAX = 32  # frames in one record besides BATCH, PIECE and ACK: they are the dear ones to parse
+CONTACT_WIRE_MAX = 1024  # bytes of one suggested contact
+TRANSFER_NAME_MAX = 1024  # bytes of an offered file's name
 
 # --- our choice: sessions -----------------------------------------------------------------------------------
 
@@ -60,7 +64,7 @@ DETACHED_BYTES_MAX = 64 * 1024 * 1024
 PONGS_QUEUED_MAX = 16  # answers owed to a peer that PINGs faster than it reads
 DUPLICATE_RETRY = 0.2  # seconds before dialling again after "duplicate" with no session in sight
 
-# --- our choice: links and transports -----------------------------------------------------------------------
+# --- our choice: links, transports and threads --------------------------------------------------------------
 
 DIRECT_WRITE_GAP = 200e-6  # a send goes out on the caller's thread if the node made no direct write for so long
 READ_SIZE = 4096  # bytes of each reader's own buffer: small, for thousands of idle peers
@@ -73,6 +77,13 @@ DIAL_STAGGER = 0.25  # next candidate after so long: RFC 8305 section 5
 DIAL_STAGGER_ON_LINK = 0.1
 DIAL_ATTEMPT_TIMEOUT = 10.0
 RECENT_ATTEMPTS = 32  # attempts kept for errors and events
+IO_SLEEP_MAX = 1.0  # seconds the I/O thread sleeps at most: heals a wake lost to an interrupt that struck just then
+TURN_SECONDS = 0.002  # of work without waiting, after which a reader or the I/O thread lets other greenlets run
+ACCEPTS_PER_TURN = 64
+CLOSE_LINGER = 1.0  # seconds a closed connection waits for the other side to close too, before it is cut
+SELECT_MAX = 500  # sockets watched at once where there is only select(), which takes 512 on Windows; others wait
+SELECT_RETRY = 0.05  # seconds until one of those others is looked at again
+LOG_KEYS = 1024  # keys of rate-limited log lines remembered
 
 # --- our choice: limits before and around authentication ----------------------------------------------------
 
@@ -83,6 +94,7 @@ STARTS_PER_ADDRESS_PER_SECOND = 20
 STARTS_PER_SECOND = 500
 PEERS_MAX = 1024
 TOTAL_BUFFERS = 256 * 1024 * 1024
+GATE_ADDRESSES_MAX = 4096  # addresses whose rate of starts is remembered; the one quiet for longest is forgotten
 
 # --- our choice: events, callbacks, service -----------------------------------------------------------------
 
@@ -108,31 +120,7 @@ FILE_MESSAGE_MIN = 2048  # bytes of the longest message both sides take, below w
 FILE_IN_FLIGHT = 2 * 1024 * 1024  # bytes of a file under way before the receiver reports progress
 FILE_NAME_MAX = 255  # bytes, as most file systems
 FILE_TRANSFERS_MAX = 16  # inbound transfers of one peer at once
-
-# --- our choice: the gate, and files of several peers -------------------------------------------------------
-
-GATE_ADDRESSES_MAX = 4096  # addresses whose rate of starts is remembered; the one quiet for longest is forgotten
 FILE_TRANSFERS_ALL_MAX = 256  # inbound transfers of all peers at once: each holds an open file
 FILE_ENDED_MEMORY = 64  # ended transfers of one peer, whose late messages are ignored
 FILE_REPLIES_MAX = 256  # replies about files that wait for room before that peer's messages wait too
 FILE_RETRY_DELAY = 0.05  # seconds until a reply about a file is tried again after the send buffer was full
-
-# --- fixed by the wire format: text forms (docs/wire-format.md) ---------------------------------------------
-
-NETWORK_HINT_SIZE = 8  # bytes of the network id that connection info shows (docs/wire-format.md, "Text forms")
-
-# --- our choice: runtime and transports ---------------------------------------------------------------------
-
-IO_SLEEP_MAX = 1.0  # seconds the I/O thread sleeps at most: heals a wake lost to an interrupt that struck just then
-TURN_SECONDS = 0.002  # of work without waiting, after which a reader or the I/O thread lets other greenlets run
-ACCEPTS_PER_TURN = 64
-CLOSE_LINGER = 1.0  # seconds a closed connection waits for the other side to close too, before it is cut
-SELECT_MAX = 500  # sockets watched at once where there is only select(), which takes 512 on Windows; others wait
-SELECT_RETRY = 0.05  # seconds until one of those others is looked at again
-LOG_KEYS = 1024  # keys of rate-limited log lines remembered
-
-# --- fixed by the wire format: frames and file transfer (docs/wire-format.md) -------------------------------
-
-CONTROL_FRAMES_MAX = 32  # frames in one record besides BATCH, PIECE and ACK: they are the dear ones to parse
-CONTACT_WIRE_MAX = 1024  # bytes of one suggested contact
-TRANSFER_NAME_MAX = 1024  # bytes of an offered file's name

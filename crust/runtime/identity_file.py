@@ -331,7 +331,7 @@ class IdentityLock:
         else:
             who = f"process {holder}"
         return (
-            f"identity file {self.path}: is in use by {who}; close that node first, or give this one an identity of "
+            f"identity file {self.path} is in use by {who}; close that node first, or give this one an identity of "
             "its own"
         )
 

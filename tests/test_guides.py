@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import inspect
 import os
 import pathlib
+import pickle
 import re
 import shlex
 import signal
@@ -17,6 +19,7 @@ import yaml
 
 import crust
 import crust.testing
+from crust.config.sections import field_keys
 from tests.support.documents import DOCUMENTS, blocks, programs
 from tests.support.nodes import config
 from tests.support.programs import Program
@@ -124,6 +127,59 @@ def test_no_command_is_mistyped() -> None:
         if line.startswith("$ ")
     }
     assert commands - SHOWN == set()
+
+
+# --- migration.md, compatibility.md ---------------------------------------------------------------------------------
+
+
+def rows(page: str, heading: str) -> list[list[str]]:
+    """The cells of the first table under a heading, without its head."""
+    section = (DOCS / page).read_text().split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    lines = re.findall(r"^\| (.*) \|$", section, re.MULTILINE)
+    return [line.split(" | ") for line in lines[1:]]
+
+
+def test_the_methods_to_migrate_to_exist() -> None:
+    """What migration.md names on our side are members of a node or of a peer, with those arguments."""
+    named = [text for row in rows("migration.md", "Methods") for text in re.findall("`(.*?)`", row[1])]
+    assert len(named) > 15
+    for text in named:
+        if text.startswith(("crust.Service", "config.", "with")) or text == "network.role":
+            continue
+        name, _, arguments = text.partition("(")
+        owner = crust.Peer if name.startswith("peer.") else crust.Service
+        member = getattr(owner, name.removeprefix("peer."))
+        for argument in re.findall(r"(\w+)=", arguments):
+            assert argument in inspect.signature(member).parameters, text
+
+
+def test_the_events_to_migrate_to_exist() -> None:
+    """The same for events, each with exactly its fields."""
+    for row in rows("migration.md", "Events"):
+        for name, fields in re.findall(r"`([A-Z]\w+)\(([^)]*)\)`", row[1]):
+            event = getattr(crust, name)
+            assert list(inspect.signature(event).parameters) == fields.split(", "), name
+
+
+def test_the_keys_to_migrate_to_exist() -> None:
+    """The same for keys of the configuration."""
+    keys = dict(field_keys(crust.Config))
+    named = [text for row in rows("migration.md", "Configuration") for text in re.findall("`(.*?)`", row[1])]
+    assert len(named) >= 9 and [text for text in named if text not in keys] == []
+
+
+def test_what_can_be_pickled() -> None:
+    """compatibility.md says what can go to another process, and what cannot."""
+    with crust.Service(config()) as node, crust.Service(config()) as other:
+        peer = node.connect(other.contact)
+        info = node.prepare_connection_info()
+        for value in (node.id, node.addresses[0], node.contact, info, config()):
+            assert pickle.loads(pickle.dumps(value)) == value
+        error = pickle.loads(pickle.dumps(crust.PeerLost("over", "gone")))
+        assert (str(error), error.reason) == ("over", "gone")
+        for value in (node, peer, crust.SendReady(peer)):
+            with pytest.raises(TypeError, match="cannot be pickled"):
+                pickle.dumps(value)
 
 
 # --- troubleshooting.md -----------------------------------------------------------------------------------------------
@@ -247,8 +303,8 @@ def words_of_the_system() -> list[str]:
 def test_crust_says_what_troubleshooting_quotes(tmp_path: pathlib.Path) -> None:
     """Each text of the table is in an error that its cause provokes, and each cause is in the table."""
     section = (DOCS / "troubleshooting.md").read_text().split("## What does the error say?\n")[1].split("\n## ")[0]
-    rows = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
-    quoted = {text for row in rows for text in re.findall("`(.*?)`", row)}
+    first = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+    quoted = {text for cell in first for text in re.findall("`(.*?)`", cell)}
     said = {}
     with crust.Service(config()) as node:
         for name, scenario in SCENARIOS.items():

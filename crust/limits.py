@@ -73,6 +73,7 @@ BURST_POOL = 8  # shared buffers kept
 NOTSENT_LOWAT = 131_072  # bytes that may wait unsent in the kernel: what an urgent message must queue behind
 ACCEPT_PAUSE = 1.0  # seconds without accepting after running out of descriptors
 LISTEN_BACKLOG = 128
+LOOKUPS_MAX = 32  # names looked up at once: each holds a thread for as long as the system's resolver takes
 DIAL_STAGGER = 0.25  # next candidate after so long: RFC 8305 section 5
 DIAL_STAGGER_ON_LINK = 0.1
 DIAL_ATTEMPT_TIMEOUT = 10.0

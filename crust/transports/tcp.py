@@ -36,9 +36,9 @@ from ..runtime.threads import (
     abandon_socket,
     close_socket,
     log_crash,
-    spawn,
 )
 from .contract import Connection, Sink
+from .resolving import Answers, Resolver, look_up
 from .tcp_connection import BufferPool, TcpConnection, endpoint_of, prepare
 
 __all__ = ["TcpDialling", "TcpListener", "TcpTransport"]
@@ -70,6 +70,8 @@ class TcpTransport:
         self.on_crash: CrashHook = on_crash or log_crash
         self._io = io
         self._pool = BufferPool()
+        self.resolver = Resolver()
+        """Looks names up for the dials."""
         # For the child of a fork: whatever has descriptors.
         self._connections: weakref.WeakSet[TcpConnection] = weakref.WeakSet()
         self._others: weakref.WeakSet[TcpDialling | TcpListener] = weakref.WeakSet()
@@ -86,6 +88,7 @@ class TcpTransport:
 
     def abandon(self) -> list[Sink]:
         """Close the copies of all descriptors in a forked child; see the contract."""
+        self.resolver.abandon()
         for other in list(self._others):
             other.abandon()
         sinks = [connection.abandon() for connection in list(self._connections)]
@@ -129,7 +132,7 @@ class TcpDialling:
         self._begun = False
         self._cancelled = False
         self._waker: Waker | None = None
-        self._names: queue.SimpleQueue[Any] | None = None
+        self._names: Answers | None = None
         self._sock: socket.socket | None = None
         self._selector: selectors.BaseSelector | None = None
 
@@ -253,49 +256,36 @@ class TcpDialling:
 
     def _resolve(self, deadline: Deadline) -> list[Any]:
         """The addresses to try, as ``getaddrinfo`` gives them."""
-        self._check_cancelled()
         if self.endpoint.is_ip:
+            self._check_cancelled()
             return _read(self.endpoint)
         with self._lock:
-            names: queue.SimpleQueue[Any] = queue.SimpleQueue()
+            self._check_cancelled()
+            names: Answers = queue.SimpleQueue()
             self._names = names
-        # The system's resolver can neither be interrupted nor told a deadline, so it gets a thread that may
-        # be left behind.
-        spawn("crust-resolve", _look_up_into, self.endpoint, names)
+        resolver = self._transport.resolver
+        resolver.begin(self.endpoint, names)
         try:
             answer = names.get(timeout=deadline.remaining())
         except queue.Empty:
             text = f"its name could not be looked up within {self._timeout:g} s"
             raise OSError(errno.ETIMEDOUT, text, str(self.endpoint)) from None
+        finally:
+            resolver.withdraw(names)
         self._check_cancelled()
-        if isinstance(answer, OSError):
-            text = f"its name could not be looked up: {answer.strerror or answer}"
+        if isinstance(answer, Exception):
+            text = f"its name could not be looked up: {getattr(answer, 'strerror', None) or answer}"
             raise OSError(errno.EHOSTUNREACH, text, str(self.endpoint)) from answer
         addresses: list[Any] = answer
         return addresses
 
 
-def _look_up(endpoint: Endpoint, flags: int = 0) -> list[Any]:
-    return list(
-        dict.fromkeys(
-            socket.getaddrinfo(endpoint.host, endpoint.port, socket.AF_UNSPEC, socket.SOCK_STREAM, 0, flags)
-        )
-    )
-
-
 def _read(endpoint: Endpoint) -> list[Any]:
     """The address that is written there in digits, as ``getaddrinfo`` gives it."""
     try:
-        return _look_up(endpoint, socket.AI_NUMERICHOST)
+        return look_up(endpoint, socket.AI_NUMERICHOST)
     except socket.gaierror as error:  # what this system does not know is its family, or its scope
         raise OSError(errno.EAFNOSUPPORT, error.strerror or str(error), str(endpoint)) from error
-
-
-def _look_up_into(endpoint: Endpoint, answers: queue.SimpleQueue[Any]) -> None:
-    try:
-        answers.put(_look_up(endpoint))
-    except OSError as error:
-        answers.put(error)
 
 
 class TcpListener:

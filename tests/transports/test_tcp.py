@@ -15,7 +15,6 @@ import pytest
 from crust import limits
 from crust.addresses import Endpoint
 from crust.exceptions import ListenError
-from crust.transports import tcp as tcp_module
 from crust.transports.contract import Connection
 from crust.transports.tcp import TcpTransport
 from tests.support.modes import run_python
@@ -137,7 +136,7 @@ def test_every_address_of_a_name_is_tried(
         (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))
         for port in (silent, unused_port(), listener.endpoint.port)
     ]
-    monkeypatch.setattr(tcp_module, "_look_up", lambda endpoint, flags=0: answers)
+    monkeypatch.setattr(tcp.resolver, "_ask", lambda endpoint: answers)
     connection = tcp.dial(Endpoint("tcp", "name.example", 1), 1.5)
     assert connection.remote == listener.endpoint
     connection.abort()

@@ -1,0 +1,109 @@
+"""Looking up names: on threads that may be left behind, but never on many, and with an answer in every case."""
+
+from __future__ import annotations
+
+import queue
+import socket
+import threading
+from typing import Any
+
+import pytest
+
+from crust import limits
+from crust.addresses import Endpoint
+from crust.transports.resolving import Answers, Resolver, look_up
+from tests.support.waiting import wait_until
+
+FOUND = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 1))]
+
+
+def name(number: int) -> Endpoint:
+    return Endpoint("tcp", f"name{number}.example", 1)
+
+
+def workers() -> int:
+    return sum(thread.name == "crust-resolve" for thread in threading.enumerate())
+
+
+class System:
+    """A resolver of the system's that answers when it is let."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.asked: list[str] = []
+
+    def __call__(self, endpoint: Endpoint) -> list[Any]:
+        self.asked.append(endpoint.host)
+        self.go.wait(10)
+        return FOUND
+
+
+def test_many_names_share_a_few_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest wait their turn, and all are answered; then no thread is left."""
+    monkeypatch.setattr(limits, "LOOKUPS_MAX", 3)
+    system = System()
+    resolver = Resolver(system)
+    answers: list[Answers] = [queue.SimpleQueue() for _ in range(10)]
+    for number, each in enumerate(answers):
+        resolver.begin(name(number), each)
+    wait_until(lambda: len(system.asked) == 3)
+    assert workers() == 3
+    system.go.set()
+    assert [each.get(timeout=5) for each in answers] == [FOUND] * 10
+    assert sorted(system.asked) == sorted(name(number).host for number in range(10))
+    wait_until(lambda: workers() == 0)
+
+
+def test_what_nobody_waits_for_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dial that was given up leaves its turn to others; withdrawing later, or twice, does no harm."""
+    monkeypatch.setattr(limits, "LOOKUPS_MAX", 1)
+    system = System()
+    resolver = Resolver(system)
+    first, second, third = answers = [queue.SimpleQueue[Any]() for _ in range(3)]
+    for number, each in enumerate(answers):
+        resolver.begin(name(number), each)
+    wait_until(lambda: system.asked)
+    resolver.withdraw(second)
+    resolver.withdraw(second)
+    system.go.set()
+    assert first.get(timeout=5) == third.get(timeout=5) == FOUND
+    resolver.withdraw(third)
+    assert system.asked == [name(0).host, name(2).host]
+    assert second.empty()
+
+
+@pytest.mark.parametrize("error", [socket.gaierror(-2, "unknown"), UnicodeError("label too long"), LookupError("idna")])
+def test_every_failure_is_an_answer(error: Exception) -> None:
+    """Also those of the codec for names; nobody waits for ever, and the thread goes on to the next."""
+
+    def fail(endpoint: Endpoint) -> list[Any]:
+        raise error
+
+    resolver = Resolver(fail)
+    for _ in range(2):
+        answers: Answers = queue.SimpleQueue()
+        resolver.begin(name(0), answers)
+        assert answers.get(timeout=5) is error
+
+
+def test_no_thread_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As at the interpreter's end: an error like every other of a dial, and the next try begins anew."""
+    resolver = Resolver(lambda endpoint: FOUND)
+    answers: Answers = queue.SimpleQueue()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(OSError, match="no thread to look its name up: none left"):
+            resolver.begin(name(0), answers)
+    resolver.begin(name(1), answers)
+    assert answers.get(timeout=5) == FOUND
+    assert answers.empty()
+
+
+def refuse(thread: threading.Thread) -> None:
+    raise RuntimeError("none left")
+
+
+def test_the_system_knows_addresses() -> None:
+    """What is written in digits needs no resolver; each answer is there once."""
+    (found,) = look_up(Endpoint("tcp", "127.0.0.1", 7), socket.AI_NUMERICHOST)
+    assert found[4] == ("127.0.0.1", 7)

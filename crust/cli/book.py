@@ -13,6 +13,7 @@ import difflib
 import json
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -182,12 +183,14 @@ class Book:
         """Two commands at once change the book one after the other."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with open(self.path.with_name(self.path.name + ".lock"), "w") as lock:
-            try:
+            if sys.platform == "win32":
+                import msvcrt
+
+                msvcrt.locking(lock.fileno(), msvcrt.LK_LOCK, 1)  # gives up after ten seconds
+            else:
                 import fcntl
-            except ImportError:  # Windows: the last writer wins, and the file is whole all the same
-                yield
-                return
-            fcntl.flock(lock, fcntl.LOCK_EX)
+
+                fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
 

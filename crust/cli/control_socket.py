@@ -17,6 +17,7 @@ import selectors
 import socket
 import stat
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -63,8 +64,8 @@ class ControlSocket:
         self._inode: tuple[int, int] | None = None
 
     def __enter__(self) -> socket.socket:
-        if not hasattr(socket, "AF_UNIX"):
-            raise CommandError("this system has no Unix sockets for Python: use --json")
+        if sys.platform == "win32" or not hasattr(socket, "AF_UNIX"):
+            raise CommandError("this system has no Unix sockets for Python: start the node with --json instead")
         if len(os.fsencode(self._path)) > _PATH_MAX:
             raise CommandError(
                 f"{self._path}: too long for the path of a Unix socket ({_PATH_MAX} bytes): choose a shorter one"
@@ -131,7 +132,7 @@ def _locked(directory: Path) -> Iterator[None]:
 
 def _pid_of(sock: socket.socket) -> int | None:
     """The process at the other end, where the system tells."""
-    if not hasattr(socket, "SO_PEERCRED"):
+    if sys.platform != "linux":  # elsewhere the option is missing, or has another form
         return None
     return int(struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0])
 

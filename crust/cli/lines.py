@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import selectors
+import sys
 from types import TracebackType
 
 __all__ = ["Lines"]
@@ -81,7 +82,10 @@ class Lines:
     def _receive(self) -> None:
         if os.name != "nt":
             # Not DefaultSelector: epoll refuses plain files and /dev/null, and `crust node --json <script` is one.
-            with selectors.PollSelector() as selector:
+            # Poll is missing in a few systems, and on macOS is not for terminals.
+            select_alone = sys.platform == "darwin" and os.isatty(self._descriptor)
+            poll: type[selectors.BaseSelector] = getattr(selectors, "PollSelector", selectors.SelectSelector)
+            with selectors.SelectSelector() if select_alone else poll() as selector:
                 selector.register(self._descriptor, selectors.EVENT_READ)
                 selector.register(self._wake_out, selectors.EVENT_READ)
                 ready = {key.fd for key, _ in selector.select()}

@@ -17,10 +17,11 @@ import unicodedata
 
 from .. import limits
 
-__all__ = ["publish_new", "safe_name", "write_atomic"]
+__all__ = ["publish_new", "safe_name", "sync_folder", "write_atomic"]
 
 _NUMBERS_MAX = 10_000  # "name (1)" to "name (10000)" before publishing gives up
 _EXTENSION_MAX = 16  # bytes of a name's end that count as its extension; more is just a name with a dot
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES}
 
 _SEPARATORS = re.compile(r"[/\\]")
@@ -48,8 +49,7 @@ def write_atomic(path: str | os.PathLike[str], data: bytes, *, private: bool = F
     """
     target = pathlib.Path(path)
     temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
-    descriptor = os.open(temporary, flags | getattr(os, "O_BINARY", 0), 0o600 if private else 0o666)
+    descriptor = os.open(temporary, _NEW | getattr(os, "O_BINARY", 0), 0o600 if private else 0o666)
     try:
         try:
             rest = memoryview(data)
@@ -63,7 +63,7 @@ def write_atomic(path: str | os.PathLike[str], data: bytes, *, private: bool = F
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
-    _sync_folder(target.parent)
+    sync_folder(target.parent)
 
 
 def publish_new(
@@ -92,7 +92,7 @@ def publish_new(
             _move_new(source, target)
         except FileExistsError:
             continue
-        _sync_folder(folder)
+        sync_folder(folder)
         return target
     raise FileExistsError(errno.EEXIST, f"{_NUMBERS_MAX} files of this name exist", str(folder / name))
 
@@ -112,14 +112,14 @@ def _move_new(source: pathlib.Path, target: pathlib.Path) -> None:
         return
     try:
         os.link(source, target, follow_symlinks=False)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
+    except (NotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in _NO_LINKS:
             raise
     else:
         source.unlink()
         return
-    # A file system without hard links (FAT, some network shares): take the name with an empty file, then replace that.
-    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+    # No hard links (FAT, some network shares, some systems): take the name with an empty file, then replace that.
+    os.close(os.open(target, _NEW, 0o600))
     try:
         os.replace(source, target)
     except BaseException:
@@ -127,11 +127,16 @@ def _move_new(source: pathlib.Path, target: pathlib.Path) -> None:
         raise
 
 
-def _sync_folder(folder: pathlib.Path) -> None:
-    """Make a rename in it survive a power cut, where the system can do that."""
-    if sys.platform == "win32":
+def sync_folder(folder: str | os.PathLike[str]) -> None:
+    """
+    Make what was made or renamed in it survive a power cut, where the system can do that.
+
+    Raises:
+        OSError: The disk is broken.
+    """
+    if sys.platform == "win32":  # cannot open folders
         return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0))
     try:
         os.fsync(descriptor)
     except OSError as error:

@@ -20,6 +20,7 @@ from types import TracebackType
 
 from ..crypto.identity import TEXT_MAX, KeyPair, decode_network_secrets
 from ..exceptions import IdentityError, IdentityInUse
+from .files import sync_folder
 
 if sys.platform == "win32":
     import msvcrt
@@ -31,7 +32,7 @@ __all__ = ["Identity", "IdentityLock", "load_network_secrets", "save_private_tex
 _LOCK_OFFSET = (
     1 << 30
 )  # Windows locks bytes, and bytes locked cannot be read: lock one far behind the process id
-_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL)
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
 
@@ -138,7 +139,7 @@ def save_private_text(path: str | os.PathLike[str], text: str) -> None:
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
-        _sync_directory(directory)
+        sync_folder(directory)
     except FileExistsError as error:
         raise FileExistsError(
             error.errno, "there is a file already, and keys are never overwritten", name
@@ -167,15 +168,6 @@ def _link(temporary: str, name: str, text: str) -> None:
         # A file system without hard links (FAT, some network shares). A reader may find the file half-written for a
         # moment, and says so; nothing is ever overwritten.
         _write_new(name, text)
-
-
-def _sync_directory(directory: str) -> None:
-    if sys.platform != "win32":  # which cannot open directories
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _read_private_text(name: str, what: str) -> str:

@@ -13,9 +13,13 @@ own (``tests/test_interruptible.py``).
 
 from __future__ import annotations
 
+import sys
 import threading
 
 __all__ = ["Latch"]
+
+# Windows does not look for Ctrl-C while a thread waits for a lock: there it looks up after so many seconds.
+_NAP: float | None = 0.25 if sys.platform == "win32" else None
 
 
 class Latch:
@@ -52,9 +56,19 @@ class Latch:
             sleeper = threading.Lock()
             sleeper.acquire()
             self._sleepers.append(sleeper)
-        if not sleeper.acquire(True, -1 if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)):
+        if not _acquire(sleeper, timeout):
             with self._lock:
                 if sleeper in self._sleepers:
                     self._sleepers.remove(sleeper)
             return self._is_set
         return True
+
+
+def _acquire(lock: threading.Lock, timeout: float | None) -> bool:
+    if _NAP is None:
+        return lock.acquire(True, -1 if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX))
+    while timeout is None or timeout > _NAP:
+        if lock.acquire(True, _NAP):
+            return True
+        timeout = timeout and timeout - _NAP
+    return lock.acquire(True, max(0.0, timeout))

@@ -87,7 +87,6 @@ def no_ipv6_in_python(patch: Patch) -> None:
 
     patch.setattr(socket, "has_ipv6", False)
     patch.setattr(socket, "getaddrinfo", getaddrinfo)
-    patch.delattr(socket, "AF_INET6")
 
 
 def no_ipv6_in_the_system(patch: Patch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import queue
 from collections.abc import Callable, Iterable, Iterator
@@ -384,6 +385,18 @@ class Peer:
         for _, priority, messages, _ in deliveries:
             for data in messages:
                 put((data, priority))
+
+    def _give_back(self, deliveries: list[Delivery]) -> None:
+        """Messages that a callback leaves to the inbox: behind what waits there, before the session's end."""
+        with self._conversation.lock:
+            waiting = self._unread()
+            over = False
+            with contextlib.suppress(queue.Empty):
+                self._inbox.get(block=False)
+                over = True
+            self._deliver([*waiting, *deliveries])
+            if over:
+                self._inbox.put(None)
 
     @property
     def _has_unread(self) -> bool:

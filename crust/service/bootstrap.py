@@ -8,15 +8,16 @@ tried too. The first success wins, and the other dials end.
 from __future__ import annotations
 
 import collections
-import ipaddress
 import random
 import threading
 from collections.abc import Callable, Iterable
 
 from .. import limits
-from ..addresses import Contact, Endpoint, PeerId
+from ..addresses import Contact, PeerId
+from ..config import AccessConfig
 from ..exceptions import ConnectError, ContactSyntaxError, CrustError, Denied, Timeout
 from ..paths import Attempt
+from ..peers.access import Access, Who
 from ..peers.conversation import Conversation
 from ..wire.handshake import Purpose
 from .connecting import Dialled
@@ -30,45 +31,28 @@ class Blacklist:
     Peer ids, addresses and networks that must not be dialled.
 
     Args:
-        entries: As objects or text.
+        entries: As for a ban: objects or text.
 
     Raises:
-        ContactSyntaxError: An entry is none of them.
+        ContactSyntaxError, TypeError: An entry is none of them.
     """
 
-    def __init__(self, entries: Iterable[object]) -> None:
-        self._peers: set[PeerId] = set()
-        self._networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
+    def __init__(self, entries: Iterable[Who]) -> None:
+        self._entries = Access(AccessConfig())
         for entry in entries:
-            if isinstance(entry, PeerId):
-                self._peers.add(entry)
-            elif isinstance(entry, Contact):
-                self._peers.add(entry.peer_id)
-            else:
-                self._add_text(str(entry))
-
-    def _add_text(self, text: str) -> None:
-        try:
-            self._networks.append(ipaddress.ip_network(text, strict=False))
-            return
-        except ValueError:
-            pass
-        try:
-            self._peers.add(Contact.parse(text).peer_id)
-        except ContactSyntaxError as error:
-            raise ContactSyntaxError(
-                f"a blacklist has peer ids, addresses and networks; {text!r} is none of them: {error}", text
-            ) from error
+            try:
+                self._entries.ban(entry, now=0.0)
+            except ContactSyntaxError as error:
+                raise ContactSyntaxError(
+                    f"a blacklist has peer ids, addresses and networks; {entry!r} is none of them: {error}", str(entry)
+                ) from error
 
     def filter(self, contact: Contact) -> Contact | None:
         """The contact without blacklisted endpoints; None if nothing may be dialled."""
-        if contact.peer_id in self._peers:
+        if self._entries.is_banned(contact.peer_id, None, 0.0):
             return None
-        allowed = tuple(each for each in contact.endpoints if not self._covers(each))
+        allowed = tuple(each for each in contact.endpoints if not self._entries.is_banned(None, each.ip, 0.0))
         return Contact(contact.peer_id, allowed) if allowed else None
-
-    def _covers(self, endpoint: Endpoint) -> bool:
-        return endpoint.ip is not None and any(endpoint.ip in network for network in self._networks)
 
 
 class _Run:

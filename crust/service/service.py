@@ -429,7 +429,7 @@ class Service:
         self,
         *,
         contacts: Iterable[str | Contact] = (),
-        blacklist: Iterable[object] = (),
+        blacklist: Iterable[Who] = (),
         timeout: Wait = CONFIG,
     ) -> Peer:
         """

@@ -303,7 +303,7 @@ class Subscriptions:
         """The last callback was cancelled: the next consumer gets these."""
         stream = self._message_stream
         if stream is None:
-            peer._deliver(rest)
+            peer._give_back(rest)
         else:
             self._stream_out(stream, peer, rest)
 

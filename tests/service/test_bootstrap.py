@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 import crust
-from crust import Contact, Endpoint, Identity, Service
+from crust import ConnectionInfo, Contact, Endpoint, Identity, Service
 from crust.service.bootstrap import Blacklist
 from tests.support.nodes import Nodes, config
 from tests.support.sockets import silent_listener, unused_port
@@ -172,6 +172,8 @@ def test_blacklisted_endpoints_are_left_out() -> None:
     assert Blacklist(["198.51.100.0/24"]).filter(contact) == Contact(contact.peer_id, (good,))
     assert Blacklist(["198.51.100.0/24", "192.0.2.1"]).filter(contact) is None
     assert Blacklist([]).filter(contact) == contact
+    info = ConnectionInfo(contact, bytes(32))
+    assert Blacklist([info]).filter(contact) is Blacklist([str(info)]).filter(contact) is None
     with pytest.raises(crust.ContactSyntaxError, match="none of them"):
         Blacklist(["nonsense"])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import crust
 from crust.peers.messages import NewMessage
 from tests.support.nodes import Nodes
 from tests.support.waiting import wait_until
@@ -43,3 +44,23 @@ def test_a_message_that_meets_a_closing_stream(nodes: Nodes, monkeypatch: pytest
     subscriptions.remove_stream(stream)
     assert [pair.to_near.recv(PATIENCE) for _ in range(2)] == [b"1", b"2"]
     assert pair.to_near.stats().unread_bytes == 0
+
+
+def test_what_a_callback_leaves_when_the_session_is_over(nodes: Nodes) -> None:
+    """It can still be read, before the inbox says that it is over."""
+    pair = nodes.pair()
+    got: list[bytes] = []
+
+    def take_one(event: NewMessage) -> None:
+        subscription.cancel()
+        got.append(event.data)
+        wait_until(lambda: not pair.to_near._inbox.empty(), what="the end of the session in the inbox")
+
+    subscription = pair.far.on(NewMessage, take_one)
+    pair.to_far.send_many([b"1", b"2", b"3"])
+    pair.to_far.flush(PATIENCE)
+    pair.to_far.disconnect()
+    wait_until(lambda: got == [b"1"] and pair.to_near._inbox.qsize() == 3, what="two messages and the end")
+    assert [pair.to_near.recv(PATIENCE) for _ in range(2)] == [b"2", b"3"]
+    with pytest.raises(crust.PeerLost):
+        pair.to_near.recv(PATIENCE)

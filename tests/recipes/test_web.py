@@ -96,6 +96,14 @@ def test_django_from_nothing(answers: Answers, tmp_path: Path) -> None:
         server.stop(signal.SIGINT)
 
 
+def test_django_tests_its_view(tmp_path: Path) -> None:
+    """The site's own tests pass, without a contact and without a socket."""
+    shutil.copytree(EXAMPLES / "django_site", tmp_path / "site")
+    shutil.copy(EXAMPLES / "asker.py", tmp_path / "site")
+    with Program("python", "manage.py", "test", cwd=tmp_path / "site") as tests:
+        assert "Ran 2 tests" in tests.end()
+
+
 def test_django_is_called(tmp_path: Path) -> None:
     """The management command answers who calls, and says goodbye at SIGTERM."""
     shutil.copytree(EXAMPLES / "django_site", tmp_path / "site")

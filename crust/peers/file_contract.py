@@ -112,7 +112,8 @@ class FileSent:
 
 Decide = Callable[[FileOffer], bool | str]
 """True takes the file, False refuses it, a text refuses it and tells the sender why. May block, for a person to answer;
-runs on a thread of its own, never twice at once for the same peer."""
+runs on a thread of its own, never twice at once for the same peer. ``close()`` waits for it as for a callback; one that
+does not return in time is left behind, and its answer means nothing any more."""
 
 OnReceiving = Callable[[FileProgress], object]
 """Runs on the thread that writes the files: it must be quick."""

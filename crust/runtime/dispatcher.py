@@ -8,17 +8,14 @@ cannot be ended, only abandoned and shown (:meth:`Dispatcher.stack`).
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
-import traceback
-import types
 from collections.abc import Callable
 from typing import Any
 
 from .. import limits
 from .clock import Clock, Queue
-from .threads import CrashHook, Deadline, Spawn, fork_generation, forward_interrupt, log_crash
+from .threads import CrashHook, Deadline, Spawn, fork_generation, forward_interrupt, log_crash, stack_of
 
 __all__ = ["Dispatcher"]
 
@@ -46,7 +43,6 @@ class Dispatcher:
         self._ended = clock.event()
         self._thread: threading.Thread | None = None
         self._ident: int | None = None
-        self._greenlet: Any = None
         self._running = False
         self._stopping = False
         self._abandoned = False
@@ -127,23 +123,12 @@ class Dispatcher:
 
     def stack(self) -> str:
         """Where the dispatcher thread is now, as a traceback's lines; empty if that cannot be told."""
-        frame: types.FrameType | None
-        if self.on_dispatcher():
-            frame = sys._getframe()
-        elif self._greenlet is not None:
-            frame = self._greenlet.gr_frame  # None unless it is suspended, which it is while others run
-        elif self._ident is not None:
-            frame = sys._current_frames().get(self._ident)
-        else:
-            return ""
-        return "" if frame is None else "".join(traceback.format_stack(frame))
+        thread = self._thread
+        return "" if thread is None or self._ident is None else stack_of(thread)
 
     # --- the thread -----------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        greenlet: Any = sys.modules.get("greenlet")
-        if greenlet is not None and greenlet.getcurrent().parent is not None:
-            self._greenlet = greenlet.getcurrent()
         self._ident = threading.get_ident()
         get = self._queue.get
         try:
@@ -160,5 +145,4 @@ class Dispatcher:
         finally:
             self._running = False
             self._ident = None
-            self._greenlet = None
             self._ended.set()

@@ -20,6 +20,8 @@ import socket
 import sys
 import threading
 import time
+import traceback
+import types
 import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
@@ -44,6 +46,7 @@ __all__ = [
     "log_crash",
     "mode",
     "spawn",
+    "stack_of",
 ]
 
 CrashHook = Callable[[str, BaseException], object]
@@ -95,6 +98,9 @@ def _run(
     name: str, target: Callable[..., object], args: tuple[object, ...], on_crash: CrashHook
 ) -> None:
     generation = _generation
+    greenlet: Any = sys.modules.get("greenlet")
+    if greenlet is not None and mode() == "gevent":
+        _greenlets[threading.current_thread()] = weakref.ref(greenlet.getcurrent())
     try:
         target(*args)
     except BaseException as error:  # the end of the thread: whatever it was must reach somebody
@@ -108,6 +114,25 @@ def _run(
         if generation != _generation:
             # At the fork threading forgot this greenlet; asking who we are makes it known again, so that it can end.
             threading.current_thread()
+
+
+_greenlets: weakref.WeakKeyDictionary[threading.Thread, weakref.ref[Any]] = weakref.WeakKeyDictionary()
+
+
+def stack_of(thread: threading.Thread) -> str:
+    """Where a thread of crust is now, as a traceback's lines; empty if it has ended, or that cannot be told."""
+    frame: types.FrameType | None
+    if thread is threading.current_thread():
+        frame = sys._getframe(1)
+    elif not thread.is_alive():
+        frame = None
+    elif mode() == "gevent":
+        reference = _greenlets.get(thread)
+        greenlet = reference() if reference is not None else None
+        frame = greenlet.gr_frame if greenlet is not None else None  # it is suspended, since we run
+    else:
+        frame = sys._current_frames().get(thread.ident or 0)
+    return "" if frame is None else "".join(traceback.format_stack(frame))
 
 
 class Threads:
@@ -139,6 +164,10 @@ class Threads:
     def alive(self) -> list[str]:
         """Names of the threads that still run, sorted."""
         return sorted(thread.name for thread in self._running())
+
+    def stacks(self) -> list[tuple[str, str]]:
+        """Name of each thread that still runs, sorted, and where it is now, as a traceback's lines."""
+        return sorted((thread.name, stack_of(thread)) for thread in self._running())
 
     def join(self, deadline: Deadline, but: Iterable[str] = ()) -> list[str]:
         """

@@ -145,6 +145,7 @@ class Node:
         """Worker threads, or their callbacks, that failed unexpectedly."""
         self.known: dict[PeerId, tuple[Endpoint, ...]] = {}
         """Addresses of peers from the configuration and the constructor."""
+        self._left_behind: list[str] = []  # what close() could not end, for the log
         self._channels: dict[Conversation, _Channel] = {}
         self._links_lock = threading.Lock()  # guards _links
         self._links: weakref.WeakSet[Link] = weakref.WeakSet()
@@ -386,8 +387,8 @@ class Node:
         finished = self.dispatcher.join(deadline)
         if not finished:
             current = self.dispatcher.current()
-            name = current[0] if current is not None else "a callback"
-            self.log.logger.error("%s does not return; close() leaves it behind:\n%s", name, self.dispatcher.stack())
+            name = current[0] if current is not None else "a callback, or a handler of the log,"
+            self._left_behind.append(f"{name} does not return; close() leaves it behind:\n{self.dispatcher.stack()}")
             self.dispatcher.abandon()
         self.subscriptions.end()
         self._join_links(deadline)
@@ -396,9 +397,15 @@ class Node:
         remaining = deadline.remaining()
         grace = None if remaining is None else max(remaining, limits.CLOSE_GRACE / 2)
         running = self.threads.join(self.clock.deadline(grace), but=() if finished else ("crust-dispatcher",))
-        if running:
-            self.log.logger.error("threads still run after close(): %s", ", ".join(running))
+        for name, stack in self.threads.stacks():
+            if name in running:
+                self._left_behind.append(f"thread {name} still runs after close():\n{stack}")
         return finished and not running
+
+    def report_left_behind(self) -> None:
+        """Log what :meth:`close` has not ended. A handler of the log may be what is stuck: nothing waits for this."""
+        for text in self._left_behind:
+            self.log.logger.error("%s", text)
 
     @staticmethod
     def _drain(conversation: Conversation, deadline: Deadline) -> None:

@@ -197,7 +197,8 @@ class Service:
             timeout: Seconds; None: no limit. The first caller's counts.
 
         Returns:
-            True if nothing is left running.
+            True if nothing is left running. (The system may still look up a name for a dial, on a daemon thread that
+            holds nothing of this node.) False: the log shows where callbacks, or ``decide`` functions, are stuck.
         """
         if self._forked:
             return True
@@ -222,7 +223,7 @@ class Service:
         if not self._closed.wait(deadline.remaining()):
             # The closer has the same deadline: it is about to say what still runs.
             self._closed.wait(limits.CLOSE_GRACE)
-        if closer is not None and closer is not threading.current_thread() and self._clean:
+        if closer is not None and closer is not threading.current_thread() and self._closed.is_set():
             closer.join(limits.CLOSE_GRACE)
         return self._clean
 
@@ -239,6 +240,7 @@ class Service:
             self._unlock_identity()
             self._not_at_exit()
             self._closed.set()
+        node.report_left_behind()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the service is closed, by anybody; Ctrl-C interrupts it. False if the timeout came first."""
@@ -566,8 +568,8 @@ class Service:
 
         Args:
             directory: Where they go. Nothing is ever overwritten, and no name leads out of it.
-            decide: Asked about each offer, on a thread of its own, where it may take its time: True, False, or the
-                reason for a refusal as text. None: all are taken.
+            decide: Asked about each offer, on a thread of its own, where it may take its time (but not for ever, or
+                ``close`` returns False): True, False, or the reason for a refusal as text. None: all are taken.
             max_size: Bytes of the largest file taken; None: what the disk has room for.
             progress: Told how far each file has come; must be quick.
 

@@ -11,7 +11,16 @@ import pytest
 
 from crust.exceptions import LocalProtocolError
 from crust.runtime import threads
-from crust.runtime.threads import Deadline, Threads, Waker, check_patching, close_socket, mode, spawn
+from crust.runtime.threads import (
+    Deadline,
+    Threads,
+    Waker,
+    check_patching,
+    close_socket,
+    mode,
+    spawn,
+    stack_of,
+)
 from tests.support.modes import on_greenlets, run_python
 from tests.support.threads import Background
 from tests.support.waiting import wait_until
@@ -79,6 +88,28 @@ def test_join_waits_for_threads_that_start_meanwhile_but_not_for_itself() -> Non
     gate.set()
     assert job.result() == []
     assert left == [[]]
+
+
+def test_each_thread_can_be_shown() -> None:
+    """Where those that run are, on greenlets too; those that have ended are nowhere."""
+    of_a_node = Threads()
+    gate, entered = threading.Event(), threading.Event()
+
+    def pondering() -> None:
+        entered.set()
+        gate.wait(10)
+
+    thinker = of_a_node.spawn("thinker", pondering)
+    of_a_node.spawn("done", lambda: None).join(5)
+    assert entered.wait(5)
+    wait_until(lambda: "gate.wait(10)" in stack_of(thinker))
+    ((name, stack),) = of_a_node.stacks()
+    assert name == "crust-thinker" and "in pondering" in stack
+    assert "test_each_thread_can_be_shown" in stack_of(threading.current_thread())
+    gate.set()
+    thinker.join(5)
+    assert stack_of(thinker) == ""
+    assert of_a_node.stacks() == []
 
 
 def test_a_long_life_does_not_gather_dead_threads() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import NoReturn
 
 from .. import limits
 from ..runtime.threads import after_fork_in_child
@@ -40,6 +41,12 @@ class ProcessLocal:
         self._made: Service | None = None
         self._running: Service | None = None
         after_fork_in_child(self, _forget)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a ProcessLocal stands for the node of the process that asks and cannot be pickled; "
+            "keep it at the top of a module, which every process imports"
+        )
 
     def get(self) -> Service:
         """

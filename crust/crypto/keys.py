@@ -41,7 +41,10 @@ __all__ = [
 KEY_SIZE = 32  # bytes of every key here: X25519, Ed25519 (seed and public), both AEADs, keyed BLAKE2b
 
 Seal = Callable[[bytes, bytes, bytes, bytes], bytes]
+SealInto = Callable[[bytes, bytes, bytes, bytes, bytearray, int], None]
 Open = Callable[[bytes, bytes, bytes, "bytes | bytearray | memoryview"], bytes]
+OpenInto = Callable[[bytes, bytes, bytes, "bytes | bytearray | memoryview", bytearray], None]
+_Functions = tuple[Seal, SealInto, Open, OpenInto]
 
 
 def hash32(data: bytes, key: bytes = b"") -> bytes:
@@ -130,27 +133,38 @@ class Cipher:
     seal: Seal
     """``seal(key, nonce, associated_data, plaintext) -> ciphertext``. Never twice with one key and nonce."""
 
+    seal_into: SealInto
+    """``seal_into(key, nonce, associated_data, plaintext, target, at)``: the ciphertext goes into ``target`` from
+    ``at`` on. Raises ValueError if it has no room for it."""
+
     open: Open
     """``open(key, nonce, associated_data, ciphertext) -> plaintext``; raises MalformedMessage if anything differs from
     what was sealed. The ciphertext may be a view: it is not copied."""
 
+    open_into: OpenInto
+    """``open_into(key, nonce, associated_data, ciphertext, target)``: the same, the plaintext going to the beginning of
+    ``target``. Raises ValueError if it has no room for it."""
 
-def _direct(encrypt: Any, decrypt: Any, sodium: Any, nonce_size: int, tag_size: int) -> tuple[Seal, Open]:
+
+def _direct(encrypt: Any, decrypt: Any, sodium: Any, nonce_size: int, tag_size: int) -> _Functions:
     """
-    Seal and open straight on libsodium.
+    Straight on libsodium.
 
     PyNaCl's own functions clear the output before it is overwritten, want the input as bytes and look twice at every
     argument: 3.4 microseconds a call where these take 0.9. What keeps the C side within bounds is checked here: the
-    sizes of key and nonce; the other sizes are taken from the objects themselves.
+    sizes of key, nonce and target; the other sizes are taken from the objects themselves.
     """
     ffi = sodium.ffi
     allocate = ffi.new_allocator(should_clear_after_alloc=False)
     array = ffi.typeof("unsigned char[]")
     from_buffer, to_buffer, null = ffi.from_buffer, ffi.buffer, ffi.NULL
 
-    def seal(key: bytes, nonce: bytes, associated: bytes, plaintext: bytes) -> bytes:
+    def check(key: bytes, nonce: bytes) -> None:
         if len(key) != KEY_SIZE or len(nonce) != nonce_size:
             raise ValueError(f"the key must be {KEY_SIZE} and the nonce {nonce_size} bytes")
+
+    def seal(key: bytes, nonce: bytes, associated: bytes, plaintext: bytes) -> bytes:
+        check(key, nonce)
         size = len(plaintext)
         out = allocate(array, size + tag_size)
         if encrypt(out, null, plaintext, size, associated, len(associated), null, nonce, key):
@@ -158,43 +172,96 @@ def _direct(encrypt: Any, decrypt: Any, sodium: Any, nonce_size: int, tag_size: 
         result: bytes = to_buffer(out)[:]
         return result
 
+    def seal_into(
+        key: bytes, nonce: bytes, associated: bytes, plaintext: bytes, target: bytearray, at: int
+    ) -> None:
+        check(key, nonce)
+        size = len(plaintext)
+        out = from_buffer(target)
+        if at < 0 or at + size + tag_size > len(out):
+            raise ValueError("the target has no room for the ciphertext")
+        if encrypt(out + at, null, plaintext, size, associated, len(associated), null, nonce, key):
+            raise ValueError("libsodium refused to encrypt")
+
     def open_(
         key: bytes, nonce: bytes, associated: bytes, ciphertext: bytes | bytearray | memoryview
     ) -> bytes:
-        if len(key) != KEY_SIZE or len(nonce) != nonce_size:
-            raise ValueError(f"the key must be {KEY_SIZE} and the nonce {nonce_size} bytes")
+        check(key, nonce)
         source = from_buffer(ciphertext)
         size = len(source)
         if size < tag_size:
-            raise MalformedMessage("a ciphertext is shorter than its tag")
+            raise MalformedMessage(_TOO_SHORT)
         out = allocate(array, size - tag_size)
         if decrypt(out, null, null, source, size, associated, len(associated), nonce, key):
-            raise MalformedMessage("a ciphertext does not authenticate")
+            raise MalformedMessage(_WRONG)
         result: bytes = to_buffer(out)[:]
         return result
 
-    return seal, open_
+    def open_into(
+        key: bytes,
+        nonce: bytes,
+        associated: bytes,
+        ciphertext: bytes | bytearray | memoryview,
+        target: bytearray,
+    ) -> None:
+        check(key, nonce)
+        source = from_buffer(ciphertext)
+        size = len(source)
+        if size < tag_size:
+            raise MalformedMessage(_TOO_SHORT)
+        out = from_buffer(target)
+        if size - tag_size > len(out):
+            raise ValueError("the target has no room for the plaintext")
+        if decrypt(out, null, null, source, size, associated, len(associated), nonce, key):
+            raise MalformedMessage(_WRONG)
+
+    return seal, seal_into, open_, open_into
 
 
-def _portable(encrypt: Any, decrypt: Any, tag_size: int) -> tuple[Seal, Open]:
-    """Seal and open on PyNaCl's public functions, for a PyNaCl that is built differently inside."""
+def _portable(encrypt: Any, decrypt: Any, tag_size: int) -> _Functions:
+    """On PyNaCl's public functions, for a PyNaCl that is built differently inside."""
 
     def seal(key: bytes, nonce: bytes, associated: bytes, plaintext: bytes) -> bytes:
         result: bytes = encrypt(plaintext, associated, nonce, key)
         return result
 
+    def seal_into(
+        key: bytes, nonce: bytes, associated: bytes, plaintext: bytes, target: bytearray, at: int
+    ) -> None:
+        end = at + len(plaintext) + tag_size
+        if at < 0 or end > len(target):
+            raise ValueError("the target has no room for the ciphertext")
+        memoryview(target)[at:end] = seal(key, nonce, associated, plaintext)
+
     def open_(
         key: bytes, nonce: bytes, associated: bytes, ciphertext: bytes | bytearray | memoryview
     ) -> bytes:
         if len(ciphertext) < tag_size:
-            raise MalformedMessage("a ciphertext is shorter than its tag")
+            raise MalformedMessage(_TOO_SHORT)
         try:
             result: bytes = decrypt(bytes(ciphertext), associated, nonce, key)
         except CryptoError as error:
-            raise MalformedMessage("a ciphertext does not authenticate") from error
+            raise MalformedMessage(_WRONG) from error
         return result
 
-    return seal, open_
+    def open_into(
+        key: bytes,
+        nonce: bytes,
+        associated: bytes,
+        ciphertext: bytes | bytearray | memoryview,
+        target: bytearray,
+    ) -> None:
+        size = len(ciphertext) - tag_size
+        if size > len(target):
+            raise ValueError("the target has no room for the plaintext")
+        plaintext = open_(key, nonce, associated, ciphertext)
+        memoryview(target)[:size] = plaintext
+
+    return seal, seal_into, open_, open_into
+
+
+_TOO_SHORT = "a ciphertext is shorter than its tag"
+_WRONG = "a ciphertext does not authenticate"
 
 
 def _cipher(aead: Aead, name: str, function: str, nonce_size: int, tag_size: int) -> Cipher:
@@ -202,12 +269,12 @@ def _cipher(aead: Aead, name: str, function: str, nonce_size: int, tag_size: int
         sodium = importlib.import_module("nacl._sodium")
         encrypt = getattr(sodium.lib, f"crypto_aead_{function}_encrypt")
         decrypt = getattr(sodium.lib, f"crypto_aead_{function}_decrypt")
-        seal, open_ = _direct(encrypt, decrypt, sodium, nonce_size, tag_size)
+        functions = _direct(encrypt, decrypt, sodium, nonce_size, tag_size)
     except (ImportError, AttributeError):
         encrypt = getattr(bindings, f"crypto_aead_{function}_encrypt")
         decrypt = getattr(bindings, f"crypto_aead_{function}_decrypt")
-        seal, open_ = _portable(encrypt, decrypt, tag_size)
-    return Cipher(aead, name, nonce_size, tag_size, seal, open_)
+        functions = _portable(encrypt, decrypt, tag_size)
+    return Cipher(aead, name, nonce_size, tag_size, *functions)
 
 
 AEGIS_256 = _cipher(Aead.AEGIS_256, "AEGIS-256", "aegis256", 32, 32)

@@ -36,9 +36,11 @@ from .. import limits
 from ..exceptions import ForkedError, LocalProtocolError, MalformedMessage
 from .keys import CIPHERS, hash32
 
-__all__ = ["RecordOpener", "RecordSealer", "export_key"]
+__all__ = ["RECORD_MAX", "RecordOpener", "RecordSealer", "export_key"]
 
 HEADER_SIZE = 2
+RECORD_MAX = HEADER_SIZE + limits.RECORD_PLAINTEXT_MAX + max(cipher.tag_size for cipher in CIPHERS.values())
+"""Bytes of the longest record."""
 _MASKS = limits.MASKS_PER_DRAW
 _PLAINTEXT_MAX = limits.RECORD_PLAINTEXT_MAX
 
@@ -104,11 +106,12 @@ class RecordSealer(_Direction):
         pid: The process that may seal; by default this one.
     """
 
-    __slots__ = ("_key_since", "_pid", "_seal")
+    __slots__ = ("_key_since", "_pid", "_seal", "_seal_into")
 
     def __init__(self, key: bytes, handshake_hash: bytes, aead: int, pid: int | None = None) -> None:
         super().__init__(key, handshake_hash, aead)
         self._seal = CIPHERS[aead].seal
+        self._seal_into = CIPHERS[aead].seal_into
         self._pid = _process if pid is None else pid
         self._key_since: float | None = None
 
@@ -123,12 +126,32 @@ class RecordSealer(_Direction):
             ForkedError: This process inherited the link from its parent, which goes on using the same nonces.
             LocalProtocolError: The plaintext is empty or too long, or the keys have been forgotten.
         """
+        nonce, header = self._next_record(len(plaintext))
+        return header + self._seal(self._key, nonce, header, plaintext)
+
+    def seal_into(self, plaintext: bytes, target: bytearray, at: int = 0) -> int:
+        """
+        Like :meth:`seal`, the record going into ``target`` from ``at`` on; :data:`RECORD_MAX` bytes are always enough.
+
+        Returns:
+            The size of the record.
+
+        Raises:
+            ValueError: The target is too small; the link must be dropped.
+        """
+        nonce, header = self._next_record(len(plaintext))
+        body = at + HEADER_SIZE
+        target[at:body] = header
+        self._seal_into(self._key, nonce, header, plaintext, target, body)
+        return HEADER_SIZE + len(plaintext) + self._tag_size
+
+    def _next_record(self, size: int) -> tuple[bytes, bytes]:
+        """Nonce and header of the next record."""
         if self._pid != _process:
             raise ForkedError(
                 f"this link belongs to process {self._pid}, and this is process {_process}, forked from it: "
                 "make a node of its own after the fork"
             )
-        size = len(plaintext)
         if not 0 < size <= _PLAINTEXT_MAX or not self._key:
             raise self._misuse(size)
         number = self._number
@@ -137,7 +160,7 @@ class RecordSealer(_Direction):
             self._masks = _draw_masks(self._length_key, number // _MASKS)
         header = ((size + self._tag_size) ^ self._masks[slot]).to_bytes(HEADER_SIZE, "big")
         self._number = number + 1  # before it is used: an interrupt must not make it be used again
-        return header + self._seal(self._key, number.to_bytes(self._nonce_size, "big"), header, plaintext)
+        return number.to_bytes(self._nonce_size, "big"), header
 
     def needs_update(self, now: float) -> bool:
         """
@@ -177,19 +200,27 @@ class RecordOpener(_Direction):
         aead: ``HandshakeResult.aead``.
     """
 
-    __slots__ = ("_open", "_partial", "_wanted")
+    __slots__ = ("_open", "_open_into", "_partial", "_wanted")
 
     def __init__(self, key: bytes, handshake_hash: bytes, aead: int) -> None:
         super().__init__(key, handshake_hash, aead)
         self._open = CIPHERS[aead].open
+        self._open_into = CIPHERS[aead].open_into
         self._partial = bytearray()  # the beginning of a record whose end has not arrived
         self._wanted = 0  # size of that record with its header, once the header is complete
 
-    def receive(self, data: bytes | bytearray | memoryview) -> Iterator[bytes]:
+    def receive(
+        self, data: bytes | bytearray | memoryview, scratch: bytearray | None = None
+    ) -> Iterator[bytes | memoryview]:
         """
         Plaintexts of the records that ``data`` completes, one at a time and lazily, so that ``update_key`` between two
         of them takes effect. Iterate to the end before ``data`` is overwritten, or drop the link: an iteration given up
         half-way (by an interrupt, say) has lost records. ``forget`` in between ends it.
+
+        Args:
+            data: What has come.
+            scratch: Where plaintexts are put, :data:`RECORD_MAX` bytes: each is a view of it then, good until the next
+                one is asked for. Without it they are bytes of their own.
 
         Raises:
             MalformedMessage: A length or a tag is wrong. The link is over; every later call raises LocalProtocolError.
@@ -204,7 +235,7 @@ class RecordOpener(_Direction):
             if len(self._partial) != self._wanted:
                 return
             record, self._partial, self._wanted = self._partial, bytearray(), 0
-            yield self._open_record(bytes(record[:HEADER_SIZE]), memoryview(record)[HEADER_SIZE:])
+            yield self._open_record(bytes(record[:HEADER_SIZE]), memoryview(record)[HEADER_SIZE:], scratch)
         while end - position >= HEADER_SIZE and self._key:
             header = bytes(view[position : position + HEADER_SIZE])
             stop = position + HEADER_SIZE + self._length(header)
@@ -213,7 +244,7 @@ class RecordOpener(_Direction):
                 break
             body = view[position + HEADER_SIZE : stop]
             position = stop
-            yield self._open_record(header, body)
+            yield self._open_record(header, body, scratch)
         if position < end:
             self._partial += view[position:]
 
@@ -244,11 +275,15 @@ class RecordOpener(_Direction):
             )
         return length
 
-    def _open_record(self, header: bytes, ciphertext: memoryview) -> bytes:
+    def _open_record(self, header: bytes, ciphertext: memoryview, scratch: bytearray | None) -> bytes | memoryview:
         number = self._number
         self._number = number + 1
+        nonce = number.to_bytes(self._nonce_size, "big")
         try:
-            return self._open(self._key, number.to_bytes(self._nonce_size, "big"), header, ciphertext)
+            if scratch is None:
+                return self._open(self._key, nonce, header, ciphertext)
+            self._open_into(self._key, nonce, header, ciphertext, scratch)
         except MalformedMessage:
             self.forget()
             raise
+        return memoryview(scratch)[: len(ciphertext) - self._tag_size]

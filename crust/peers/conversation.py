@@ -135,7 +135,7 @@ class Conversation(Sending):
 
     # --- receiving (the link's reader thread) -------------------------------------------------------------------------
 
-    def receive(self, link: Link, plaintexts: list[bytes], now: float) -> None:
+    def receive(self, link: Link, records: list[list[frames.Frame]], now: float) -> None:
         """Take records with frames of the session, in order; a broken rule ends it."""
         host = self._host
         again = ready = False
@@ -144,16 +144,16 @@ class Conversation(Sending):
             session = self.session
             if session.state is State.LOST:
                 return
-            self._heard = True
             outbox = self._outbox
             held = outbox.held_bytes
             deliveries: list[Delivery] = []
             try:
-                for plaintext in plaintexts:
-                    deliveries += session.receive_frames(frames.parse_record_untrusted(plaintext), now)
+                for received in records:
+                    deliveries += session.receive_frames(received, now)
             except RemoteProtocolError as error:
                 violation = error
             if deliveries:
+                self._heard = True
                 try:
                     self._deliver_locked(deliveries)
                 except RemoteProtocolError as error:  # in a message about a file

@@ -28,7 +28,7 @@ from __future__ import annotations
 import bisect
 import collections
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from .. import limits
@@ -97,6 +97,10 @@ class Outbox:
         "max_bytes",
         "max_messages",
         "next_message",
+        "quick_append",
+        "quick_bytes",
+        "quick_count",
+        "quick_key",
         "sent_bytes",
         "settled_messages",
     )
@@ -112,6 +116,9 @@ class Outbox:
         """Cost of all messages queued or unacknowledged."""
         self.sent_bytes = 0
         """Of those, bytes put into records."""
+        # What Sending.send needs to queue a message without asking further; see allow_quick.
+        self.quick_bytes = self.quick_count = self.quick_key = -1
+        self.quick_append: Callable[[bytes], object] = _refuse
         self._drop_priority = limits.PRIORITY_MAX + 1 if drop_priority is None else drop_priority
         self._lanes: dict[int, Lane] = {}
         self._order: list[Lane] = []
@@ -153,6 +160,26 @@ class Outbox:
         lane.messages.append(data)
         return number
 
+    def allow_quick(self, held_bytes: int) -> None:
+        """
+        Until :meth:`forbid_quick`, messages like the last one may be pushed without a call, as :meth:`push` does it:
+        those of ``quick_key`` (priority and kind), while ``held_bytes`` stays at or below ``quick_bytes`` and
+        ``next_message`` below ``quick_count``. ``quick_append`` is the last step.
+
+        Args:
+            held_bytes: So much may be held, if nothing is acknowledged meanwhile.
+        """
+        lane = self._open
+        if lane is not None and lane.times is None:
+            self.quick_append = lane.messages.append
+            self.quick_key = self._open_key
+            self.quick_count = self.settled_messages + self.max_messages
+            self.quick_bytes = min(held_bytes, self.max_bytes)
+
+    def forbid_quick(self) -> None:
+        """From now on every message asks again."""
+        self.quick_bytes = -1
+
     @property
     def accepted(self) -> tuple[int, int]:
         """How many messages of the application have been queued so far, and the number of the last, or -1."""
@@ -192,6 +219,7 @@ class Outbox:
 
     def _switch(self, key: int) -> Lane:
         """Messages go to another lane from now on."""
+        self.forbid_quick()
         self._close_run()
         self._open = None  # it may be among the empty lanes that go now
         lane = self._lanes.get(key) or self._add_lane(key)
@@ -314,6 +342,7 @@ class Outbox:
             self._begun -= record.begun
             self.held_bytes -= record.released
             self.sent_bytes -= record.released
+            self.quick_bytes -= record.released
             for _, count in record.finished:
                 self.settled_messages += count
             self._resend = max(0, self._resend - 1)
@@ -401,6 +430,7 @@ class Outbox:
     def clear(self) -> None:
         """Let go of all data; the session is over."""
         self._settle()
+        self.forbid_quick()
         self._lanes.clear()
         self._order.clear()
         self._keep.clear()
@@ -409,6 +439,10 @@ class Outbox:
         self._resend = 0
         self.settled_messages = self.next_message
         self.held_bytes = self.sent_bytes = 0
+
+
+def _refuse(data: bytes) -> None:
+    raise AssertionError("quick_bytes allows nothing")
 
 
 def _expanded(runs: Iterable[Run]) -> list[int]:
@@ -436,7 +470,7 @@ class _Filler:
 
     def __init__(self, outbox: Outbox, prefix: bytes) -> None:
         self.outbox = outbox
-        self.parts = [prefix] if prefix else []
+        self.parts: list[bytes | memoryview] = [prefix] if prefix else []
         self.room = limits.RECORD_PLAINTEXT_MAX - len(prefix)
         self.numbered = 0
         self.begun = 0
@@ -546,12 +580,12 @@ class _Filler:
         end = min(total, offset + room)
         last = end == total
         number = self.outbox._next_chunk + self.numbered
-        with memoryview(message) as view:
-            part = frames.build_piece(
-                number, lane.kind, lane.priority, self.slot, offset == 0, last, total, view[offset:end]
-            )
-        self.parts.append(part)
-        self.room -= len(part)
+        head = frames.build_piece_head(
+            number, lane.kind, lane.priority, self.slot, offset == 0, last, total, end - offset
+        )
+        self.parts.append(head)
+        self.parts.append(memoryview(message)[offset:end])  # copied once, when the parts are joined
+        self.room -= frames.PIECE_OVERHEAD + end - offset
         self.numbered += 1
         self.released += end - offset
         if not last:

@@ -197,8 +197,6 @@ class Peer:
             data = _as_bytes(data)
         if len(data) > self._max_message_size:
             raise self._too_large(len(data))
-        if not 0 <= priority <= 255:
-            raise ValueError(f"priority must be 0 (most urgent) to 255, not {priority}")
         return self._conversation.send(data, priority, _MESSAGE, timeout)
 
     @property

@@ -30,10 +30,12 @@ if TYPE_CHECKING:
 __all__ = ["NEVER", "Sending"]
 
 NEVER = float("inf")
-_RECORDS_PER_TURN = 32  # records written before others get a turn
+_WRITES_PER_TURN = 8  # of several records each, before others get a turn
 _BUDGET_STEP = 32_768  # bytes taken from the node's budget at a time: little enough for a thousand peers
 _BUDGET_POLL = 0.05  # seconds between looks at a budget that other peers have used up
-_RECORD_TARGET = limits.RECORD_TARGET
+_OVERHEAD = limits.MESSAGE_OVERHEAD
+_FULL = limits.SENDER_WRITES_AT
+_NOT_SMALL = 1024  # bytes of a message from which on MESSAGE_OVERHEAD hardly counts
 
 
 class Sending(abc.ABC):
@@ -52,6 +54,7 @@ class Sending(abc.ABC):
         "_sleepers",
         "_starved",
         "_starved_priority",
+        "_streaming",
         "_timer_at",
         "_want_ready",
         "ended_reason",
@@ -88,57 +91,99 @@ class Sending(abc.ABC):
         self._starved = False  # data waits for window, not for the link
         self._starved_priority = 0  # of the most urgent that does
         self._heard = True  # something arrived since our last direct write
+        self._streaming = False  # senders fill records by themselves, since the io thread looked last
         self._want_ready = False  # a sender got WouldBlock
         self._budgeted = 0  # bytes of the node's budget held for the outbox
         self._timer_at = NEVER
 
     def send(self, data: bytes, priority: int, kind: int, timeout: float | None | Configured) -> int:
-        """Queue ``data`` and write it if that can be done at once; see :meth:`crust.Peer.send`."""
-        now = 0.0
-        if priority >= self._drop_priority:
-            clock = self._now  # fetched apart: as a method of a slot it would cost 6 ns more
-            now = clock()
+        """
+        Queue ``data`` and write it if that can be done at once; see :meth:`crust.Peer.send`.
+
+        Raises:
+            ValueError: No such priority.
+        """
+        outbox = self._outbox
+        cost = len(data) + _OVERHEAD
         try:
             with self.lock:
-                outbox = self._outbox
-                number = outbox.push(data, priority, kind, now)
-                if number >= 0:
-                    held = outbox.held_bytes
-                    if self._scheduled and held - outbox.sent_bytes < _RECORD_TARGET and held <= self._budgeted:
-                        return number  # the io thread will come and take it along
-                    if held > self._budgeted:
-                        self._take_budget()
-                    if now and self._timer_at > now + self._drop_age:
-                        self._arm(now)  # nothing may be sent for long, but its age counts from here
-                    if self._after_push(priority):
-                        return number
-            if number >= 0:
+                # The quick way, which most messages of a stream take: Outbox.push without its calls and questions.
+                held = outbox.held_bytes + cost
+                number = outbox.next_message
+                key = priority << 1 | kind
+                if held <= outbox.quick_bytes and number < outbox.quick_count and key == outbox.quick_key:
+                    outbox.next_message = number + 1
+                    outbox.held_bytes = held
+                    outbox.quick_append(data)
+                    return number
+                number, again = self._push(data, priority, kind)
+            if again:
                 self._host.io.flush_soon(self)
+            if number >= 0:
                 return number
+        except ValueError:
+            raise
         except BaseException:
             self._host.io.flushes.append(self)
             self._host.io.rouse()
             raise
         return self._send_when_room(data, priority, kind, timeout)
 
-    def _after_push(self, priority: int) -> bool:
-        """Write now if that is better; False if the io thread must be asked to (the lock is held)."""
+    def _push(self, data: bytes, priority: int, kind: int) -> tuple[int, bool]:
+        """Queue a message (the lock is held): its number, or -1; and whether the io thread must be asked to write."""
+        if not 0 <= priority <= limits.PRIORITY_MAX:
+            raise ValueError(f"priority must be 0 (most urgent) to {limits.PRIORITY_MAX}, not {priority}")
+        outbox = self._outbox
+        now = self._now() if priority >= self._drop_priority else 0.0
+        number = outbox.push(data, priority, kind, now)
+        if number < 0:
+            return number, False
+        if outbox.held_bytes > self._budgeted:
+            self._take_budget()
+        if now and self._timer_at > now + self._drop_age:
+            self._arm(now)  # nothing may be sent for long, but its age counts from here
+        again = not self._after_push(len(data), priority)
+        if self._scheduled:  # the io thread will come and take along what is queued until then
+            link = self.link
+            full = _FULL if link is None else self._full(link, len(data))
+            outbox.allow_quick(min(outbox.sent_bytes + full - 1, self._budgeted))
+        return number, again
+
+    def _after_push(self, size: int, priority: int) -> bool:
+        """
+        Write now if that is better; False if the io thread must be asked to (the lock is held).
+
+        Args:
+            size: Of the message queued last.
+        """
         link = self.link
         if link is None or link.blocked or (self._starved and priority >= self._starved_priority):
             return True  # the link's return, room or window will bring it out; only the more urgent may overtake
-        if self.session.outbox.queued_bytes >= limits.RECORD_TARGET:
-            return self._transmit(link, self._now())
-        if self._scheduled:
+        full = self._full(link, size)
+        is_full = self._outbox.queued_bytes >= full
+        if self._scheduled and not is_full:
             return True
         clock = self._now
         now = clock()
         host = self._host
-        if self._heard or now - host.last_direct > limits.DIRECT_WRITE_GAP:
+        if not self._scheduled and (self._heard or now - host.last_direct > limits.DIRECT_WRITE_GAP):
             self._heard = False
             host.last_direct = now
             return self._transmit(link, now)
+        if is_full:
+            self._streaming = True
+            if not self._transmit(link, now, _FULL if size < _NOT_SMALL else limits.RECORD_TARGET):
+                return False
+        if self._scheduled or not self._outbox.queued_bytes:
+            return True
         self._scheduled = True
         return False
+
+    def _full(self, link: Link, size: int) -> int:
+        """Cost of queued messages that a sender of messages of that size writes itself: some full records."""
+        if size < _NOT_SMALL:
+            return _FULL
+        return max(limits.RECORD_TARGET, min(link.burst * limits.RECORD_TARGET, self._max_bytes // 4))
 
     def _send_when_room(self, data: bytes, priority: int, kind: int, timeout: float | None | Configured) -> int:
         """The buffer is full: wait, or say so."""
@@ -156,12 +201,13 @@ class Sending(abc.ABC):
                     if number >= 0:
                         self._take_budget()
                         self._arm(self._now())
-                        if self._after_push(priority):
+                        if self._after_push(len(data), priority):
                             return number
                         break
                     remaining = deadline - self._now()
                     if must_not_wait or remaining <= 0:
                         raise self._no_room(must_not_wait, timeout, kind)
+                    self._ask_for_room_locked()
                     sleeper = self._sleep_locked()
                 self._sleep(sleeper, min(remaining, _BUDGET_POLL if self._host.budget.over else NEVER))
             self._host.io.flush_soon(self)
@@ -172,6 +218,14 @@ class Sending(abc.ABC):
             self._host.io.rouse()
             raise
         return number
+
+    def _ask_for_room_locked(self) -> None:
+        """Have the other side acknowledge at once: it does not know how small our buffer is."""
+        link = self.link
+        if link is not None and not link.blocked and self.session.outbox.unacknowledged:
+            now = self._now()
+            self.session.ping(now)
+            self._transmit(link, now)
 
     def _push_if_room(self, data: bytes, priority: int, kind: int) -> int:
         outbox = self._outbox
@@ -221,17 +275,17 @@ class Sending(abc.ABC):
                 if pushed < 0:
                     break
                 number = pushed
-                if outbox.queued_bytes < limits.RECORD_TARGET:
+                if outbox.queued_bytes < _FULL:
                     continue
                 self._take_budget()
-                wake = not self._after_push(priority) or wake
+                wake = not self._after_push(len(pending), priority) or wake
             else:
                 pending = None
             if outbox.queued_bytes:
                 self._take_budget()
                 if priority >= self._drop_priority and self._timer_at > now + self._drop_age:
                     self._arm(now)
-                wake = not self._after_push(priority) or wake
+                wake = not self._after_push(0, priority) or wake
         if wake:
             self._host.io.flush_soon(self)
         return number, pending
@@ -342,39 +396,54 @@ class Sending(abc.ABC):
         """
         held = self._outbox.held_bytes
         if held > self._budgeted:
-            step = -(-(held - self._budgeted) // _BUDGET_STEP) * _BUDGET_STEP
             budget = self._host.budget
+            ahead = _FULL if self._streaming and 2 * budget.used < budget.limit else 0  # what will be held in a moment
+            step = -(-(held + ahead - self._budgeted) // _BUDGET_STEP) * _BUDGET_STEP
             with budget.lock:
                 budget.used += step
                 self._budgeted += step
             if budget.over:
                 self._outbox.max_bytes = min(held, self._max_bytes)
+                self._outbox.forbid_quick()
 
     def _give_budget(self) -> None:
         held = self._outbox.held_bytes
         spare = self._budgeted - held
-        if spare >= 2 * _BUDGET_STEP or (spare and not held):
+        if spare >= 8 * _BUDGET_STEP or (spare and not held):
+            self._outbox.forbid_quick()
             budget = self._host.budget
             with budget.lock:
                 budget.used -= spare
                 self._budgeted -= spare
             budget.settle()
 
-    def _transmit(self, link: Link, now: float) -> bool:
-        """Write what may be written (the lock is held); False if the io thread must go on with it."""
-        session = self.session
+    def _transmit(self, link: Link, now: float, least: int = 0) -> bool:
+        """
+        Write what may be written (the lock is held); False if the io thread must go on with it.
+
+        Args:
+            least: Leave less than that (cost of what is queued) to be written together with what comes next.
+        """
+        session, outbox = self.session, self._outbox
+        burst = link.burst
         try:
-            for _ in range(_RECORDS_PER_TURN):
-                plaintext = session.record_to_send(now)
-                if plaintext is None:
-                    self._starved = session.outbox.queued_bytes > 0
-                    if self._starved:
-                        self._starved_priority = session.outbox.most_urgent()
+            for _ in range(_WRITES_PER_TURN):
+                plaintexts: list[bytes] = []
+                while len(plaintexts) < burst and outbox.held_bytes - outbox.sent_bytes >= least:
+                    plaintext = session.record_to_send(now)
+                    if plaintext is None:
+                        self._starved = outbox.held_bytes > outbox.sent_bytes
+                        if self._starved:
+                            self._starved_priority = outbox.most_urgent()
+                        break
+                    plaintexts.append(plaintext)
+                if plaintexts and not link.write(plaintexts, now):
                     break
-                if not link.write(plaintext, now):
+                if len(plaintexts) < burst:
                     break
             else:
                 self._scheduled = True
+                self._streaming = False  # this is not to be put off
                 self._arm(now)
                 return False
         except BaseException:
@@ -393,15 +462,27 @@ class Sending(abc.ABC):
     def flush(self) -> None:
         """Write what senders left behind (io thread)."""
         with self.lock:
+            if self._streaming:
+                # Whoever sends so much writes it, too. To take from that stream what has just been queued would make
+                # many small records of it, and have two threads contend.
+                self._streaming = False
+                self._scheduled = True
+                self._host.io.call_at(self._now() + limits.STREAM_LOOK, self._look)
+                return
             self._scheduled = False
+            self._outbox.forbid_quick()
             link = self.link
             again = link is not None and not link.blocked and not self._transmit(link, self._now())
         if again:
             self._host.io.flush_soon(self)
 
+    def _look(self, _now: float) -> None:
+        self.flush()
+
     def link_writable(self, link: Link) -> None:
         """The transport takes data again (io thread)."""
         if link is self.link:
+            self._streaming = False
             self.flush()
 
     def _arm(self, now: float) -> None:

@@ -122,6 +122,7 @@ class Session:
 
     __slots__ = (
         "_ack_bytes",
+        "_ack_messages",
         "_ample",
         "_heartbeat_at",
         "_ping_sent",
@@ -160,6 +161,7 @@ class Session:
         self.last_received = now
         self._heartbeat_at = now + self._jittered(settings.heartbeat_interval)
         self._ack_bytes = 0  # cost of chunks not yet acknowledged by us
+        self._ack_messages = 0  # small messages among them
         self.ack_due = _NEVER
         self.ack_now = False
         self.freed = 0
@@ -234,7 +236,7 @@ class Session:
                 cost = self.inbox.used - before
                 if messages:
                     deliveries.append(Delivery(frame.kind, frame.priority, messages, cost))
-                self._owe_ack(cost, now)
+                self._owe_ack(cost, len(messages), now)
             elif kind is frames.Piece:
                 assert isinstance(frame, frames.Piece)
                 message = self.inbox.receive_piece(frame)
@@ -242,7 +244,7 @@ class Session:
                     deliveries.append(
                         Delivery(frame.kind, frame.priority, (message,), len(message) + _OVERHEAD)
                     )
-                self._owe_ack(len(frame.data) + _OVERHEAD, now)
+                self._owe_ack(len(frame.data) + _OVERHEAD, 0, now)
             elif kind is frames.Ack:
                 assert isinstance(frame, frames.Ack)
                 self.outbox.receive_ack(frame.next, frame.window)
@@ -258,9 +260,10 @@ class Session:
                 raise RemoteProtocolError(f"{kind.__name__} must stand alone in its record")
         return deliveries
 
-    def _owe_ack(self, cost: int, now: float) -> None:
+    def _owe_ack(self, cost: int, small: int, now: float) -> None:
         self._ack_bytes += cost
-        if self._ack_bytes >= limits.ACK_EVERY_BYTES:
+        self._ack_messages += small
+        if self._ack_bytes >= limits.ACK_EVERY_BYTES or self._ack_messages >= limits.ACK_EVERY_MESSAGES:
             self.ack_now = True
         elif self.ack_due == _NEVER:
             self.ack_due = now + limits.ACK_DELAY
@@ -329,7 +332,7 @@ class Session:
             if plaintext is None:
                 return None
             if prefix:
-                self._ack_bytes = 0
+                self._ack_bytes = self._ack_messages = 0
                 self.ack_due = _NEVER
                 self.ack_now = False
                 self.freed = 0

@@ -40,6 +40,7 @@ from ..peers.registry import Registry
 from ..peers.session import Delivery, Settings, State
 from ..runtime.budget import Budget
 from ..runtime.logs import NodeLog
+from ..runtime.memory import keep_freed_memory
 from ..runtime.threads import Deadline
 from ..transports.contract import Transport
 from ..wire.frames import Goodbye, GoodbyeCode, Kind
@@ -152,6 +153,7 @@ class Node:
 
     def start(self) -> None:
         """Start the node's own threads."""
+        keep_freed_memory()
         self.dispatcher.start(self.threads.spawn)
         self.io.start(self.threads.spawn)
 

@@ -275,34 +275,35 @@ class TcpConnection:
             if not got or self._ending == "abort":
                 return None
             began = clock()
-            if not self._ending:
+            buffer = self._pool.borrow() if got == limits.READ_SIZE else None
+            if buffer is not None:
+                self._read_burst(sink, small, buffer, began + limits.TURN_SECONDS)
+            elif not self._ending:
                 sink.data_received(small[:got])
-            if got == limits.READ_SIZE:
-                self._read_burst(sink, began + limits.TURN_SECONDS)
             busy += clock() - began
             if busy >= limits.TURN_SECONDS:
                 busy = 0.0
                 time.sleep(0)  # a busy peer must not keep the other greenlets waiting
 
-    def _read_burst(self, sink: Sink, until: float) -> None:
-        """Read with a large buffer while there is more at once, till the turn is over."""
-        buffer = self._pool.borrow()
-        if buffer is None:
-            return
+    def _read_burst(self, sink: Sink, first: memoryview, buffer: memoryview, until: float) -> None:
+        """Read on with a borrowed buffer, behind what is there already, while there is more and the turn lasts."""
+        filled = len(first)
+        buffer[:filled] = first
         try:
-            while time.monotonic() < until:
-                if self._resumed is not None and not self._resumed.is_set():
-                    return
+            while True:
                 try:
-                    got = _read_now(self._sock, buffer)
+                    filled += _read_now(self._sock, buffer[filled:])
                 except OSError:  # nothing there now, or an error that the next plain read meets again
-                    return
-                if not got or self._ending == "abort":
+                    pass
+                if not filled or self._ending == "abort":
                     return
                 if not self._ending:
-                    sink.data_received(buffer[:got])
-                if got < limits.READ_SIZE:
+                    sink.data_received(buffer[:filled])
+                if filled < len(buffer) or time.monotonic() >= until:
                     return
+                if self._resumed is not None and not self._resumed.is_set():
+                    return
+                filled = 0
         finally:
             self._pool.give_back(buffer)
 

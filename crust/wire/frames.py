@@ -73,6 +73,7 @@ __all__ = [
     "build_batch",
     "build_padded",
     "build_piece",
+    "build_piece_head",
     "build_record",
     "build_record_by_definition",
     "parse_record_by_definition_untrusted",
@@ -337,15 +338,28 @@ def build_piece(
     Raises:
         ValueError: A number is out of range, or the data is empty or longer than ``total``.
     """
-    length = len(data)
+    return build_piece_head(number, kind, priority, slot, first, last, total, len(data)) + data
+
+
+def build_piece_head(
+    number: int, kind: int, priority: int, slot: int, first: bool, last: bool, total: int, length: int
+) -> bytes:
+    """
+    What comes before the data of a PIECE frame.
+
+    Args:
+        length: Bytes of the data that follows.
+
+    Raises:
+        ValueError: The same.
+    """
     if not 0 < length <= total or kind not in (0, 1) or slot >= _SLOTS:
         raise ValueError(f"a piece of {length} of {total} bytes, kind {kind}, slot {slot}")
     flags = (_FIRST if first else 0) | (_LAST if last else 0)
     try:
-        head = _PIECE_HEAD.pack(_PIECE_TYPE, number, kind, flags, priority, slot, total, length)
+        return _PIECE_HEAD.pack(_PIECE_TYPE, number, kind, flags, priority, slot, total, length)
     except struct.error as error:
         raise ValueError(f"piece cannot be built: {error}") from error
-    return b"".join((head, data))
 
 
 def build_ack(next: int, window: int) -> bytes:
@@ -361,9 +375,9 @@ def build_ack(next: int, window: int) -> bytes:
         raise ValueError(f"ack cannot be built: {error}") from error
 
 
-def parse_record_untrusted(plaintext: bytes) -> list[Frame]:
+def parse_record_untrusted(plaintext: bytes | memoryview) -> list[Frame]:
     """
-    The frames of a record, at least one; padding is checked and left out.
+    The frames of a record, at least one; padding is checked and left out. Nothing of them refers to ``plaintext``.
 
     Raises:
         MalformedMessage: The record is not frames of this version from end to end.
@@ -385,7 +399,7 @@ def parse_record_untrusted(plaintext: bytes) -> list[Frame]:
                     position = start + length
                     if position > size:
                         raise MalformedMessage(_CUT_SHORT)
-                    messages = [plaintext[start:position]]
+                    messages = [bytes(plaintext[start:position])]
                 else:
                     messages, position = _take_apart(plaintext, position + BATCH_OVERHEAD, count, length)
                 frames.append(_new(Batch, (first, kind, priority, messages)))
@@ -399,7 +413,7 @@ def parse_record_untrusted(plaintext: bytes) -> list[Frame]:
                 if control > limits.CONTROL_FRAMES_MAX:
                     raise _bad_count()
                 position = _parse_control(plaintext, position, frames)
-            elif plaintext.count(0, position) == size - position:
+            elif bytes(plaintext[position:]).count(0) == size - position:
                 break
             else:
                 raise MalformedMessage("padding that is not zero")
@@ -410,12 +424,12 @@ def parse_record_untrusted(plaintext: bytes) -> list[Frame]:
     return frames
 
 
-def _take_apart(plaintext: bytes, start: int, count: int, length: int) -> tuple[list[bytes], int]:
+def _take_apart(plaintext: bytes | memoryview, start: int, count: int, length: int) -> tuple[list[bytes], int]:
     """The messages of a batch whose lengths begin at ``start`` with ``length``, and where they end."""
     if not count:
         raise MalformedMessage("an empty batch")
     position = start + BATCH_PER_MESSAGE * count
-    lengths = plaintext[start:position]
+    lengths = bytes(plaintext[start:position])
     # One struct that describes all messages cuts them several times faster than a loop. For messages of one length
     # it is worth remembering; for others it pays from some twenty messages on.
     if count <= _REMEMBERED_COUNT and lengths == lengths[:2] * count:
@@ -431,7 +445,7 @@ def _take_apart(plaintext: bytes, start: int, count: int, length: int) -> tuple[
     messages = []
     for size in sizes:
         end = position + size
-        messages.append(plaintext[position:end])
+        messages.append(bytes(plaintext[position:end]))
         position = end
     if position > len(plaintext):
         raise MalformedMessage(_CUT_SHORT)
@@ -439,11 +453,11 @@ def _take_apart(plaintext: bytes, start: int, count: int, length: int) -> tuple[
 
 
 @functools.lru_cache(maxsize=64)
-def _even(count: int, length: int) -> Callable[[bytes, int], tuple[bytes, ...]]:
+def _even(count: int, length: int) -> Callable[[bytes | memoryview, int], tuple[bytes, ...]]:
     return struct.Struct(f"{length}s" * count).unpack_from
 
 
-def _parse_piece(plaintext: bytes, position: int, frames: list[Frame]) -> int:
+def _parse_piece(plaintext: bytes | memoryview, position: int, frames: list[Frame]) -> int:
     """Append the piece at ``position``; returns where it ends. ``struct.error``: the record ends before."""
     number, kind, flags, priority, slot, total, length = _unpack_piece(plaintext, position)
     if flags & ~(_FIRST | _LAST):
@@ -455,12 +469,12 @@ def _parse_piece(plaintext: bytes, position: int, frames: list[Frame]) -> int:
     if kind > 1 or slot >= _SLOTS or not 0 < length <= total:
         raise MalformedMessage(f"a piece of {length} of {total} bytes, kind {kind}, slot {slot}")
     is_first, is_last = flags & _FIRST != 0, flags & _LAST != 0
-    data = plaintext[start:end]
+    data = bytes(plaintext[start:end])
     frames.append(_new(Piece, (number, kind, priority, slot, is_first, is_last, total, data)))
     return end
 
 
-def _parse_control(plaintext: bytes, position: int, frames: list[Frame]) -> int:
+def _parse_control(plaintext: bytes | memoryview, position: int, frames: list[Frame]) -> int:
     stream = io.BytesIO(plaintext)
     stream.seek(position)
     frames.append(parse_next(FRAME, stream, "frame"))

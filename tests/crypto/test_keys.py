@@ -129,6 +129,10 @@ def test_aeads_refuse_keys_and_nonces_of_another_length(cipher: Cipher, wrong: s
             cipher.seal(key, nonce, b"", b"x")
         with pytest.raises(ValueError):
             cipher.open(key, nonce, b"", bytes(100))
+        with pytest.raises(ValueError):
+            cipher.seal_into(key, nonce, b"", b"x", bytearray(100), 0)
+        with pytest.raises(ValueError):
+            cipher.open_into(key, nonce, b"", bytes(100), bytearray(100))
 
 
 @both_ciphers
@@ -139,13 +143,36 @@ def test_open_reverses_seal_and_agrees_with_pynacl(cipher: Cipher, data: Any) ->
     nonce = data.draw(st.binary(min_size=cipher.nonce_size, max_size=cipher.nonce_size))
     associated = data.draw(st.binary(max_size=40))
     plaintext = data.draw(st.binary(max_size=300))
-    seal, open_ = PORTABLE[0 if cipher is AEGIS_256 else 1]
+    seal, seal_into, open_, open_into = PORTABLE[0 if cipher is AEGIS_256 else 1]
     sealed = cipher.seal(key, nonce, associated, plaintext)
     assert len(sealed) == len(plaintext) + cipher.tag_size
     assert sealed == seal(key, nonce, associated, plaintext)
     assert open_(key, nonce, associated, sealed) == plaintext
     for form in (sealed, bytearray(sealed), memoryview(b"??" + sealed)[2:]):
         assert cipher.open(key, nonce, associated, form) == plaintext
+    for into, out_of in ((cipher.seal_into, cipher.open_into), (seal_into, open_into)):
+        target = bytearray(b"?" * (len(sealed) + 7))
+        into(key, nonce, associated, plaintext, target, 5)
+        assert target == b"?????" + sealed + b"??"
+        opened = bytearray(b"?" * (len(plaintext) + 3))
+        out_of(key, nonce, associated, memoryview(target)[5:-2], opened)
+        assert opened == plaintext + b"???"
+
+
+@both_ciphers
+def test_nothing_is_written_beyond_the_target(cipher: Cipher) -> None:
+    """A buffer that is too small by one byte, or a place outside of it, is refused on both paths."""
+    key, nonce, text = bytes(32), bytes(cipher.nonce_size), b"text"
+    sealed = cipher.seal(key, nonce, b"", text)
+    _, seal_into, _, open_into = PORTABLE[0 if cipher is AEGIS_256 else 1]
+    for into, out_of in ((cipher.seal_into, cipher.open_into), (seal_into, open_into)):
+        for size, at in ((len(sealed) - 1, 0), (len(sealed), 1), (len(sealed) + 9, -1), (0, 0)):
+            target = bytearray(size)
+            with pytest.raises(ValueError):
+                into(key, nonce, b"", text, target, at)
+            assert target == bytes(size)
+        with pytest.raises(ValueError):
+            out_of(key, nonce, b"", sealed, bytearray(len(text) - 1))
 
 
 @both_ciphers
@@ -161,10 +188,14 @@ def test_any_change_is_malformed(cipher: Cipher) -> None:
         (key, flip(nonce, 5), b"ad", sealed),
         (key, nonce, b"aD", sealed),
     ]
-    for open_ in (cipher.open, PORTABLE[0 if cipher is AEGIS_256 else 1][1]):
-        for arguments in bad:
+    _, _, open_, open_into = PORTABLE[0 if cipher is AEGIS_256 else 1]
+    for arguments in bad:
+        for call in (cipher.open, open_):
             with pytest.raises(MalformedMessage):
-                open_(*arguments)
+                call(*arguments)
+        for into in (cipher.open_into, open_into):
+            with pytest.raises(MalformedMessage):
+                into(*arguments, bytearray(100))
 
 
 def test_hash32_is_blake2b_256() -> None:

@@ -21,7 +21,7 @@ from tests.support.sockets import silent_listener, unused_port
 from tests.support.waiting import wait_until
 
 PATIENCE = 5.0  # seconds in which what should be at once must have happened, on a busy machine
-# A message 1 for another key looks too short for ever in one case of seventy: nobody shall wait for the rest of it long.
+# A message 1 for another key looks too short for ever in one case of seventy: nobody shall wait long for its rest.
 HASTY = config(session__handshake_timeout=0.5)
 
 

@@ -190,6 +190,7 @@ def test_the_aeads_are_listed() -> None:
         (limits.PONGS_QUEUED_MAX, "At most {} PINGs"),
         (int(limits.ACK_DELAY * 1000), "at the latest {} ms after a chunk came"),
         (limits.ACK_EVERY_BYTES // 1024, "or\n{} KiB"),
+        (limits.ACK_EVERY_MESSAGES, "or {:,} messages in BATCHes"),
         (limits.TRANSFER_NAME_MAX, "length ≤ {:,} and so many bytes of UTF-8: name"),
         (limits.FILE_IN_FLIGHT // 1024**2, "At most {} MiB go out"),
         (limits.CONTACT_TEXT_MAX, "most {:,} characters"),

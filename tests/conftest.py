@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import threading
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ SLOW = (
     "tests/service/test_exit",
     "tests/service/test_fork",
     "tests/service/test_interrupts",
+    "tests/service/test_process_local",
     "tests/service/test_resume",
     "tests/testing/test_documentation",
     "tests/tools/",
@@ -47,6 +49,10 @@ def _warm_up() -> None:
     left, right = socket.socketpair()
     left.close()
     right.close()
+    # What was imported stays: the collector need not look at it again and again, nor as often as by default.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 @pytest.fixture(autouse=True)

@@ -20,6 +20,7 @@ import pytest
 
 import crust
 from crust.cli import control
+from crust.cli.main import build_parser
 from crust.wire.handshake import DenialCode
 from tests.support.documents import DOCUMENTS, GENERATED, Block, blocks, programs, with_generated
 from tests.support.source import ROOT
@@ -137,16 +138,14 @@ def test_a_stranger_can_drive_two_nodes(tmp_path: pathlib.Path) -> None:
 
 @functools.cache
 def help_of(*command: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "crust", *command, "--help"],
-        cwd=ROOT,
-        env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, f"crust {' '.join(command)} --help: {done.stderr}"
-    return done.stdout
+    printed = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        patch.setenv("COLUMNS", "200")
+        patch.setenv("NO_COLOR", "1")
+        with pytest.raises(SystemExit) as ended:
+            build_parser().parse_args([*command, "--help"])
+    assert not ended.value.code, f"crust {' '.join(command)} --help"
+    return printed.getvalue()
 
 
 def shown_commands() -> list[tuple[str, list[str]]]:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import crust
+from crust.cli import receive as receive_module
 from crust.cli.terminal import Terminal
 from tests.cli.fakes import ALICE, BOB, FakePeer, FakeService, make_terminal, printed, run_command, shown
 
@@ -84,6 +85,7 @@ def test_without_once_it_goes_on(
             node.happen(event)
         node.closed = True  # so that the test ends
 
+    monkeypatch.setattr(receive_module, "_LOOK_INTERVAL", 0.05)
     code, terminal = receive(monkeypatch, tmp_path, act, "--yes")
     assert code == 1  # the node has stopped by itself
     assert printed(terminal).count("/in/photo.jpg") == 2

@@ -223,8 +223,9 @@ class TransportConformance:
         wait_until(lambda: pair.far_sink.lost, what="the end at the far side")
         assert (len(pair.far_sink.received), pair.far_sink.lost) == (accepted, [None])
 
-    def test_close_does_not_wait_for_a_silent_other_side(self, pair: Pair) -> None:
+    def test_close_does_not_wait_for_a_silent_other_side(self, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
         """A peer that neither reads nor closes delays the end by the linger time at the most."""
+        monkeypatch.setattr(limits, "CLOSE_LINGER", 0.25)
         pair.far.pause()
         self.fill(pair.near)
         began = time.monotonic()
@@ -357,10 +358,10 @@ class TransportConformance:
             told: list[str] = []
             pair.near.when_writable(lambda told=told: told.append("full"))
             pair.far.when_writable(lambda told=told: told.append("free"))
-            wait_until(lambda told=told: told == ["free"], what="the callback of the free side")
+            wait_until(lambda told=told: "free" in told, what="the callback of the free side")
             pair.end()
             threading.Event().wait(0.01)
-            assert told in (["free"], ["free", "full"])
+            assert told.count("free") == 1 and told.count("full") <= 1  # the kernels may have found some room
 
     def test_closed_before_start(self, crew: Crew, transport: Transport) -> None:
         """A connection that was closed unstarted tells its late sink so; starting twice is an error."""

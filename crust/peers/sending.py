@@ -32,6 +32,7 @@ __all__ = ["NEVER", "Sending"]
 NEVER = float("inf")
 _WRITES_PER_TURN = 8  # of several records each, before others get a turn
 _BUDGET_STEP = 32_768  # bytes taken from the node's budget at a time: little enough for a thousand peers
+_UNCOUNTED = 4096  # bytes of each peer that the budget does not know of: enough for a question and its answer
 _BUDGET_POLL = 0.05  # seconds between looks at a budget that other peers have used up
 _OVERHEAD = limits.MESSAGE_OVERHEAD
 _FULL = limits.SENDER_WRITES_AT
@@ -138,7 +139,7 @@ class Sending(abc.ABC):
         number = outbox.push(data, priority, kind, now)
         if number < 0:
             return number, False
-        if outbox.held_bytes > self._budgeted:
+        if outbox.held_bytes > self._budgeted + _UNCOUNTED:
             self._take_budget()
         if now and self._timer_at > now + self._drop_age:
             self._arm(now)  # nothing may be sent for long, but its age counts from here
@@ -146,7 +147,7 @@ class Sending(abc.ABC):
         if self._scheduled:  # the io thread will come and take along what is queued until then
             link = self.link
             full = _FULL if link is None else self._full(link, len(data))
-            outbox.allow_quick(min(outbox.sent_bytes + full - 1, self._budgeted))
+            outbox.allow_quick(min(outbox.sent_bytes + full - 1, self._budgeted + _UNCOUNTED))
         return number, again
 
     def _after_push(self, size: int, priority: int) -> bool:
@@ -394,7 +395,7 @@ class Sending(abc.ABC):
         Count what is held against the node's budget. When that is used up, the next message is one too many: ``push``
         says that the buffer is full, and who comes then looks at the budget.
         """
-        held = self._outbox.held_bytes
+        held = self._outbox.held_bytes - _UNCOUNTED
         if held > self._budgeted:
             budget = self._host.budget
             ahead = _FULL if self._streaming and 2 * budget.used < budget.limit else 0  # what will be held in a moment
@@ -403,11 +404,11 @@ class Sending(abc.ABC):
                 budget.used += step
                 self._budgeted += step
             if budget.over:
-                self._outbox.max_bytes = min(held, self._max_bytes)
+                self._outbox.max_bytes = min(held + _UNCOUNTED, self._max_bytes)
                 self._outbox.forbid_quick()
 
     def _give_budget(self) -> None:
-        held = self._outbox.held_bytes
+        held = max(0, self._outbox.held_bytes - _UNCOUNTED)
         spare = self._budgeted - held
         if spare >= 8 * _BUDGET_STEP or (spare and not held):
             self._outbox.forbid_quick()
@@ -417,7 +418,7 @@ class Sending(abc.ABC):
                 self._budgeted -= spare
             budget.settle()
 
-    def _transmit(self, link: Link, now: float, least: int = 0) -> bool:
+    def _transmit(self, link: Link, now: float, least: int = 1) -> bool:
         """
         Write what may be written (the lock is held); False if the io thread must go on with it.
 
@@ -429,17 +430,20 @@ class Sending(abc.ABC):
         try:
             for _ in range(_WRITES_PER_TURN):
                 plaintexts: list[bytes] = []
-                while len(plaintexts) < burst and outbox.held_bytes - outbox.sent_bytes >= least:
+                more = True
+                while more and len(plaintexts) < burst:
                     plaintext = session.record_to_send(now)
                     if plaintext is None:
+                        more = False
                         self._starved = outbox.held_bytes > outbox.sent_bytes
                         if self._starved:
                             self._starved_priority = outbox.most_urgent()
                         break
                     plaintexts.append(plaintext)
+                    more = outbox.held_bytes - outbox.sent_bytes >= least or outbox.resending
                 if plaintexts and not link.write(plaintexts, now):
                     break
-                if len(plaintexts) < burst:
+                if not more:
                     break
             else:
                 self._scheduled = True

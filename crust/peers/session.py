@@ -125,6 +125,7 @@ class Session:
         "_ack_messages",
         "_ample",
         "_heartbeat_at",
+        "_heartbeat_gap",
         "_ping_sent",
         "_ping_token",
         "_pongs",
@@ -159,7 +160,8 @@ class Session:
         self.srtt = rtt
         self._rttvar = rtt / 2 if rtt is not None else 0.0
         self.last_received = now
-        self._heartbeat_at = now + self._jittered(settings.heartbeat_interval)
+        self._heartbeat_gap = self._jittered(settings.heartbeat_interval)
+        self._heartbeat_at = now + self._heartbeat_gap
         self._ack_bytes = 0  # cost of chunks not yet acknowledged by us
         self._ack_messages = 0  # small messages among them
         self.ack_due = _NEVER
@@ -340,7 +342,7 @@ class Session:
         else:
             plaintext = outbox.next_record()
             assert plaintext is not None
-        self._heartbeat_at = now + self._jittered(self._settings.heartbeat_interval)
+        self._heartbeat_at = now + self._heartbeat_gap
         if self._waiting_since is None and outbox.unacknowledged:
             self._waiting_since = now
         return plaintext
@@ -406,7 +408,8 @@ class Session:
             self.ack_due = _NEVER  # if the link takes nothing now, this timer must not fire again and again
             self.ack_now = send = True
         if now >= self._heartbeat_at:
-            self._heartbeat_at = now + self._jittered(self._settings.heartbeat_interval)
+            self._heartbeat_gap = self._jittered(self._settings.heartbeat_interval)
+            self._heartbeat_at = now + self._heartbeat_gap
             self.ping(now)
             send = True
         suspicion = self._suspicion_at()

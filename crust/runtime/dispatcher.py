@@ -9,7 +9,6 @@ cannot be ended, only abandoned and shown (:meth:`Dispatcher.stack`).
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,9 +16,15 @@ from .. import limits
 from .clock import Clock, Queue
 from .threads import CrashHook, Deadline, Spawn, fork_generation, forward_interrupt, log_crash, stack_of
 
-__all__ = ["Dispatcher"]
+__all__ = ["Dispatcher", "name_of"]
 
 _Job = tuple[Callable[..., object], tuple[Any, ...]]
+
+
+def name_of(callback: Callable[..., object]) -> str:
+    """What to call a callback in the log: its module and qualified name."""
+    name = getattr(callback, "__qualname__", None) or repr(callback)
+    return f"{getattr(callback, '__module__', '?')}.{name}"
 
 
 class Dispatcher:
@@ -46,7 +51,7 @@ class Dispatcher:
         self._running = False
         self._stopping = False
         self._abandoned = False
-        self._current: tuple[str, float] | None = None
+        self._current: tuple[Callable[..., object], float] | None = None
         self._generation = fork_generation()
 
     def start(self, spawn: Spawn) -> None:
@@ -110,16 +115,17 @@ class Dispatcher:
 
     # --- what is it doing? ----------------------------------------------------------------------------------
 
-    def set_current(self, name: str | None) -> None:
+    def set_current(self, callback: Callable[..., object] | None, now: float = 0.0) -> None:
         """
-        Say what runs now, for :meth:`current`; None when it is over. Only what runs on the dispatcher calls
-        this.
+        Say what runs now, and since when (``time.monotonic``), for :meth:`current`; None when it is over. Only what
+        runs on the dispatcher calls this.
         """
-        self._current = None if name is None else (name, time.monotonic())
+        self._current = None if callback is None else (callback, now)
 
     def current(self) -> tuple[str, float] | None:
-        """Name of what runs now and when it began (``time.monotonic``); None if nothing that has a name."""
-        return self._current
+        """Name of the callback that runs now and when it began (``time.monotonic``); None if none does."""
+        current = self._current
+        return None if current is None else (name_of(current[0]), current[1])
 
     def stack(self) -> str:
         """Where the dispatcher thread is now, as a traceback's lines; empty if that cannot be told."""

@@ -223,18 +223,24 @@ class Node:
 
     def deliver(self, conversation: Conversation, deliveries: list[Delivery]) -> None:
         """Messages arrived (the conversation's lock is held)."""
-        if any(delivery.kind == Kind.FILE for delivery in deliveries):
-            channel = self._channel(conversation)
-            for delivery in deliveries:
-                if delivery.kind == Kind.FILE:
-                    for data in delivery.messages:
-                        self.files.receive(channel, data)
-            deliveries = [delivery for delivery in deliveries if delivery.kind == Kind.MESSAGE]
-            if not deliveries:
-                return
+        for delivery in deliveries:
+            if delivery.kind:
+                deliveries = self._take_files(conversation, deliveries)
+                break
+        if not deliveries:
+            return
         peer = conversation.peer
         if not self.subscriptions.deliver(peer, deliveries):
             peer._deliver(deliveries)
+
+    def _take_files(self, conversation: Conversation, deliveries: list[Delivery]) -> list[Delivery]:
+        """Hand over what belongs to files; the rest."""
+        channel = self._channel(conversation)
+        for delivery in deliveries:
+            if delivery.kind == Kind.FILE:
+                for data in delivery.messages:
+                    self.files.receive(channel, data)
+        return [delivery for delivery in deliveries if delivery.kind == Kind.MESSAGE]
 
     def take_inboxes(self) -> None:
         """A consumer of messages has come: it gets what waits in the inboxes first."""

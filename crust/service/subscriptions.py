@@ -18,7 +18,7 @@ from ..exceptions import ForkedError, LocalProtocolError
 from ..peers.messages import Handed, NewMessage
 from ..peers.session import Delivery
 from ..runtime.clock import Clock
-from ..runtime.dispatcher import Dispatcher
+from ..runtime.dispatcher import Dispatcher, name_of
 from ..runtime.logs import NodeLog
 from ..runtime.threads import forward_interrupt
 from .events import Event
@@ -242,7 +242,7 @@ class Subscriptions:
 
     def _run_one(self, callback: Callback, argument: object, event: Event | None) -> None:
         began = time.monotonic()
-        self._dispatcher.set_current(_name(callback))
+        self._dispatcher.set_current(callback, began)
         try:
             callback(argument)
         except BaseException as error:
@@ -273,7 +273,7 @@ class Subscriptions:
             for position, data in enumerate(messages):
                 if self._message_callbacks is not callbacks:
                     callbacks = self._message_callbacks
-                    self._dispatcher.set_current(_name(callbacks[0].callback) if callbacks else None)
+                    self._dispatcher.set_current(callbacks[0].callback if callbacks else None, began)
                 if not callbacks:
                     self._hand_on(peer, _rest(deliveries, index, position))
                     if owed:
@@ -313,7 +313,7 @@ class Subscriptions:
             return
         self.errors += 1
         occasion = "" if event is None else f" on {type(event).__name__}"
-        self._log.error("callback %s raised%s", _name(callback), occasion, exc_info=error)
+        self._log.error("callback %s raised%s", name_of(callback), occasion, exc_info=error)
         if self._on_error is not None and event is not None:
             try:
                 self._on_error(event, error)
@@ -324,7 +324,7 @@ class Subscriptions:
         if seconds > self._warn_after:
             self._log.warning(
                 "callback %s took %.1f s; events and messages of all peers wait meanwhile: do long work elsewhere",
-                _name(callback),
+                name_of(callback),
                 seconds,
             )
 
@@ -341,11 +341,6 @@ def _is_event(kind: object) -> bool:
 
 def _takes_messages(kind: type[Any]) -> bool:
     return kind in (NewMessage, Event, object)
-
-
-def _name(callback: Callback) -> str:
-    name = getattr(callback, "__qualname__", None) or repr(callback)
-    return f"{getattr(callback, '__module__', '?')}.{name}"
 
 
 def _credit(peer: Peer, handed: Handed) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crust import limits
-from crust.peers.outbox import SMALL_MAX
+from crust.peers.filler import SMALL_MAX
 from crust.wire import frames
 from crust.wire.frames import Ack, Batch, Frame, Kind, Piece
 from tests.support.outboxes import (

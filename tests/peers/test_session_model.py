@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from crust import limits
-from crust.peers.outbox import SMALL_MAX
+from crust.peers.filler import SMALL_MAX
 from crust.peers.session import Delivery, Session, Settings, State, Tick
 from crust.wire.frames import Batch, Frame, Piece, parse_record_untrusted
 

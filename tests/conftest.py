@@ -16,17 +16,28 @@ pytest.register_assert_rewrite("tests.transports.conformance")
 
 SLOW = (
     "tests/cli/test_programs_",
+    "tests/platforms/test_service.py::test_on_what_is_left",
     "tests/recipes/",
+    "tests/runtime/test_threads.py::test_a_forked_child",
+    "tests/runtime/test_threads.py::test_late_or_partial",
+    "tests/runtime/test_threads.py::test_worlds",
+    "tests/service/test_bad_input.py::test_a_flood_of_silent_callers",
     "tests/service/test_descriptors",
     "tests/service/test_exit",
+    "tests/service/test_flood.py::test_a_flood_over_the_bounds",
     "tests/service/test_fork",
     "tests/service/test_interrupts",
+    "tests/service/test_left_behind",
+    "tests/service/test_lifecycle.py::test_a_late_monkey_patch",
+    "tests/service/test_lifecycle.py::test_the_interpreter_ends",
+    "tests/service/test_messages.py::test_a_slow_reader",
     "tests/service/test_process_local",
     "tests/service/test_resume",
+    "tests/service/test_slow_code",
     "tests/testing/test_documentation",
     "tests/tools/",
 )
-"""Beginnings of the names of files that start programs, or wait for real time: the inner loop goes without them."""
+"""Beginnings of the names of tests that start programs, or wait for real time: the inner loop goes without them."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

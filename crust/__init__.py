@@ -4,14 +4,14 @@ without loss.
 
 The rooms, from the ground up; each imports only from those above it::
 
-    exceptions  limits  addresses  paths  config    words, numbers, settings
-    wire                                            what the bytes mean (construct)
-    crypto                                          identity, handshake, records
-    runtime                                         threads, timers, the dispatcher, files
-    transports                                      bytes over TCP
-    peers                                           links, sessions, dialling, limits
-    service                                         the node, its events, the public face
-    cli                                             the commands
+    exceptions  limits  values  addresses  paths  config    words, numbers, settings
+    wire                                                    what the bytes mean (construct)
+    crypto                                                  identity, handshake, records
+    runtime                                                 threads, timers, the dispatcher, files
+    transports                                              bytes over TCP
+    peers                                                   links, sessions, dialling, limits
+    service                                                 the node, its events, the public face
+    cli                                                     the commands
 
 Importing it starts no thread and opens no socket. ``import crust`` after gevent's monkey patching, if that is used.
 """

@@ -20,6 +20,7 @@ from typing import TypeAlias
 
 from . import limits
 from .exceptions import ContactSyntaxError
+from .values import dataclass
 
 __all__ = [
     "ConnectionInfo",
@@ -179,7 +180,7 @@ def _parse_peer_id(text: str, start: int, end: int) -> PeerId:
 # --- endpoints --------------------------------------------------------------------------------------------------------
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """
     Where a node listens: ``tcp://192.0.2.7:5483``, ``utp://[2001:db8::7]:5483``, ``tcp://node.example.org:443``.
@@ -361,7 +362,7 @@ def _parse_endpoint(text: str, start: int, end: int, allow_port_zero: bool) -> E
 # --- contacts ---------------------------------------------------------------------------------------------------------
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Contact:
     """
     A peer and where it may be reached.
@@ -449,7 +450,7 @@ def _parse_contact(text: str, start: int) -> Contact:
         position = comma + 1
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class ConnectionInfo:
     """
     What one side gives the other so that both can connect: a contact and the network it belongs to.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
+from .values import dataclass
 
 __all__ = ["Attempt", "Path"]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Attempt:
     """One try to reach a peer."""
 
@@ -32,7 +32,7 @@ class Attempt:
         return f"{self.endpoint} ({self.method}, {self.duration:.2f} s): {self.verdict}{tail}"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Path:
     """The way a session's data takes now."""
 

@@ -26,6 +26,9 @@ EXEMPT = {
 }
 """(module, function) and why it needs no definition."""
 
+BY_NAME = {"crust.wire.codec.parse_all", "crust.wire.codec.parse_next", "crust.wire.definitions"}
+"""What parses by a definition that stands in another module."""
+
 UNPACKERS = {"unpack", "unpack_from", "iter_unpack", "calcsize"}
 """Functions and methods of :mod:`struct` that read bytes, or reckon how to."""
 
@@ -78,9 +81,9 @@ def _is_whole_bytes(shift: ast.expr) -> bool:
 
 
 def has_definitions(module: Module) -> bool:
-    """construct comes from itself, or from the one module that gives its parts types."""
+    """construct comes from itself, from the module that gives its parts types, or by the name of a definition."""
     return any(
-        item.module.split(".")[0] == "construct" or item.module == "crust.wire.fields.construct"
+        item.module.split(".")[0] == "construct" or item.module in {"crust.wire.fields.construct", *BY_NAME}
         for item in module.imports
     )
 

@@ -66,26 +66,41 @@ def test_public_classes_say_that_they_are_public() -> None:
 
 
 PROBE = """
-import json, sys, threading
+import sys, threading
 opened = []
-sys.addaudithook(lambda event, args: opened.append(event) if event in ("socket.__new__", "socket.bind") else None)
+events = {"socket.__new__", "socket.bind", "subprocess.Popen", "os.fork", "os.posix_spawn", "os.system"}
+sys.addaudithook(lambda event, args: opened.append(event) if event in events else None)
 before = threading.active_count()
 import crust
-print(json.dumps({
+found = {
     "threads": threading.active_count() - before,
-    "sockets": len(opened),
+    "opened": opened,
     "heavy": sorted({name.partition(".")[0] for name in sys.modules}
-        & {"asyncio", "argparse", "gevent", "greenlet", "miniupnpc", "yaml"}),
+        & {"argparse", "asyncio", "construct", "ctypes", "difflib", "gevent", "greenlet", "http", "ifaddr", "json",
+           "miniupnpc", "pdb", "platform", "shutil", "ssl", "subprocess", "tempfile", "yaml"}),
+    "commands": [name for name in sys.modules if name.startswith(("crust.cli", "crust.testing", "crust.wire.def"))],
     "handlers": [type(handler).__name__ for handler in __import__("logging").getLogger("crust").handlers],
     "root": len(__import__("logging").getLogger().handlers),
-}))
+}
+import json
+print(json.dumps(found))
 """
 
 
 def test_importing_has_no_side_effects() -> None:
-    """``import crust`` starts no thread, opens no socket, configures no logging, loads nothing that waits for use."""
+    """
+    ``import crust`` starts no thread and no program, opens no socket, configures no logging, and loads nothing that
+    can wait.
+    """
     found = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, check=True, cwd=ROOT, text=True)
-    assert json.loads(found.stdout) == {"threads": 0, "sockets": 0, "heavy": [], "handlers": ["NullHandler"], "root": 0}
+    assert json.loads(found.stdout) == {
+        "threads": 0,
+        "opened": [],
+        "heavy": [],
+        "commands": [],
+        "handlers": ["NullHandler"],
+        "root": 0,
+    }
 
 
 def test_the_version_is_the_one_of_the_package() -> None:

@@ -16,7 +16,7 @@ import pytest
 from tests.support.source import Module, modules, python_files
 
 ROWS: list[tuple[str, set[str]]] = [
-    ("vocabulary", {"exceptions", "limits", "addresses", "paths", "config"}),
+    ("vocabulary", {"exceptions", "limits", "values", "addresses", "paths", "config"}),
     ("wire", {"wire"}),
     ("crypto", {"crypto"}),
     ("runtime", {"runtime"}),

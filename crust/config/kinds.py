@@ -7,12 +7,12 @@ same value is allowed everywhere, and the same sentence says what is wrong with 
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..addresses import Contact, Endpoint, PeerId, network_id, parse_networks
+from ..values import dataclass
 
 __all__ = [
     "Choice",
@@ -76,7 +76,7 @@ class Kind:
         return Invalid(key, f"expected {self.expected}, found {describe(value)}{tail}")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Flag(Kind):
     """``true`` or ``false``."""
 
@@ -88,7 +88,7 @@ class Flag(Kind):
         return value
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Number(Kind):
     """A number from ``least`` to ``most``; whole, or stored as a float."""
 
@@ -132,7 +132,7 @@ class Number(Kind):
         return f"write {number:.0f} without quotes" if self.whole else f"write {number} without quotes"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Choice(Kind):
     """One of a few words."""
 
@@ -148,7 +148,7 @@ class Choice(Kind):
         return value
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Text(Kind):
     """A text that ``reader`` understands; it gives the stored form or raises ``ValueError`` with what is wrong."""
 
@@ -167,7 +167,7 @@ class Text(Kind):
             raise self.wrong(key, value, str(error)) from error
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class OrNull(Kind):
     """The inner kind, or null."""
 
@@ -185,7 +185,7 @@ class OrNull(Kind):
             raise Invalid(key, f"{error.problem}; null means {self.null_means}") from error
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class ListOf(Kind):
     """A list, stored as a tuple."""
 

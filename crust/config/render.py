@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import textwrap
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -51,6 +49,8 @@ def example() -> str:
 
 
 def _example_lines(config: Config) -> Iterator[str]:
+    import textwrap
+
     defaults = dict(values(config))
     for key, field in field_keys(Config):
         depth = key.count(".")
@@ -66,6 +66,8 @@ def _as_yaml(value: object) -> str:
     """A value as YAML in one line; JSON is YAML, but for words that need no quotes."""
     if isinstance(value, str) and value.isalpha() and value.isascii() and value not in _MISREAD:
         return value
+    import json
+
     text = json.dumps(value, ensure_ascii=False)
     return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in text)
 

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from .. import limits
 from ..addresses import Contact, Endpoint, PeerId
 from ..exceptions import ConfigError
+from ..values import dataclass
 from . import loader
 from .kinds import (
     Choice,
@@ -65,7 +66,7 @@ _NETWORKS = ListOf(Text("an address or a network such as 192.0.2.0/24", read_net
 _PATTERNS = ListOf(Text("a pattern such as eth*", read_pattern), "patterns such as eth*")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class IdentityConfig(Section):
     """Who this node is."""
 
@@ -79,7 +80,7 @@ class IdentityConfig(Section):
     )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class NetworkConfig(Section):
     """Which network this node belongs to, and as what."""
 
@@ -103,7 +104,7 @@ class NetworkConfig(Section):
     )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class InterfacesConfig(Section):
     """Which network interfaces count when this node tells others its addresses."""
 
@@ -121,7 +122,7 @@ class InterfacesConfig(Section):
     )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class ListenConfig(Section):
     """Where others can reach this node."""
 
@@ -146,7 +147,7 @@ class ListenConfig(Section):
     interfaces: InterfacesConfig = section(InterfacesConfig, "Whose addresses are told to others.")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class BootstrapConfig(Section):
     """How this node finds its first peer."""
 
@@ -172,7 +173,7 @@ class BootstrapConfig(Section):
     timeout: float = key(limits.BOOTSTRAP_TIMEOUT, _SECONDS, "Seconds that bootstrap() tries.")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class SendBufferConfig(Section):
     """What waits to be sent or acknowledged, for each peer."""
 
@@ -188,7 +189,7 @@ class SendBufferConfig(Section):
     )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class DropConfig(Section):
     """Which messages are given up if they cannot be sent in time."""
 
@@ -202,7 +203,7 @@ class DropConfig(Section):
     max_age: float = key(limits.DROP_MAX_AGE, _SECONDS, "Seconds that they may wait unsent.")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class SessionConfig(Section):
     """Conversations with peers."""
 
@@ -261,7 +262,7 @@ class SessionConfig(Section):
             yield Invalid("session.resume_timeout", text, ("session.heartbeat_interval",))
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class LimitsConfig(Section):
     """What strangers and peers can cost this node at most."""
 
@@ -293,7 +294,7 @@ class LimitsConfig(Section):
     )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class BanConfig(Section):
     """Who is refused whatever else holds."""
 
@@ -303,7 +304,7 @@ class BanConfig(Section):
     networks: tuple[str, ...] = key((), _NETWORKS, 'Addresses and networks, such as "192.0.2.0/24".')
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class AccessConfig(Section):
     """Who may connect to this node."""
 
@@ -325,7 +326,7 @@ class AccessConfig(Section):
     ban: BanConfig = section(BanConfig, "Who is refused whatever else holds.")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class CallbacksConfig(Section):
     """The application's callbacks."""
 
@@ -336,7 +337,7 @@ class CallbacksConfig(Section):
     )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Config(Section):
     """
     Everything that can be set.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, TypeVar, cast
 
@@ -136,6 +135,8 @@ def _check_names(cls: type[Section], data: Mapping[str, object], everywhere: lis
 
 def _suggestion(prefix: str, name: str, here: list[str], everywhere: list[str]) -> str:
     """The same name in another section, else the nearest in this one, else in another one, else what there is."""
+    import difflib  # for mistakes only
+
     by_last = {full.rpartition(".")[2]: full for full in reversed(everywhere)}
     if name in by_last:
         return f"did you mean {by_last[name]}?"

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from .. import limits
 from ..addresses import PeerId
+from ..values import dataclass
 from ..wire import handshake as wire
 from .identity import KeyPair
 from .keys import hash32
@@ -53,7 +54,7 @@ def derive_secret(network_secret: bytes) -> Secret:
     return Secret(hash32(b"psk", key=network_secret), hash32(b"gate", key=network_secret))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class HandshakeConfig:
     """What one node brings to all its handshakes."""
 
@@ -73,7 +74,7 @@ class HandshakeConfig:
     """Versions of the protocol that we speak."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class HandshakeResult:
     """What a handshake leaves behind."""
 
@@ -96,28 +97,28 @@ class HandshakeResult:
     """The version of the protocol agreed on."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class HelloReceived:
     """The responder has a valid message 1: call ``answer``."""
 
     hello: wire.Hello
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class AnswerReceived:
     """The responder is who we called and accepts: call ``introduce``."""
 
     accepted: wire.Accepted
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class AnswerDenied:
     """The responder is who we called and refuses; the stream is over."""
 
     code: wire.DenialCode
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class IntroductionReceived:
     """The caller is proven to be ``peer_id``; the responder's ``result`` is set."""
 
@@ -125,7 +126,7 @@ class IntroductionReceived:
     peer_id: PeerId
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class SelfIntroduced:
     """The caller is ourselves; ``result`` is set, so that ``Denied(SELF)`` can be sent as the first record."""
 

@@ -10,7 +10,6 @@ draft-irtf-cfrg-aegis-aead (with the 256-bit tag).
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import importlib
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ from nacl import bindings
 from nacl.exceptions import CryptoError
 
 from ..exceptions import MalformedMessage
+from ..values import dataclass
 from ..wire.handshake import Aead
 
 __all__ = [
@@ -114,7 +114,7 @@ def _check_key(key: bytes) -> None:
 # --- AEADs -----------------------------------------------------------------------------------------------------------
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Cipher:
     """One AEAD. The tag follows the ciphertext."""
 

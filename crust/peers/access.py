@@ -8,7 +8,6 @@ at (:meth:`Access.address_allowed`; the caller gets no byte). After message 3 th
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
 import math
 import threading
@@ -16,6 +15,7 @@ from collections.abc import Iterator, Sequence
 
 from ..addresses import ConnectionInfo, Contact, IPAddress, IPNetwork, PeerId, parse_ip, parse_networks
 from ..config import AccessConfig
+from ..values import dataclass
 from ..wire.handshake import DenialCode, Role
 
 __all__ = ["Access", "Ban", "Who"]
@@ -27,7 +27,7 @@ _ADDRESS_TYPES = (ipaddress.IPv4Address, ipaddress.IPv6Address)
 _NETWORK_TYPES = (ipaddress.IPv4Network, ipaddress.IPv6Network)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Ban:
     """One entry of the ban list."""
 

@@ -7,15 +7,14 @@ Everything here runs on the thread that writes files (see ``files``) and may blo
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import os
 import pathlib
 import secrets
-import shutil
 
 from .. import limits
 from ..runtime.files import publish_new, safe_name
+from ..values import dataclass
 from ..wire.transfer import Offer, TransferMessage
 from .file_contract import Decide, FileChannel, FileOffer, FileProgress, OnReceiving
 from .transfer import FileReceiver, ReceiverState
@@ -25,7 +24,7 @@ __all__ = ["Download", "PartFile", "Rules"]
 _MARK_SIZE = 8  # random bytes in the name of a temporary
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Rules:
     """What ``accept_files`` was told."""
 
@@ -171,6 +170,8 @@ class Download:
             self._refuse(f"it has {size} bytes, and the limit is {limit}")
             return False
         try:
+            import shutil  # when needed: it brings every format of archives along
+
             free = shutil.disk_usage(self.rules.directory).free - promised
         except OSError as error:
             self._refuse(_disk_reason(error))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 from collections.abc import Callable
 from typing import Any, Protocol
+
+from ..values import dataclass
 
 __all__ = [
     "Decide",
@@ -65,7 +66,7 @@ class FileChannel(Protocol):
         """
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class FileOffer:
     """A peer wants to send a file: what the application decides about."""
 
@@ -79,7 +80,7 @@ class FileOffer:
     """Bytes."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class FileProgress:
     """How far a file has come that a peer sends."""
 
@@ -96,7 +97,7 @@ class FileProgress:
     """Bytes in all."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class FileSent:
     """A file that the other side has, whole and under its final name there."""
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import dataclasses
 import ipaddress
 import threading
 from collections.abc import Callable
@@ -26,13 +25,14 @@ from collections.abc import Callable
 from .. import limits
 from ..addresses import address_key
 from ..config import LimitsConfig
+from ..values import dataclass
 
 __all__ = ["Gate", "GateCounters", "Slot"]
 
 _KNOWN_SHARE = limits.HALF_OPEN_KNOWN_RESERVE / limits.HALF_OPEN_MAX  # what is kept for known addresses
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class GateCounters:
     """What the gate has done so far."""
 

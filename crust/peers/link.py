@@ -408,7 +408,7 @@ class Link:
                 if sealer is None or self.verdict:
                     return False
                 if sealer.needs_update(now):
-                    update = sealer.seal(_KEY_UPDATE)
+                    update = sealer.seal(frames.build_record([frames.KeyUpdate()]))
                     sealer.update_key()
                     self._push_locked(update)
                 if len(plaintexts) == 1 and len(plaintexts[0]) < _SCRATCH_FROM:
@@ -493,7 +493,6 @@ def _take_scratch() -> bytearray:
         return bytearray(limits.RECORDS_AT_ONCE * RECORD_MAX)
 
 
-_KEY_UPDATE = frames.build_record([frames.KeyUpdate()])
 _SESSION_TYPES = frozenset(
     {
         frames.FrameType.ACK,

@@ -13,6 +13,7 @@ from .. import limits
 from ..addresses import PeerId
 from ..exceptions import CrustError, LocalProtocolError, MessageTooLarge, PeerLost, Timeout
 from ..paths import Path
+from ..values import dataclass
 from ..wire.frames import Goodbye, GoodbyeCode
 from .messages import CONFIG, Configured, Handed, NewMessage, Wait
 from .session import Delivery, State
@@ -32,7 +33,7 @@ _ONCE = (True,)  # the first argument of one call of the inbox's get()
 _MESSAGE = 0  # wire kind of the application's messages
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class PeerStats:
     """Counts since the session began."""
 

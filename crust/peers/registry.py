@@ -20,7 +20,6 @@ the order in which sessions came and went.
 from __future__ import annotations
 
 import collections
-import dataclasses
 import os
 import random
 import threading
@@ -30,6 +29,7 @@ from typing import Protocol
 from .. import limits
 from ..addresses import PeerId
 from ..paths import Attempt, Path
+from ..values import dataclass
 from ..wire import frames
 from ..wire.handshake import DenialCode, Introduction, Purpose, Resume, Role
 from .conversation import Conversation, Host
@@ -58,7 +58,7 @@ class RegistryHost(Host, Protocol):
         """Contacts for callers that we have no room for."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class _Pending:
     """A session that we agreed to and whose link waits for the controller's ``Use``."""
 

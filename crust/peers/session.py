@@ -19,13 +19,13 @@ The cores share five verbs: ``receive_*``, ``*_to_send``, ``events_received`` (h
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from .. import limits
 from ..exceptions import RemoteProtocolError
+from ..values import dataclass
 from ..wire import frames
 from .inbox import Inbox
 from .outbox import Outbox
@@ -71,7 +71,7 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Settings:
     """What both sides of a session and its user agreed on; sizes in bytes, times in seconds."""
 

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
 import fnmatch
 import ipaddress
 import re
 from collections.abc import Iterable, Iterator, Sequence
-
-import ifaddr
+from typing import TYPE_CHECKING
 
 from ..addresses import IPAddress, IPNetwork
+from ..values import dataclass
+
+if TYPE_CHECKING:
+    import ifaddr
 
 __all__ = ["InterfaceAddress", "local_addresses"]
 
 _SCOPE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,15}", re.ASCII)  # names that work after "%"; Windows needs the number
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class InterfaceAddress:
     """One address of one interface."""
 
@@ -75,6 +77,8 @@ def local_addresses(
     Raises:
         OSError: the system does not tell.
     """
+    import ifaddr  # when needed: it has ctypes look for the C library, with another program
+
     wanted = None if include is None else tuple(include)
     unwanted = tuple(exclude)
     found = {

@@ -7,7 +7,6 @@ they happened. The base class :class:`Event` stands for all of them in ``on`` an
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 
 from ..addresses import ConnectionInfo, Endpoint, PeerId
@@ -15,6 +14,7 @@ from ..exceptions import CrustError
 from ..paths import Attempt, Path
 from ..peers.messages import NewMessage
 from ..peers.peer import Peer
+from ..values import dataclass
 
 __all__ = [
     "AddressesChanged",
@@ -70,12 +70,12 @@ class LostReason(str, enum.Enum):
         return self.value
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Event:
     """Base of all events but ``NewMessage``, which is a tuple."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class ListenerStarted(Event):
     """The node accepts connections at an address."""
 
@@ -83,7 +83,7 @@ class ListenerStarted(Event):
     """Where, with the port that the system chose if it was 0."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class ListenerFailed(Event):
     """A listening address is not, or no longer, served."""
 
@@ -93,7 +93,7 @@ class ListenerFailed(Event):
     """Why."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class BootstrapConnect(Event):
     """``bootstrap`` reached a node: a new session that we began."""
 
@@ -101,7 +101,7 @@ class BootstrapConnect(Event):
     path: Path
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class BootstrapAccept(Event):
     """A node bootstraps off us: a new session that it began. Drop it with ``peer.disconnect()``."""
 
@@ -109,7 +109,7 @@ class BootstrapAccept(Event):
     path: Path
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class BootstrapFailed(Event):
     """``bootstrap`` reached nobody."""
 
@@ -117,14 +117,14 @@ class BootstrapFailed(Event):
     """What was tried."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class ConnectionInfoPrepared(Event):
     """``prepare_connection_info`` has its result."""
 
     info: ConnectionInfo
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class ConnectSuccess(Event):
     """A new session. Keep it by doing nothing, drop it with ``peer.disconnect()``."""
 
@@ -134,7 +134,7 @@ class ConnectSuccess(Event):
     path: Path
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class ConnectFailure(Event):
     """``connect`` or ``dial`` did not reach a peer."""
 
@@ -144,7 +144,7 @@ class ConnectFailure(Event):
     """The exception that ``connect`` raised."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class PathChanged(Event):
     """A session moved to another way without a break."""
 
@@ -153,7 +153,7 @@ class PathChanged(Event):
     new: Path
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class PeerSuspended(Event):
     """A session has no link. It resumes, or ends with ``LostPeer`` after ``session.resume_timeout``."""
 
@@ -162,7 +162,7 @@ class PeerSuspended(Event):
     """What happened to the link."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class PeerResumed(Event):
     """A suspended session goes on; nothing was lost."""
 
@@ -170,7 +170,7 @@ class PeerResumed(Event):
     path: Path
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class LostPeer(Event):
     """A session is over, for ever. Its inbox can still be read."""
 
@@ -180,14 +180,14 @@ class LostPeer(Event):
     """Numbers (from ``send``) of messages that may not have arrived."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class SendReady(Event):
     """At least half of the send buffer is free again, after a ``send`` that raised ``WouldBlock``."""
 
     peer: Peer
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class MessagesDropped(Event):
     """Messages of low priority waited for longer than ``session.drop.max_age`` and were not sent."""
 
@@ -196,7 +196,7 @@ class MessagesDropped(Event):
     priority: int
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class PeerMisbehaved(Event):
     """A peer broke the protocol inside its own, authentic session; ``LostPeer`` follows."""
 
@@ -209,14 +209,14 @@ class PeerMisbehaved(Event):
     """What it did."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class AddressesChanged(Event):
     """The node's own addresses are others than before."""
 
     addresses: tuple[Endpoint, ...]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class FileReceived(Event):
     """A file has arrived whole, was checked, and stands under its final name."""
 
@@ -231,7 +231,7 @@ class FileReceived(Event):
     """BLAKE2b-256 of its content, as hex."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class FileFailed(Event):
     """
     A file that a peer wanted to send did not make it, was too large or found no room; nothing is left of it. One that
@@ -243,7 +243,7 @@ class FileFailed(Event):
     reason: str
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class EventsLost(Event):
     """A stream was not read in time: this many of its oldest events were dropped."""
 

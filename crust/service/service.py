@@ -24,6 +24,7 @@ from ..peers.session import State
 from ..runtime.files import write_atomic
 from ..runtime.identity_file import Identity, IdentityLock, load_network_secrets
 from ..runtime.threads import after_fork_in_child, check_patching, forked_error
+from ..wire import codec
 from ..wire.handshake import Purpose
 from . import events
 from .at_exit import close_at_exit
@@ -154,6 +155,7 @@ class Service:
             self._identity_lock = None
 
     def _make_node(self, identity: Identity) -> Node:
+        codec.load()
         network = self._config.network
         secrets = () if network.secret_file is None else load_network_secrets(network.secret_file)
         handshake = HandshakeConfig(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 from ..peers.gate import GateCounters
 from ..peers.session import State
+from ..values import dataclass
 
 if TYPE_CHECKING:
     from .node import Node
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["Stats"]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Stats:
     """Counters of one node since its start, and what it holds now."""
 

@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 import construct  # type: ignore[import-untyped, unused-ignore]
 
 from ..exceptions import MalformedMessage
+from .codec import Address
 
 __all__ = [
     "ADDRESS",
@@ -38,9 +39,6 @@ __all__ = [
 
 Definition: TypeAlias = Any
 """A construct: something with ``parse_stream`` and ``build``."""
-
-Address: TypeAlias = tuple[str, int]
-"""IP address in its canonical text form, without scope; port."""
 
 # What construct raises on bytes that do not fit, and what our own decoders inside it raise.
 _ERRORS = (construct.ConstructError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 from typing import NamedTuple, TypeAlias
 
+from ..values import dataclass
 from .handshake import DenialCode, Role
 
 __all__ = [
+    "PIECE_FIRST",
+    "PIECE_LAST",
+    "UNSIGNED_ONLY",
     "Ack",
     "Batch",
     "Denied",
@@ -19,6 +22,7 @@ __all__ = [
     "KeyUpdate",
     "Kind",
     "Outcome",
+    "Padding",
     "Piece",
     "Ping",
     "Pong",
@@ -26,6 +30,11 @@ __all__ = [
     "Use",
     "Welcome",
 ]
+
+
+PIECE_FIRST, PIECE_LAST = 2, 4
+"""Bits of a piece's flags; 1 would be a signature."""
+UNSIGNED_ONLY = "signed messages are not supported by this version"
 
 
 class FrameType(enum.IntEnum):
@@ -79,7 +88,13 @@ class Kind(enum.IntEnum):
     """File transfer: ``crust.wire.transfer``."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+class Padding(NamedTuple):
+    """Fills a record; says nothing."""
+
+    zeros: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Welcome:
     """The callee's first frame: it takes the call."""
 
@@ -101,7 +116,7 @@ class Welcome:
     """16 random bytes that name this run of the callee's node."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Denied:
     """The callee's first frame: it does not take the call."""
 
@@ -112,7 +127,7 @@ class Denied:
     """Up to 8 contacts to try instead, as text of at most 1,024 ASCII characters, not checked here."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Use:
     """The controller's word that data flows on this link from now on."""
 
@@ -129,7 +144,7 @@ class Ack(NamedTuple):
     """Bytes of messages, overheads included, that will be buffered beyond ``next``."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Ping:
     """A question that asks for a :class:`Pong` and an :class:`Ack` at once."""
 
@@ -137,19 +152,19 @@ class Ping:
     """32 bits that come back."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Pong:
     """The answer to a :class:`Ping`."""
 
     token: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class KeyUpdate:
     """The sender's next record uses its next key."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Goodbye:
     """The session ends."""
 
@@ -158,7 +173,7 @@ class Goodbye:
     """An explanation for people, at most 200 bytes; show it sanitised."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Retire:
     """The session has moved to another link; this one ends."""
 

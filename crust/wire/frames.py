@@ -1,14 +1,13 @@
 """
 Frames: what a record of a link holds (docs/wire-format.md, "Frames").
 
-A record's plaintext is frames back to back, each behind one byte of type. Every frame is defined in construct at the
-end of the definitions below. BATCH, PIECE and ACK, which carry an application's data, also have a fast path made of
+A record's plaintext is frames back to back, each behind one byte of type. Every frame is defined in construct, in
+``crust/wire/definitions.py``. BATCH, PIECE and ACK, which carry an application's data, also have a fast path made of
 :mod:`struct`: the tests hold it equal to the definitions, on valid and on broken input.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import io
 import struct
@@ -17,19 +16,11 @@ from typing import Any
 
 from .. import limits
 from ..exceptions import MalformedMessage
-from .fields import (
-    Definition,
-    array,
-    build_all,
-    by_type,
-    checked,
-    choice,
-    construct,
-    parse_next,
-    text,
-    typed,
-)
+from .codec import build, parse_next
 from .frame_values import (
+    PIECE_FIRST,
+    PIECE_LAST,
+    UNSIGNED_ONLY,
     Ack,
     Batch,
     Denied,
@@ -40,6 +31,7 @@ from .frame_values import (
     KeyUpdate,
     Kind,
     Outcome,
+    Padding,
     Piece,
     Ping,
     Pong,
@@ -47,7 +39,6 @@ from .frame_values import (
     Use,
     Welcome,
 )
-from .handshake import DenialCode, Role
 
 __all__ = [
     "BATCH_OVERHEAD",
@@ -81,132 +72,6 @@ __all__ = [
 ]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Padding:
-    zeros: bytes
-
-
-# --- definitions ------------------------------------------------------------------------------------------------------
-
-_u8, _u16, _u32, _u64 = construct.Int8ub, construct.Int16ub, construct.Int32ub, construct.Int64ub
-_EXPLANATION: Definition = text(_u8, limits.DENIED_TEXT_MAX)
-_CONTACT: Definition = text(_u16, limits.CONTACT_WIRE_MAX, "ascii")
-_KIND: Definition = checked(_u8, lambda kind: kind in (Kind.MESSAGE, Kind.FILE), "no such kind of message")
-
-_SIGNED, _FIRST, _LAST = 1, 2, 4  # bits of ``flags``
-_UNSIGNED_ONLY = "signed messages are not supported by this version"
-_CUT_SHORT = "a record ends in the middle of a frame"
-
-WELCOME: Definition = checked(
-    typed(
-        Welcome,
-        "role" / choice(_u8, Role),
-        "capabilities" / _u32,
-        "session_id" / construct.Bytes(limits.SESSION_ID_SIZE),
-        "outcome" / choice(_u8, Outcome),
-        "next" / _u64,
-        "window" / _u32,
-        "max_message" / _u32,
-        "use" / _u32,
-        "incarnation" / construct.Bytes(limits.INCARNATION_SIZE),
-    ),
-    lambda welcome: welcome.next == 0 or welcome.outcome == Outcome.RESUMED,
-    "a next number without a session resumed",
-)
-
-DENIED: Definition = typed(
-    Denied,
-    "code" / choice(_u8, DenialCode),
-    "text" / _EXPLANATION,
-    "alternates" / array(_u8, _CONTACT, range(limits.ALTERNATES_MAX + 1)),
-)
-
-USE: Definition = typed(Use, "decision" / checked(_u32, bool, "decisions count from 1"))
-
-GOODBYE: Definition = typed(Goodbye, "code" / choice(_u8, GoodbyeCode), "text" / _EXPLANATION)
-
-
-def _decode_batch(raw: Any, _context: object) -> Batch:
-    return Batch(raw.first, raw.kind, raw.priority, list(raw.messages))
-
-
-def _encode_batch(batch: Batch, _context: object) -> dict[str, Any]:
-    lengths = [len(message) for message in batch.messages]
-    return {**batch._asdict(), "flags": 0, "lengths": lengths}
-
-
-BATCH: Definition = construct.ExprAdapter(
-    construct.Struct(
-        "first" / _u64,
-        "kind" / _KIND,
-        "flags" / checked(_u8, lambda flags: flags == 0, _UNSIGNED_ONLY),
-        "priority" / _u8,
-        "lengths" / construct.PrefixedArray(checked(_u16, bool, "an empty batch"), _u16),
-        "messages"
-        / construct.Array(
-            lambda context: len(context.lengths),
-            construct.Bytes(lambda context: context.lengths[context._index]),
-        ),
-    ),
-    _decode_batch,
-    _encode_batch,
-)
-
-
-def _decode_piece(raw: Any, _context: object) -> Piece:
-    is_first, is_last = bool(raw.flags & _FIRST), bool(raw.flags & _LAST)
-    return Piece(raw.number, raw.kind, raw.priority, raw.slot, is_first, is_last, raw.total, raw.data)
-
-
-def _encode_piece(piece: Piece, _context: object) -> dict[str, Any]:
-    return {**piece._asdict(), "flags": _FIRST * piece.is_first | _LAST * piece.is_last}
-
-
-PIECE: Definition = construct.ExprAdapter(
-    checked(
-        construct.Struct(
-            "number" / _u64,
-            "kind" / _KIND,
-            "flags" / checked(_u8, lambda flags: not flags & ~(_FIRST | _LAST), _UNSIGNED_ONLY),
-            "priority" / _u8,
-            "slot" / checked(_u8, lambda slot: slot < limits.PARTIAL_MESSAGES_MAX, "a slot above 3"),
-            "total" / _u32,
-            "data" / checked(construct.Prefixed(_u16, construct.GreedyBytes), bool, "an empty piece"),
-        ),
-        lambda raw: len(raw["data"]) <= raw["total"],
-        "a piece longer than its message",
-    ),
-    _decode_piece,
-    _encode_piece,
-)
-
-FRAME: Definition = by_type(
-    _u8,
-    {
-        FrameType.PADDING: (
-            _Padding,
-            typed(
-                _Padding,
-                "zeros"
-                / checked(construct.GreedyBytes, lambda zeros: not any(zeros), "padding that is not zero"),
-            ),
-        ),
-        FrameType.WELCOME: (Welcome, WELCOME),
-        FrameType.DENIED: (Denied, DENIED),
-        FrameType.USE: (Use, USE),
-        FrameType.ACK: (Ack, typed(Ack, "next" / _u64, "window" / _u32)),
-        FrameType.PING: (Ping, typed(Ping, "token" / _u32)),
-        FrameType.PONG: (Pong, typed(Pong, "token" / _u32)),
-        FrameType.KEY_UPDATE: (KeyUpdate, typed(KeyUpdate)),
-        FrameType.GOODBYE: (Goodbye, GOODBYE),
-        FrameType.RETIRE: (Retire, typed(Retire)),
-        FrameType.BATCH: (Batch, BATCH),
-        FrameType.PIECE: (Piece, PIECE),
-    },
-)
-"""One frame. PADDING takes all that follows, so it is the last."""
-
-
 # --- whole records ----------------------------------------------------------------------------------------------------
 
 
@@ -231,7 +96,7 @@ def build_record(frames: Sequence[Frame], padding: int = 0) -> bytes:
 
 def build_record_by_definition(frames: Sequence[Frame], padding: int = 0) -> bytes:
     """As :func:`build_record`, by construct alone: slow, and what the fast path is measured against."""
-    return _record(b"".join([build_all(FRAME, frame, type(frame).__name__) for frame in frames]), padding)
+    return _record(b"".join([build("FRAME", frame, type(frame).__name__) for frame in frames]), padding)
 
 
 def _record(plaintext: bytes, padding: int) -> bytes:
@@ -249,7 +114,7 @@ def _build_frame(frame: Frame) -> bytes:
         return build_piece(*frame)
     if isinstance(frame, Ack):
         return build_ack(*frame)
-    return build_all(FRAME, frame, type(frame).__name__)
+    return build("FRAME", frame, type(frame).__name__)
 
 
 def parse_record_by_definition_untrusted(plaintext: bytes) -> list[Frame]:
@@ -260,8 +125,8 @@ def parse_record_by_definition_untrusted(plaintext: bytes) -> list[Frame]:
     stream = io.BytesIO(plaintext)
     frames: list[Frame] = []
     while stream.tell() < size:
-        frame = parse_next(FRAME, stream, "frame")
-        if not isinstance(frame, _Padding):
+        frame = parse_next("FRAME", stream, "frame")
+        if not isinstance(frame, Padding):
             frames.append(frame)
     if not frames:
         raise MalformedMessage("a record of padding alone")
@@ -296,6 +161,7 @@ _CUT_AT_ONCE = 20
 _shape_of = tuple(f"{length}s" for length in range(2048)).__getitem__
 
 _BATCH_TYPE, _PIECE_TYPE, _ACK_TYPE = int(FrameType.BATCH), int(FrameType.PIECE), int(FrameType.ACK)
+_CUT_SHORT = "a record ends in the middle of a frame"
 _RECORD_MAX, _SLOTS = limits.RECORD_PLAINTEXT_MAX, limits.PARTIAL_MESSAGES_MAX
 _new: Callable[..., Any] = tuple.__new__  # makes a NamedTuple in half the time of its own constructor
 
@@ -355,7 +221,7 @@ def build_piece_head(
     """
     if not 0 < length <= total or kind not in (0, 1) or slot >= _SLOTS:
         raise ValueError(f"a piece of {length} of {total} bytes, kind {kind}, slot {slot}")
-    flags = (_FIRST if first else 0) | (_LAST if last else 0)
+    flags = (PIECE_FIRST if first else 0) | (PIECE_LAST if last else 0)
     try:
         return _PIECE_HEAD.pack(_PIECE_TYPE, number, kind, flags, priority, slot, total, length)
     except struct.error as error:
@@ -393,7 +259,7 @@ def parse_record_untrusted(plaintext: bytes | memoryview) -> list[Frame]:
             if kind == _BATCH_TYPE:
                 first, kind, flags, priority, count, length = _unpack_batch(plaintext, position)
                 if flags or kind > 1:
-                    raise MalformedMessage(_UNSIGNED_ONLY if flags else "no such kind of message")
+                    raise MalformedMessage(UNSIGNED_ONLY if flags else "no such kind of message")
                 if count == 1:
                     start = position + BATCH_OVERHEAD + BATCH_PER_MESSAGE
                     position = start + length
@@ -460,15 +326,15 @@ def _even(count: int, length: int) -> Callable[[bytes | memoryview, int], tuple[
 def _parse_piece(plaintext: bytes | memoryview, position: int, frames: list[Frame]) -> int:
     """Append the piece at ``position``; returns where it ends. ``struct.error``: the record ends before."""
     number, kind, flags, priority, slot, total, length = _unpack_piece(plaintext, position)
-    if flags & ~(_FIRST | _LAST):
-        raise MalformedMessage(_UNSIGNED_ONLY)
+    if flags & ~(PIECE_FIRST | PIECE_LAST):
+        raise MalformedMessage(UNSIGNED_ONLY)
     start = position + PIECE_OVERHEAD
     end: int = start + length
     if end > len(plaintext):
         raise MalformedMessage(_CUT_SHORT)
     if kind > 1 or slot >= _SLOTS or not 0 < length <= total:
         raise MalformedMessage(f"a piece of {length} of {total} bytes, kind {kind}, slot {slot}")
-    is_first, is_last = flags & _FIRST != 0, flags & _LAST != 0
+    is_first, is_last = flags & PIECE_FIRST != 0, flags & PIECE_LAST != 0
     data = bytes(plaintext[start:end])
     frames.append(_new(Piece, (number, kind, priority, slot, is_first, is_last, total, data)))
     return end
@@ -477,7 +343,7 @@ def _parse_piece(plaintext: bytes | memoryview, position: int, frames: list[Fram
 def _parse_control(plaintext: bytes | memoryview, position: int, frames: list[Frame]) -> int:
     stream = io.BytesIO(plaintext)
     stream.seek(position)
-    frames.append(parse_next(FRAME, stream, "frame"))
+    frames.append(parse_next("FRAME", stream, "frame"))
     return stream.tell()
 
 

@@ -14,25 +14,13 @@ message  direction  body
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 from typing import TypeAlias
 
 from .. import limits
 from ..exceptions import MalformedMessage
-from .fields import (
-    ADDRESS,
-    Address,
-    Definition,
-    array,
-    build_all,
-    by_type,
-    choice,
-    construct,
-    optional,
-    parse_all,
-    typed,
-)
+from ..values import dataclass
+from .codec import Address, build, parse_all
 
 __all__ = [
     "Accepted",
@@ -55,8 +43,6 @@ __all__ = [
     "parse_introduction_untrusted",
     "unpad_payload_untrusted",
 ]
-
-_OFFERS = range(1, 17)  # how many versions, or AEADs, may be offered
 
 
 class Role(enum.IntEnum):
@@ -110,7 +96,7 @@ class Capability(enum.IntFlag):
     """Takes messages of kind 1, file transfer."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Hello:
     """Body of message 1: an offer. Versions and AEADs that this version does not know are welcome in it."""
 
@@ -122,7 +108,7 @@ class Hello:
     """1 to 16 ciphers, each once, in order of preference; see :class:`Aead`."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Accepted:
     """Body of message 2: the call goes on."""
 
@@ -134,7 +120,7 @@ class Accepted:
     """Where the callee sees the caller; None if that says nothing."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Refused:
     """Body of message 2: the call ends here."""
 
@@ -144,7 +130,7 @@ class Refused:
 Answer: TypeAlias = Accepted | Refused
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Resume:
     """A request to go on with a session."""
 
@@ -154,7 +140,7 @@ class Resume:
     """Number of the first chunk that the caller has not received."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Introduction:
     """Body of message 3: who calls, and what for."""
 
@@ -175,44 +161,6 @@ class Introduction:
     resume: Resume | None = None
 
 
-# --- definitions ------------------------------------------------------------------------------------------------------
-
-_u8, _u16, _u32, _u64 = construct.Int8ub, construct.Int16ub, construct.Int32ub, construct.Int64ub
-
-PAYLOAD: Definition = construct.Struct(
-    "body" / construct.Prefixed(_u16, construct.GreedyBytes),
-    "padding" / construct.GreedyBytes,
-)
-
-HELLO: Definition = typed(
-    Hello,
-    "versions" / array(_u8, _u16, _OFFERS, distinct=True),
-    "network_id" / construct.Bytes(32),
-    "aeads" / array(_u8, _u8, _OFFERS, distinct=True),
-)
-
-ACCEPTED: Definition = typed(Accepted, "version" / _u16, "aead" / choice(_u8, Aead), "observed" / ADDRESS)
-
-REFUSED: Definition = typed(Refused, "code" / choice(_u8, DenialCode))
-
-RESUME: Definition = typed(Resume, "session_id" / construct.Bytes(limits.SESSION_ID_SIZE), "next" / _u64)
-
-INTRODUCTION: Definition = typed(
-    Introduction,
-    "peer_id" / construct.Bytes(limits.PEER_ID_SIZE),
-    "role" / choice(_u8, Role),
-    "purpose" / choice(_u8, Purpose),
-    "capabilities" / _u32,
-    "incarnation" / construct.Bytes(limits.INCARNATION_SIZE),
-    "observed" / ADDRESS,
-    "window" / _u32,
-    "max_message" / _u32,
-    "resume" / optional(RESUME),
-)
-
-ANSWER: Definition = by_type(_u8, {0: (Accepted, ACCEPTED), 1: (Refused, REFUSED)})
-
-
 # --- payloads ---------------------------------------------------------------------------------------------------------
 
 
@@ -227,7 +175,7 @@ def pad_payload(body: bytes, padding: bytes) -> bytes:
         raise ValueError(
             f"{len(padding)} bytes of padding; at most {limits.HANDSHAKE_PADDING_MAX} are allowed"
         )
-    return build_all(PAYLOAD, {"body": body, "padding": padding}, "handshake payload")
+    return build("PAYLOAD", {"body": body, "padding": padding}, "handshake payload")
 
 
 def unpad_payload_untrusted(payload: bytes) -> bytes:
@@ -237,7 +185,7 @@ def unpad_payload_untrusted(payload: bytes) -> bytes:
     Raises:
         MalformedMessage: The length is wrong, or the padding too long.
     """
-    parsed = parse_all(PAYLOAD, payload, "handshake payload", limits.HANDSHAKE_MESSAGE_MAX)
+    parsed = parse_all("PAYLOAD", payload, "handshake payload", limits.HANDSHAKE_MESSAGE_MAX)
     if len(parsed.padding) > limits.HANDSHAKE_PADDING_MAX:
         raise MalformedMessage(
             f"handshake payload has {len(parsed.padding)} bytes of padding, more than are allowed"
@@ -248,32 +196,32 @@ def unpad_payload_untrusted(payload: bytes) -> bytes:
 
 def build_hello(hello: Hello) -> bytes:
     """Bytes of the body of message 1."""
-    return build_all(HELLO, hello, "Hello")
+    return build("HELLO", hello, "Hello")
 
 
 def parse_hello_untrusted(body: bytes) -> Hello:
     """Body of message 1; raises :exc:`~crust.MalformedMessage`."""
-    hello: Hello = parse_all(HELLO, body, "Hello", limits.HANDSHAKE_MESSAGE_MAX)
+    hello: Hello = parse_all("HELLO", body, "Hello", limits.HANDSHAKE_MESSAGE_MAX)
     return hello
 
 
 def build_answer(answer: Answer) -> bytes:
     """Bytes of the body of message 2."""
-    return build_all(ANSWER, answer, "Answer")
+    return build("ANSWER", answer, "Answer")
 
 
 def parse_answer_untrusted(body: bytes) -> Answer:
     """Body of message 2; raises :exc:`~crust.MalformedMessage`."""
-    answer: Answer = parse_all(ANSWER, body, "Answer", limits.HANDSHAKE_MESSAGE_MAX)
+    answer: Answer = parse_all("ANSWER", body, "Answer", limits.HANDSHAKE_MESSAGE_MAX)
     return answer
 
 
 def build_introduction(introduction: Introduction) -> bytes:
     """Bytes of the body of message 3."""
-    return build_all(INTRODUCTION, introduction, "Introduction")
+    return build("INTRODUCTION", introduction, "Introduction")
 
 
 def parse_introduction_untrusted(body: bytes) -> Introduction:
     """Body of message 3; raises :exc:`~crust.MalformedMessage`."""
-    introduction: Introduction = parse_all(INTRODUCTION, body, "Introduction", limits.HANDSHAKE_MESSAGE_MAX)
+    introduction: Introduction = parse_all("INTRODUCTION", body, "Introduction", limits.HANDSHAKE_MESSAGE_MAX)
     return introduction

@@ -7,14 +7,14 @@ which file it is about. FILE_DATA also has a fast path, held equal to its defini
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import struct
 from typing import TypeAlias
 
 from .. import limits
 from ..exceptions import MalformedMessage
-from .fields import Definition, build_all, by_type, checked, construct, parse_all, text, typed
+from ..values import dataclass
+from .codec import build, parse_all
 
 __all__ = [
     "TRANSFER_DATA_OVERHEAD",
@@ -48,7 +48,7 @@ class TransferType(enum.IntEnum):
     FAIL = 8
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Offer:
     """Sender: here is a file, if you want it."""
 
@@ -60,14 +60,14 @@ class Offer:
     """At most 1,024 bytes of UTF-8; from a stranger, and no more than a suggestion."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Accept:
     """Receiver: send it."""
 
     transfer: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Refuse:
     """Receiver: I do not want it."""
 
@@ -76,7 +76,7 @@ class Refuse:
     """Why, for people: at most 200 bytes; show it sanitised."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class FileData:
     """Sender: the next bytes of the file."""
 
@@ -87,7 +87,7 @@ class FileData:
     """At least one byte."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class End:
     """Sender: that was all."""
 
@@ -96,7 +96,7 @@ class End:
     """BLAKE2b-256 of the whole file, 32 bytes."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Progress:
     """Receiver: so much has been written; more may be sent."""
 
@@ -105,14 +105,14 @@ class Progress:
     """Bytes."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Done:
     """Receiver: the file is complete, its digest is right, and it stands under its final name."""
 
     transfer: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Fail:
     """Either side: the transfer is abandoned."""
 
@@ -124,29 +124,7 @@ class Fail:
 TransferMessage: TypeAlias = Offer | Accept | Refuse | FileData | End | Progress | Done | Fail
 
 
-# --- definitions --------------------------------------------------------------------------------------------
-
-_u8, _u16, _u32, _u64 = construct.Int8ub, construct.Int16ub, construct.Int32ub, construct.Int64ub
-_NUMBER: Definition = "transfer" / _u32
-_EXPLANATION: Definition = "text" / text(_u8, limits.DENIED_TEXT_MAX)
-_BYTES: Definition = checked(construct.GreedyBytes, bool, "no data")
-
-TRANSFER: Definition = by_type(
-    _u8,
-    {
-        TransferType.OFFER: (
-            Offer,
-            typed(Offer, _NUMBER, "size" / _u64, "name" / text(_u16, limits.TRANSFER_NAME_MAX)),
-        ),
-        TransferType.ACCEPT: (Accept, typed(Accept, _NUMBER)),
-        TransferType.REFUSE: (Refuse, typed(Refuse, _NUMBER, _EXPLANATION)),
-        TransferType.DATA: (FileData, typed(FileData, _NUMBER, "offset" / _u64, "data" / _BYTES)),
-        TransferType.END: (End, typed(End, _NUMBER, "digest" / construct.Bytes(32))),
-        TransferType.PROGRESS: (Progress, typed(Progress, _NUMBER, "received" / _u64)),
-        TransferType.DONE: (Done, typed(Done, _NUMBER)),
-        TransferType.FAIL: (Fail, typed(Fail, _NUMBER, _EXPLANATION)),
-    },
-)
+# --- between bytes and values -----------------------------------------------------------------------------------------
 
 _DATA_HEAD = struct.Struct(">BIQ")  # type, transfer, offset
 _DATA_TYPE = int(TransferType.DATA)
@@ -154,8 +132,6 @@ _DATA_TYPE = int(TransferType.DATA)
 TRANSFER_DATA_OVERHEAD = _DATA_HEAD.size
 """Bytes of a FILE_DATA message besides the file's."""
 
-
-# --- between bytes and values -------------------------------------------------------------------------------
 
 
 def build_transfer(message: TransferMessage) -> bytes:
@@ -177,7 +153,7 @@ def build_transfer(message: TransferMessage) -> bytes:
 
 def build_transfer_by_definition(message: TransferMessage) -> bytes:
     """As :func:`build_transfer`, by construct alone."""
-    return build_all(TRANSFER, message, type(message).__name__)
+    return build("TRANSFER", message, type(message).__name__)
 
 
 def parse_transfer_untrusted(data: bytes) -> TransferMessage:
@@ -197,5 +173,5 @@ def parse_transfer_untrusted(data: bytes) -> TransferMessage:
 
 def parse_transfer_by_definition_untrusted(data: bytes) -> TransferMessage:
     """As :func:`parse_transfer_untrusted`, by construct alone."""
-    message: TransferMessage = parse_all(TRANSFER, data, "transfer message", limits.RECORD_PLAINTEXT_MAX)
+    message: TransferMessage = parse_all("TRANSFER", data, "transfer message", limits.RECORD_PLAINTEXT_MAX)
     return message

@@ -289,6 +289,9 @@ def parse_ip(text: str) -> IPAddress:
 def _parse_host(text: str, start: int, end: int) -> tuple[str, IPAddress | None]:
     """Read ``text[start:end]`` as an IP address or DNS name, in canonical form."""
     host = text[start:end]
+    known = _plain_ip(host)
+    if known is not None:
+        return known
     if not host:
         raise _fail("endpoint: the host is missing", text, start)
     for index, character in enumerate(host, start):
@@ -304,6 +307,16 @@ def _parse_host(text: str, start: int, end: int) -> tuple[str, IPAddress | None]
         message = "endpoint: %… must name an interface, and belongs to link-local addresses (fe80::) only"
         raise _fail(message, text, start + host.index("%"))
     return str(ip), ip
+
+
+@functools.lru_cache(maxsize=1024)  # a node meets the same addresses again and again
+def _plain_ip(host: str) -> tuple[str, IPAddress] | None:
+    """An IP address without a scope in its canonical form, and as an address; None if ``host`` is anything else."""
+    try:
+        ip = parse_ip(host)
+    except ValueError:
+        return None
+    return None if "%" in host else (str(ip), ip)
 
 
 def _parse_name(text: str, start: int, end: int) -> str:

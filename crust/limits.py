@@ -71,7 +71,7 @@ DUPLICATE_RETRY = 0.2  # seconds before dialling again after "duplicate" with no
 # --- our choice: links, transports and threads --------------------------------------------------------------
 
 DIRECT_WRITE_GAP = 200e-6  # a send goes out on the caller's thread if the node made no direct write for so long
-READ_SIZE = 4096  # bytes of each reader's own buffer: small, for thousands of idle peers
+READ_SIZE = 1024  # bytes of each reader's own buffer: small, for thousands of idle peers
 BURST_SIZE = 262_144  # bytes of the shared buffers that busy readers borrow
 BURST_POOL = 8  # shared buffers kept
 NOTSENT_LOWAT = 131_072  # bytes that may wait unsent in the kernel: what an urgent message must queue behind

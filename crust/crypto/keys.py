@@ -10,6 +10,7 @@ draft-irtf-cfrg-aegis-aead (with the 256-bit tag).
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 from collections.abc import Callable, Sequence
@@ -82,6 +83,7 @@ def ed25519_public(seed: bytes) -> bytes:
     return bindings.crypto_sign_seed_keypair(seed)[0]
 
 
+@functools.lru_cache(maxsize=1024)  # 48 microseconds; the same peers come again
 def ed25519_to_x25519(public: bytes) -> bytes:
     """
     The X25519 public key that belongs to an Ed25519 public key.

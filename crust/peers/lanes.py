@@ -6,8 +6,6 @@ Sans-IO and not thread-safe. Interrupts: see there.
 
 from __future__ import annotations
 
-import collections
-
 __all__ = ["Lane", "Move", "Run"]
 
 TIDY_AT = 2048  # messages sent that a list may still hold
@@ -30,7 +28,7 @@ class Lane:
         self.priority = key >> 1
         self.kind = key & 1
         self.messages: list[bytes] = []
-        self.runs: collections.deque[Run] = collections.deque()
+        self.runs: list[Run] = []
         """Numbers of the messages from ``head`` on, but those of the outbox's open run."""
         self.times: list[float] | None = None
         self.head = 0
@@ -79,7 +77,7 @@ class Lane:
         while runs and runs[0][0] < end:
             first, length = runs[0]
             if first + length <= end:
-                runs.popleft()
+                del runs[0]
             else:
                 runs[0] = (end, first + length - end)
 

@@ -410,7 +410,7 @@ class Outbox:
             taken, after = lane.first_numbers(begun + end - first)
             numbers = _expanded(taken)[begun:]
             lane.move(lane.head, lane.offset, lane.slot, after)
-            lane.runs.extendleft(under_way)
+            lane.runs[:0] = under_way
             cost = sum(map(len, lane.messages[first:end])) + _OVERHEAD * (end - first)
             del lane.messages[first:end], lane.times[first:end]
             lane.tidy()

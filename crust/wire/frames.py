@@ -17,6 +17,7 @@ from typing import Any
 from .. import limits
 from ..exceptions import MalformedMessage
 from .codec import build, parse_next
+from .control import build_control, parse_control_untrusted
 from .frame_values import (
     PIECE_FIRST,
     PIECE_LAST,
@@ -114,7 +115,7 @@ def _build_frame(frame: Frame) -> bytes:
         return build_piece(*frame)
     if isinstance(frame, Ack):
         return build_ack(*frame)
-    return build("FRAME", frame, type(frame).__name__)
+    return build_control(frame)
 
 
 def parse_record_by_definition_untrusted(plaintext: bytes) -> list[Frame]:
@@ -278,7 +279,8 @@ def parse_record_untrusted(plaintext: bytes | memoryview) -> list[Frame]:
                 control += 1
                 if control > limits.CONTROL_FRAMES_MAX:
                     raise _bad_count()
-                position = _parse_control(plaintext, position, frames)
+                frame, position = parse_control_untrusted(plaintext, position)
+                frames.append(frame)
             elif bytes(plaintext[position:]).count(0) == size - position:
                 break
             else:
@@ -338,13 +340,6 @@ def _parse_piece(plaintext: bytes | memoryview, position: int, frames: list[Fram
     data = bytes(plaintext[start:end])
     frames.append(_new(Piece, (number, kind, priority, slot, is_first, is_last, total, data)))
     return end
-
-
-def _parse_control(plaintext: bytes | memoryview, position: int, frames: list[Frame]) -> int:
-    stream = io.BytesIO(plaintext)
-    stream.seek(position)
-    frames.append(parse_next("FRAME", stream, "frame"))
-    return stream.tell()
 
 
 def _bad_size(size: int) -> MalformedMessage:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crust.exceptions import MalformedMessage
-from crust.wire import handshake
+from crust.wire import codec, handshake
 from crust.wire.handshake import (
     Accepted,
     Aead,
@@ -139,6 +139,42 @@ def test_a_bad_introduction_is_refused(position: int, value: int) -> None:
     body[position] = value
     with pytest.raises(MalformedMessage):
         handshake.parse_introduction_untrusted(bytes(body))
+
+
+BY_DEFINITION: list[tuple[Callable[[bytes], object], str]] = [
+    (handshake.parse_answer_untrusted, "ANSWER"),
+    (handshake.parse_introduction_untrusted, "INTRODUCTION"),
+]
+
+
+@repeatable
+@given(wire_values.answers, wire_values.introductions)
+def test_the_short_way_builds_what_the_definitions_say(answer: handshake.Answer, introduction: Introduction) -> None:
+    """The same bytes, for every value that the wire can hold."""
+    assert handshake.build_answer(answer) == codec.build("ANSWER", answer, "Answer")
+    expected = codec.build("INTRODUCTION", introduction, "Introduction")
+    assert handshake.build_introduction(introduction) == expected
+
+
+@pytest.mark.parametrize(("parse", "definition"), BY_DEFINITION, ids=[name for _, name in BY_DEFINITION])
+@repeatable
+@given(data=st.data())
+def test_the_short_way_reads_what_the_definitions_say(
+    parse: Callable[[bytes], object], definition: str, data: st.DataObject
+) -> None:
+    """The same value, or MalformedMessage, for valid and for broken bytes."""
+    answers = wire_values.answers.map(handshake.build_answer)
+    valid = answers | wire_values.introductions.map(handshake.build_introduction)
+    body = data.draw(st.one_of(valid, wire_values.damaged(valid), st.binary(max_size=200)))
+
+    def outcome(call: Callable[[], object]) -> object:
+        try:
+            return call()
+        except MalformedMessage:
+            return MalformedMessage
+
+    by_definition = outcome(lambda: codec.parse_all(definition, body, "body", 1024))
+    assert outcome(lambda: parse(body)) == by_definition
 
 
 @repeatable

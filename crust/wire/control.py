@@ -1,0 +1,152 @@
+"""
+Control frames, all but those that carry an application's data: part of :mod:`crust.wire.frames`, which see.
+
+Those of every connection (Welcome, Use, Ping, Pong, KeyUpdate, Goodbye, Retire) have a short way made of :mod:`struct`.
+It takes what is certainly right; whatever it will not take (None) goes the definition's way, which also knows the error.
+The tests hold the two equal, on valid and on broken input.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+
+from .. import limits
+from .codec import build, parse_next
+from .frame_values import (
+    Frame,
+    FrameType,
+    Goodbye,
+    GoodbyeCode,
+    KeyUpdate,
+    Outcome,
+    Ping,
+    Pong,
+    Retire,
+    Use,
+    Welcome,
+)
+from .handshake import Role
+
+__all__ = ["build_control", "parse_control_untrusted"]
+
+_WELCOME = struct.Struct(f">BBI{limits.SESSION_ID_SIZE}sBQIII{limits.INCARNATION_SIZE}s")
+_NUMBER = struct.Struct(">BI")
+_ROLES = {int(role): role for role in Role}
+_OUTCOMES = {int(outcome): outcome for outcome in Outcome}
+_GOODBYES = {int(code): code for code in GoodbyeCode}
+
+_WELCOME_TYPE, _USE_TYPE = int(FrameType.WELCOME), int(FrameType.USE)
+_PING_TYPE, _PONG_TYPE = int(FrameType.PING), int(FrameType.PONG)
+_KEY_UPDATE_TYPE, _GOODBYE_TYPE, _RETIRE_TYPE = map(int, (FrameType.KEY_UPDATE, FrameType.GOODBYE, FrameType.RETIRE))
+
+
+def build_control(frame: Frame) -> bytes:
+    """
+    The bytes of a frame of ours.
+
+    Raises:
+        ValueError: The wire cannot hold it.
+    """
+    return _build(frame) or build("FRAME", frame, type(frame).__name__)
+
+
+def parse_control_untrusted(plaintext: bytes | memoryview, at: int) -> tuple[Frame, int]:
+    """
+    The frame that begins at ``at``, and where it ends.
+
+    Raises:
+        MalformedMessage: There is no such frame.
+    """
+    quick = _read(plaintext, at)
+    if quick is not None:
+        return quick
+    stream = io.BytesIO(plaintext)
+    stream.seek(at)
+    frame: Frame = parse_next("FRAME", stream, "frame")
+    return frame, stream.tell()
+
+
+def _build(frame: Frame) -> bytes | None:
+    try:
+        if isinstance(frame, Ping):
+            return _NUMBER.pack(_PING_TYPE, frame.token)
+        if isinstance(frame, Pong):
+            return _NUMBER.pack(_PONG_TYPE, frame.token)
+        if isinstance(frame, Use):
+            return _NUMBER.pack(_USE_TYPE, frame.decision) if frame.decision else None
+        if isinstance(frame, Welcome):
+            return _welcome(frame)
+        if isinstance(frame, Goodbye):
+            text = frame.text.encode()
+            if len(text) <= limits.DENIED_TEXT_MAX:
+                return bytes((_GOODBYE_TYPE, _GOODBYES[frame.code], len(text))) + text
+        elif isinstance(frame, KeyUpdate):
+            return bytes((_KEY_UPDATE_TYPE,))
+        elif isinstance(frame, Retire):
+            return bytes((_RETIRE_TYPE,))
+    except (struct.error, LookupError, ValueError, TypeError, AttributeError):
+        pass
+    return None
+
+
+def _welcome(frame: Welcome) -> bytes | None:
+    if len(frame.session_id) != limits.SESSION_ID_SIZE or len(frame.incarnation) != limits.INCARNATION_SIZE:
+        return None  # struct would cut them, or fill them up
+    if frame.next and frame.outcome != Outcome.RESUMED:
+        return None
+    return _WELCOME.pack(
+        _WELCOME_TYPE,
+        _ROLES[frame.role],
+        frame.capabilities,
+        frame.session_id,
+        _OUTCOMES[frame.outcome],
+        frame.next,
+        frame.window,
+        frame.max_message,
+        frame.use,
+        frame.incarnation,
+    )
+
+
+def _read(plaintext: bytes | memoryview, at: int) -> tuple[Frame, int] | None:
+    kind = plaintext[at]
+    try:
+        if kind in (_PING_TYPE, _PONG_TYPE, _USE_TYPE):
+            number: int = _NUMBER.unpack_from(plaintext, at)[1]
+            end = at + _NUMBER.size
+            if kind == _USE_TYPE:
+                return (Use(number), end) if number else None
+            return (Ping(number) if kind == _PING_TYPE else Pong(number)), end
+        if kind == _WELCOME_TYPE:
+            return _read_welcome(plaintext, at)
+        if kind == _GOODBYE_TYPE:
+            code, size = plaintext[at + 1], plaintext[at + 2]
+            end = at + 3 + size
+            if size <= limits.DENIED_TEXT_MAX and end <= len(plaintext):
+                return Goodbye(_GOODBYES[code], bytes(plaintext[at + 3 : end]).decode()), end
+        elif kind == _KEY_UPDATE_TYPE:
+            return KeyUpdate(), at + 1
+        elif kind == _RETIRE_TYPE:
+            return Retire(), at + 1
+    except (struct.error, LookupError, ValueError):
+        pass
+    return None
+
+
+def _read_welcome(plaintext: bytes | memoryview, at: int) -> tuple[Welcome, int] | None:
+    _, role, capabilities, session_id, outcome, next_, window, max_message, use, incarnation = _WELCOME.unpack_from(
+        plaintext, at
+    )
+    welcome = Welcome(
+        _ROLES[role],
+        capabilities,
+        session_id,
+        _OUTCOMES[outcome],
+        next_,
+        window,
+        max_message,
+        use,
+        incarnation,
+    )
+    return None if next_ and welcome.outcome != Outcome.RESUMED else (welcome, at + _WELCOME.size)

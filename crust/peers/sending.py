@@ -440,6 +440,7 @@ class Sending(abc.ABC):
                             self._starved_priority = outbox.most_urgent()
                         break
                     plaintexts.append(plaintext)
+                    self._starved = False
                     more = outbox.held_bytes - outbox.sent_bytes >= least or outbox.resending
                 if plaintexts and not link.write(plaintexts, now):
                     break

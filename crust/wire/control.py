@@ -2,7 +2,7 @@
 Control frames, all but those that carry an application's data: part of :mod:`crust.wire.frames`, which see.
 
 Those of every connection (Welcome, Use, Ping, Pong, KeyUpdate, Goodbye, Retire) have a short way made of :mod:`struct`.
-It takes what is certainly right; whatever it will not take (None) goes the definition's way, which also knows the error.
+It takes what is certainly right; what it will not take (None) goes the way of the definition, which knows the error.
 The tests hold the two equal, on valid and on broken input.
 """
 

@@ -91,8 +91,8 @@ def read_sections(app: Sphinx, what: str, name: str, thing: Any, options: Any, l
 def read_signature(
     app: Sphinx, what: str, name: str, thing: Any, options: Any, signature: str | None, returns: str | None
 ) -> tuple[str | None, str | None]:
-    """A default that is made anew for each object has no text that Sphinx could read."""
-    return (signature.replace("<factory>", "..."), returns) if signature else (signature, returns)
+    """A default such as one that is made anew for each object, ``<…>``, has no text that Sphinx could read."""
+    return (re.sub("<[^<>]*>", "...", signature), returns) if signature else (signature, returns)
 
 
 def write_index(app: Sphinx, error: Exception | None) -> None:

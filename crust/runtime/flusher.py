@@ -335,8 +335,10 @@ class IoLoop:
                 return
             try:
                 self._selector.register(sock, selectors.EVENT_WRITE, sock)
-            except (OSError, ValueError):  # closed already: let the owner write, and see
-                callback()
+            except (OSError, ValueError):  # closed already, or no room for it: let the owner write, and see
+                # Not here: the owner may have asked with a lock held that the callback takes. And not in the next
+                # turn: while there is no room, each would lead to another.
+                self.call_later(limits.SELECT_RETRY, lambda now: callback())
                 return
         self._watched[sock] = callback
 

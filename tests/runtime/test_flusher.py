@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import sys
 import threading
@@ -194,6 +195,36 @@ def test_a_dead_socket_counts_as_writable() -> None:
         left.close()
         crew.io.wait_writable(left, lambda: seen.append("closed"))
         wait_until(lambda: seen == ["told", "closed"])
+
+
+def test_a_socket_that_cannot_be_watched_is_told_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not while its owner asks, maybe with the lock that its callback takes; and not over and over without a pause."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no room for another descriptor")
+
+    left, right = socket.socketpair()
+    lock, told, over = threading.Lock(), [], threading.Event()
+    with Crew() as crew:
+        io = crew.io
+        assert io._selector is not None
+        monkeypatch.setattr(io._selector, "register", full)
+
+        def writable() -> None:
+            told.append((lock.acquire(timeout=1.0), io.now()))
+            if len(told) == 4:
+                over.set()
+            else:
+                io.wait_writable(left, writable)
+            if told[-1][0]:
+                lock.release()
+
+        io.wait_writable(left, writable)
+        assert over.wait(5.0)
+    assert [free for free, _ in told] == [True] * 4
+    assert told[-1][1] - told[0][1] >= 3 * limits.SELECT_RETRY
+    left.close()
+    right.close()
 
 
 def test_forgotten_sockets_may_be_closed() -> None:

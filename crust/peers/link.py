@@ -243,6 +243,10 @@ class Link:
             self.verdict, self.error = "failed", text
         self.stage = Stage.DEAD
         self._handshake = None
+        with self._lock:  # the verdict keeps whoever comes later from sealing
+            for direction in (self._sealer, self._opener):
+                if direction is not None:
+                    direction.forget()
         conversation = self.conversation
         try:
             if conversation is not None:

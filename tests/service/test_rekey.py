@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 
 from crust import limits
 from crust.crypto.records import RecordSealer
 from tests.support.nodes import Nodes
+from tests.support.waiting import wait_until
 
 PATIENCE = 10.0  # seconds in which what should be at once must have happened, on a busy machine
 
@@ -38,6 +40,23 @@ def test_keys_are_renewed_after_a_time(nodes: Nodes, monkeypatch: pytest.MonkeyP
         pair.to_far.send(b"x")
         assert pair.to_near.recv(PATIENCE) == b"x"
     assert len(renewed) >= 5
+
+
+def test_the_keys_of_a_link_are_forgotten_with_it(nodes: Nodes) -> None:
+    """On both sides, when the session goes on on another link as well as when it ends."""
+    pair = nodes.proxied()
+    first = [peer._conversation.link for peer in (pair.to_far, pair.to_near)]
+    pair.cut()
+    second = [peer._conversation.link for peer in (pair.to_far, pair.to_near)]
+    wait_until(lambda: not any(map(keys, first)), what="the first link's keys to go")
+    assert all(map(keys, second))
+    pair.to_far.disconnect()
+    wait_until(lambda: not any(map(keys, second)), what="the second link's keys to go")
+
+
+def keys(link: Any) -> bool:
+    """Whether a link still has any."""
+    return any(each._key or each._length_key for each in (link._sealer, link._opener))
 
 
 def count_rekeys(monkeypatch: pytest.MonkeyPatch) -> list[object]:

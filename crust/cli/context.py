@@ -26,7 +26,14 @@ class Context:
     environ: Mapping[str, str]
     """The environment variables."""
 
-    def call(self, peer_id: crust.PeerId) -> str:
-        """A peer as people should read it: the name of the book, else the first characters of the id."""
+    def call(self, peer_id: crust.PeerId, *, whole: bool = False) -> str:
+        """
+        A peer as people should read it: the name of the book, else the first characters of the id.
+
+        Args:
+            whole: Else all of it. Ids that begin alike are quickly found: where people decide, they must see it all.
+        """
         name = self.book.name_of(peer_id)
-        return printable(name) if name is not None else f"{peer_id.short}…"
+        if name is not None:
+            return printable(name)
+        return str(peer_id) if whole else f"{peer_id.short}…"

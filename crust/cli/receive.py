@@ -213,7 +213,7 @@ class _Receiver:
     def _ask(self, offer: crust.FileOffer) -> bool:
         size = human_size(offer.size)
         return self._terminal.ask(
-            f"{self._call(offer.peer)} offers {printable(offer.name)} ({size}). Take it?"
+            f"{self._context.call(offer.peer.id, whole=True)} offers {printable(offer.name)} ({size}). Take it?"
         )
 
     def _report(self, event: crust.FileReceived | crust.FileFailed) -> bool:

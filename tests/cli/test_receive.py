@@ -159,7 +159,7 @@ def test_a_person_is_asked(
     terminal = make_terminal(tty=True, answers=answer)
     receive(monkeypatch, tmp_path, act, "--once", terminal=terminal)
     assert answers == [decision]
-    assert "offers a\\x1b[2Jb (1.00 kB). Take it? [y/N] " in shown(terminal)
+    assert f"{BOB} offers a\\x1b[2Jb (1.00 kB). Take it? [y/N] " in shown(terminal)
 
 
 def test_open_questions_are_answered_with_no_at_the_end(

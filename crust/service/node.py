@@ -339,6 +339,8 @@ class Node:
         channel = self._channels.get(conversation)
         if channel is None:
             channel = self._channels.setdefault(conversation, _Channel(self, conversation))
+            if conversation.session.state is State.LOST:  # lost() may have looked for it before it was there
+                self._channels.pop(conversation, None)
         return channel
 
     def _file_received(self, peer: Peer, path: os.PathLike[str], name: str, size: int, digest: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 import crust
 from crust import Identity, limits
+from crust.peers.conversation import Conversation
 from tests.support.nodes import Nodes, config
 from tests.support.puppet import Caller
 from tests.support.waiting import wait_until
@@ -50,3 +51,26 @@ def test_no_files_to_a_program_without_them(nodes: Nodes, tmp_path: pathlib.Path
         wait_until(lambda: len(node.peers) == 1, what="the session")
         with pytest.raises(crust.TransferError, match="takes no files"):
             node.peers[0].send_file(tmp_path / "source")
+
+
+def test_a_session_that_ends_as_a_file_is_sent_leaves_nothing(
+    nodes: Nodes, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However late it is noticed, the node keeps nothing of the session."""
+    pair = nodes.pair()
+    source = tmp_path / "source"
+    source.write_bytes(b"content")
+    check = Conversation.check_alive
+
+    def just_in_time(conversation: Conversation) -> None:
+        check(conversation)
+        pair.to_far.disconnect()
+        pair.near_heard.wait(crust.LostPeer)
+
+    monkeypatch.setattr(Conversation, "check_alive", just_in_time)
+    with pytest.raises(crust.PeerLost):
+        pair.to_far.send_file(source)
+    node = pair.near._node
+    assert node is not None
+    assert node._channels == {}
+    assert node.files._exchanges == {}

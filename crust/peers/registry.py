@@ -109,6 +109,8 @@ class Registry:
         self._promised: set[Link] = set()  # on which we have agreed to a new session and wait for Use
         self._detached: dict[PeerId, Conversation] = {}  # in order of detaching
         self._ended_at: collections.OrderedDict[PeerId, float] = collections.OrderedDict()  # the last ends
+        self._seen_at: dict[PeerId, str] = {}  # the IP address of a session's last link
+        self._hosts: collections.Counter[str] = collections.Counter()  # how many of them there are
 
     # --- questions ----------------------------------------------------------------------------------------------------
 
@@ -121,6 +123,11 @@ class Registry:
         """Every live session, oldest first."""
         with self._lock:
             return list(self._sessions.values())
+
+    def knows_host(self, host: str) -> bool:
+        """True if a peer with a live session was last seen at that IP address. Takes no time: strangers cause it."""
+        with self._lock:
+            return host in self._hosts
 
     def abandon(self) -> None:
         """In a forked child: forget every session (takes no lock)."""
@@ -421,6 +428,8 @@ class Registry:
             return
         conversation.decision = decision
         conversation.attach(link, peer_next, window, lambda: self._path(link, attempts))
+        if conversation.link is link and self._sessions.get(conversation.peer_id) is conversation:
+            self._seen_locked(conversation.peer_id, link.connection.remote.host)
         self._detached.pop(conversation.peer_id, None)
         self._host.connected(conversation)
 
@@ -439,11 +448,23 @@ class Registry:
             attempts=attempts,
         )
 
+    def _seen_locked(self, peer_id: PeerId, host: str | None) -> None:
+        """That peer's session is at ``host`` now; None: it is over."""
+        before = self._seen_at.pop(peer_id, None)
+        if before is not None:
+            self._hosts[before] -= 1
+            if not self._hosts[before]:
+                del self._hosts[before]
+        if host is not None:
+            self._seen_at[peer_id] = host
+            self._hosts[host] += 1
+
     # --- ends ---------------------------------------------------------------------------------------------------------
 
     def _forget_locked(self, conversation: Conversation) -> None:
         if self._sessions.get(conversation.peer_id) is conversation:
             del self._sessions[conversation.peer_id]
+            self._seen_locked(conversation.peer_id, None)
             self._ended_at[conversation.peer_id] = self._host.clock.now()
             self._ended_at.move_to_end(conversation.peer_id)
             if len(self._ended_at) > limits.ENDED_SESSIONS_KNOWN:

@@ -183,8 +183,7 @@ class Node:
 
     def knows_address(self, host: str) -> bool:
         """True if a peer of ours was last seen at that address."""
-        needle = f"//{host}:" if ":" not in host else f"//[{host}]:"
-        return any(each.path is not None and needle in each.path.remote for each in self.registry.all())
+        return self.registry.knows_host(host)
 
     # --- for the registry ---------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ import socket
 import pytest
 
 import crust
+from crust.peers.gate import Gate
 from crust.wire import frames
 from tests.support.nodes import Nodes, config, through
 from tests.support.proxy import DOWN, UP
@@ -133,6 +134,37 @@ def test_a_peer_that_breaks_the_rules_is_told_apart_from_others(nodes: Nodes, li
     assert pair.near_heard.wait(crust.LostPeer).reason == crust.LostReason.PROTOCOL
     friend.send(b"undisturbed")
     assert pair.far_heard.wait(crust.ConnectSuccess, 2).peer.recv(timeout=5) == b"undisturbed"
+
+
+def test_where_peers_are_is_known_at_once(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as a session there lives, and without a look at each of them whenever somebody knocks."""
+    node = nodes.start()
+    assert node._node is not None
+    registry = node._node.registry
+    assert not registry.knows_host("127.0.0.1")
+    callers = [nodes.start(), nodes.start()]
+    peers = [caller.connect(node.contact) for caller in callers]
+    nodes.heard(node).wait(crust.ConnectSuccess, 2)
+    wait_until(lambda: registry.knows_host("127.0.0.1"), what="the address to be known")
+    with monkeypatch.context() as patch:
+        knocked = gate_of(node).counters.admitted
+        patch.setattr(registry, "all", looked_through)
+        with socket.create_connection(("127.0.0.1", node.addresses[0].port), timeout=5):
+            wait_until(lambda: gate_of(node).counters.admitted > knocked, what="the knock to be heard")
+    for number, peer in enumerate(peers, 1):
+        assert registry.knows_host("127.0.0.1")
+        peer.disconnect()
+        nodes.heard(node).wait(crust.LostPeer, number)
+    assert not registry.knows_host("127.0.0.1")
+
+
+def looked_through() -> list[object]:
+    raise AssertionError("all sessions were looked through")
+
+
+def gate_of(node: crust.Service) -> Gate:
+    assert node._node is not None
+    return node._node.acceptor.gate
 
 
 def test_a_flood_of_silent_callers_does_not_keep_an_honest_one_out(nodes: Nodes) -> None:

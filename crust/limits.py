@@ -89,6 +89,7 @@ SELECT_RETRY = 0.05  # seconds until a socket is looked at again that cannot be 
 TURN_SECONDS = 0.002  # of work without waiting, after which a reader or the I/O thread lets other greenlets run
 ACCEPTS_PER_TURN = 64
 CLOSE_LINGER = 1.0  # seconds a closed connection waits for the other side to close too, before it is cut
+MISBEHAVIOUR_INTERVAL = 10.0  # seconds between two PeerMisbehaved of one kind and address
 LOG_KEYS = 1024  # keys of rate-limited log lines remembered
 
 # --- our choice: limits before and around authentication ----------------------------------------------------

@@ -198,15 +198,27 @@ class MessagesDropped(Event):
 
 @dataclass(frozen=True)
 class PeerMisbehaved(Event):
-    """A peer broke the protocol inside its own, authentic session; ``LostPeer`` follows."""
+    """
+    A peer broke the protocol inside its own, authentic session; its ``LostPeer`` follows.
+
+    At most one every 10 seconds for each kind and IPv4 address or IPv6 /64; what happens in between is counted by the
+    next one, and every peer has its ``LostPeer`` in any case.
+    """
 
     peer: Peer
+    """Who did so last."""
     address: str
     """Where it did so from, as an endpoint."""
     kind: str
     """``protocol``."""
     detail: str
     """What it did."""
+    count: int
+    """How often it happened since the last such event, this time included."""
+    attributable: bool
+    """
+    True if nobody but the peer, or who has its key, can have done it: a reason to ban its id. So far it always is.
+    """
 
 
 @dataclass(frozen=True)

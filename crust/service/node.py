@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable
 
 from .. import limits
-from ..addresses import Endpoint, PeerId
+from ..addresses import Endpoint, PeerId, address_key
 from ..config import Config
 from ..crypto.handshake import HandshakeConfig
 from ..exceptions import (
@@ -39,7 +39,7 @@ from ..peers.peer import Peer
 from ..peers.registry import Registry
 from ..peers.session import Delivery, Settings, State
 from ..runtime.budget import Budget
-from ..runtime.logs import NodeLog
+from ..runtime.logs import NodeLog, RateLimited
 from ..runtime.memory import keep_freed_memory
 from ..runtime.threads import Deadline
 from ..transports.contract import Transport
@@ -144,6 +144,7 @@ class Node:
         self.transports: dict[str, Transport] = machine.transports(self.io, self.crashed)
         self.crashes = 0
         """Worker threads, or their callbacks, that failed unexpectedly."""
+        self._misbehaved = RateLimited(limits.MISBEHAVIOUR_INTERVAL)
         self.known: dict[PeerId, tuple[Endpoint, ...]] = {}
         """Addresses of peers from the configuration and the constructor."""
         self._left_behind: list[str] = []  # what close() could not end, for the log
@@ -275,9 +276,18 @@ class Node:
 
     def violated(self, conversation: Conversation, error: RemoteProtocolError) -> None:
         """The peer broke the protocol."""
-        self.log.warning("peer %s broke the protocol: %s", conversation.peer_id, error)
         address = conversation.path.remote if conversation.path is not None else ""
-        self.subscriptions.emit(events.PeerMisbehaved(conversation.peer, address, "protocol", str(error)))
+        kind = "protocol"
+        ip = Endpoint.parse(address).ip if address else None
+        held_back = self._misbehaved.permit((kind, None if ip is None else address_key(ip)), self.clock.now())
+        if held_back is None:
+            return
+        self.log.warning(
+            "peer %s broke the protocol: %s (%d more were not logged)", conversation.peer_id, error, held_back
+        )
+        self.subscriptions.emit(
+            events.PeerMisbehaved(conversation.peer, address, kind, str(error), held_back + 1, attributable=True)
+        )
 
     def lost(self, conversation: Conversation, reason: str, undelivered: tuple[int, ...]) -> None:
         """The session is over."""

@@ -110,6 +110,25 @@ def test_a_peer_that_breaks_the_rules(nodes: Nodes, controller: str, violation: 
         began.peer.send(b"x")
 
 
+def test_violators_of_one_address_are_reported_together(nodes: Nodes) -> None:
+    """One event in 10 seconds, with the number of those since the last; every session's end is told all the same."""
+    node = nodes.start()
+    heard = nodes.heard(node)
+    assert node._node is not None
+    for number in range(1, 5):
+        if number == 4:
+            node._node._misbehaved.interval = 0.0  # time goes by
+        with Caller(node, Identity.generate()) as caller:
+            caller.begin()
+            caller.send_plaintext(b"\x7f\x00\x00")
+            lost = heard.wait(crust.LostPeer, number)
+            assert lost.reason == "protocol"
+        expected = [1] if number < 4 else [1, 3]
+        assert [event.count for event in heard.of(crust.PeerMisbehaved)] == expected
+    assert all(event.attributable for event in heard.of(crust.PeerMisbehaved))
+    assert heard.of(crust.PeerMisbehaved)[-1].peer is lost.peer
+
+
 def test_a_violator_is_told(nodes: Nodes) -> None:
     """The goodbye names the rule; the peer may connect again."""
     node = nodes.start()

@@ -545,6 +545,8 @@ def _verdict(error: OSError) -> str:
         return "timeout"
     if isinstance(error, ConnectionRefusedError):
         return "refused"
+    if isinstance(error, ConnectionError):  # somebody was there, and hung up
+        return "failed"
     return "failed" if exhaustion(error) else "unreachable"
 
 

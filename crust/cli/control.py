@@ -34,6 +34,7 @@ __all__ = ["COMMANDS", "BadRequest", "Control", "Unsupported"]
 _log = logging.getLogger("crust.cli.control")
 
 _WORKERS = 256  # slow commands at once; threads are only made when needed
+_LANES = 1024  # peers whose sends wait at once; they have threads of their own, which no slow command takes
 _LANE_SENDS = 10_000  # sends that wait for one slow peer, and
 _LANE_BYTES = 16 * 1024 * 1024  # their data; beyond either, no command is read until there is room
 
@@ -164,6 +165,7 @@ class Control:
         self._reply = reply
         self._subscribe_to = subscribe
         self._workers = concurrent.futures.ThreadPoolExecutor(_WORKERS, "crust-control")
+        self._senders = concurrent.futures.ThreadPoolExecutor(_LANES, "crust-control-send")
         self._send_timeout = send_timeout
         self._room = threading.Condition()  # guards _lanes and what is in them; notified when one has less
         self._lanes: dict[crust.PeerId, _Lane] = {}
@@ -171,6 +173,7 @@ class Control:
     def close(self) -> None:
         """Wait for the commands under way; close the node first, so that they end."""
         self._workers.shutdown(wait=True)
+        self._senders.shutdown(wait=True)
 
     def handle(self, line: bytes) -> None:
         """Run the command of one line, or begin to. Every line but an empty one gets exactly one reply."""
@@ -332,7 +335,7 @@ class Control:
                 return
             lane = self._lanes[peer_id] = _Lane()
             lane.add(size, work)
-        self._workers.submit(self._run_lane, peer_id, lane)
+        self._senders.submit(self._run_lane, peer_id, lane)
 
     def _run_lane(self, peer_id: crust.PeerId, lane: _Lane) -> None:
         while True:

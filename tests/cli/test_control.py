@@ -344,6 +344,24 @@ def test_sends_to_a_slow_peer_wait_in_order_and_hold_up_nobody(channel: Channel)
     assert 59 < slow.timeouts[0] <= 60
 
 
+def test_slow_commands_hold_up_no_waiting_send(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are: a send whose turn has come goes out."""
+    monkeypatch.setattr(module, "_WORKERS", 2)
+    channel, go = Channel(tmp_path), threading.Event()
+    slow = channel.node.answers["send"] = SlowPeer()
+    channel.node.answers["connect"] = lambda to, **_: FakePeer() if go.wait(10.0) else None
+    try:
+        for number in range(3):
+            channel.write(id=f"slow {number}", cmd="connect", peer=str(ALICE))
+        channel.write(**numbered(1))
+        wait_until(lambda: slow.timeouts, what="the send to wait for room")
+        slow.room.set()
+        assert channel.reply() == {"id": 1, "ok": True, "message": 0}
+    finally:
+        go.set()
+        channel.control.close()
+
+
 @pytest.mark.parametrize(
     ("given_", "least", "most"), [({}, 29, 30), ({"timeout": None}, None, None), ({"timeout": 5}, 4, 5)]
 )

@@ -37,9 +37,10 @@ from .registry import Registry
 from .session import State
 from .transfer import printable
 
-__all__ = ["Dialer", "DialerHost", "Effort", "Waiter"]
+__all__ = ["Avoid", "Dialer", "DialerHost", "Effort", "Waiter"]
 
 Waiter = Callable[[Conversation | None, CrustError | None], object]
+Avoid = Callable[[str], bool]
 """Told once how an effort ended; must not block."""
 
 _FINAL = frozenset({"network", "version", "role", "banned", "self", "not_accepting", "closing", "busy"})
@@ -115,6 +116,7 @@ class Effort:
         self.waiting: list[_Try] = []
         self.attempts: collections.deque[Attempt] = collections.deque(maxlen=limits.RECENT_ATTEMPTS)
         self.waiters: list[Waiter] = []
+        self.avoid: Avoid | None = None
         self.denied: Denied | None = None
         self.retry_at = 0.0
         self.round = 0
@@ -141,10 +143,20 @@ class Dialer:
     # --- beginning ----------------------------------------------------------------------------------------------------
 
     def dial(
-        self, peer_id: PeerId, endpoints: Iterable[Endpoint], purpose: Purpose, timeout: float | None, waiter: Waiter
+        self,
+        peer_id: PeerId,
+        endpoints: Iterable[Endpoint],
+        purpose: Purpose,
+        timeout: float | None,
+        waiter: Waiter,
+        avoid: Avoid | None = None,
     ) -> Callable[[], None]:
         """
         Reach a peer, and tell ``waiter``: at once if there is a session that a link carries.
+
+        Args:
+            avoid: Whether an IP address, maybe one that a name stands for, is not to be used. It holds as long as
+                nobody without such a wish wants the peer, too.
 
         Returns:
             Call it to lose interest: the effort ends when nobody is interested any more.
@@ -166,6 +178,7 @@ class Dialer:
                     self._host.dial_failed(peer_id, purpose, error)
                     waiter(None, error)
                     return lambda: None
+                effort.avoid = avoid
                 effort.waiters.append(waiter)
                 self._efforts[peer_id] = effort
                 self._next(effort)
@@ -175,6 +188,8 @@ class Dialer:
                 effort.deadline = max(effort.deadline, deadline)
                 if purpose is Purpose.CONNECT:
                     effort.purpose = purpose
+                if avoid is None:
+                    effort.avoid = None
                 effort.waiters.append(waiter)
                 if not effort.tries:
                     self._next(effort)
@@ -359,6 +374,8 @@ class Dialer:
             connection.abort()
         elif self._is_banned(connection.remote.host):  # what a name stands for
             link.fail("failed", _BANNED)
+        elif effort.avoid is not None and effort.avoid(connection.remote.host):
+            link.fail("failed", "that address is blacklisted here")
         link.handshake_timer = self._host.io.call_later(self._handshake_timeout, lambda _: self._overdue(link))
         link.begin()
         connection.run(link)

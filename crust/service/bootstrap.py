@@ -47,8 +47,15 @@ class Blacklist:
                     f"a blacklist has peer ids, addresses and networks; {entry!r} is none of them: {error}", str(entry)
                 ) from error
 
+    def covers(self, host: str) -> bool:
+        """True if that IP address is not to be dialled."""
+        return self._entries.is_banned(None, host, 0.0)
+
     def filter(self, contact: Contact) -> Contact | None:
-        """The contact without blacklisted endpoints; None if nothing may be dialled."""
+        """
+        The contact without blacklisted endpoints; None if nothing may be dialled. What a name stands for is not known
+        yet: the dialer asks :meth:`covers` when it is, before anything is sent there.
+        """
         if self._entries.is_banned(contact.peer_id, None, 0.0):
             return None
         allowed = tuple(each for each in contact.endpoints if not self._entries.is_banned(None, each.ip, 0.0))
@@ -97,7 +104,7 @@ class _Run:
             self._changed.set()
 
         seconds = max(0.05, deadline - self._now())
-        effort = Dialled(self._node, contact, Purpose.BOOTSTRAP, seconds, ended)
+        effort = Dialled(self._node, contact, Purpose.BOOTSTRAP, seconds, ended, self._blacklist.covers)
         with self._lock:
             self.under_way[peer_id] = effort
         effort.begin()

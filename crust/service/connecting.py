@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from ..addresses import ConnectionInfo, Contact, Endpoint, PeerId
 from ..exceptions import ConnectError, CrustError, Timeout
-from ..peers.dialer import Waiter
+from ..peers.dialer import Avoid, Waiter
 from ..peers.peer import Peer
 from ..runtime.threads import forked_error
 from ..wire.handshake import Purpose
@@ -25,12 +25,21 @@ class Dialled:
     methods are carried out in their order, whatever becomes of the caller.
     """
 
-    def __init__(self, node: Node, contact: Contact, purpose: Purpose, seconds: float | None, waiter: Waiter) -> None:
+    def __init__(
+        self,
+        node: Node,
+        contact: Contact,
+        purpose: Purpose,
+        seconds: float | None,
+        waiter: Waiter,
+        avoid: Avoid | None = None,
+    ) -> None:
         self._node = node
         self._contact = contact
         self._purpose = purpose
         self._seconds = seconds
         self._waiter = waiter
+        self._avoid = avoid
         self._cancel: Callable[[], None] | None = None
 
     def begin(self) -> None:
@@ -44,7 +53,7 @@ class Dialled:
     def _begin(self) -> None:
         contact = self._contact
         self._cancel = self._node.dialer.dial(
-            contact.peer_id, contact.endpoints, self._purpose, self._seconds, self._waiter
+            contact.peer_id, contact.endpoints, self._purpose, self._seconds, self._waiter, self._avoid
         )
 
     def _lose_interest(self) -> None:

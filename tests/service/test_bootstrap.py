@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 import time
 from collections.abc import Iterator
 
@@ -11,7 +12,9 @@ import pytest
 import crust
 from crust import ConnectionInfo, Contact, Endpoint, Identity, Service
 from crust.service.bootstrap import Blacklist
-from tests.support.nodes import Nodes, config
+from crust.transports.tcp import TcpDialling
+from crust.transports.tcp_connection import TcpConnection
+from tests.support.nodes import Nodes, at, config
 from tests.support.sockets import silent_listener, unused_port
 from tests.support.threads import Background
 from tests.support.waiting import wait_until
@@ -163,6 +166,45 @@ def test_the_blacklist(nodes: Nodes) -> None:
         configured.bootstrap()
     other = nodes.start(config(**ACCEPTING))
     assert configured.bootstrap(contacts=[other.contact]).id == other.id
+
+
+def test_the_blacklist_holds_for_what_a_name_stands_for(nodes: Nodes) -> None:
+    """As a ban does: nothing is said at such an address. ``connect`` goes there all the same."""
+    near, far = nodes.start(), nodes.start(config(**ACCEPTING))
+    contact = at(far, f"tcp://localhost:{far.addresses[0].port}")
+    with pytest.raises(crust.ConnectError, match="blacklisted") as caught:
+        near.bootstrap(contacts=[contact], blacklist=["127.0.0.0/8", "::1"])
+    assert [attempt.verdict for attempt in caught.value.attempts] == ["failed"]
+    assert nodes.heard(far).of(crust.BootstrapAccept) == []
+    near.connect(contact).disconnect()
+    nodes.heard(near).wait(crust.LostPeer)
+    assert near.bootstrap(contacts=[contact], blacklist=["192.0.2.0/24"]).id == far.id
+
+
+def test_a_blacklist_binds_only_who_gave_it(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever connects to the same peer meanwhile is not held up by it."""
+    near, far = nodes.start(), nodes.start(config(**ACCEPTING))
+    contact = at(far, f"tcp://localhost:{far.addresses[0].port}")
+    dial, reached = TcpDialling.run, threading.Event()
+
+    def held_up(dialling: TcpDialling) -> TcpConnection:
+        reached.set()
+        wait_until(lambda: len(waiting(near, far)) == 2, what="both to want the peer")
+        return dial(dialling)
+
+    monkeypatch.setattr(TcpDialling, "run", held_up)
+    bootstrap = Background(functools.partial(near.bootstrap, contacts=[contact], blacklist=["127.0.0.0/8", "::1"]))
+    assert reached.wait(PATIENCE)
+    peer = near.connect(contact)
+    assert peer.id == far.id
+    assert bootstrap.result(PATIENCE) is peer
+
+
+def waiting(near: Service, far: Service) -> list[object]:
+    """Who wants ``near`` to reach ``far``."""
+    assert near._node is not None
+    effort = near._node.dialer._efforts.get(far.id)
+    return [] if effort is None else effort.waiters
 
 
 def test_blacklisted_endpoints_are_left_out() -> None:

@@ -167,7 +167,8 @@ class Sending(abc.ABC):
         clock = self._now
         now = clock()
         host = self._host
-        if not self._scheduled and (self._heard or now - host.last_direct > limits.DIRECT_WRITE_GAP):
+        rested = now - host.last_direct > limits.DIRECT_WRITE_GAP and not host.io.flushes  # else it is on its way here
+        if not self._scheduled and (self._heard or rested):
             self._heard = False
             host.last_direct = now
             return self._transmit(link, now)

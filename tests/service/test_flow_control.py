@@ -23,6 +23,17 @@ def test_an_urgent_message_overtakes_what_waits_for_window(nodes: Nodes) -> None
     assert len(b"urgent") in came[:8], "the urgent message came behind all others"
 
 
+def test_what_comes_after_a_wait_for_window_goes_out(nodes: Nodes) -> None:
+    """Once the other side has made room and all has gone, the next message waits for nothing."""
+    pair = nodes.pair(far=config(session__receive_buffer=200_000, session__max_message_size=50_000))
+    for _ in range(20):
+        pair.to_far.send(bytes(40_000), timeout=5)
+    for _ in range(20):
+        assert len(pair.to_near.recv(timeout=5)) == 40_000
+    pair.to_far.flush(timeout=5)
+    assert not pair.to_far._conversation._starved, "the next message would wait for an acknowledgement"
+
+
 def test_without_room_nothing_is_queued(nodes: Nodes) -> None:
     """timeout=0 raises WouldBlock, a timeout Timeout; the message that did not fit never arrives."""
     pair = nodes.pair(near=config(session__send_buffer__messages=8), far=config(session__receive_buffer=4_300_000))

@@ -103,6 +103,20 @@ def test_importing_has_no_side_effects() -> None:
     }
 
 
+STARTED = """
+import sys
+import crust
+with crust.Service(crust.Config(listen=crust.ListenConfig(addresses=()))):
+    print("crust.wire.definitions" in sys.modules)
+"""
+
+
+def test_a_node_has_what_its_links_need() -> None:
+    """The definitions of messages, which importing does not load, are there before the first connection."""
+    found = subprocess.run([sys.executable, "-c", STARTED], capture_output=True, check=True, cwd=ROOT, text=True)
+    assert found.stdout == "True\n"
+
+
 def test_the_version_is_the_one_of_the_package() -> None:
     """``crust.__version__`` is what pyproject.toml says."""
     line = next(line for line in (ROOT / "pyproject.toml").read_text().splitlines() if line.startswith("version"))

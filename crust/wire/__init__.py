@@ -1,7 +1,8 @@
 """
 crust's own messages, as bytes: each is defined once, in construct, and has a typed value, a builder and a parser.
 
-- ``fields``: pieces that several messages share, and the one place where construct meets typed code.
+- ``definitions``: every message in construct. ``fields``: the pieces that several of them share, and the one place
+  where construct meets typed code. ``codec`` loads both when the first message, or a node, needs them.
 - ``handshake``: the payloads of the three handshake messages.
 - ``frames``: what the records of a link hold: messages, acknowledgements, control.
 - ``transfer``: the messages of file transfer, which travel like an application's messages.

@@ -417,8 +417,7 @@ class Contact:
             ContactSyntaxError: names what is wrong and the column. An endpoint without a peer id is refused: crust
                 dials keys, and without the key whoever answers there would do.
         """
-        _check_text("contact", text)
-        return _parse_contact(text, 0)
+        return _known_contact(text)
 
     def __str__(self) -> str:
         if not self.endpoints:
@@ -427,6 +426,12 @@ class Contact:
 
     def __reduce__(self) -> tuple[object, ...]:
         return (Contact, (self.peer_id, self.endpoints))
+
+
+@functools.lru_cache(maxsize=256)  # a program dials the same contacts again and again
+def _known_contact(text: str) -> Contact:
+    _check_text("contact", text)
+    return _parse_contact(text, 0)
 
 
 def _parse_contact(text: str, start: int) -> Contact:

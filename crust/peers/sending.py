@@ -32,6 +32,7 @@ __all__ = ["NEVER", "Sending"]
 NEVER = float("inf")
 _WRITES_PER_TURN = 8  # of several records each, before others get a turn
 _BUDGET_STEP = 32_768  # bytes taken from the node's budget at a time: little enough for a thousand peers
+_AHEAD = 524_288  # bytes taken at a time for a stream, while there is plenty: as much as is acknowledged at a time
 _UNCOUNTED = 4096  # bytes of each peer that the budget does not know of: enough for a question and its answer
 _BUDGET_POLL = 0.05  # seconds between looks at a budget that other peers have used up
 _OVERHEAD = limits.MESSAGE_OVERHEAD
@@ -160,8 +161,8 @@ class Sending(abc.ABC):
         link = self.link
         if link is None or link.blocked or (self._starved and priority >= self._starved_priority):
             return True  # the link's return, room or window will bring it out; only the more urgent may overtake
-        full = self._full(link, size)
-        is_full = self._outbox.queued_bytes >= full
+        outbox = self._outbox
+        is_full = outbox.held_bytes - outbox.sent_bytes >= self._full(link, size)
         if self._scheduled and not is_full:
             return True
         clock = self._now
@@ -399,7 +400,7 @@ class Sending(abc.ABC):
         held = self._outbox.held_bytes - _UNCOUNTED
         if held > self._budgeted:
             budget = self._host.budget
-            ahead = _FULL if self._streaming and 2 * budget.used < budget.limit else 0  # what will be held in a moment
+            ahead = _AHEAD if self._streaming and 2 * budget.used < budget.limit else 0  # what will be held in a moment
             step = -(-(held + ahead - self._budgeted) // _BUDGET_STEP) * _BUDGET_STEP
             with budget.lock:
                 budget.used += step
@@ -411,7 +412,7 @@ class Sending(abc.ABC):
     def _give_budget(self) -> None:
         held = max(0, self._outbox.held_bytes - _UNCOUNTED)
         spare = self._budgeted - held
-        if spare >= 8 * _BUDGET_STEP or (spare and not held):
+        if spare >= 2 * _AHEAD or (spare and not held):
             self._outbox.forbid_quick()
             budget = self._host.budget
             with budget.lock:

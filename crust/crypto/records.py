@@ -162,20 +162,21 @@ class RecordSealer(_Direction):
         self._number = number + 1  # before it is used: an interrupt must not make it be used again
         return number.to_bytes(self._nonce_size, "big"), header
 
-    def needs_update(self, now: float) -> bool:
+    def needs_update(self, now: float, records: int = 1) -> bool:
         """
         True if a KeyUpdate is due: 2^20 records or 15 minutes under one key.
 
-        Ask at every record. The first question under a key starts its 15 minutes.
+        Ask before every record, or before several. The first question under a key starts its 15 minutes.
 
         Args:
             now: Seconds on the caller's monotonic clock.
+            records: How many are to be sealed before the next question.
         """
         if self._key_since is None:
             self._key_since = now
         # One record less, because the KeyUpdate itself still goes out under the old key.
         return (
-            self._number - self._rekeyed_at >= limits.REKEY_RECORDS - 1
+            self._number - self._rekeyed_at + records >= limits.REKEY_RECORDS
             or now - self._key_since >= limits.REKEY_SECONDS
         )
 

@@ -411,7 +411,7 @@ class Link:
                 sealer = self._sealer
                 if sealer is None or self.verdict:
                     return False
-                if sealer.needs_update(now):
+                if sealer.needs_update(now, len(plaintexts)):
                     update = sealer.seal(frames.build_record([frames.KeyUpdate()]))
                     sealer.update_key()
                     self._push_locked(update)

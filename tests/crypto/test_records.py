@@ -223,6 +223,7 @@ def test_an_update_is_due_by_count_and_by_time() -> None:
     assert not sealer.needs_update(5000.0)
     sealer._number += limits.REKEY_RECORDS - 2
     assert not sealer.needs_update(5000.0)
+    assert sealer.needs_update(5000.0, 2), "the second of these would be one too many"
     sealer.seal(b"x")
     assert sealer.needs_update(5000.0)
     sealer.seal(b"the update")

@@ -15,16 +15,20 @@ pytest.register_assert_rewrite("tests.transports.conformance")
 
 
 SLOW = (
+    "tests/cli/test_control_socket.py::test_a_program_that_does_not_read",
     "tests/cli/test_programs_",
+    "tests/peers/test_files.py::test_both_sides_send_at_once",
+    "tests/peers/test_outbox_interrupts",
     "tests/platforms/test_service.py::test_on_what_is_left",
     "tests/recipes/",
+    "tests/runtime/test_flusher.py::test_timers_fire_when_due",
     "tests/runtime/test_threads.py::test_a_forked_child",
     "tests/runtime/test_threads.py::test_late_or_partial",
     "tests/runtime/test_threads.py::test_worlds",
     "tests/service/test_bad_input.py::test_a_flood_of_silent_callers",
     "tests/service/test_descriptors",
     "tests/service/test_exit",
-    "tests/service/test_flood.py::test_a_flood_over_the_bounds",
+    "tests/service/test_flood",
     "tests/service/test_fork",
     "tests/service/test_interrupts",
     "tests/service/test_left_behind",
@@ -33,7 +37,9 @@ SLOW = (
     "tests/service/test_messages.py::test_a_slow_reader",
     "tests/service/test_process_local",
     "tests/service/test_resume",
+    "tests/service/test_simultaneous.py::test_simultaneous_connects_with_delays",
     "tests/service/test_slow_code",
+    "tests/test_support.py::test_leaks_are_found",
     "tests/testing/test_documentation",
     "tests/tools/",
 )

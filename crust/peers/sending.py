@@ -123,8 +123,6 @@ class Sending(abc.ABC):
                 self._host.io.flush_soon(self)
             if number >= 0:
                 return number
-        except ValueError:
-            raise
         except BaseException:
             self._host.io.flushes.append(self)
             self._host.io.rouse()
@@ -214,9 +212,7 @@ class Sending(abc.ABC):
                     sleeper = self._sleep_locked()
                 self._sleep(sleeper, min(remaining, _BUDGET_POLL if self._host.budget.over else NEVER))
             self._host.io.flush_soon(self)
-        except CrustError:
-            raise
-        except BaseException:
+        except BaseException:  # ours or an interrupt's: a flush too many does no harm
             self._host.io.flushes.append(self)
             self._host.io.rouse()
             raise
@@ -400,7 +396,8 @@ class Sending(abc.ABC):
         held = self._outbox.held_bytes - _UNCOUNTED
         if held > self._budgeted:
             budget = self._host.budget
-            ahead = _AHEAD if self._streaming and 2 * budget.used < budget.limit else 0  # what will be held in a moment
+            plenty = 2 * (budget.used + _AHEAD) < budget.limit
+            ahead = _AHEAD if self._streaming and plenty else 0  # what will be held in a moment
             step = -(-(held + ahead - self._budgeted) // _BUDGET_STEP) * _BUDGET_STEP
             with budget.lock:
                 budget.used += step
@@ -412,7 +409,7 @@ class Sending(abc.ABC):
     def _give_budget(self) -> None:
         held = max(0, self._outbox.held_bytes - _UNCOUNTED)
         spare = self._budgeted - held
-        if spare >= 2 * _AHEAD or (spare and not held):
+        if spare >= 2 * _AHEAD or (spare and (not held or self._host.budget.over)):
             self._outbox.forbid_quick()
             budget = self._host.budget
             with budget.lock:
@@ -443,7 +440,7 @@ class Sending(abc.ABC):
                         break
                     plaintexts.append(plaintext)
                     self._starved = False
-                    more = outbox.held_bytes - outbox.sent_bytes >= least or outbox.resending
+                    more = outbox.held_bytes - outbox.sent_bytes >= least or outbox.resending or session.ack_now
                 if plaintexts and not link.write(plaintexts, now):
                     break
                 if not more:

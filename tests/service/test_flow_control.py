@@ -34,6 +34,25 @@ def test_what_comes_after_a_wait_for_window_goes_out(nodes: Nodes) -> None:
     assert not pair.to_far._conversation._starved, "the next message would wait for an acknowledgement"
 
 
+def test_no_kind_of_interrupt_leaves_a_message_behind(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal handler may raise what it likes when a message has just been queued: somebody writes it all the same."""
+    pair = nodes.pair()
+    conversation = pair.to_far._conversation
+    for error in (ValueError, crust.Timeout, KeyboardInterrupt):
+        conversation._heard = False
+        conversation._host.last_direct = conversation._now() + 60  # so that the I/O thread is asked to write
+
+        def strike(*_: object, error: type[BaseException] = error) -> None:
+            raise error("struck")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(conversation._host.io, "flush_soon", strike)
+            with pytest.raises(error, match="struck"):
+                pair.to_far.send(b"struck")
+        pair.to_far.send(b"the next")
+        assert [pair.to_near.recv(timeout=5) for _ in range(2)] == [b"struck", b"the next"]
+
+
 def test_without_room_nothing_is_queued(nodes: Nodes) -> None:
     """timeout=0 raises WouldBlock, a timeout Timeout; the message that did not fit never arrives."""
     pair = nodes.pair(near=config(session__send_buffer__messages=8), far=config(session__receive_buffer=4_300_000))

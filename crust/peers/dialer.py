@@ -397,7 +397,10 @@ class Dialer:
             if effort.introduced is attempt:
                 effort.introduced = None
             secrets = len(self._host.handshake.secrets)
-            if verdict == "failed" and attempt.link is not None and attempt.secret_index + 1 < secrets:
+            # To another secret, message 1 is noise: it is hung up on, or, once in seventy times, taken for the
+            # beginning of something longer, and waited for.
+            unheard = verdict in ("failed", "timeout") and attempt.link is not None
+            if unheard and attempt.secret_index + 1 < secrets:
                 effort.queue.appendleft((attempt.endpoint, attempt.secret_index + 1))
             if effort.denied is not None and effort.denied.reason in _FINAL:
                 effort.queue.clear()

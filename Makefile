@@ -27,7 +27,7 @@ $(STAMP): pyproject.toml setup.py .ci/venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-demo: $(STAMP) ## two programs find each other by key, talk, and survive a cut link (20 seconds)
+demo: $(STAMP) ## two programs find each other by key, talk, send a file, and survive a cut link
 	@$(BIN)/crust demo
 
 lint: $(STAMP) ## ruff and mypy

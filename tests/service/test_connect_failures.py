@@ -14,6 +14,7 @@ import pytest
 
 import crust
 from crust import ConnectionInfo, Contact, Endpoint, Identity, ListenConfig, Service
+from crust.crypto.handshake import Responder
 from crust.crypto.identity import generate_network_secret_text
 from crust.transports import tcp
 from tests.support.nodes import Nodes, config, dials
@@ -275,6 +276,28 @@ def test_a_wrong_secret_meets_silence(nodes: Nodes, secrets: Secrets) -> None:
                 "timeout",
             )
     assert nodes.heard(inside).of(crust.ConnectSuccess) == []
+
+
+def test_the_next_secret_is_tried_where_the_first_is_waited_for(
+    nodes: Nodes, secrets: Secrets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A callee may take message 1 under another secret for the beginning of something longer, and wait. The caller then
+    goes on to its next secret, as if it had been hung up on.
+    """
+    far = nodes.start(secrets.config(secrets.old))
+    near = nodes.start(secrets.config(secrets.new, secrets.old))
+    waiting: list[Responder] = []
+    original = Responder.receive
+
+    def receive(side: Responder, data: bytes) -> object:
+        if not waiting:
+            waiting.append(side)
+        return [] if side is waiting[0] else original(side, data)
+
+    monkeypatch.setattr(Responder, "receive", receive)
+    assert near.connect(far.contact).id == far.id
+    assert waiting
 
 
 def test_a_secret_is_exchanged_without_a_gap(nodes: Nodes, secrets: Secrets) -> None:

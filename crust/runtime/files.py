@@ -17,12 +17,12 @@ import unicodedata
 
 from .. import limits
 
-__all__ = ["publish_new", "safe_name", "sync_folder", "write_atomic"]
+__all__ = ["link_new", "publish_new", "safe_name", "sync_folder", "write_atomic"]
 
 _NUMBERS_MAX = 10_000  # "name (1)" to "name (10000)" before publishing gives up
 _EXTENSION_MAX = 16  # bytes of a name's end that count as its extension; more is just a name with a dot
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
-_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES}
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES, errno.EINVAL}
 
 _SEPARATORS = re.compile(r"[/\\]")
 _NOT_ON_WINDOWS = re.compile(r'[<>:"|?*]')
@@ -110,21 +110,36 @@ def _move_new(source: pathlib.Path, target: pathlib.Path) -> None:
     if sys.platform == "win32":
         os.rename(source, target)  # never overwrites there
         return
-    try:
-        os.link(source, target, follow_symlinks=False)
-    except (NotImplementedError, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in _NO_LINKS:
-            raise
-    else:
+    if link_new(source, target):
         source.unlink()
         return
-    # No hard links (FAT, some network shares, some systems): take the name with an empty file, then replace that.
+    # Take the name with an empty file, then replace that.
     os.close(os.open(target, _NEW, 0o600))
     try:
         os.replace(source, target)
     except BaseException:
         target.unlink()
         raise
+
+
+def link_new(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> bool:
+    """
+    Give a file another name, unless that is taken.
+
+    Returns:
+        False where there are no hard links (FAT, some network shares, some systems); then nothing has changed.
+
+    Raises:
+        FileExistsError: The name is taken.
+        OSError: It cannot be done for another reason.
+    """
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except (NotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in _NO_LINKS:
+            raise
+        return False
+    return True
 
 
 def sync_folder(folder: str | os.PathLike[str]) -> None:

@@ -20,7 +20,7 @@ from types import TracebackType
 
 from ..crypto.identity import TEXT_MAX, KeyPair, decode_network_secrets
 from ..exceptions import IdentityError, IdentityInUse
-from .files import sync_folder
+from .files import link_new, sync_folder
 
 if sys.platform == "win32":
     import msvcrt
@@ -32,7 +32,6 @@ __all__ = ["Identity", "IdentityLock", "load_network_secrets", "save_private_tex
 _LOCK_OFFSET = (
     1 << 30
 )  # Windows locks bytes, and bytes locked cannot be read: lock one far behind the process id
-_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL)
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
 
@@ -160,13 +159,8 @@ def _write_new(name: str, text: str) -> None:
 
 def _link(temporary: str, name: str, text: str) -> None:
     """Give a finished file its name, unless the name is taken."""
-    try:
-        os.link(temporary, name, follow_symlinks=False)
-    except (NotImplementedError, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in _NO_LINKS:
-            raise
-        # A file system without hard links (FAT, some network shares). A reader may find the file half-written for a
-        # moment, and says so; nothing is ever overwritten.
+    if not link_new(temporary, name):
+        # A reader may find the file half-written for a moment, and says so; nothing is ever overwritten.
         _write_new(name, text)
 
 

@@ -27,40 +27,21 @@ def load() -> ModuleType:
 
 
 def parse_all(definition: str, data: bytes | memoryview, name: str, max_size: int) -> Any:
-    """
-    Parse bytes of a stranger that must be one ``definition`` from end to end.
-
-    Args:
-        name: What it is, for the error.
-        max_size: Bytes allowed; checked before anything is parsed.
-
-    Raises:
-        MalformedMessage: The bytes are anything else.
-    """
+    """:func:`crust.wire.fields.parse_all` by the definition of that name."""
     from . import definitions, fields
 
     return fields.parse_all(getattr(definitions, definition), data, name, max_size)
 
 
 def parse_next(definition: str, stream: io.BytesIO, name: str) -> Any:
-    """
-    Parse the ``definition`` that comes next in a stranger's bytes, of which somebody has checked the size.
-
-    Raises:
-        MalformedMessage: Something else comes next.
-    """
+    """:func:`crust.wire.fields.parse_next` by the definition of that name."""
     from . import definitions, fields
 
     return fields.parse_next(getattr(definitions, definition), stream, name)
 
 
 def build(definition: str, value: object, name: str) -> bytes:
-    """
-    The bytes of a value of ours.
-
-    Raises:
-        ValueError: The wire cannot hold this value.
-    """
+    """:func:`crust.wire.fields.build_all` by the definition of that name."""
     from . import definitions, fields
 
     return fields.build_all(getattr(definitions, definition), value, name)

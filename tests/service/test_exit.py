@@ -90,7 +90,9 @@ ENDINGS = {
     ),
     "a dial under way": (
         "node = call(sys.argv[1])\n"
-        "silent = crust.Contact(crust.Identity.generate().peer_id, (crust.Endpoint.parse('tcp://192.0.2.1:9'),))\n"
+        "from tests.support.sockets import silent_listener\n"
+        "kept, port = silent_listener()\n"
+        "silent = crust.Contact(crust.Identity.generate().peer_id, (crust.Endpoint('tcp', '127.0.0.1', port),))\n"
         "future = node.dial(silent)"
     ),
     "closed already": "node = call(sys.argv[1])\nassert node.close()",

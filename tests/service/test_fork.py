@@ -14,6 +14,7 @@ HEAD = """
 import os, select, sys, threading, time, traceback
 import crust
 from tests.support.nodes import config
+from tests.support.sockets import silent_listener
 from tests.support.waiting import wait_until
 
 def make(**arguments):
@@ -213,13 +214,16 @@ def test_descriptors_are_closed_in_the_child(gevent: bool) -> None:
     code = """
 near, far, to_far, to_near = pair()
 near.events().fileno()
-silent = crust.Contact(crust.Identity.generate().peer_id, (crust.Endpoint.parse("tcp://192.0.2.1:9"),))
-future = near.dial(silent)  # a dial under way
-time.sleep(0.1)
+kept, port = silent_listener()
+silent = crust.Contact(crust.Identity.generate().peer_id, (crust.Endpoint("tcp", "127.0.0.1", port),))
+before = len(targets())
+future = near.dial(silent)  # a dial under way, by now with its socket:
+wait_until(lambda: len(targets()) > before)
 inherited = targets()
+ours = {sock.fileno() for sock in kept}
 def child():
     global near, far, to_far, to_near, future
-    left = {number: link for number, link in targets().items() if link.startswith("socket:")}
+    left = [number for number, link in targets().items() if link.startswith("socket:") and number not in ours]
     polls = [link for number, link in targets().items() if "eventpoll" in link]
     files = [os.open(os.devnull, os.O_RDONLY) for _ in range(40)]  # they get the numbers that became free
     near = far = to_far = to_near = future = None

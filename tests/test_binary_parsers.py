@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.source import Module, modules
 
-CODECS = ("crust.wire",)
+CODECS = ("crust.wire", "crust.transports.utp.packet", "crust.transports.utp.definition")
 """Modules that may take bytes apart: they define in construct what they parse. Later formats add theirs."""
 
 EXEMPT = {
@@ -26,7 +26,12 @@ EXEMPT = {
 }
 """(module, function) and why it needs no definition."""
 
-BY_NAME = {"crust.wire.codec.parse_all", "crust.wire.codec.parse_next", "crust.wire.definitions"}
+BY_NAME = {
+    "crust.wire.codec.parse_all",
+    "crust.wire.codec.parse_next",
+    "crust.wire.definitions",
+    "crust.transports.utp.definition",
+}
 """What parses by a definition that stands in another module."""
 
 UNPACKERS = {"unpack", "unpack_from", "iter_unpack", "calcsize"}

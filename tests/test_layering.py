@@ -46,6 +46,8 @@ SANS_IO = (
     "crust.peers.lanes",
     "crust.peers.outbox",
     "crust.peers.transfer",
+    "crust.transports.utp.definition",
+    "crust.transports.utp.packet",
 )
 
 IO_MODULES = {"asyncio", "queue", "select", "selectors", "signal", "socket", "ssl", "subprocess", "time"}

@@ -1,0 +1,197 @@
+"""
+One datagram of µTP, version 1 of BEP 29, as bytes and as a value.
+
+It is defined in construct, in ``definition.py``. What nearly every datagram is, a header and a payload, with or without
+a selective acknowledgement between them, takes a short way made of :mod:`struct`: the tests hold it equal to the
+definition, on valid and on broken input.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ...exceptions import MalformedMessage
+
+__all__ = [
+    "DATAGRAM_MAX",
+    "EXTENSIONS_MAX",
+    "HEADER_SIZE",
+    "SACK_MAX",
+    "VERSION",
+    "ExtensionType",
+    "Packet",
+    "PacketType",
+    "build_header",
+    "build_packet",
+    "build_packet_by_definition",
+    "parse_packet_by_definition_untrusted",
+    "parse_packet_untrusted",
+]
+
+VERSION = 1
+HEADER_SIZE = 20
+"""Bytes of a header without extensions."""
+SACK_MAX = 252
+"""Bytes of a selective acknowledgement that we send; always a multiple of 4. Others send any length up to 255."""
+EXTENSIONS_MAX = 8
+"""Extensions in one packet; three are known, and a chain without end would cost more than the packet is worth."""
+DATAGRAM_MAX = 65_535
+"""Bytes of a UDP datagram at the most."""
+
+
+class PacketType(enum.IntEnum):
+    """What a packet is for."""
+
+    DATA = 0
+    """Payload; takes a sequence number."""
+    FIN = 1
+    """The end of the sender's stream; takes a sequence number."""
+    STATE = 2
+    """An acknowledgement alone; takes no sequence number."""
+    RESET = 3
+    """The connection is over, or unknown there."""
+    SYN = 4
+    """The first packet of a connection; its sequence number begins the stream."""
+
+
+class ExtensionType(enum.IntEnum):
+    """The extensions that are in use; all but the first are skipped here."""
+
+    SELECTIVE_ACK = 1
+    """Bit i (the lowest of the first byte is 0) acknowledges packet ``ack + 2 + i``."""
+    EXTENSION_BITS = 2
+    """libutp, in a SYN: 8 bytes of zeros."""
+    CLOSE_REASON = 3
+    """libtorrent, in a FIN or RESET: 2 reserved bytes, and a u16 that says why."""
+
+
+class Packet(NamedTuple):
+    """One datagram."""
+
+    type: PacketType
+    connection_id: int
+    """u16. In a SYN what its sender receives on, else what the receiver receives on."""
+    timestamp: int
+    """u32, microseconds: when it was sent, by a clock of the sender's own."""
+    timestamp_difference: int
+    """u32, microseconds: what the sender measured for the last packet it received, with both clocks' offset."""
+    window: int
+    """u32, bytes that the sender has room for."""
+    sequence: int
+    """u16. In a STATE packet that of the next packet to be sent, or of the last one sent."""
+    ack: int
+    """u16, the last packet received in order."""
+    sack: bytes = b""
+    """The bits of a selective acknowledgement, 0 to 255 bytes; empty if there is none."""
+    payload: bytes | memoryview = b""
+    """Of a parsed packet a part of the buffer that was given, not a copy."""
+
+
+_HEADER = struct.Struct(">BBHIIIHH")  # type and version, extension, then the fields of a Packet in their order
+_unpack = _HEADER.unpack_from
+_pack = _HEADER.pack
+_pack_sack = struct.Struct(">BBHIIIHHBB").pack  # the same, and the head of an extension
+_SACK_AT = HEADER_SIZE + 2
+_SACK = int(ExtensionType.SELECTIVE_ACK)
+_TYPES = {kind << 4 | VERSION: kind for kind in PacketType}
+_FIRST_BYTES = [kind << 4 | VERSION for kind in PacketType]
+_new: Callable[..., Any] = tuple.__new__  # makes a NamedTuple in half the time of its own constructor
+
+
+def build_header(
+    type: PacketType,
+    connection_id: int,
+    timestamp: int,
+    timestamp_difference: int,
+    window: int,
+    sequence: int,
+    ack: int,
+    sack: bytes = b"",
+) -> bytes:
+    """
+    What comes before the payload of a packet.
+
+    Raises:
+        ValueError: A number is out of range, or the selective acknowledgement has a length that is not sent.
+    """
+    try:
+        first = _FIRST_BYTES[type]
+        if not sack:
+            return _pack(first, 0, connection_id, timestamp, timestamp_difference, window, sequence, ack)
+        size = len(sack)
+        if size > SACK_MAX or size % 4:
+            raise ValueError(f"a selective acknowledgement of {size} bytes")
+        return (
+            _pack_sack(
+                first, _SACK, connection_id, timestamp, timestamp_difference, window, sequence, ack, 0, size
+            )
+            + sack
+        )
+    except (struct.error, LookupError) as error:
+        raise ValueError(f"a µTP header cannot be built: {error}") from error
+
+
+def build_packet(packet: Packet) -> bytes:
+    """
+    The datagram.
+
+    Raises:
+        ValueError: As :func:`build_header`, or it is longer than a datagram can be.
+    """
+    built = build_header(*packet[:-1]) + packet.payload
+    if len(built) > DATAGRAM_MAX:
+        raise ValueError(f"a µTP packet of {len(built)} bytes")
+    return built
+
+
+def build_packet_by_definition(packet: Packet) -> bytes:
+    """As :func:`build_packet`, by construct alone: slow, and what the short way is measured against."""
+    from ...wire import fields
+    from . import definition
+
+    if len(packet.sack) > SACK_MAX or len(packet.sack) % 4:
+        raise ValueError(f"a selective acknowledgement of {len(packet.sack)} bytes")
+    return fields.build_all(definition.PACKET, packet, "a µTP packet")
+
+
+def parse_packet_untrusted(data: bytes | memoryview) -> Packet:
+    """
+    The packet that a datagram is. Its payload is a view of ``data``.
+
+    Raises:
+        MalformedMessage: It is no µTP packet of version 1.
+    """
+    try:
+        first, extension, connection_id, timestamp, difference, window, sequence, ack = _unpack(data)
+        kind = _TYPES[first]
+        sack, start = b"", HEADER_SIZE
+        if extension:
+            if extension != _SACK or data[HEADER_SIZE]:
+                return parse_packet_by_definition_untrusted(data)
+            start = _SACK_AT + data[HEADER_SIZE + 1]
+            if start > len(data):
+                raise MalformedMessage("a µTP packet ends in the middle of an extension")
+            sack = bytes(data[_SACK_AT:start])
+    except struct.error as error:
+        raise MalformedMessage(f"a µTP packet of {len(data)} bytes; a header has {HEADER_SIZE}") from error
+    except KeyError as error:
+        raise MalformedMessage("not a µTP packet: its type or version is unknown") from error
+    except IndexError as error:
+        raise MalformedMessage("a µTP packet ends in the middle of an extension") from error
+    payload = memoryview(data)[start:]
+    packet: Packet = _new(
+        Packet, (kind, connection_id, timestamp, difference, window, sequence, ack, sack, payload)
+    )
+    return packet
+
+
+def parse_packet_by_definition_untrusted(data: bytes | memoryview) -> Packet:
+    """As :func:`parse_packet_untrusted`, by construct alone, and with a copy of the payload."""
+    from ...wire import fields
+    from . import definition
+
+    packet: Packet = fields.parse_all(definition.PACKET, data, "a µTP packet", DATAGRAM_MAX)
+    return packet

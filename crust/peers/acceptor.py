@@ -132,8 +132,9 @@ class Acceptor:
             self._links.add(link)
         if refused:
             link.fail("cancelled", "the service is closing")
+        name = f"crust-link-{connection.remote.port}"
         try:
-            self._host.spawn(f"crust-link-{connection.remote.port}", connection.run, link)
+            connection.start(link, lambda _, target, *args: self._host.spawn(name, target, *args))
         except RuntimeError as error:
             self._host.log.warning("no thread for a connection from %s: %s", address, error)
             self._begun(link)
@@ -196,9 +197,8 @@ class Acceptor:
                 "a connection from %s came to nothing: %s (%d more were not logged)", address, link.error, held_back
             )
 
-    def link_answered(self, link: Link) -> Introduction | None:
+    def link_answered(self, link: Link) -> None:
         """Not for callees."""
-        return None
 
     def link_welcomed(self, link: Link, welcome: frames.Welcome) -> None:
         """Not for callees."""

@@ -23,6 +23,7 @@ from ..wire import frames
 from ..wire.handshake import Role
 from .host import Host
 from .messages import Handed
+from .paths import Rivalry
 from .sending import NEVER, Sending
 from .session import Delivery, Session, State
 from .transfer import short_text
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["Conversation", "Host"]
 
 _OVERHEAD = limits.MESSAGE_OVERHEAD
-_BUDGET_WAIT = 1.0  # seconds a reader waits for budget before it looks whether its session lives
 
 
 class Conversation(Sending):
@@ -58,6 +58,7 @@ class Conversation(Sending):
     __slots__ = (
         "_doubted_at",
         "_goodbye",
+        "_left",
         "_undigested",
         "capabilities",
         "decision",
@@ -68,6 +69,7 @@ class Conversation(Sending):
         "path",
         "peer",
         "redial",
+        "rivalry",
         "role",
         "session_id",
     )
@@ -101,7 +103,10 @@ class Conversation(Sending):
         """Count of the controller's decisions about links; the registry's lock guards it."""
         self.redial: tuple[Endpoint, ...] = ()
         """Where the dialer reached the peer; empty if the peer called us."""
+        self.rivalry = Rivalry()
+        """How other ways compared with ours; the registry's lock guards it."""
         self.messages_received = 0
+        self._left: Link | None = None  # where the other side may be yet, until it has spoken on the link we moved to
         self._doubted_at: float | None = None  # when a sign of life was asked for
         self._goodbye: frames.Goodbye | None = None  # told to a link that comes when it is over already
         self._undigested = 0  # bytes of the node's budget held for messages not yet consumed
@@ -130,7 +135,7 @@ class Conversation(Sending):
             self._host.dropped(self, numbers, priority)
         if tick.lost:
             self.end("timeout")
-        elif tick.suspect:
+        elif tick.suspect and not self._host.brake.holds(self.link):  # else it is we who do not listen
             self._host.suspected(self)
 
     # --- receiving (the link's reader thread) -------------------------------------------------------------------------
@@ -162,11 +167,15 @@ class Conversation(Sending):
                 self._give_budget()
                 ready = self._wake_locked()
             current = self.link
+            left = None
+            if link is current and self._left is not None:
+                left, self._left = self._left, None  # the other side has moved, too
             if current is not None and not current.blocked:
                 if session.ack_now or (self._starved and outbox.queued_bytes):
                     again = not self._transmit(current, now)
             if session.ack_due < self._timer_at:
                 self._arm(now)
+        self._retire(left)
         if violation is not None:
             self.violated(link, violation)
             return
@@ -174,10 +183,22 @@ class Conversation(Sending):
             host.io.flush_soon(self)
         if ready:
             host.send_ready(self)
-        while host.budget.over and self._undigested and not self.ended_reason:
-            # Everybody's messages together fill the node's memory: read on when the application has caught up. (Not if
-            # it is what we send: only the acknowledgements that we read make that less.)
-            host.budget.wait_below(_BUDGET_WAIT)
+        if self.must_pause:
+            host.brake.hold(link, self)
+
+    @property
+    def must_pause(self) -> bool:
+        """
+        True while everybody's messages together fill the node's memory: read on when the application has caught up.
+        (Not if it is what we send: only the acknowledgements that we read make that less.)
+        """
+        return self._host.budget.over and self._undigested > 0 and not self.ended_reason
+
+    def read_on(self, link: Link) -> None:
+        """After a pause for lack of memory: the silence was ours (the I/O thread)."""
+        with self.lock:
+            self.session.excuse(self._now())
+        link.connection.resume()
 
     def _deliver_locked(self, deliveries: list[Delivery]) -> None:
         cost = 0
@@ -262,9 +283,15 @@ class Conversation(Sending):
 
     # --- links come and go --------------------------------------------------------------------------------------------
 
-    def attach(self, link: Link, peer_next: int, window: int, make_path: Callable[[], Path]) -> None:
+    def attach(
+        self, link: Link, peer_next: int, window: int, make_path: Callable[[], Path], *, decided: bool
+    ) -> None:
         """
         ``link`` carries the session from now on.
+
+        Args:
+            decided: It was for us to decide. Then the other side learns of it on ``link``, and would take the end of
+                the old one, if that came first, for a cut: so that stays until it has spoken here.
 
         Raises:
             RemoteProtocolError: The peer continues from a number it cannot know.
@@ -281,6 +308,14 @@ class Conversation(Sending):
             self.session.attach(peer_next, window, now)
             old, self.link = self.link, link
             old_path, self.path = self.path, make_path()
+            self.rivalry.moved()
+            self.session.asks = not link.inbound
+            moved = [each for each in {self._left, old} if each is not None and each is not link]
+            self._left = None
+            if decided and old in moved:
+                self._left = old
+                moved.remove(old)
+                self._host.io.call_later(limits.MOVE_CONFIRMATION, lambda _: self._retire_left(old))
             link.conversation = self
             link.since = now
             self._starved = False
@@ -295,9 +330,22 @@ class Conversation(Sending):
         if ready:
             self._host.send_ready(self)
         self._host.io.flush_soon(self)
-        if old is not None and old is not link:
-            old.write_control(frames.Retire())
-            self._let_go(old)
+        for each in moved:
+            self._retire(each)
+
+    def _retire_left(self, link: Link | None) -> None:
+        """The other side has had its time to move (I/O thread)."""
+        with self.lock:
+            if self._left is not link:
+                return
+            self._left = None
+        self._retire(link)
+
+    def _retire(self, link: Link | None) -> None:
+        """Close a link that no longer carries the session."""
+        if link is not None:
+            link.write_control(frames.Retire())
+            self._let_go(link)
 
     def _let_go(self, link: Link) -> None:
         """Close a link in order; if the other side does not take its last bytes, cut it: nothing else would end it."""
@@ -331,13 +379,17 @@ class Conversation(Sending):
         """A link ended (its reader thread)."""
         with self.lock:
             if link is not self.link or self.session.state is State.LOST:
+                if link is self._left:
+                    self._left = None
                 return
             self.link = None
+            left, self._left = self._left, None
             self.session.detach()
             self._starved = False
             self._arm(self._now())
             reason = link.error or link.verdict
             self._host.suspended(self, reason)
+        self._retire(left)
         self._host.detached(self, reason)
 
     def violated(self, link: Link, error: RemoteProtocolError) -> None:
@@ -367,6 +419,7 @@ class Conversation(Sending):
             if self.session.state is State.LOST:
                 return False
             link, self.link = self.link, None
+            left, self._left = self._left, None
             self.ended_reason = reason
             self._goodbye = goodbye
             last_word = frames.Ack(self.session.inbox.next, self.session.inbox.window)
@@ -382,5 +435,6 @@ class Conversation(Sending):
             if not link.verdict:
                 link.error = f"the session ended ({reason})"
             self._let_go(link)
+        self._retire(left)
         self._host.lost(self, reason, undelivered)
         return True

@@ -1,20 +1,24 @@
 """
-Dialling: reach a peer by whatever address works, first come first served.
+Dialling: reach a peer by whatever address works, and by the best of what works.
 
-One *effort* per peer at a time, whoever asked for it: its addresses are tried staggered (RFC 8305 calls it Happy
-Eyeballs), each attempt on a thread of its own, which becomes the link's reader if the attempt wins. A valid message 2
-proves that the right peer is there; only the first link that has one introduces us, the others are closed before the
-other side knows who called. If the winner fails later on, the next may try.
+One *effort* per peer at a time, whoever asked for it: its addresses are tried in the order of
+:mod:`crust.peers.race`, each attempt on a thread of its own, which becomes the link's reader where the transport needs
+one. A valid message 2 proves that the right peer is there. The first link that has one introduces us, after waiting a
+round trip, at most ``BETTER_CLASS_WAIT``, for a better class that is under way; the others are closed before the other
+side knows who called. If the one that introduced us fails later on, the next may try.
+
+Attempts of a better class than the session got are not given up: TCP is favoured, however late it comes. The session
+moves there as it would resume.
 
 A session that lost its link is redialled here too, by whoever dialled it last, at ``REDIAL_DELAYS``, until it resumes
 or is lost.
+
+Order of locks: link (its handshake), registry, dialer. So nothing here introduces us with the dialer's lock held.
 """
 
 from __future__ import annotations
 
-import collections
 import random
-import socket
 import threading
 from collections.abc import Callable, Iterable
 from typing import Protocol
@@ -25,26 +29,23 @@ from ..crypto.handshake import HandshakeConfig, Initiator
 from ..exceptions import ConnectError, ContactSyntaxError, CrustError, Denied, NoRoute, ServiceClosed
 from ..paths import Attempt
 from ..runtime.clock import Clock
-from ..runtime.descriptors import exhaustion
 from ..runtime.flusher import IoLoop
-from ..transports.contract import Dialling, Transport
+from ..transports.contract import Transport
 from ..wire import frames
 from ..wire.handshake import DenialCode, Introduction, Purpose
 from .access import Access
 from .conversation import Conversation
+from .effort import ENDS, FINAL, REFUSALS, Avoid, Effort, Try, Waiter, reason_of, verdict_of
 from .link import Link
+from .race import Candidate, Race
 from .registry import Registry
 from .session import State
 from .transfer import printable
 
-__all__ = ["Avoid", "Dialer", "DialerHost", "Effort", "Waiter"]
+__all__ = ["Avoid", "Dialer", "DialerHost", "Waiter"]
 
-Waiter = Callable[[Conversation | None, CrustError | None], object]
-Avoid = Callable[[str], bool]
-"""Told once how an effort ended; must not block."""
-
-_FINAL = frozenset({"network", "version", "role", "banned", "self", "not_accepting", "closing", "busy"})
-"""Refusals by the peer itself: other addresses lead to the same peer, so the effort ends."""
+_BANNED = "that address is banned here"
+_LOST = "another connection to this peer was quicker"
 
 
 class DialerHost(Protocol):
@@ -72,57 +73,6 @@ class DialerHost(Protocol):
         """An effort that somebody asked for came to nothing."""
 
 
-class _Try:
-    """One attempt to reach one endpoint."""
-
-    __slots__ = ("dialling", "effort", "endpoint", "ended", "link", "secret_index", "started")
-
-    def __init__(
-        self, effort: Effort, endpoint: Endpoint, dialling: Dialling, secret_index: int, started: float
-    ) -> None:
-        self.effort = effort
-        self.endpoint = endpoint
-        self.dialling = dialling
-        self.secret_index = secret_index
-        self.started = started
-        self.link: Link | None = None
-        self.ended = False
-
-
-class Effort:
-    """
-    Everything done to reach one peer now. The dialer's lock guards the fields.
-
-    Args:
-        resuming: The session to resume, if that is what it is for.
-    """
-
-    def __init__(
-        self,
-        peer_id: PeerId,
-        endpoints: Iterable[Endpoint],
-        purpose: Purpose,
-        deadline: float,
-        resuming: Conversation | None,
-    ) -> None:
-        self.peer_id = peer_id
-        self.purpose = purpose
-        self.deadline = deadline
-        self.resuming = resuming
-        self.endpoints = tuple(dict.fromkeys(endpoints))
-        self.queue: collections.deque[tuple[Endpoint, int]] = collections.deque((each, 0) for each in self.endpoints)
-        self.tries: set[_Try] = set()
-        self.introduced: _Try | None = None
-        self.waiting: list[_Try] = []
-        self.attempts: collections.deque[Attempt] = collections.deque(maxlen=limits.RECENT_ATTEMPTS)
-        self.waiters: list[Waiter] = []
-        self.avoid: Avoid | None = None
-        self.denied: Denied | None = None
-        self.retry_at = 0.0
-        self.round = 0
-        self.done = False
-
-
 class Dialer:
     """
     All dialling of one node. Thread-safe; nothing here blocks its caller.
@@ -136,8 +86,9 @@ class Dialer:
         self._host = host
         self._now = host.clock.now
         self._handshake_timeout = handshake_timeout
-        self._lock = threading.RLock()  # guards _efforts, _closed and the efforts; taken after the registry's lock
+        self._lock = threading.RLock()  # guards all below and the efforts; taken after the registry's lock
         self._efforts: dict[PeerId, Effort] = {}
+        self._pursuits: set[Effort] = set()  # done, but attempts of a better class go on
         self._closed = False
 
     # --- beginning ----------------------------------------------------------------------------------------------------
@@ -181,18 +132,17 @@ class Dialer:
                 effort.avoid = avoid
                 effort.waiters.append(waiter)
                 self._efforts[peer_id] = effort
-                self._next(effort)
+                self._advance(effort)
             else:
-                known = {endpoint for endpoint, _ in effort.queue} | {each.endpoint for each in effort.tries}
-                effort.queue.extend((each, 0) for each in endpoints if each not in known)
+                effort.race.add(endpoints, (each.candidate.endpoint for each in effort.tries))
                 effort.deadline = max(effort.deadline, deadline)
                 if purpose is Purpose.CONNECT:
                     effort.purpose = purpose
                 if avoid is None:
                     effort.avoid = None
                 effort.waiters.append(waiter)
-                if not effort.tries:
-                    self._next(effort)
+                if not effort.race.is_empty:
+                    self._advance(effort)
         return lambda: self._lose_interest(effort, waiter)
 
     def _cannot_begin(self, effort: Effort) -> CrustError | None:
@@ -238,9 +188,9 @@ class Dialer:
                 return
             self._efforts[conversation.peer_id] = effort
             if first:
-                self._next(effort)
+                self._advance(effort)
             else:
-                effort.queue.clear()
+                effort.race.clear()
                 self._round_over(effort)
 
     def attempts(self, peer_id: PeerId) -> tuple[Attempt, ...]:
@@ -251,41 +201,50 @@ class Dialer:
 
     # --- going on -----------------------------------------------------------------------------------------------------
 
-    def _next(self, effort: Effort) -> None:
-        """Start the next attempt, and arrange for the one after it (the lock is held)."""
-        now = self._now()
+    def _advance(self, effort: Effort) -> None:
+        """Begin what is due, and arrange for what comes next (the lock is held)."""
         if effort.done or self._closed:
             return
-        while effort.queue:
-            endpoint, secret_index = effort.queue.popleft()
-            transport = self._host.transport_for(endpoint)
-            if transport is None:
-                self._note(effort, endpoint, 0.0, "failed", f"this node does not use {endpoint.transport}")
-                continue
-            if endpoint.is_ip and self._is_banned(endpoint.host):
-                self._note(effort, endpoint, 0.0, "failed", _BANNED)
-                continue
-            # Who asked for it ends it in time; its own end at the same moment would only hide that behind an error.
-            dialling = transport.dialling(endpoint, limits.DIAL_ATTEMPT_TIMEOUT)
-            attempt = _Try(effort, endpoint, dialling, secret_index, now)
-            try:
-                self._host.spawn(f"crust-dial-{effort.peer_id.short}", self._run_try, attempt)
-            except RuntimeError as error:  # no thread to be had
-                self._note(effort, endpoint, 0.0, "failed", f"cannot start a thread: {error}")
-                continue
-            effort.tries.add(attempt)
-            break
-        if effort.queue:
-            stagger = limits.DIAL_STAGGER_ON_LINK if effort.queue[0][0].is_link_local else limits.DIAL_STAGGER
-            left = len(effort.queue)
-            self._host.io.call_at(now + stagger, lambda _: self._stagger(effort, left))
+        now = self._now()
+        while (candidate := effort.race.take(now)) is not None:
+            error = self._begin(effort, candidate, now)
+            if error:
+                effort.note(candidate.endpoint, 0.0, "failed", error)
+                effort.race.failed(candidate.endpoint, now)
+        if effort.timer is not None:
+            effort.timer.cancel()
+            effort.timer = None
+        due = effort.race.next_at()
+        if due is not None:
+            effort.timer = self._host.io.call_at(due, lambda _: self._go_on(effort))
         elif not effort.tries:
             self._round_over(effort)
 
-    def _stagger(self, effort: Effort, expected: int) -> None:
+    def _go_on(self, effort: Effort) -> None:
+        """It is time for the next attempt, or for the introduction on a link that has waited (io thread)."""
         with self._lock:
-            if not effort.done and len(effort.queue) >= expected:
-                self._next(effort)
+            self._advance(effort)
+            chosen = self._choose(effort)
+        self._introduce(chosen)
+
+    def _begin(self, effort: Effort, candidate: Candidate, now: float) -> str:
+        """Start an attempt (the lock is held); what keeps us from it, if something does."""
+        endpoint = candidate.endpoint
+        transport = self._host.transport_for(endpoint)
+        if transport is None:
+            return f"this node does not use {endpoint.transport}"
+        if endpoint.is_ip and self._is_banned(endpoint.host):
+            return _BANNED
+        # Who asked for it ends it in time; its own end at the same moment would only hide that behind an error.
+        dialling = transport.dialling(endpoint, limits.DIAL_ATTEMPT_TIMEOUT)
+        attempt = Try(effort, candidate, dialling, now)
+        effort.tries.add(attempt)
+        try:
+            self._host.spawn(f"crust-dial-{effort.peer_id.short}", self._run_try, attempt)
+        except RuntimeError as error:  # no thread to be had
+            effort.tries.discard(attempt)
+            return f"cannot start a thread: {error}"
+        return ""
 
     def _round_over(self, effort: Effort) -> None:
         """Every address has been tried (the lock is held): again later, or give up."""
@@ -309,10 +268,9 @@ class Dialer:
 
     def _again(self, effort: Effort) -> None:
         with self._lock:
-            if not effort.done and not effort.tries and not effort.queue:
-                effort.queue.extend((each, 0) for each in effort.endpoints)
-                effort.waiting.clear()
-                self._next(effort)
+            if not effort.done and not effort.tries and effort.race.is_empty:
+                effort.race = Race(effort.endpoints)
+                self._advance(effort)
 
     def _failure(self, effort: Effort) -> CrustError:
         if effort.denied is not None:
@@ -328,35 +286,63 @@ class Dialer:
         effort.done = True
         if self._efforts.get(effort.peer_id) is effort:
             del self._efforts[effort.peer_id]
-        for attempt in effort.tries:
-            attempt.dialling.cancel()
-            link = attempt.link
-            if link is None or link.conversation is not None or link.verdict:
-                continue  # one that has its verdict may still be carrying a goodbye
-            if conversation is None:
-                link.fail("cancelled", "the attempt was given up")
-            elif link.introduction is None or link.introduction.resume is None:
-                link.fail("lost_race", "another connection was quicker")
-            # Else the peer may be moving the session to this link just now: cutting it would lose both.
+        if effort.timer is not None:
+            effort.timer.cancel()
+        effort.session = conversation
+        self._end_tries(effort)
+        if effort.tries and conversation is not None:
+            self._pursuits.add(effort)
+            self._host.io.call_at(self._now(), lambda _: self._go_on(effort))  # one may have been answered already
         waiters, effort.waiters = effort.waiters, []
         if error is not None and (waiters or effort.resuming is None):
             self._host.dial_failed(effort.peer_id, effort.purpose, error)
         for waiter in waiters:
             waiter(conversation, error)
 
-    def _note(self, effort: Effort, endpoint: Endpoint, duration: float, verdict: str, error: str) -> None:
-        effort.attempts.append(Attempt("direct", str(endpoint), duration, verdict, error))
+    def _end_tries(self, effort: Effort) -> None:
+        """Give up the attempts of an effort that is done, but for those that its session may move to."""
+        for attempt in list(effort.tries):
+            link = attempt.link
+            if link is not None and link.conversation is not None:
+                effort.ended(attempt)
+                continue
+            if link is not None and link.verdict:
+                effort.tries.discard(attempt)  # it may still be carrying a goodbye
+                continue
+            if effort.goes_on(attempt):
+                continue
+            attempt.given_up = True
+            effort.tries.discard(attempt)
+            effort.answered = [each for each in effort.answered if each is not attempt]
+            attempt.dialling.cancel()
+            if link is None:
+                continue
+            if effort.session is None:
+                link.fail("cancelled", "the attempt was given up")
+            elif link.introduction is None or link.introduction.resume is None:
+                link.fail("lost_race", _LOST)
+            # Else the peer may be moving the session to this link just now: cutting it would lose both.
+        if not effort.tries:
+            self._pursuits.discard(effort)
+
+    def _pursued(self, peer_id: PeerId) -> list[Effort]:
+        return [effort for effort in self._pursuits if effort.peer_id == peer_id]
+
+    def _end_pursuit(self, effort: Effort) -> None:
+        """Its session is over, or nobody wants it any more."""
+        effort.session = None
+        self._end_tries(effort)
 
     # --- one attempt (its own thread) ---------------------------------------------------------------------------------
 
-    def _run_try(self, attempt: _Try) -> None:
+    def _run_try(self, attempt: Try) -> None:
         try:
             connection = attempt.dialling.run()
         except OSError as error:
-            self._try_ended(attempt, _verdict(error), _reason(error))
+            self._try_ended(attempt, verdict_of(error), reason_of(error))
             return
         effort = attempt.effort
-        handshake = Initiator(self._host.handshake, effort.peer_id, secret_index=attempt.secret_index)
+        handshake = Initiator(self._host.handshake, effort.peer_id, secret_index=attempt.candidate.secret_index)
         link = Link(
             connection,
             handshake,
@@ -369,9 +355,9 @@ class Dialer:
         self._host.opened(link)
         with self._lock:
             attempt.link = link
-            cancelled = effort.done
+            cancelled = attempt.given_up
         if cancelled:
-            connection.abort()
+            link.fail("cancelled", "the attempt was given up")
         elif self._is_banned(connection.remote.host):  # what a name stands for
             link.fail("failed", _BANNED)
         elif effort.avoid is not None and effort.avoid(connection.remote.host):
@@ -384,31 +370,64 @@ class Dialer:
         if link.conversation is None:
             link.fail("timeout", f"no answer to the handshake within {self._handshake_timeout:g} s")
 
-    def _try_ended(self, attempt: _Try, verdict: str, error: str) -> None:
-        effort = attempt.effort
+    def _try_ended(self, attempt: Try, verdict: str, error: str) -> None:
+        effort, candidate = attempt.effort, attempt.candidate
         with self._lock:
             if attempt.ended:
                 return
-            attempt.ended = True
-            effort.tries.discard(attempt)
-            self._note(effort, attempt.endpoint, self._now() - attempt.started, verdict, error)
-            if effort.done:
-                return
-            if effort.introduced is attempt:
-                effort.introduced = None
-            secrets = len(self._host.handshake.secrets)
+            now = self._now()
+            effort.ended(attempt)
+            effort.note(candidate.endpoint, now - attempt.started, verdict, error)
             # To another secret, message 1 is noise: it is hung up on, or, once in seventy times, taken for the
             # beginning of something longer, and waited for.
             unheard = verdict in ("failed", "timeout") and attempt.link is not None
-            if unheard and attempt.secret_index + 1 < secrets:
-                effort.queue.appendleft((attempt.endpoint, attempt.secret_index + 1))
-            if effort.denied is not None and effort.denied.reason in _FINAL:
-                effort.queue.clear()
-                if effort.resuming is None:
-                    self._finish(effort, None, self._failure(effort))
-                    return
-            if not effort.tries or verdict != "lost_race":
-                self._next(effort)
+            other = Candidate(candidate.endpoint, candidate.secret_index + 1)
+            secrets = unheard and other.secret_index < len(self._host.handshake.secrets)
+            if effort.done:
+                if secrets and effort.goes_on(attempt):
+                    self._begin(effort, other, now)
+                self._end_tries(effort)
+            else:
+                if secrets:
+                    effort.race.again(other)
+                if effort.denied is not None and effort.denied.reason in FINAL:
+                    effort.race.clear()
+                    if effort.resuming is None:
+                        self._finish(effort, None, self._failure(effort))
+                        return
+                if not effort.tries or verdict != "lost_race":
+                    effort.race.failed(candidate.endpoint, now)
+                    self._advance(effort)
+            chosen = self._choose(effort)  # those that were answered may have waited for this one
+        self._introduce(chosen)
+
+    # --- introducing ourselves ----------------------------------------------------------------------------------------
+
+    def _choose(self, effort: Effort) -> Try | None:
+        """Who introduces us now, for :meth:`_introduce`; ends those that have lost (the lock is held)."""
+        if effort.done and effort not in self._pursuits:
+            return None
+        chosen = effort.choose(self._now())
+        for loser in effort.losers():
+            if loser.link is not None:
+                loser.link.fail("lost_race", _LOST)
+        return chosen
+
+    def _introduce(self, attempt: Try | None) -> None:
+        """Say on that link who we are, if another link is wanted (without the lock)."""
+        if attempt is None or attempt.link is None:
+            return
+        effort, link, registry = attempt.effort, attempt.link, self._host.registry
+        introduction = registry.introduction(
+            effort.peer_id, effort.purpose, _observation(link), attempt.way, effort.session
+        )
+        if introduction is not None:
+            link.introduce(introduction)
+            return
+        present = registry.get(effort.peer_id)
+        if present is not None and not effort.done:
+            self.session_up(present)
+        link.fail("lost_race", _LOST)
 
     # --- LinkOwner (the link's reader thread) -------------------------------------------------------------------------
 
@@ -421,32 +440,31 @@ class Dialer:
     def link_introduced(self, link: Link, introduction: Introduction) -> None:
         """Not for callers."""
 
-    def link_answered(self, link: Link) -> Introduction | None:
-        """The right peer is there: introduce us, if this is the first link to get so far."""
+    def link_answered(self, link: Link) -> None:
+        """The right peer is there: introduce us, if this is the link to do so, or when it is."""
         attempt = link.owner_data
-        assert isinstance(attempt, _Try)
+        assert isinstance(attempt, Try)
         effort = attempt.effort
         with self._lock:
-            if effort.done or effort.introduced is not None:
-                return None
-            effort.introduced = attempt
-        registry = self._host.registry
-        introduction = registry.introduction(effort.peer_id, effort.purpose, _observation(link))
-        if introduction is None:
-            present = registry.get(effort.peer_id)
-            if present is not None:
-                self.session_up(present)
-        return introduction
+            if attempt.given_up or attempt.ended:
+                link.fail("lost_race", _LOST)
+                return
+            attempt.patience = self._now() + min(link.rtt or 0.0, limits.BETTER_CLASS_WAIT)
+            effort.answered.append(attempt)
+            chosen = self._choose(effort)
+            if attempt in effort.answered:
+                self._host.io.call_at(attempt.patience, lambda _: self._go_on(effort))
+        self._introduce(chosen)
 
     def link_welcomed(self, link: Link, welcome: frames.Welcome) -> None:
         """The peer takes us: the registry makes or resumes the session."""
         attempt = link.owner_data
-        assert isinstance(attempt, _Try)
-        effort = attempt.effort
+        assert isinstance(attempt, Try)
+        effort, endpoint = attempt.effort, attempt.candidate.endpoint
         link.handshake_timer.cancel()
         duration = self._now() - attempt.started
         with self._lock:
-            self._note(effort, attempt.endpoint, duration, "connected", "")
+            effort.note(endpoint, duration, "connected", "")
             attempts = tuple(effort.attempts)
         self._host.registry.welcomed(link, welcome, attempts)
         conversation = link.conversation
@@ -458,14 +476,18 @@ class Dialer:
                     effort.retry_at = duration + attempt.started  # who waits for the peer gets a new session
                 return
             conversation.redial = effort.endpoints
-            attempt.ended = True
-            effort.tries.discard(attempt)
-            self._finish(effort, conversation, None)
+            effort.ended(attempt)
+            if effort.done:
+                self._end_tries(effort)
+            else:
+                self._finish(effort, conversation, None)
+            chosen = self._choose(effort)  # one of a better class may have been answered meanwhile
+        self._introduce(chosen)
 
     def link_denied(self, link: Link, code: DenialCode, text: str, alternates: tuple[str, ...]) -> None:
         """The peer refuses."""
         attempt = link.owner_data
-        assert isinstance(attempt, _Try)
+        assert isinstance(attempt, Try)
         effort = attempt.effort
         reason = code.name.lower()
         present = self._host.registry.get(effort.peer_id)
@@ -480,17 +502,17 @@ class Dialer:
             if code is DenialCode.NOT_ACCEPTING and asked is Purpose.BOOTSTRAP and effort.purpose is Purpose.CONNECT:
                 effort.retry_at = self._now()  # we came to bootstrap; meanwhile somebody wants more than that
                 return
-            words = printable(text) or _REFUSALS.get(code, "it gave no reason")
+            words = printable(text) or REFUSALS.get(code, "it gave no reason")
             effort.denied = Denied(
                 f"peer {effort.peer_id} refused: {reason.replace('_', ' ')} ({words})", (), reason, alternates
             )
-        if present is not None and present.session.state is State.SUSPENDED and reason in _FINAL:
-            present.end(_ENDS.get(code, "gone"))  # it would be refused for ever
+        if present is not None and present.session.state is State.SUSPENDED and reason in FINAL:
+            present.end(ENDS.get(code, "gone"))  # it would be refused for ever
 
     def link_lost(self, link: Link) -> None:
         """An attempt's link ended before it carried a session."""
         attempt = link.owner_data
-        assert isinstance(attempt, _Try)
+        assert isinstance(attempt, Try)
         link.handshake_timer.cancel()
         self._try_ended(attempt, link.verdict, link.error)
 
@@ -499,13 +521,18 @@ class Dialer:
     def session_up(self, conversation: Conversation) -> None:
         """A session with that peer carries data, whoever began it: efforts for it are done."""
         with self._lock:
+            for pursued in self._pursued(conversation.peer_id):
+                self._end_tries(pursued)  # what is no longer better than what it has
             effort = self._efforts.get(conversation.peer_id)
             if effort is not None:
                 self._finish(effort, conversation, None)
 
     def session_lost(self, conversation: Conversation) -> None:
-        """A session is over: nothing is left to resume."""
+        """A session is over: nothing is left to resume, or to move."""
         with self._lock:
+            for pursued in self._pursued(conversation.peer_id):
+                if pursued.session is conversation:
+                    self._end_pursuit(pursued)
             effort = self._efforts.get(conversation.peer_id)
             if effort is not None and effort.resuming is conversation:
                 if effort.waiters:
@@ -516,6 +543,8 @@ class Dialer:
     def stop(self, peer_id: PeerId, error: CrustError) -> None:
         """Give up reaching that peer."""
         with self._lock:
+            for pursued in self._pursued(peer_id):
+                self._end_pursuit(pursued)
             effort = self._efforts.get(peer_id)
             if effort is not None:
                 self._finish(effort, None, error)
@@ -526,9 +555,10 @@ class Dialer:
             self._drop_banned_locked()
 
     def _drop_banned_locked(self) -> None:
-        for effort in list(self._efforts.values()):
+        for effort in [*self._efforts.values(), *self._pursuits]:
             if self._host.access.is_banned(effort.peer_id, None, self._now()):
                 self._finish(effort, None, ConnectError(f"peer {effort.peer_id} has been banned here"))
+                self._end_pursuit(effort)
                 continue
             for attempt in effort.tries:
                 link = attempt.link
@@ -542,8 +572,8 @@ class Dialer:
         """In a forked child: give up everything, and tell nobody (takes no lock)."""
         self._lock = threading.RLock()
         self._closed = True
-        efforts, self._efforts = self._efforts, {}
-        for effort in efforts.values():
+        efforts, self._efforts, self._pursuits = [*self._efforts.values(), *self._pursuits], {}, set()
+        for effort in efforts:
             effort.done = True
             effort.waiters = []
 
@@ -553,35 +583,10 @@ class Dialer:
             self._closed = True
             for effort in list(self._efforts.values()):
                 self._finish(effort, None, error)
+            for pursued in list(self._pursuits):
+                self._end_pursuit(pursued)
 
 
 def _observation(link: Link) -> tuple[str, int] | None:
     remote = link.connection.remote
     return (remote.host, remote.port) if remote.is_ip else None
-
-
-def _verdict(error: OSError) -> str:
-    if isinstance(error, TimeoutError):
-        return "timeout"
-    if isinstance(error, ConnectionRefusedError):
-        return "refused"
-    if isinstance(error, ConnectionError):  # somebody was there, and hung up
-        return "failed"
-    return "failed" if exhaustion(error) else "unreachable"
-
-
-def _reason(error: OSError) -> str:
-    if isinstance(error, socket.gaierror):
-        return f"the name cannot be resolved: {error.strerror}"
-    return exhaustion(error) or error.strerror or str(error)
-
-
-_BANNED = "that address is banned here"
-
-_ENDS = {DenialCode.BANNED: "banned", DenialCode.CLOSING: "closed"}
-"""Why a session is over whose resumption is refused; ``gone`` for other reasons."""
-
-_REFUSALS = {
-    DenialCode.VERSION: "it speaks no version of the protocol that we speak",
-    DenialCode.NETWORK: "it belongs to another network; check network.name",
-}

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ..runtime.budget import Budget
     from ..runtime.clock import Clock
     from ..runtime.flusher import IoLoop
+    from .brake import Brake
     from .conversation import Conversation
 
 __all__ = ["Host"]
@@ -23,6 +24,7 @@ class Host(Protocol):
     io: IoLoop
     clock: Clock
     budget: Budget
+    brake: Brake
     pid: int
     """The process that the node belongs to."""
     last_direct: float

@@ -59,8 +59,8 @@ class LinkOwner(Protocol):
     def link_hello(self, link: Link) -> None:
         """A caller's message 1 is valid (callee only)."""
 
-    def link_answered(self, link: Link) -> Introduction | None:
-        """The callee's message 2 is valid: introduce ourselves, or None to give up this link (caller only)."""
+    def link_answered(self, link: Link) -> None:
+        """The callee's message 2 is valid: call :meth:`Link.introduce`, now or later, or end the link (caller only)."""
 
     def link_introduced(self, link: Link, introduction: Introduction) -> None:
         """The caller is proven to be ``link.peer_id`` (callee only): welcome or deny it."""
@@ -94,6 +94,7 @@ class Link:
     __slots__ = (
         "__weakref__",
         "_closing",
+        "_beginning",
         "_handshake",
         "_hello_sent",
         "_lock",
@@ -166,6 +167,7 @@ class Link:
         self._pending: bytes = b""
         self._closing = False
         self._lock = threading.Lock()  # guards _sealer, _pending, _closing and the order of bytes on the wire
+        self._beginning = threading.Lock()  # guards the caller's handshake and _opener; taken before _lock
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
@@ -201,6 +203,7 @@ class Link:
         self.verdict = self.verdict or "cancelled"
         self.stage = Stage.DEAD
         self._lock = threading.Lock()
+        self._beginning = threading.Lock()
         self._handshake = None
         self._pending = b""
         for direction in (self._sealer, self._opener):
@@ -241,8 +244,9 @@ class Link:
             else:
                 text = str(error) if error is not None else "the other side closed the connection"
             self.verdict, self.error = "failed", text
-        self.stage = Stage.DEAD
-        self._handshake = None
+        with self._beginning:
+            self.stage = Stage.DEAD
+            self._handshake = None
         with self._lock:  # the verdict keeps whoever comes later from sealing
             for direction in (self._sealer, self._opener):
                 if direction is not None:
@@ -259,18 +263,27 @@ class Link:
     # --- handshake ----------------------------------------------------------------------------------------------------
 
     def _receive_handshake(self, data: memoryview | bytes) -> None:
+        if not self.inbound:
+            self._advance_caller(data)
+            return
         handshake = self._handshake
         if handshake is None or self.verdict:
             return
-        if isinstance(handshake, Initiator):
-            self._advance_caller(handshake, data)
-        else:
-            self._advance_callee(handshake, data)
+        assert isinstance(handshake, Responder)
+        self._advance_callee(handshake, data)
         if self._opener is None and handshake.result is not None and not self.verdict:
             self._open_records(handshake)
 
-    def _advance_caller(self, handshake: Initiator, data: memoryview | bytes) -> None:
-        for event in handshake.receive(data):
+    def _advance_caller(self, data: memoryview | bytes) -> None:
+        with self._beginning:
+            handshake = self._handshake
+            if self.verdict:
+                return
+            events = handshake.receive(data) if isinstance(handshake, Initiator) else None
+        if events is None:  # we were introduced just now, on another thread
+            self._receive_records(data)
+            return
+        for event in events:
             if isinstance(event, AnswerDenied):
                 self._owner.link_denied(self, event.code, "", ())
                 self.fail("denied", f"refused: {event.code.name.lower()}")
@@ -278,12 +291,24 @@ class Link:
             if isinstance(event, AnswerReceived):
                 self.rtt = self._now() - self._hello_sent
                 self.observed = event.accepted.observed
-                introduction = self._owner.link_answered(self)
-                if introduction is None:
-                    self.fail("lost_race", "another connection to this peer was quicker")
-                    return
-                self.introduction = introduction
-                self._write_raw(handshake.introduce(introduction))
+                self._owner.link_answered(self)
+
+    def introduce(self, introduction: Introduction) -> bool:
+        """
+        Say who we are, after ``link_answered`` (caller only; any thread).
+
+        Returns:
+            False if the link has ended.
+        """
+        with self._beginning:
+            handshake = self._handshake
+            if self.verdict or not isinstance(handshake, Initiator):
+                return False
+            self.introduction = introduction
+            message = handshake.introduce(introduction)
+            self._open_records(handshake)  # before the other side can answer
+            self._write_raw(message)
+            return True
 
     def _advance_callee(self, handshake: Responder, data: memoryview | bytes) -> None:
         for event in handshake.receive(data):
@@ -314,10 +339,11 @@ class Link:
         self._opener = RecordOpener(result.receive_key, result.hash, result.aead)
         self.stage = Stage.ANSWER
         self._handshake = None
+        if not self.inbound:
+            return  # nothing comes before our introduction has gone out
         leftover = handshake.leftover
-        if self.inbound:
-            assert self.introduction is not None
-            self._owner.link_introduced(self, self.introduction)
+        assert self.introduction is not None
+        self._owner.link_introduced(self, self.introduction)
         if leftover:
             self._receive_records(leftover)
 

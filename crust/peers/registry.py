@@ -5,7 +5,10 @@ Rules (docs/wire-format.md, "Sessions"):
 
 - The peer with the greater id is the *controller* of the pair. Data flows on a link only after its ``Use``: a
   controller that was called puts it into ``Welcome``, one that called sends it after ``Welcome``.
-- A caller that has a session with the peer asks to resume it; the callee agrees, or says that it is gone.
+- A caller that has a session with the peer asks to resume it; the callee agrees, or says that it is gone. It asks if
+  its link is gone, or suspected to be dead, or if the new one is a better way (:mod:`crust.peers.paths`). The callee
+  agrees even if its own link seems well: the caller may know better. A controller that called looks again before it
+  decides.
 - Decisions about one session are counted, and a lower count than the last one seen is stale: links overtake each other.
 - Of two fresh sessions begun at once only the one with ``Use`` lives. The controller decides under one lock, so both
   sides see one session and raise one event.
@@ -27,13 +30,14 @@ import time
 from typing import Protocol
 
 from .. import limits
-from ..addresses import PeerId
+from ..addresses import Endpoint, PeerId
 from ..paths import Attempt, Path
 from ..values import dataclass
 from ..wire import frames
 from ..wire.handshake import DenialCode, Introduction, Purpose, Resume, Role
 from .conversation import Conversation, Host
 from .link import Link, Stage
+from .paths import Way, class_of
 from .session import Session, Settings, State
 
 __all__ = ["Registry", "RegistryHost"]
@@ -152,17 +156,28 @@ class Registry:
     # --- we called ----------------------------------------------------------------------------------------------------
 
     def introduction(
-        self, peer_id: PeerId, purpose: Purpose, observed: tuple[str, int] | None
+        self,
+        peer_id: PeerId,
+        purpose: Purpose,
+        observed: tuple[str, int] | None,
+        way: Way,
+        session: Conversation | None = None,
     ) -> Introduction | None:
         """
         What we say of ourselves to ``peer_id``; asks to resume the session that we have, if any.
 
+        Args:
+            way: The link on which we would say it.
+            session: It is only to move this one.
+
         Returns:
-            None if a session with that peer has come up meanwhile and is well: no other link is wanted.
+            None if no other link is wanted: a session with that peer is well, and this is no better way for it.
         """
         with self._lock:
             conversation = self._sessions.get(peer_id)
-            if conversation is not None and conversation.is_well:
+            if session is not None and conversation is not session:
+                return None
+            if conversation is not None and not self._is_wanted(conversation, way):
                 return None
         resume = None
         window = self._settings.receive_buffer
@@ -181,6 +196,15 @@ class Registry:
             max_message=self._settings.max_message_size,
             resume=resume,
         )
+
+    @staticmethod
+    def _is_wanted(conversation: Conversation, way: Way) -> bool:
+        """Whether a session should move to that way, or come back on it (the lock is held)."""
+        path = conversation.path
+        if path is None or not conversation.is_well:
+            return True
+        present = Way(path.path_class, Endpoint.parse(path.remote), conversation.session.srtt)
+        return conversation.rivalry.is_worth_moving(present, way)
 
     def welcomed(self, link: Link, welcome: frames.Welcome, attempts: tuple[Attempt, ...]) -> None:
         """A callee welcomes us on ``link``."""
@@ -209,6 +233,9 @@ class Registry:
                 if not present.session.outbox.can_resume(welcome.next):
                     link.fail("failed", "the other side remembers more of the session than there was")
                     present.end("gone")
+                    return
+                if not welcome.use and not self._is_wanted(present, _way(link)):
+                    link.fail("lost_race", "the session is well, on a way that is no worse")
                     return
                 self._attach(link, present, welcome.next, welcome.window, attempts, welcome.use)
                 return
@@ -427,7 +454,8 @@ class Registry:
             link.close()
             return
         conversation.decision = decision
-        conversation.attach(link, peer_next, window, lambda: self._path(link, attempts))
+        decided = self.controls(conversation.peer_id)
+        conversation.attach(link, peer_next, window, lambda: self._path(link, attempts), decided=decided)
         if conversation.link is link and self._sessions.get(conversation.peer_id) is conversation:
             self._seen_locked(conversation.peer_id, link.connection.remote.host)
         self._detached.pop(conversation.peer_id, None)
@@ -437,7 +465,7 @@ class Registry:
     def _path(link: Link, attempts: tuple[Attempt, ...]) -> Path:
         connection = link.connection
         return Path(
-            path_class=f"direct-{connection.transport}",
+            path_class=_way(link).path_class,
             transport=connection.transport,
             local=str(connection.local),
             remote=str(connection.remote),
@@ -505,6 +533,12 @@ class Registry:
             self._forget_locked(victim)
             victims.append(victim)
         return victims
+
+
+def _way(link: Link) -> Way:
+    """How a link reaches its peer."""
+    connection = link.connection
+    return Way(class_of("direct", connection.transport), connection.remote, link.rtt)
 
 
 def _gone_welcome(role: Role, capabilities: int, incarnation: bytes) -> frames.Welcome:

@@ -10,8 +10,9 @@ Theory of operation (docs/wire-format.md, "Sessions"):
   enough for a message that may be waiting for it.
 - The states and what leads from one to another are in ``TRANSITIONS``; an event that is not in the table is a bug.
 - A session is *suspected* when something is outstanding (data or a PING) and nothing has been heard for three round
-  trip timeouts, at least ``SUSPICION_MIN``: other paths are tried then, while the old one stays. It is *lost* after
-  ``resume_timeout`` of silence, time without a link included.
+  trip timeouts, at least ``SUSPICION_MIN``: other paths are tried then, while the old one stays. The side that called
+  asks by a PING when a stream of data stops for as long: the other side may not know where to call. A session is *lost*
+  after ``resume_timeout`` of silence, time without a link included.
 
 The cores share five verbs: ``receive_*``, ``*_to_send``, ``events_received`` (here: what ``receive_frames`` returns),
 ``get_timer``, ``handle_timer``. Not thread-safe: the conversation's lock guards it.
@@ -124,6 +125,8 @@ class Session:
         "_ack_bytes",
         "_ack_messages",
         "_ample",
+        "_data_at",
+        "_flowing_at",
         "_heartbeat_at",
         "_heartbeat_gap",
         "_ping_sent",
@@ -136,6 +139,7 @@ class Session:
         "_waiting_since",
         "ack_due",
         "ack_now",
+        "asks",
         "freed",
         "inbox",
         "last_received",
@@ -175,6 +179,10 @@ class Session:
         self._ping_sent: float | None = None
         self._waiting_since: float | None = None  # since when something is outstanding
         self._suspected = False
+        self.asks = False
+        """We called, so it is for us to notice that the link is dead: the other side may not know where to call."""
+        self._data_at = -_NEVER  # when data came last
+        self._flowing_at: float | None = None  # the same, if it was a stream of data that has not been asked about
 
     # --- transitions --------------------------------------------------------------------------------------------------
 
@@ -196,6 +204,7 @@ class Session:
         self._pongs = None
         self._suspected = False
         self._waiting_since = now if self.outbox.unacknowledged else None
+        self._flowing_at = None
         self.ack_now = True  # what we said in the handshake may be stale by now
 
     def detach(self) -> None:
@@ -262,7 +271,18 @@ class Session:
                 raise RemoteProtocolError(f"{kind.__name__} must stand alone in its record")
         return deliveries
 
+    def excuse(self, now: float) -> None:
+        """We did not listen for a while: silence counts from now on."""
+        self.last_received = max(self.last_received, now)
+        self._suspected = False
+        if self._waiting_since is not None:
+            self._waiting_since = now
+
     def _owe_ack(self, cost: int, small: int, now: float) -> None:
+        if self.asks:
+            if 0 < now - self._data_at < limits.SUSPICION_MIN:
+                self._flowing_at = now
+            self._data_at = now
         self._ack_bytes += cost
         self._ack_messages += small
         if self._ack_bytes >= limits.ACK_EVERY_BYTES or self._ack_messages >= limits.ACK_EVERY_MESSAGES:
@@ -377,7 +397,12 @@ class Session:
     def _suspicion_at(self) -> float | None:
         if self._waiting_since is None or self._suspected:
             return None
-        return self._waiting_since + max(3 * self.rto, limits.SUSPICION_MIN)
+        return self._waiting_since + self._patience
+
+    @property
+    def _patience(self) -> float:
+        """Seconds of silence that a link which lives does not show when something is outstanding."""
+        return max(3 * self.rto, limits.SUSPICION_MIN)
 
     def get_timer(self) -> float | None:
         """When :meth:`handle_timer` is due; None if the session is over."""
@@ -389,6 +414,8 @@ class Session:
             suspicion = self._suspicion_at()
             if suspicion is not None:
                 due = min(due, suspicion)
+            if self._flowing_at is not None:
+                due = min(due, self._flowing_at + self._patience)
         expiry = self.outbox.next_expiry()
         if expiry is not None:
             due = min(due, expiry + self._settings.drop_age)
@@ -412,6 +439,11 @@ class Session:
             self._heartbeat_at = now + self._heartbeat_gap
             self.ping(now)
             send = True
+        if self._flowing_at is not None and now >= self._flowing_at + self._patience:
+            self._flowing_at = None
+            if now >= self.last_received + self._patience:
+                self.ping(now)
+                send = True
         suspicion = self._suspicion_at()
         suspect = suspicion is not None and now >= suspicion
         if suspect:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ..config import Config
 from ..runtime.clock import Clock
 from ..runtime.dispatcher import Dispatcher
 from ..runtime.flusher import IoLoop
 from ..runtime.interfaces import InterfaceAddress, local_addresses
-from ..runtime.threads import CrashHook, Threads
+from ..runtime.threads import CrashHook, Spawn, Threads
 from ..transports.contract import Transport
 from ..transports.tcp import TcpTransport
 
@@ -34,8 +35,18 @@ class Machine:
         """A node's thread for callbacks, not started."""
         return Dispatcher(on_crash, self.clock)
 
-    def transports(self, loop: IoLoop, on_crash: CrashHook) -> dict[str, Transport]:
-        """The ways out, by the scheme of their endpoints."""
+    def transports(
+        self, loop: IoLoop, spawn: Spawn, on_crash: CrashHook, config: Config
+    ) -> dict[str, Transport]:
+        """
+        The ways out, by the scheme of their endpoints.
+
+        Args:
+            loop: The node's.
+            spawn: Makes threads, for transports that read for all their connections.
+            on_crash: Told of what must not happen.
+            config: The node's configuration.
+        """
         return {"tcp": TcpTransport(loop, on_crash)}
 
     def addresses(self, include: Iterable[str] | None, exclude: Iterable[str]) -> list[InterfaceAddress]:

@@ -29,6 +29,7 @@ from ..exceptions import (
 from ..paths import Path
 from ..peers.acceptor import Acceptor
 from ..peers.access import Access
+from ..peers.brake import Brake
 from ..peers.conversation import Conversation
 from ..peers.dialer import Dialer
 from ..peers.file_contract import FileSent
@@ -107,7 +108,8 @@ class Node:
         self.dispatcher = machine.dispatcher(self.crashed)
         self.local_addresses = machine.addresses
         self.log = NodeLog(logger, self.dispatcher)
-        self.budget = Budget(config.limits.total_buffers, self.clock)
+        self.budget = Budget(config.limits.total_buffers)
+        self.brake = Brake(self.budget, self.io)
         self.access = Access(config.access)
         self.subscriptions = Subscriptions(
             self.dispatcher, self.log, config.callbacks.warn_after, self._consumed, on_error, self.clock
@@ -141,7 +143,9 @@ class Node:
             on_failed=self._file_failed,
             clock=self.clock,
         )
-        self.transports: dict[str, Transport] = machine.transports(self.io, self.crashed)
+        self.transports: dict[str, Transport] = machine.transports(
+            self.io, self.threads.spawn, self.crashed, config
+        )
         self.crashes = 0
         """Worker threads, or their callbacks, that failed unexpectedly."""
         self._misbehaved = RateLimited(limits.MISBEHAVIOUR_INTERVAL)
@@ -401,7 +405,7 @@ class Node:
         for conversation in self.registry.all():
             conversation.end("service_closed", Goodbye(GoodbyeCode.CLOSED, ""))
         self.files.close()
-        self.budget.close()
+        self.brake.close()
         self.dispatcher.stop()
         finished = self.dispatcher.join(deadline)
         if not finished:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .connection import MemoryConnection
     from .transport import MemoryListener
 
-__all__ = ["LOOPBACK", "Cables", "Host", "Line"]
+__all__ = ["LOOPBACK", "Cables", "Host", "Line", "Pair"]
 
 LOOPBACK = (ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1"))
 _IPV4_BASE = int(ipaddress.IPv4Address("10.0.0.0"))  # RFC 1918
@@ -65,6 +65,13 @@ class Host:
         return next((str(ip) for ip in self.addresses if family in (None, ip.version)), None)
 
 
+Pair = frozenset[Host]
+"""Which lines: two computers: the one between them; one: all its lines; none: all there are."""
+
+_Key = tuple[Pair, str | None]
+"""And for which transport: None: for all of them."""
+
+
 class Cables:
     """
     All of it. Thread-safe.
@@ -78,9 +85,9 @@ class Cables:
         self.changed = clock.condition()
         """Guards all below; notified when a line or a listener changes."""
         self._hosts: list[Host] = []
-        self._listeners: dict[tuple[str, int], MemoryListener] = {}
-        self._lines: dict[frozenset[Host], Line] = {}  # one host: all its lines; none: all
-        self._delays: dict[frozenset[Host], float] = {}
+        self._listeners: dict[tuple[str, str, int], MemoryListener] = {}  # by transport, address and port
+        self._lines: dict[_Key, Line] = {}
+        self._delays: dict[_Key, float] = {}
         self._connections: weakref.WeakSet[MemoryConnection] = weakref.WeakSet()  # one end of each
         self._last_port = 0
 
@@ -158,14 +165,15 @@ class Cables:
             )
         with self.changed:
             ports = [endpoint.port] if endpoint.port else (self.new_port() for _ in _PORTS)
-            port = next((port for port in ports if (own, port) not in self._listeners), None)
+            name = endpoint.transport
+            port = next((port for port in ports if (name, own, port) not in self._listeners), None)
             if port is None:
                 raise ListenError(
                     errno.EADDRINUSE, f"cannot listen on {endpoint}: {os.strerror(errno.EADDRINUSE)}; another node does"
                 )
-            self._listeners[own, port] = listener
+            self._listeners[name, own, port] = listener
             if ip.is_unspecified:  # on loopback whoever is first: different computers may well use one port
-                self._listeners.setdefault((str(LOOPBACK[ip.version == 6]), port), listener)
+                self._listeners.setdefault((name, str(LOOPBACK[ip.version == 6]), port), listener)
             self.changed.notify_all()
         return endpoint.with_port(port)
 
@@ -174,41 +182,42 @@ class Cables:
         with self.changed:
             self._listeners = {key: each for key, each in self._listeners.items() if each is not listener}
 
-    def listener_at(self, address: str, port: int) -> MemoryListener | None:
+    def listener_at(self, transport: str, address: str, port: int) -> MemoryListener | None:
         """Who listens there (:attr:`changed` is held)."""
-        return self._listeners.get((address, port))
+        return self._listeners.get((transport, address, port))
 
     # --- lines --------------------------------------------------------------------------------------------------------
 
-    def line(self, one: Host, other: Host) -> Line:
+    def line(self, one: Host, other: Host, transport: str) -> Line:
         """What the line between two computers lets through. Takes no lock."""
-        return max(self._lines.get(key, Line.OPEN) for key in _keys(one, other))
+        return max(self._lines.get(key, Line.OPEN) for key in _keys(one, other, transport))
 
-    def delay(self, one: Host, other: Host) -> float:
+    def delay(self, one: Host, other: Host, transport: str) -> float:
         """Seconds from one to the other. Takes no lock."""
-        return max(self._delays.get(key, 0.0) for key in _keys(one, other))
+        return max(self._delays.get(key, 0.0) for key in _keys(one, other, transport))
 
-    def set_lines(self, pairs: Iterable[frozenset[Host]], line: Line) -> None:
-        """Let these lines let through so much; one computer means all its lines, none all there are."""
+    def set_lines(self, pairs: Iterable[Pair], line: Line, transport: str | None = None) -> None:
+        """Let these lines let through so much of that transport, or of all of them."""
         with self.changed:
             for pair in pairs:
-                self._lines[pair] = line
+                self._lines[pair, transport] = line
         self._told()
 
-    def set_delays(self, pairs: Iterable[frozenset[Host]], seconds: float) -> None:
-        """Let everything need so many seconds on these lines from now on."""
+    def set_delays(self, pairs: Iterable[Pair], seconds: float, transport: str | None = None) -> None:
+        """Let everything of that transport, or of all of them, need so many seconds on these lines from now on."""
         with self.changed:
             for pair in pairs:
-                self._delays[pair] = seconds
+                self._delays[pair, transport] = seconds
         self._told()
 
-    def heal(self, pairs: Iterable[frozenset[Host]] | None) -> None:
-        """Undo both for these lines; None: for all."""
+    def heal(self, pairs: Iterable[Pair] | None, transport: str | None = None) -> None:
+        """Undo both for these lines, None: for all; and for that transport, None: for whichever."""
+        wanted = None if pairs is None else set(pairs)
         with self.changed:
-            for pair in list(self._lines) if pairs is None else pairs:
-                self._lines.pop(pair, None)
-            for pair in list(self._delays) if pairs is None else pairs:
-                self._delays.pop(pair, None)
+            for key in {*self._lines, *self._delays}:
+                if (wanted is None or key[0] in wanted) and transport in (None, key[1]):
+                    self._lines.pop(key, None)
+                    self._delays.pop(key, None)
         self._told()
 
     def _told(self) -> None:
@@ -223,18 +232,21 @@ class Cables:
         """A connection has been made; the caller's end stands for it (:attr:`changed` is held)."""
         self._connections.add(connection)
 
-    def on_lines(self, pairs: Iterable[frozenset[Host]]) -> list[MemoryConnection]:
-        """The connections over these lines: the callers' ends."""
-        wanted = set(pairs)
-        return [each for each in self._all() if wanted.intersection(_keys(each.host, each.other.host))]
+    def on_lines(self, pairs: Iterable[Pair], transport: str | None = None) -> list[MemoryConnection]:
+        """The connections over these lines, of that transport or of all: the callers' ends."""
+        wanted = {(pair, transport) for pair in pairs}
+        return [
+            each for each in self._all() if wanted.intersection(_keys(each.host, each.other.host, each.transport))
+        ]
 
     def _all(self) -> list[MemoryConnection]:
         with self.changed:
             return list(self._connections)
 
 
-def _keys(one: Host, other: Host) -> tuple[frozenset[Host], ...]:
-    return (frozenset((one, other)), frozenset((one,)), frozenset((other,)), frozenset())
+def _keys(one: Host, other: Host, transport: str) -> tuple[_Key, ...]:
+    pairs = (frozenset((one, other)), frozenset((one,)), frozenset((other,)), frozenset[Host]())
+    return tuple((pair, each) for pair in pairs for each in (None, transport))
 
 
 def _error(number: int, endpoint: Endpoint, text: str) -> OSError:

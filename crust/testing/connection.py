@@ -129,7 +129,7 @@ class MemoryConnection:
         """Let the other end have it, if there is still somebody to read."""
         other = self.other
         if other._ending not in ("abort", "done") and not self._severed:
-            delay = self._cables.delay(self.host, other.host)
+            delay = self._cables.delay(self.host, other.host, self.transport)
             other._incoming.add(self._clock.now() + delay, chunk)
             other._changed.notify_all()
             if isinstance(chunk, OSError):
@@ -143,7 +143,8 @@ class MemoryConnection:
         return None
 
     def _has_arrived(self, arrival: float) -> bool:
-        return arrival <= self._clock.now() and self._cables.line(self.host, self.other.host) is not Line.SILENT
+        line = self._cables.line(self.host, self.other.host, self.transport)
+        return arrival <= self._clock.now() and line is not Line.SILENT
 
     def when_writable(self, callback: Callable[[], object]) -> None:
         """Call back once when there is room; see the contract."""

@@ -8,6 +8,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable
 
+from ..config import Config
 from ..runtime.flusher import IoLoop, Nap
 from ..runtime.interfaces import InterfaceAddress
 from ..runtime.threads import CrashHook, Deadline, Spawn, Threads, forward_interrupt
@@ -150,9 +151,11 @@ class MemoryMachine(Machine):
         """A loop whose timers go by the virtual clock."""
         return VirtualLoop(on_crash, self.clock)
 
-    def transports(self, loop: IoLoop, on_crash: CrashHook) -> dict[str, Transport]:
-        """What stands in for TCP."""
-        return {"tcp": MemoryTransport(self._cables, self.host, loop, on_crash)}
+    def transports(
+        self, loop: IoLoop, spawn: Spawn, on_crash: CrashHook, config: Config
+    ) -> dict[str, Transport]:
+        """What stands in for TCP, and for µTP."""
+        return {name: MemoryTransport(self._cables, self.host, loop, on_crash, name) for name in ("tcp", "utp")}
 
     def addresses(self, include: Iterable[str] | None, exclude: Iterable[str]) -> list[InterfaceAddress]:
         """The addresses of the one interface, ``mem0``, and of loopback."""

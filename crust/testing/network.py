@@ -125,12 +125,16 @@ class Network:
             ConnectError, Timeout: As ``caller.connect(callee.contact)``; or the callee has ended it already.
         """
         ours = caller.connect(callee.contact)
-        for seconds in (0.0, *(self._cables.delay(*pair) for pair in self._pairs(caller, callee))):
+        for seconds in (0.0, *self._delays(caller, callee)):
             self.advance(seconds)  # what settles the callee may be on its way yet
             for theirs in callee.peers:
                 if theirs.id == caller.id:
                     return ours, theirs
         raise ConnectError(f"{callee} has ended the session with {caller} already")
+
+    def _delays(self, caller: Node, callee: Node) -> list[float]:
+        pairs = [tuple(pair) for pair in self._pairs(caller, callee)]
+        return [self._cables.delay(one, other, name) for one, other in pairs for name in ("tcp", "utp")]
 
     def _machine(self, address: str | None, name: str | None) -> MemoryMachine:
         return MemoryMachine(self._clock, self._cables, self._cables.add_host(address, name))
@@ -189,7 +193,7 @@ class Network:
 
     # --- lines --------------------------------------------------------------------------------------------------------
 
-    def cut(self, one: Who = None, other: Who = None) -> None:
+    def cut(self, one: Who = None, other: Who = None, *, transport: str | None = None) -> None:
         """
         Cut the lines between one and other until :meth:`heal`: what was connected breaks, new attempts fail at once.
 
@@ -197,35 +201,38 @@ class Network:
 
         Args:
             one, other: A node, several, or all.
+            transport: ``tcp`` or ``utp``: for that one only, as some firewalls do; None: for both. Here as below.
         """
-        self._cables.set_lines(self._pairs(one, other), Line.CUT)
-        self.reset(one, other)
+        self._cables.set_lines(self._pairs(one, other), Line.CUT, _known(transport))
+        self.reset(one, other, transport=transport)
 
-    def partition(self, one: Who = None, other: Who = None) -> None:
+    def partition(self, one: Who = None, other: Who = None, *, transport: str | None = None) -> None:
         """
         Let nothing through, and tell nobody, until :meth:`heal`: connections fall silent, attempts have no answer.
 
         What was under way, or is sent meanwhile, arrives after :meth:`heal`, as TCP would send it again.
         """
-        self._cables.set_lines(self._pairs(one, other), Line.SILENT)
+        self._cables.set_lines(self._pairs(one, other), Line.SILENT, _known(transport))
 
-    def refuse(self, one: Who = None, other: Who = None) -> None:
+    def refuse(self, one: Who = None, other: Who = None, *, transport: str | None = None) -> None:
         """Refuse new attempts until :meth:`heal`; what is connected stays."""
-        self._cables.set_lines(self._pairs(one, other), Line.REFUSING)
+        self._cables.set_lines(self._pairs(one, other), Line.REFUSING, _known(transport))
 
-    def delay(self, one: Who = None, other: Who = None, *, seconds: float) -> None:
+    def delay(
+        self, one: Who = None, other: Who = None, *, seconds: float, transport: str | None = None
+    ) -> None:
         """From now on everything needs so many seconds in each direction, until :meth:`heal`. 0: no time."""
         if not seconds >= 0:
             raise ValueError(f"a delay cannot be {seconds!r} seconds")
-        self._cables.set_delays(self._pairs(one, other), seconds)
+        self._cables.set_delays(self._pairs(one, other), seconds, _known(transport))
 
-    def reset(self, one: Who = None, other: Who = None) -> None:
+    def reset(self, one: Who = None, other: Who = None, *, transport: str | None = None) -> None:
         """
         Break what is connected, once: sessions come back by themselves, on a new connection.
 
         Returns when both sides have noticed, the called one first: a session may be back already.
         """
-        connections = self._cables.on_lines(self._pairs(one, other))
+        connections = self._cables.on_lines(self._pairs(one, other), _known(transport))
         for connection in connections:
             connection.other.sever()
         self.settle()
@@ -233,12 +240,12 @@ class Network:
             connection.sever()
         self.settle()
 
-    def heal(self, one: Who = None, other: Who = None) -> None:
+    def heal(self, one: Who = None, other: Who = None, *, transport: str | None = None) -> None:
         """
-        Undo :meth:`cut`, :meth:`partition`, :meth:`refuse` and :meth:`delay`, as they were called; without arguments
-        all of them.
+        Undo :meth:`cut`, :meth:`partition`, :meth:`refuse` and :meth:`delay`, as they were called; without nodes for
+        all of them, without a transport for whichever.
         """
-        self._cables.heal(None if one is None and other is None else self._pairs(one, other))
+        self._cables.heal(None if one is None and other is None else self._pairs(one, other), _known(transport))
 
     def _pairs(self, one: Who, other: Who) -> list[frozenset[Host]]:
         ours, theirs = self._hosts(one), self._hosts(other)
@@ -265,6 +272,12 @@ class Network:
         """What callbacks run now."""
         current = [service._node.dispatcher.current() for service in self._heard if service._node is not None]
         return ", ".join(f"callback {each[0]} does not return" for each in current if each is not None)
+
+
+def _known(transport: str | None) -> str | None:
+    if transport not in (None, "tcp", "utp"):
+        raise ValueError(f"there is no transport {transport!r}: tcp, utp, or None for both")
+    return transport
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Dialling and listening in memory: what stands in for TCP. A dial takes a round trip of the line's delay."""
+"""Dialling and listening in memory: what stands in for TCP and µTP. A dial takes a round trip of the line's delay."""
 
 from __future__ import annotations
 
@@ -86,12 +86,12 @@ class MemoryDialling:
             source = address if there.is_loopback else self._transport.host.address(there.family)
             if source is None:
                 raise self._error(errno.ENETUNREACH)
-            listener = cables.listener_at(address, self.endpoint.port)
+            listener = cables.listener_at(self._transport.name, address, self.endpoint.port)
             if host is None:  # loopback
                 host = self._transport.host if listener is None else listener.transport.host
             self._travel(host, deadline)
-            listener = cables.listener_at(address, self.endpoint.port)  # now that we are there
-            if listener is None or cables.line(self._transport.host, host) is Line.REFUSING:
+            listener = cables.listener_at(self._transport.name, address, self.endpoint.port)  # now that we are there
+            if listener is None or cables.line(self._transport.host, host, self._transport.name) is Line.REFUSING:
                 self._travel(host, deadline)
                 raise self._error(errno.ECONNREFUSED)
             here = Endpoint(there.transport, source, self._local_port or cables.new_port())
@@ -108,10 +108,10 @@ class MemoryDialling:
     def _travel(self, host: Host, deadline: Deadline) -> None:
         """Get to the other side or back (the lock is held)."""
         cables, here = self._cables, self._transport.host
-        arrival = cables.clock.now() + cables.delay(here, host)
+        arrival = cables.clock.now() + cables.delay(here, host, self._transport.name)
         while True:
             self._check_cancelled()
-            line = cables.line(here, host)
+            line = cables.line(here, host, self._transport.name)
             if line is Line.CUT:
                 raise self._error(errno.ENETUNREACH)
             left = arrival - cables.clock.now()

@@ -1,0 +1,84 @@
+"""
+The brake: links whose peers sent so much that the node's memory is full are not read until there is room again.
+
+No thread waits for that: a transport may serve all its connections on one. What lowers the budget asks the I/O thread
+to let them go; should that be lost to an interrupt, it looks by itself once a second.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from ..runtime.budget import Budget
+from ..runtime.flusher import IoLoop
+
+if TYPE_CHECKING:
+    from .conversation import Conversation
+    from .link import Link
+
+__all__ = ["Brake"]
+
+_LOOK = 1.0  # seconds between looks by itself
+
+
+class Brake:
+    """
+    All links of one node that are not read for now. Thread-safe; nothing here blocks.
+
+    Args:
+        budget: What all peers together hold in memory. It tells this brake when it is below its limit again.
+        io: The node's I/O loop.
+    """
+
+    def __init__(self, budget: Budget, io: IoLoop) -> None:
+        self._budget = budget
+        self._io = io
+        self._lock = threading.Lock()  # guards what follows; taken before those of conversations and connections
+        self._held: dict[Link, Conversation] = {}
+        self._looks = False
+        self._closed = False
+        budget.on_below = self._below
+
+    def hold(self, link: Link, conversation: Conversation) -> None:
+        """Do not read that link until there is room, or its peer's messages are all consumed."""
+        with self._lock:
+            if self._closed:
+                return
+            self._held[link] = conversation
+            self._budget.awaited = True
+            if not self._looks:
+                self._looks = True
+                self._io.call_later(_LOOK, self._look)
+            link.connection.pause()
+        if not self._budget.over:  # since a moment ago: who lowered it saw nobody waiting
+            self._below()
+
+    def holds(self, link: Link | None) -> bool:
+        """Whether we do not read that link."""
+        return link in self._held
+
+    def _below(self) -> None:
+        self._io.flush_soon(self)
+
+    def flush(self) -> None:
+        """Let those go on that may (I/O thread)."""
+        with self._lock:
+            for link, conversation in list(self._held.items()):
+                if self._closed or not conversation.must_pause:
+                    del self._held[link]
+                    conversation.read_on(link)
+            self._budget.awaited = bool(self._held)
+
+    def _look(self, _: float) -> None:
+        self._looks = False
+        self.flush()
+        with self._lock:
+            if self._held and not self._looks:
+                self._looks = True
+                self._io.call_later(_LOOK, self._look)
+
+    def close(self) -> None:
+        """Let everybody go, now and later."""
+        self._closed = True
+        self.flush()

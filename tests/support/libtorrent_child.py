@@ -45,6 +45,7 @@ def settings(transport: str) -> dict[str, Any]:
         "in_enc_policy": int(libtorrent.enc_policy.disabled),
         "out_enc_policy": int(libtorrent.enc_policy.disabled),
         "allow_multiple_connections_per_ip": True,
+        "utp_num_resends": 10,  # of one packet before it gives up: of the usual 3 a hundredth is lost too soon
         "alert_mask": int(libtorrent.alert.category_t.all_categories),
     }
 

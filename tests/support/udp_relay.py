@@ -12,6 +12,7 @@ from crust.runtime.threads import Waker
 
 _AT_ONCE = 64  # datagrams forwarded before the other side has its turn
 _LARGEST = 65_535
+_BUFFER = 4 * 1024 * 1024  # asked for: what overflows here is lost as well, in long runs
 
 
 class UdpRelay:
@@ -34,6 +35,7 @@ class UdpRelay:
         self._near, self._far = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
         for sock in (self._near, self._far):
             sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
             sock.bind(("127.0.0.1", 0))
         self._far.connect(("127.0.0.1", target))
         self.port: int = self._near.getsockname()[1]

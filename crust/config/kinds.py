@@ -278,8 +278,6 @@ def read_ban_entry(value: str | PeerId) -> str:
 def read_listen_endpoint(value: str | Endpoint) -> str:
     """Where to listen: an address of this machine, and perhaps port 0."""
     endpoint = value if isinstance(value, Endpoint) else Endpoint.parse(value, allow_port_zero=True)
-    if endpoint.transport != "tcp":
-        raise ValueError("this version listens on tcp:// only")
     if endpoint.ip is None or endpoint.ip.is_multicast:
         raise ValueError("listen on an address of this machine, or on 0.0.0.0 or [::] for all of them")
     return str(endpoint)

@@ -64,6 +64,9 @@ class Race:
         waiting = {each.endpoint for each in self._row}
         new = [each for each in dict.fromkeys(endpoints) if each not in begun | waiting | {*self._followers}]
         hosts = {each.host for each in (*new, *waiting, *begun) if each.transport == "tcp"}
+        for endpoint in new:
+            if endpoint.transport == "tcp" and endpoint.host not in {each.host for each in begun}:
+                self._started.pop(endpoint.host, None)  # of an earlier turn
         follows = {each for each in new if each.transport != "tcp" and each.host in hosts}
         self._followers += [each for each in new if each in follows]
         row = [*self._row, *(Candidate(each) for each in new if each not in follows)]

@@ -122,7 +122,7 @@ def test_values_are_brought_into_one_form() -> None:
         ("listen", "tcp://0.0.0.0:1", "expected a mapping"),
         ("listen.addresses", "tcp://0.0.0.0:1", "a list is written in brackets"),
         ("listen.addresses", ["tcp://0.0.0.0:1", "0.0.0.0:1"], "listen.addresses[1]: expected an address"),
-        ("listen.addresses", ["utp://0.0.0.0:1"], "listens on tcp:// only"),
+        ("listen.addresses", ["udp://0.0.0.0:1"], "expected tcp://host:port or utp://host:port"),
         ("listen.addresses", ["tcp://localhost:1"], "address of this machine"),
         ("listen.addresses", ["tcp://224.0.0.1:1"], "address of this machine"),
         ("listen.addresses", None, "found null"),

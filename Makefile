@@ -14,7 +14,7 @@ SHELL := /bin/sh
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv demo lint check test tools plain patched packaging versions fuzz bench docs dist clean
+.PHONY: help venv demo lint check test tools plain patched packaging lab versions fuzz bench docs dist clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s%s\n", $$1, $$2 }'
@@ -50,6 +50,9 @@ patched: $(STAMP) ## the same suite on greenlets
 
 packaging: $(STAMP) ## build the wheel, install it from wheels alone, use it
 	$(PLAIN) -m packaging $(PYTEST_ARGS)
+
+lab: $(STAMP) tools ## the tests in a laboratory of network namespaces: as root, on Linux
+	CRUST_REQUIRE_LAB=1 $(PLAIN) tests/natlab $(PYTEST_ARGS)
 
 versions: $(STAMP) ## the suite on every Python from 3.10 to 3.13 at hand, installed from wheels alone
 	@sh .ci/versions

@@ -49,7 +49,7 @@ SLOW = (
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.nodeid.startswith(SLOW):
+        if item.nodeid.startswith(SLOW) or "laboratory" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -34,6 +34,7 @@ class Process:
     Args:
         home: The user's directory, and where it runs.
         words: The command and its options.
+        prefix: Words before ``crust``: a command that runs it elsewhere.
         stdin, stderr: Descriptors instead of pipes.
         limit: Called in the child before it runs, to limit it.
     """
@@ -45,11 +46,12 @@ class Process:
         stdin: int = subprocess.PIPE,
         stderr: int = subprocess.PIPE,
         limit: Callable[[], object] | None = None,
+        prefix: Sequence[str] = (),
         **environ: str,
     ) -> None:
         self.words = words
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "crust", *words],
+            [*prefix, sys.executable, "-m", "crust", *words],
             cwd=home,
             env=environment(home, **environ),
             stdin=stdin,

@@ -1,4 +1,4 @@
-"""Finds threads and descriptors that a test left behind."""
+"""Finds threads, descriptors and network namespaces that a test left behind."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import gc
 import os
 import threading
 
+from tests.natlab import names
 from tests.support.waiting import eventually
 
 GRACE = 2.0  # seconds for what is ending already
 PREFIXES = ("crust-", "proxy-", "test-")
 
-Snapshot = tuple[frozenset[threading.Thread], frozenset[tuple[int, str]]]
+Snapshot = tuple[frozenset[threading.Thread], frozenset[tuple[int, str]], frozenset[str]]
 
 
 def threads() -> frozenset[threading.Thread]:
@@ -38,21 +39,27 @@ def descriptors() -> frozenset[tuple[int, str]]:
 
 def snapshot() -> Snapshot:
     """What is there now."""
-    return threads(), descriptors()
+    return threads(), descriptors(), frozenset(names.own())
 
 
 def check(before: Snapshot) -> None:
     """Fail if there is more than ``before``, after a short grace."""
 
-    def left() -> tuple[list[str], list[tuple[int, str]]]:
-        return sorted(each.name for each in threads() - before[0]), sorted(descriptors() - before[1])
+    def left() -> tuple[list[str], list[tuple[int, str]], list[str]]:
+        return (
+            sorted(each.name for each in threads() - before[0]),
+            sorted(descriptors() - before[1]),
+            sorted(set(names.own()) - before[2]),
+        )
 
     def clean() -> bool:
-        return left() == ([], [])
+        return left() == ([], [], [])
 
     if eventually(clean, 0.05):
         return
     gc.collect()  # what hangs in a reference cycle is closed by its finaliser, with a warning that fails the test
     if not eventually(clean, GRACE):
-        leaked_threads, leaked_descriptors = left()
-        raise AssertionError(f"left behind: threads {leaked_threads}, descriptors {leaked_descriptors}")
+        leaked_threads, leaked_descriptors, leaked_namespaces = left()
+        raise AssertionError(
+            f"left behind: threads {leaked_threads}, descriptors {leaked_descriptors}, namespaces {leaked_namespaces}"
+        )

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +32,19 @@ class Program:
     One process, and those that it starts; its output is kept and shown when something fails.
 
     Args:
-        command: The first word is ``python``, or a script that is installed beside it.
+        command: The first word is ``python``, a script that is installed beside it, or a program of the system.
         cwd: Where it runs.
+        prefix: Words before that: a command that runs a command.
         environment: What it finds in its environment beside ours.
     """
 
-    def __init__(self, *command: str, cwd: Path = EXAMPLES, **environment: str) -> None:
-        words = [sys.executable if command[0] == "python" else str(BIN / command[0]), *command[1:]]
+    def __init__(
+        self, *command: str, cwd: Path = EXAMPLES, prefix: Sequence[str] = (), **environment: str
+    ) -> None:
+        script = BIN / command[0]
+        program = sys.executable if command[0] == "python" else str(script) if script.exists() else command[0]
         self.process = subprocess.Popen(
-            words,
+            [*prefix, program, *command[1:]],
             cwd=cwd,
             env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **environment},
             stdin=subprocess.DEVNULL,
@@ -87,7 +92,7 @@ class Program:
             except queue.Empty:
                 line = None
             if line is None:
-                raise AssertionError(f"{pattern!r} did not come from {self.process.args}:\n{''.join(self.output)}")
+                raise AssertionError(f"{pattern!r} did not come from {self.process.args!r}:\n{''.join(self.output)}")
             if found := re.search(pattern, line):
                 return found
 

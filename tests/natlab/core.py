@@ -1,0 +1,203 @@
+"""
+The network between the namespaces: one process that holds a TUN device in each, and carries packets between them.
+
+``python -m tests.natlab.core`` reads commands from its standard input, one JSON object a line, and answers each with
+one; it ends with its input. :mod:`tests.natlab.internet` speaks to it.
+
+It keeps time to a fraction of a millisecond as long as it gets a processor, so it asks for one before all others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import dataclasses
+import fcntl
+import gc
+import ipaddress
+import json
+import os
+import select
+import struct
+import sys
+import time
+from typing import Any, BinaryIO
+
+from tests.natlab import packets
+from tests.natlab.pipes import Pipe, Settings
+
+INTERFACE = "wan"
+BATCH = 64  # packets that are read from one device before the next has its turn
+REST = 0.0002  # seconds between two rounds: what arrives meanwhile is handled together
+ROUTERS = (ipaddress.ip_address("20.0.0.254").packed, ipaddress.ip_address("2a10:20::fe").packed)
+
+_CLONE_NEWNET = 0x40000000
+_TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
+_SYSCTLS = {
+    "net/ipv6/conf/all/disable_ipv6": "0",  # some machines have switched it off for new namespaces
+    "net/ipv6/conf/default/disable_ipv6": "0",
+    "net/ipv6/conf/default/accept_ra": "0",
+    "net/ipv6/conf/default/router_solicitations": "0",
+    "net/ipv6/conf/default/addr_gen_mode": "1",  # no link-local addresses: hosts send only what programs send
+}
+
+
+@dataclasses.dataclass
+class Port:
+    """The link of one namespace: its device, and a pipe each way."""
+
+    name: str
+    device: int
+    size: int
+    up: Pipe
+    down: Pipe
+
+
+class Core:
+    """The ports, and the loop that serves them."""
+
+    def __init__(self) -> None:
+        self._ports: dict[str, Port] = {}
+        self._routes: dict[bytes, Port] = {}
+        self._home = os.open("/proc/self/ns/net", os.O_RDONLY)
+        self._input = b""
+        self._capture: BinaryIO | None = None
+        self._unrouted = 0
+
+    # --- the loop -----------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Until the input ends."""
+        clock = time.monotonic
+        while self._obey():
+            devices = {port.device: port for port in self._ports.values()}
+            wanted = [0, *devices]
+            busy = False
+            while True:
+                wait = self._forward(clock())
+                if busy:
+                    time.sleep(REST if wait is None else min(REST, wait))
+                    wait = self._forward(clock())
+                readable = select.select(wanted, [], [], wait)[0]
+                if 0 in readable:
+                    break
+                now = clock()
+                busy = bool(readable)
+                for device in readable:
+                    self._read(devices[device], now)
+
+    def _read(self, port: Port, now: float) -> None:
+        """What the namespace sends. What nobody has the address of is not counted, nor does it take part in losses."""
+        routes, take, device, size, read = self._routes, port.up.take, port.device, port.size, os.read
+        for _ in range(BATCH):
+            try:
+                packet = read(device, size)
+            except BlockingIOError:
+                return
+            if packets.destination(packet) in routes:
+                take(packet, now)
+            else:
+                self._unrouted += 1
+
+    def _forward(self, now: float) -> float | None:
+        """Send on what is due; how long until there is more, None if nothing is on its way."""
+        nearest = None
+        for port in self._ports.values():
+            for packet in port.up.due(now):
+                self._routes[packets.destination(packet)].down.take(packet, now)
+        for port in self._ports.values():
+            for packet in port.down.due(now):
+                self._write(port, packet)
+            for pipe in (port.up, port.down):
+                if (due := pipe.next) is not None and (nearest is None or due < nearest):
+                    nearest = due
+        return nearest if nearest is None else max(0.0, nearest - time.monotonic())
+
+    def _write(self, port: Port, packet: bytes) -> None:
+        if self._capture is not None:
+            seconds, rest = divmod(time.time_ns(), 1_000_000_000)
+            header = struct.pack("<IIII", seconds, rest // 1000, len(packet), len(packet))
+            self._capture.write(header + packet)
+        with contextlib.suppress(OSError):  # the interface is down
+            os.write(port.device, packet)
+
+    def _tell(self, message: bytes) -> None:
+        """An error of ICMP goes to the sender of what caused it, over that one's own link."""
+        port = self._routes.get(packets.destination(message))
+        if port is not None:
+            port.down.take(message, time.monotonic())
+
+    # --- commands -----------------------------------------------------------------------------------------------------
+
+    def _obey(self) -> bool:
+        data = os.read(0, 65536)
+        *lines, self._input = (self._input + data).split(b"\n")
+        for line in lines:
+            request = json.loads(line)
+            try:
+                answer = {"ok": True, **(getattr(self, f"do_{request.pop('do')}")(**request) or {})}
+            except (OSError, ValueError) as error:
+                answer = {"ok": False, "error": f"{type(error).__name__}: {error}"}
+            sys.stdout.write(json.dumps(answer) + "\n")
+            sys.stdout.flush()
+        return bool(data)
+
+    def do_attach(self, name: str, namespace: str, mtu: int) -> None:
+        """Make the interface ``wan`` in a namespace, and take its packets from now on."""
+        device = self._open(namespace)
+        pipes = [Pipe(self._tell, ROUTERS) for _ in range(2)]
+        self._ports[name] = Port(name, device, mtu + 64, *pipes)
+
+    def do_route(self, name: str, addresses: list[str]) -> None:
+        """These addresses are behind this port."""
+        for address in addresses:
+            self._routes[ipaddress.ip_address(address).packed] = self._ports[name]
+
+    def do_set(self, name: str, direction: str, settings: dict[str, Any]) -> None:
+        settings["drops"] = tuple(settings["drops"])
+        self._pipe(name, direction).set(Settings(**settings), time.monotonic())
+
+    def do_counts(self, name: str, direction: str) -> dict[str, Any]:
+        return {"counts": dataclasses.asdict(self._pipe(name, direction).counts)}
+
+    def do_capture(self, path: str) -> None:
+        """Write every packet that is delivered to a file, for tcpdump and Wireshark."""
+        self._capture = open(path, "wb", buffering=0)
+        self._capture.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 101))
+
+    def _pipe(self, name: str, direction: str) -> Pipe:
+        port = self._ports[name]
+        return port.up if direction == "up" else port.down
+
+    def _open(self, namespace: str) -> int:
+        libc = ctypes.CDLL(None, use_errno=True)
+        there = os.open(namespace, os.O_RDONLY)
+        try:
+            _enter(libc, there)
+            for name, value in _SYSCTLS.items():
+                with contextlib.suppress(FileNotFoundError), open(f"/proc/sys/{name}", "w") as file:
+                    file.write(value)
+            device = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+            request = struct.pack("16sH22x", INTERFACE.encode(), _IFF_TUN | _IFF_NO_PI)
+            fcntl.ioctl(device, _TUNSETIFF, request)
+            return device
+        finally:
+            _enter(libc, self._home)
+            os.close(there)
+
+
+def _enter(libc: ctypes.CDLL, namespace: int) -> None:
+    if libc.setns(namespace, _CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "setns")
+
+
+def _be_prompt() -> None:
+    """Run before other programs, for little at a time: they must not make the network slower than it is set to be."""
+    gc.disable()  # nothing here makes reference cycles
+    with contextlib.suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+
+
+if __name__ == "__main__":
+    _be_prompt()
+    Core().run()

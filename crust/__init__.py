@@ -35,6 +35,7 @@ from .config import (
     NetworkConfig,
     SendBufferConfig,
     SessionConfig,
+    UtpConfig,
 )
 from .exceptions import (
     ConfigError,
@@ -170,5 +171,6 @@ __all__ = [
     "Subscription",
     "Timeout",
     "TransferError",
+    "UtpConfig",
     "WouldBlock",
 ]

@@ -15,7 +15,7 @@ class Attempt:
     """How: ``direct`` (a dialled endpoint)."""
 
     endpoint: str
-    """Where to, as text: ``tcp://192.0.2.7:5483``."""
+    """Where to, as text: ``tcp://192.0.2.7:5483``. It begins with the transport."""
 
     duration: float
     """Seconds until the verdict."""
@@ -37,10 +37,10 @@ class Path:
     """The way a session's data takes now."""
 
     path_class: str
-    """``direct-tcp``: the class decides which of two paths is better."""
+    """``direct-tcp`` or ``direct-utp``: the class decides which of two paths is better, and a session moves there."""
 
     transport: str
-    """``tcp``."""
+    """``tcp`` or ``utp``."""
 
     local: str
     """Our end, as an endpoint."""

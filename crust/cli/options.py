@@ -84,7 +84,8 @@ def add_common(parser: argparse.ArgumentParser, *, identity: str) -> None:
         "--listen",
         metavar="ENDPOINT",
         action="append",
-        help="listen here, such as tcp://0.0.0.0:5483 (port 0: any); may be repeated (default: tcp on every address)",
+        help="listen here, such as tcp://0.0.0.0:5483 (port 0: any); may be repeated"
+        " (default: tcp and utp on every address)",
     )
     add(
         "--contact",
@@ -97,7 +98,7 @@ def add_common(parser: argparse.ArgumentParser, *, identity: str) -> None:
     add(
         "--only",
         choices=("tcp", "utp"),
-        help="use one transport only (this version has no µTP: utp reaches nobody)",
+        help="use one transport only: listen, dial and bootstrap by nothing else",
     )
     add("--stun", metavar="HOST:PORT", action="append", default=[], help=f"{_LATER} STUN")
     add("--no-beacon", action="store_true", help=f"{_LATER} LAN beacon anyway")
@@ -147,10 +148,22 @@ def with_options(config: crust.Config, arguments: argparse.Namespace) -> tuple[c
             raise UsageError(f"{option}: {error}") from error
         origins[key] = option
     if arguments.only is not None:
-        kept = tuple(a for a in config.listen.addresses if a.startswith(arguments.only + "://"))
-        config = config.replace(**{"listen.addresses": kept})
-        origins["listen.addresses"] = "--only"
+        config = _with_one_transport(config, arguments.only, origins)
     return config, origins
+
+
+def _with_one_transport(config: crust.Config, only: str, origins: dict[str, str]) -> crust.Config:
+    """The configuration without what names another transport; contacts that have no address left are left out."""
+    contacts = [_restricted(crust.Contact.parse(text), only) for text in config.bootstrap.contacts]
+    kept: dict[str, tuple[str, ...]] = {
+        "listen.addresses": tuple(a for a in config.listen.addresses if a.startswith(f"{only}://")),
+        "listen.advertise": tuple(a for a in config.listen.advertise if a.startswith(f"{only}://")),
+        "bootstrap.contacts": tuple(str(contact) for contact in contacts if contact.endpoints),
+    }
+    before = {key: getattr(getattr(config, section), name) for key in kept for section, name in [key.split(".")]}
+    changed = {key: value for key, value in kept.items() if value != before[key]}
+    origins.update(dict.fromkeys(changed, "--only"))
+    return config.replace(**changed)
 
 
 def load_config(arguments: argparse.Namespace, environ: Mapping[str, str]) -> crust.Config:

@@ -23,6 +23,7 @@ from .schema import (
     NetworkConfig,
     SendBufferConfig,
     SessionConfig,
+    UtpConfig,
 )
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "Row",
     "SendBufferConfig",
     "SessionConfig",
+    "UtpConfig",
     "effective_rows",
     "example",
 ]

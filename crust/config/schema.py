@@ -263,6 +263,19 @@ class SessionConfig(Section):
 
 
 @dataclass(frozen=True, slots=True)
+class UtpConfig(Section):
+    """µTP, the reliable transport over UDP."""
+
+    KEY: ClassVar[str] = "utp"
+
+    congestion: str = key(
+        "fair",
+        Choice(("fair", "background")),
+        "How it shares a line: fair, as TCP does; background gives way to all other traffic.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class LimitsConfig(Section):
     """What strangers and peers can cost this node at most."""
 
@@ -357,6 +370,7 @@ class Config(Section):
     listen: ListenConfig = section(ListenConfig, "Where others can reach this node.")
     bootstrap: BootstrapConfig = section(BootstrapConfig, "How this node finds its first peer.")
     session: SessionConfig = section(SessionConfig, "Conversations with peers.")
+    utp: UtpConfig = section(UtpConfig, "µTP, the reliable transport over UDP.")
     limits: LimitsConfig = section(LimitsConfig, "What strangers and peers can cost this node at most.")
     access: AccessConfig = section(AccessConfig, "Who may connect to this node.")
     callbacks: CallbacksConfig = section(CallbacksConfig, "The application's callbacks.")

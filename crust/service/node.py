@@ -276,6 +276,8 @@ class Node:
             self.log.info("peer %s resumed (%s)", conversation.peer_id, path.remote)
             self.subscriptions.emit(events.PeerResumed(conversation.peer, path))
         if old is None or (old.path_class, old.local, old.remote) != (path.path_class, path.local, path.remote):
+            if not resumed and old is not None:
+                self.log.info("peer %s moved from %s to %s", conversation.peer_id, old.remote, path.remote)
             self.subscriptions.emit(events.PathChanged(conversation.peer, old, path))
 
     def violated(self, conversation: Conversation, error: RemoteProtocolError) -> None:

@@ -10,7 +10,15 @@ import pytest
 
 import crust
 from crust.cli.errors import UsageError
-from crust.cli.options import add_common, config_file, load_config, parse_seconds, start_node, user_directory
+from crust.cli.options import (
+    add_common,
+    config_file,
+    load_config,
+    parse_seconds,
+    start_node,
+    user_directory,
+    with_options,
+)
 from tests.cli.fakes import ALICE, BOB, FakeService, make_context, shown
 
 pytestmark = pytest.mark.usefixtures("fake_service")
@@ -69,7 +77,7 @@ def test_every_option_reaches_its_key() -> None:
 
 def test_options_of_later_versions_are_accepted() -> None:
     words = ("--stun", "stun.example:3478", "--no-beacon", "--no-portmap", "--no-relay", "--serve-relay")
-    assert load_config(parse(*words, "--only", "tcp"), {"HOME": "/nowhere"}) == crust.Config()
+    assert load_config(parse(*words), {"HOME": "/nowhere"}) == crust.Config()
 
 
 def test_a_wrong_option_is_named(tmp_path: Path) -> None:
@@ -77,11 +85,21 @@ def test_a_wrong_option_is_named(tmp_path: Path) -> None:
         load_config(parse("--listen", "5483"), {"HOME": "/nowhere"})
 
 
-def test_only_utp_reaches_nobody_and_listens_nowhere(tmp_path: Path) -> None:
-    """The option is kept literally: TCP is not used in secret."""
-    node = start(tmp_path, "--only", "utp", "--contact", f"{BOB}@tcp://192.0.2.7:1,utp://192.0.2.7:1")
-    assert node.config.listen.addresses == ()
-    assert [str(c) for c in node.contacts] == [f"{BOB}@utp://192.0.2.7:1"]
+@pytest.mark.parametrize(("only", "other"), [("tcp", "utp"), ("utp", "tcp")])
+def test_only_one_transport_is_used(tmp_path: Path, only: str, other: str) -> None:
+    """The option is kept literally: the other one is not used in secret, whatever the file says."""
+    both = f'["{only}://192.0.2.1:5", "{other}://192.0.2.1:5"]'
+    contacts = f'["{BOB}@{other}://192.0.2.7:1,{only}://192.0.2.7:1", "{ALICE}@{other}://192.0.2.8:1"]'
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        f"listen: {{addresses: {both}, advertise: {both}}}\nbootstrap: {{contacts: {contacts}}}\n", encoding="utf-8"
+    )
+    words = ("--config", str(path), "--only", only, "--contact", f"{BOB}@tcp://192.0.2.9:1,utp://192.0.2.9:1")
+    node = start(tmp_path, *words)
+    assert node.config.listen.addresses == node.config.listen.advertise == (f"{only}://192.0.2.1:5",)
+    assert node.config.bootstrap.contacts == (f"{BOB}@{only}://192.0.2.7:1",)
+    assert [str(c) for c in node.contacts] == [f"{BOB}@{only}://192.0.2.9:1"]
+    assert with_options(crust.Config.load(path), parse(*words))[1]["bootstrap.contacts"] == "--only"
 
 
 def test_contacts_may_be_names(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 The brake: links whose peers sent so much that the node's memory is full are not read until there is room again.
 
 No thread waits for that: a transport may serve all its connections on one. What lowers the budget asks the I/O thread
-to let them go; should that be lost to an interrupt, it looks by itself once a second.
+to let them go; should that be lost to an interrupt, it looks by itself now and then. The other side hears then that we
+live: it would look for another way otherwise, and send what we have no room for once more.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Brake"]
 
-_LOOK = 1.0  # seconds between looks by itself
+_LOOK = 0.5  # seconds between looks by itself: less than it takes until a silent link is suspected
 
 
 class Brake:
@@ -74,6 +75,8 @@ class Brake:
         self._looks = False
         self.flush()
         with self._lock:
+            for link, conversation in self._held.items():
+                conversation.reassure(link)
             if self._held and not self._looks:
                 self._looks = True
                 self._io.call_later(_LOOK, self._look)

@@ -194,6 +194,16 @@ class Conversation(Sending):
         """
         return self._host.budget.over and self._undigested > 0 and not self.ended_reason
 
+    def reassure(self, link: Link) -> None:
+        """Say that we live while we do not read (the I/O thread)."""
+        again = False
+        with self.lock:
+            if link is self.link and not link.blocked:
+                self.session.ack_now = True
+                again = not self._transmit(link, self._now())
+        if again:
+            self._host.io.flush_soon(self)
+
     def read_on(self, link: Link) -> None:
         """After a pause for lack of memory: the silence was ours (the I/O thread)."""
         with self.lock:
@@ -265,7 +275,10 @@ class Conversation(Sending):
                     session.freed += cost
                     handed[1] = 0
                 if budget.awaited:
-                    budget.settle()
+                    if self._undigested:
+                        budget.settle()
+                    else:  # its link may be read again, whatever others hold
+                        self._host.io.flush_soon(self._host.brake)
             if session.window_is_news():
                 link = self.link
                 if link is not None and not link.blocked:

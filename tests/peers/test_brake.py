@@ -43,6 +43,11 @@ class Reader:
         self.connection = self
         self.must_pause = True
         self.paused = False
+        self.reassured = 0
+
+    def reassure(self, link: object) -> None:
+        assert link is self
+        self.reassured += 1
 
     def pause(self) -> None:
         self.paused = True
@@ -96,16 +101,17 @@ def test_room_that_comes_at_the_same_moment_is_not_missed() -> None:
 
 
 def test_one_whose_messages_are_consumed_goes_on_although_there_is_no_room() -> None:
-    """What it holds is not what fills the memory; the others stay. It is noticed within a second, by itself."""
+    """What it holds is not what fills the memory; the others stay, and hear that we live. Noticed without being told."""
     world = World()
     one, other = Reader(), Reader()
     world.budget.take(150)
     world.hold(one)
     world.hold(other)
     one.must_pause = False
-    assert [delay for delay, _ in world.io.timers] == [1.0]
+    assert [delay for delay, _ in world.io.timers] == [0.5]
     world.io.pass_time()
     assert (one.paused, other.paused) == (False, True)
+    assert (one.reassured, other.reassured) == (0, 1)
     assert world.budget.awaited and len(world.io.timers) == 1
     other.must_pause = False
     world.io.pass_time()

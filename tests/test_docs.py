@@ -90,6 +90,7 @@ def test_no_example_is_forgotten() -> None:
     """A Python block is in a page whose examples are run."""
     run = {DOCS / f"{name}.md" for name in PAGES_WITH_EXAMPLES + PAGES_WITH_PROGRAMS}
     run |= {ROOT / "README.md", DOCS / "control-channel.md"}
+    run.add(DOCS / "laboratory.md")  # tests/natlab runs it
     run.add(DOCS / "recipes.md")  # its blocks are files of examples/, which tests/recipes runs
     assert [path.name for path in DOCUMENTS if path not in run and any(blocks(path, "python"))] == []
 

@@ -14,7 +14,7 @@ from tests.natlab import names
 from tests.natlab.core import INTERFACE
 from tests.natlab.firewall import Firewall
 from tests.natlab.internet import Internet, Link
-from tests.support.programs import Program
+from tests.support.programs import Program, resolved
 from tests.support.source import ROOT
 from tests.support.waiting import wait_until
 
@@ -128,7 +128,7 @@ class Host:
             AssertionError: It failed; with its output.
             subprocess.TimeoutExpired: It took longer than `timeout` seconds.
         """
-        return checked([*self.prefix, *command], lines, timeout)
+        return checked([*self.prefix, *resolved(command)], lines, timeout)
 
     def start(self, *command: str) -> Program:
         """A program that runs until it is stopped, or the laboratory taken down; a failure shows its output."""
@@ -146,7 +146,7 @@ class Host:
         return Probe(self.start(*self._probe(name, arguments)))
 
     def _probe(self, name: str, arguments: dict[str, Any]) -> list[str]:
-        return [sys.executable, "-m", "tests.natlab.probes", name, json.dumps(arguments)]
+        return ["python", "-m", "tests.natlab.probes", name, json.dumps(arguments)]
 
 
 class Probe:

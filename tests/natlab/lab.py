@@ -53,18 +53,18 @@ class Lab:
         with self._stack:
             self._show_counts()
 
-    def host(self, name: str, mtu: int = 1500, **settings: Any) -> Host:
+    def host(self, name: str, interface_mtu: int = 1500, **settings: Any) -> Host:
         """
         One more host.
 
         Args:
             name: A word, for people, and for its namespace.
-            mtu: Bytes of the biggest packet that its interface sends.
-            settings: What its link does, the same in both directions (`Settings`).
+            interface_mtu: Bytes of the biggest packet that its interface sends.
+            settings: What its link does, the same in both directions (`Settings`); `mtu` is that of the link.
         """
         assert name.isidentifier() and name not in [each.name for each in self.hosts], f"no name for a host: {name}"
         self._number += 1
-        host = Host(self._internet, name, self._number, mtu)
+        host = Host(self._internet, name, self._number, interface_mtu)
         self._stack.callback(host.remove)  # before anything is made: an interrupt may come in between
         host.create()
         if settings:
@@ -72,13 +72,14 @@ class Lab:
         self.hosts.append(host)
         return host
 
-    def pair(self, mtu: int = 1500, **settings: Any) -> tuple[Host, Host]:
+    def pair(self, interface_mtu: int = 1500, **settings: Any) -> tuple[Host, Host]:
         """Hosts ``a`` and ``b``. The settings are those of a's link: every packet between them passes it once."""
-        return self.host("a", mtu, **settings), self.host("b", mtu)
+        return self.host("a", interface_mtu, **settings), self.host("b", interface_mtu)
 
     def _show_counts(self) -> None:
         """pytest shows them when a test fails."""
         for host in self.hosts:
             for way in ("up", "down"):
                 counts = dataclasses.asdict(getattr(host.link, way).counts())
-                sys.stdout.write(f"--- {host.name} {way}: {counts}\n")
+                words = [f"{name} {count:,}" for name, count in counts.items() if count]
+                sys.stdout.write(f"--- {host.name} {way}: {', '.join(words) or 'no packets'}\n")

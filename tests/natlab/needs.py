@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
 import os
 import shutil
 import sys
@@ -32,7 +34,7 @@ def _trial() -> str:
     from tests.natlab.lab import Lab
 
     try:
-        with Lab() as lab:
+        with contextlib.redirect_stdout(io.StringIO()), Lab() as lab:
             lab.host("trial").firewall.open()
     except (AssertionError, OSError) as error:
         return f"the system does not allow it: {error}"

@@ -14,7 +14,7 @@ from tests.natlab.hosts import Host
 
 class Node:
     """
-    A node on a host, driven by lines of JSON; closed with the test's stack.
+    A node on a host, driven by lines of JSON.
 
     Args:
         host: Where it runs.
@@ -32,8 +32,11 @@ class Node:
         self.peer = self.contact = ""
 
     def __enter__(self) -> Node:
-        started = self.told(event="started")
-        self.peer, self.contact = started["peer"], started["contact"]
+        with contextlib.ExitStack() as stack:
+            stack.push(self.process)
+            started = self.told(event="started")
+            self.peer, self.contact = started["peer"], started["contact"]
+            stack.pop_all()
         return self
 
     def __exit__(self, *error: Any) -> None:

@@ -27,12 +27,19 @@ EXAMPLES = ROOT / "examples"
 BIN = Path(sys.executable).parent
 
 
+def resolved(command: Sequence[str]) -> list[str]:
+    """A command whose first word is ``python``, a script that is installed beside it, or a program of the system."""
+    script = BIN / command[0]
+    first = sys.executable if command[0] == "python" else str(script) if script.exists() else command[0]
+    return [first, *command[1:]]
+
+
 class Program:
     """
     One process, and those that it starts; its output is kept and shown when something fails.
 
     Args:
-        command: The first word is ``python``, a script that is installed beside it, or a program of the system.
+        command: As for `resolved`.
         cwd: Where it runs.
         prefix: Words before that: a command that runs a command.
         environment: What it finds in its environment beside ours.
@@ -41,10 +48,8 @@ class Program:
     def __init__(
         self, *command: str, cwd: Path = EXAMPLES, prefix: Sequence[str] = (), **environment: str
     ) -> None:
-        script = BIN / command[0]
-        program = sys.executable if command[0] == "python" else str(script) if script.exists() else command[0]
         self.process = subprocess.Popen(
-            [*prefix, program, *command[1:]],
+            [*prefix, *resolved(command)],
             cwd=cwd,
             env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **environment},
             stdin=subprocess.DEVNULL,

@@ -141,6 +141,7 @@ UTP_RECEIVE_WINDOW = 4 * 1024 * 1024  # bytes granted to one connection, if the 
 UTP_RECEIVE_WINDOW_MIN = 262_144
 UTP_SOCKET_BUFFER = 8 * 1024 * 1024  # bytes asked for, each way
 UTP_BURST_SECONDS = 0.001  # of the pacing rate that go out at once (at least 2 packets)
+UTP_DATAGRAM_MAX = 65_507  # bytes of the largest datagram that is tried, if the interface is made for it (IPv4's limit)
 UTP_BURST_MAX = 65_507  # bytes of datagrams handed to the kernel in one call
 UTP_SEGMENTS_MAX = 64  # datagrams in such a call: UDP_MAX_SEGMENTS of older kernels
 UTP_HALF_OPEN_SECONDS = 3.0  # a caller has so long to show that it got our answer to its SYN

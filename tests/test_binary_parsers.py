@@ -22,6 +22,9 @@ CODECS = ("crust.wire", "crust.transports.utp.packet", "crust.transports.utp.def
 EXEMPT = {
     ("crust.crypto.handshake", "_length"): "a masked length in front of an encrypted message, not a message",
     ("crust.crypto.records", "_length"): "the same in front of a record",
+    ("crust.transports.udp_offload", "segment_of"): "what the kernel says of a datagram, not network bytes",
+    ("crust.transports.udp_offload", "icmp_errors"): "the same",
+    ("crust.transports.udp", "_run_length"): "two bytes of a header that is compared, not read",
     ("crust.cli.control_socket", "_pid_of"): "what the kernel says of a Unix socket's other end, not network bytes",
 }
 """(module, function) and why it needs no definition."""

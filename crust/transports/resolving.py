@@ -15,9 +15,9 @@ from typing import Any
 
 from .. import limits
 from ..addresses import Endpoint
-from ..runtime.threads import spawn
+from ..runtime.threads import Deadline, spawn
 
-__all__ = ["Answers", "Resolver", "look_up"]
+__all__ = ["Answers", "Lookup", "Resolver", "look_up", "read"]
 
 Answers = queue.SimpleQueue[Any]
 """Gets what :func:`look_up` returns, or the exception that it raised."""
@@ -86,6 +86,73 @@ class Resolver:
                 return self._wanted.popleft()
             self._threads -= 1
             return None
+
+
+class Lookup:
+    """
+    The addresses of one endpoint, for one dial, which may be cancelled meanwhile. Thread-safe.
+
+    Args:
+        resolver: For names; an address needs none.
+        timeout: Seconds, for the error's text.
+    """
+
+    def __init__(self, resolver: Resolver, endpoint: Endpoint, timeout: float) -> None:
+        self._resolver = resolver
+        self._endpoint = endpoint
+        self._timeout = timeout
+        self._lock = threading.Lock()  # guards the fields below
+        self._cancelled = False
+        self._names: Answers | None = None
+
+    def cancel(self) -> None:
+        """Make :meth:`run` raise soon, or at once if it has not begun. Idempotent."""
+        with self._lock:
+            self._cancelled = True
+            if self._names is not None:
+                self._names.put(None)
+
+    def check(self) -> None:
+        """Raise OSError (ECANCELED) after :meth:`cancel`."""
+        if self._cancelled:
+            raise OSError(errno.ECANCELED, "the attempt was cancelled", str(self._endpoint))
+
+    def run(self, deadline: Deadline) -> list[Any]:
+        """
+        The addresses to try, as ``getaddrinfo`` gives them; blocks if it is a name.
+
+        Raises:
+            OSError: There are none, not in time, or :meth:`cancel` was called.
+        """
+        if self._endpoint.is_ip:
+            self.check()
+            return read(self._endpoint)
+        with self._lock:
+            self.check()
+            names: Answers = queue.SimpleQueue()
+            self._names = names
+        self._resolver.begin(self._endpoint, names)
+        try:
+            answer = names.get(timeout=deadline.remaining())
+        except queue.Empty:
+            text = f"its name could not be looked up within {self._timeout:g} s"
+            raise OSError(errno.ETIMEDOUT, text, str(self._endpoint)) from None
+        finally:
+            self._resolver.withdraw(names)
+        self.check()
+        if isinstance(answer, Exception):
+            text = f"its name could not be looked up: {getattr(answer, 'strerror', None) or answer}"
+            raise OSError(errno.EHOSTUNREACH, text, str(self._endpoint)) from answer
+        addresses: list[Any] = answer
+        return addresses
+
+
+def read(endpoint: Endpoint) -> list[Any]:
+    """The address that is written there in digits, as ``getaddrinfo`` gives it; OSError if this system knows none."""
+    try:
+        return look_up(endpoint, socket.AI_NUMERICHOST)
+    except socket.gaierror as error:  # what this system does not know is its family, or its scope
+        raise OSError(errno.EAFNOSUPPORT, error.strerror or str(error), str(endpoint)) from error
 
 
 def look_up(endpoint: Endpoint, flags: int = 0) -> list[Any]:

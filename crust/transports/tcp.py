@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import queue
 import selectors
 import socket
 import threading
@@ -25,8 +24,7 @@ from typing import Any
 
 from .. import limits
 from ..addresses import Endpoint
-from ..exceptions import ListenError, LocalProtocolError
-from ..runtime.descriptors import exhaustion
+from ..exceptions import LocalProtocolError
 from ..runtime.flusher import IoLoop
 from ..runtime.threads import (
     CrashHook,
@@ -38,7 +36,8 @@ from ..runtime.threads import (
     log_crash,
 )
 from .contract import Connection, Sink
-from .resolving import Answers, Resolver, look_up
+from .errors import listen_error, text_of
+from .resolving import Lookup, Resolver, read
 from .tcp_connection import BufferPool, TcpConnection, endpoint_of, prepare
 
 __all__ = ["TcpDialling", "TcpListener", "TcpTransport"]
@@ -132,7 +131,7 @@ class TcpDialling:
         self._begun = False
         self._cancelled = False
         self._waker: Waker | None = None
-        self._names: Answers | None = None
+        self._lookup = Lookup(transport.resolver, endpoint, timeout)
         self._sock: socket.socket | None = None
         self._selector: selectors.BaseSelector | None = None
 
@@ -152,8 +151,7 @@ class TcpDialling:
             self._cancelled = True
             if self._waker is not None:
                 self._waker.wake()
-            if self._names is not None:
-                self._names.put(None)
+        self._lookup.cancel()
 
     def run(self) -> TcpConnection:
         """Connect; see the contract."""
@@ -162,7 +160,7 @@ class TcpDialling:
                 raise LocalProtocolError("a dial runs only once; make a new one")
             self._begun = True
         deadline = Deadline(self._timeout)
-        addresses = self._resolve(deadline)
+        addresses = self._lookup.run(deadline)
         with self._lock:
             waker = self._waker = Waker()
         try:
@@ -203,7 +201,7 @@ class TcpDialling:
             self._sock = None
             number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if number:
-                raise OSError(number, _text_of(number))
+                raise OSError(number, text_of(number))
             remote = endpoint_of(address)
             if endpoint_of(sock.getsockname()) == remote:  # a socket may meet itself on a loopback address
                 raise OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
@@ -228,7 +226,7 @@ class TcpDialling:
     def _begin(self, sock: socket.socket, address: Any) -> None:
         number = sock.connect_ex(address)
         if number not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EINTR):
-            raise OSError(number, _text_of(number))
+            raise OSError(number, text_of(number))
 
     def _await(self, sock: socket.socket, deadline: Deadline, waker: Waker) -> None:
         with selectors.DefaultSelector() as selector:
@@ -254,39 +252,6 @@ class TcpDialling:
         if self._cancelled:
             raise OSError(errno.ECANCELED, "the attempt was cancelled", str(self.endpoint))
 
-    def _resolve(self, deadline: Deadline) -> list[Any]:
-        """The addresses to try, as ``getaddrinfo`` gives them."""
-        if self.endpoint.is_ip:
-            self._check_cancelled()
-            return _read(self.endpoint)
-        with self._lock:
-            self._check_cancelled()
-            names: Answers = queue.SimpleQueue()
-            self._names = names
-        resolver = self._transport.resolver
-        resolver.begin(self.endpoint, names)
-        try:
-            answer = names.get(timeout=deadline.remaining())
-        except queue.Empty:
-            text = f"its name could not be looked up within {self._timeout:g} s"
-            raise OSError(errno.ETIMEDOUT, text, str(self.endpoint)) from None
-        finally:
-            resolver.withdraw(names)
-        self._check_cancelled()
-        if isinstance(answer, Exception):
-            text = f"its name could not be looked up: {getattr(answer, 'strerror', None) or answer}"
-            raise OSError(errno.EHOSTUNREACH, text, str(self.endpoint)) from answer
-        addresses: list[Any] = answer
-        return addresses
-
-
-def _read(endpoint: Endpoint) -> list[Any]:
-    """The address that is written there in digits, as ``getaddrinfo`` gives it."""
-    try:
-        return look_up(endpoint, socket.AI_NUMERICHOST)
-    except socket.gaierror as error:  # what this system does not know is its family, or its scope
-        raise OSError(errno.EAFNOSUPPORT, error.strerror or str(error), str(endpoint)) from error
-
 
 class TcpListener:
     """A listening socket; see :class:`crust.transports.contract.Listener`."""
@@ -304,7 +269,7 @@ class TcpListener:
                 undo.callback(self._waker.close)
                 self._selector = selectors.DefaultSelector()
             except OSError as error:
-                raise _listen_error(endpoint, error) from error
+                raise listen_error(endpoint, error) from error
             undo.pop_all()
         self.endpoint = endpoint.with_port(self._sock.getsockname()[1])
 
@@ -415,7 +380,7 @@ class TcpListener:
 
 
 def _listening_socket(endpoint: Endpoint) -> socket.socket:
-    family, kind, protocol, _, address = _read(endpoint)[0]
+    family, kind, protocol, _, address = read(endpoint)[0]
     sock = socket.socket(family, kind, protocol)
     try:
         # Windows has it, where SO_REUSEADDR would let anybody take an occupied port.
@@ -441,20 +406,3 @@ def _share_port(sock: socket.socket) -> None:
     option: int | None = getattr(socket, "SO_REUSEPORT", None)
     if option is not None:
         sock.setsockopt(socket.SOL_SOCKET, option, 1)
-
-
-def _text_of(number: int) -> str:
-    """What an error of a socket means; the numbers of Windows' are unknown to strerror()."""
-    texts: dict[int, str] = getattr(socket, "errorTab", {})
-    return texts.get(number) or os.strerror(number)
-
-
-def _listen_error(endpoint: Endpoint, error: OSError) -> ListenError:
-    number = error.errno or 0
-    cause = exhaustion(error) or error.strerror or str(error)
-    advice = {
-        errno.EADDRINUSE: "; another program listens there: choose another port, or 0 for any free one",
-        errno.EADDRNOTAVAIL: "; this machine does not have that address",
-        errno.EACCES: "; ports below 1024 need privileges: choose a higher one",
-    }.get(number, "")
-    return ListenError(number, f"cannot listen on {endpoint}: {cause}{advice}")

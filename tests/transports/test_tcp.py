@@ -116,7 +116,7 @@ def test_cancel_ends_the_look_up_of_a_name(tcp: TcpTransport, monkeypatch: pytes
     monkeypatch.setattr(socket, "getaddrinfo", slow)
     dialling = tcp.dialling(Endpoint("tcp", "name.example", 1), 30.0)
     job = Background(dialling.run)
-    wait_until(lambda: dialling._names is not None, what="the look-up")
+    wait_until(lambda: dialling._lookup._names is not None, what="the look-up")
     dialling.cancel()
     with pytest.raises(OSError) as caught:
         job.result(2.0)

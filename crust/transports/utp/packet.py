@@ -29,6 +29,7 @@ __all__ = [
     "build_packet_by_definition",
     "parse_packet_by_definition_untrusted",
     "parse_packet_untrusted",
+    "parse_parts_untrusted",
 ]
 
 VERSION = 1
@@ -88,6 +89,11 @@ class Packet(NamedTuple):
     """The bits of a selective acknowledgement, 0 to 255 bytes; empty if there is none."""
     payload: bytes | memoryview = b""
     """Of a parsed packet a part of the buffer that was given, not a copy."""
+
+    @property
+    def sacked(self) -> int:
+        """The bits of the selective acknowledgement: bit i is set if packet ``ack + 2 + i`` has arrived."""
+        return int.from_bytes(self.sack, "little") if self.sack else 0
 
 
 _HEADER = struct.Struct(">BBHIIIHH")  # type and version, extension, then the fields of a Packet in their order
@@ -184,6 +190,23 @@ def parse_packet_untrusted(data: bytes | memoryview) -> Packet:
     payload = memoryview(data)[start:]
     packet: Packet = _new(
         Packet, (kind, connection_id, timestamp, difference, window, sequence, ack, sack, payload)
+    )
+    return packet
+
+
+def parse_parts_untrusted(header: bytes | bytearray | memoryview, payload: memoryview) -> Packet:
+    """
+    The packet whose first :data:`HEADER_SIZE` bytes were received apart from the rest.
+
+    Raises:
+        MalformedMessage: It is no µTP packet of version 1.
+    """
+    first, extension, connection_id, timestamp, difference, window, sequence, ack = _unpack(header)
+    kind = _TYPES.get(first)
+    if extension or kind is None:
+        return parse_packet_untrusted(bytes(header[:HEADER_SIZE]) + payload)
+    packet: Packet = _new(
+        Packet, (kind, connection_id, timestamp, difference, window, sequence, ack, b"", payload)
     )
     return packet
 

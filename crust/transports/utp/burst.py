@@ -1,0 +1,78 @@
+"""Datagrams as they are handed to the kernel: headers and payloads in parts, since nothing needs them in one piece."""
+
+from __future__ import annotations
+
+from ... import limits
+from .receiver import Bytes
+from .sender import Flight
+
+__all__ = ["Burst", "flight_burst", "number_headers", "single_burst"]
+
+_HEADER = limits.UTP_HEADER_SIZE
+_RAMP = bytes(range(256)) * 2
+
+
+class Burst:
+    """
+    Datagrams to send at once, to the connection's remote address.
+
+    ``buffers`` are the parts of all of them, in order; each datagram is ``segment`` bytes long, the last may be
+    shorter; ``size`` bytes they are in all.
+    """
+
+    __slots__ = ("buffers", "count", "fragment", "probe", "segment", "size")
+
+    def __init__(self, buffers: list[Bytes], count: int, segment: int, size: int) -> None:
+        self.buffers = buffers
+        self.count = count
+        self.segment = segment
+        self.size = size
+        self.probe = False
+        """It tries a size: routers must not fragment it."""
+        self.fragment = False
+        """It was lost several times: the sender's own machine should fragment it, if no router does."""
+
+    def datagrams(self) -> list[bytes]:
+        """Each datagram as bytes."""
+        joined = b"".join(self.buffers)
+        return [joined[at : at + self.segment] for at in range(0, len(joined), self.segment)]
+
+
+def single_burst(header: bytes, payload: memoryview | None = None) -> Burst:
+    """One datagram."""
+    if not payload:
+        return Burst([header], 1, len(header), len(header))
+    size = len(header) + len(payload)
+    return Burst([header, payload], 1, size, size)
+
+
+def flight_burst(header: bytes, flight: Flight) -> Burst:
+    """The packets of a flight, of which ``header`` is the first one's."""
+    payload, count, size = flight.payload, flight.count, flight.size
+    if count == 1:
+        burst = single_burst(header, payload)
+        burst.probe = bool(flight.probe)
+        return burst
+    view = memoryview(number_headers(header, flight.first & 0xFFFF, count))
+    buffers: list[Bytes] = []
+    append = buffers.append
+    at = 0
+    for start in range(0, _HEADER * count, _HEADER):
+        append(view[start : start + _HEADER])
+        append(payload[at : at + size])
+        at += size
+    return Burst(buffers, count, size + _HEADER, len(payload) + count * _HEADER)
+
+
+def number_headers(header: bytes, first: int, count: int) -> bytearray:
+    """
+    A header ``count`` times, with sequence numbers from ``first`` on. (Strided slices: the time of one header, not of
+    fifty.)
+    """
+    headers = bytearray(header * count)
+    low, high = first & 0xFF, first >> 8 & 0xFF
+    headers[17::_HEADER] = _RAMP[low : low + count]
+    over = low + count - 256  # so many of them are beyond a multiple of 256
+    if over > 0:
+        headers[16::_HEADER] = bytes((high,)) * (count - over) + bytes((high + 1 & 0xFF,)) * over
+    return headers

@@ -1,0 +1,48 @@
+"""What the other side has room for, and the trying of a window that is closed (RFC 9293 section 3.8.6.1)."""
+
+from __future__ import annotations
+
+from ... import limits
+
+__all__ = ["PeerWindow"]
+
+_NEVER = float("inf")
+_LONGEST = 60.0  # seconds between two tries
+
+
+class PeerWindow:
+    """The other side's window of one connection."""
+
+    __slots__ = ("_interval", "probe_at", "size")
+
+    def __init__(self) -> None:
+        self.size = limits.UTP_MTU_BASE
+        """Bytes beyond what is acknowledged. One packet, until it is told: what a SYN says means nothing."""
+        self.probe_at = _NEVER
+        """When a closed window is to be tried next."""
+        self._interval = 0.0  # seconds between the last two tries; 0 while the window is open
+
+    @property
+    def closed(self) -> bool:
+        """True while it is waited for."""
+        return bool(self._interval)
+
+    def heard(self, size: int) -> None:
+        """The other side tells its window."""
+        self.size = size
+        if size and self._interval:
+            self._interval = 0.0
+            self.probe_at = _NEVER
+
+    def may_try(self, now: float) -> bool:
+        """There is something to send and no room: True if a byte should go all the same, since news may be lost."""
+        if self._interval and now < self.probe_at:
+            return False
+        is_due = bool(self._interval)
+        self._interval = min(2 * self._interval, _LONGEST) or limits.UTP_ZERO_WINDOW_PROBE
+        self.probe_at = now + self._interval
+        return is_due
+
+    def stop(self) -> None:
+        """The connection is over."""
+        self.probe_at = _NEVER

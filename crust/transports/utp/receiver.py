@@ -1,0 +1,205 @@
+"""
+The receiving half of a µTP connection: packets into a stream of bytes, acknowledgements and the window out of it.
+
+Sequence numbers are unwrapped here: they go on beyond 16 bits. A *run* is packets of consecutive numbers, all of the
+same size but the last: what the kernel hands over at once.
+"""
+
+from __future__ import annotations
+
+import collections
+
+from ... import limits
+
+__all__ = ["Receiver"]
+
+_NEVER = float("inf")
+_SMALL = 512  # bytes
+
+Bytes = bytes | memoryview
+
+
+class Receiver:
+    """
+    Args:
+        sequence: Number of the first packet of the stream.
+        window: Bytes that may be kept for an application that does not take them.
+    """
+
+    __slots__ = (
+        "_early",
+        "_early_bytes",
+        "_fin",
+        "_mask",
+        "_unacked",
+        "ack_due",
+        "ack_now",
+        "chunks",
+        "duplicates",
+        "ended",
+        "held",
+        "next",
+        "told",
+        "window_size",
+    )
+
+    def __init__(self, sequence: int, window: int) -> None:
+        self.next = sequence
+        """The packet that is waited for."""
+        self.window_size = window
+        self.chunks: collections.deque[Bytes] = collections.deque()
+        """Of the stream, in order, for the application; see :meth:`receive`."""
+        self.held = 0
+        """Bytes of the chunks that were copied to be kept; whoever takes them lowers it."""
+        self.ended = False
+        """The other side's FIN and all before it have come."""
+        self.ack_now = False
+        self.ack_due = _NEVER
+        self.told = window
+        """The window that was told last."""
+        self.duplicates = 0
+        self._early: dict[int, bytes] = {}  # packets that came before their time
+        self._early_bytes = 0
+        self._mask = 0  # bit i: packet next + 1 + i is among them
+        self._fin: int | None = None  # number of the other side's FIN
+        self._unacked = 0  # bytes that came since the last acknowledgement
+
+    @property
+    def window(self) -> int:
+        """Bytes that the other side may send beyond what is acknowledged."""
+        return max(0, self.window_size - self.held)
+
+    def receive(self, first: int, count: int, size: int, payload: Bytes, keep: bool, now: float) -> None:
+        """
+        Take a run of data packets.
+
+        Args:
+            first: Number of the first one.
+            count: How many.
+            size: Bytes in each but the last.
+            payload: Those of all of them.
+            keep: Copy what is put into :attr:`chunks`, and count it as held; else the application takes it now.
+        """
+        if first == self.next and not self._mask and (self._fin is None or first + count <= self._fin):
+            if keep:
+                if self.held + len(payload) > self.window_size:
+                    self.ack_now = True
+                    if count > 1:  # some of it may fit
+                        self._receive_each(first, count, size, payload, keep, now)
+                    return
+                self._keep(payload)
+            elif payload:
+                self.chunks.append(payload)
+            self.next = first + count
+            self._unacked += len(payload)
+            if self._unacked >= limits.UTP_ACK_BYTES or count > 1:
+                self.ack_now = True
+            elif self.ack_due == _NEVER:
+                self.ack_due = now + limits.UTP_ACK_DELAY
+            if self.next == self._fin:
+                self._end()
+            return
+        self._receive_each(first, count, size, payload, keep, now)
+
+    def _keep(self, data: Bytes) -> None:
+        """Small pieces are joined: a window full of packets of a byte must not cost a hundred times its size."""
+        chunks = self.chunks
+        if len(data) < _SMALL and chunks and len(chunks[-1]) < _SMALL:
+            chunks[-1] = b"".join((chunks[-1], data))
+        elif data:
+            chunks.append(bytes(data))
+        self.held += len(data)
+
+    def _receive_each(self, first: int, count: int, size: int, payload: Bytes, keep: bool, now: float) -> None:
+        """The long way, packet by packet: something is missing, doubled, or beyond what may come."""
+        self.ack_now = True
+        view = memoryview(payload)
+        for index in range(count):
+            number = first + index
+            ahead = number - self.next
+            if ahead < 0 or ahead >= limits.UTP_PACKETS_MAX or (self._fin is not None and number >= self._fin):
+                self.duplicates += ahead < 0
+                continue
+            piece = view[index * size : (index + 1) * size]
+            if self.held + self._early_bytes + len(piece) > self.window_size:
+                continue
+            if ahead:
+                bit = 1 << (ahead - 1)
+                if self._mask & bit:
+                    self.duplicates += 1
+                else:
+                    self._mask |= bit
+                    self._early[number] = bytes(piece)
+                    self._early_bytes += len(piece)
+                continue
+            self.next += 1
+            if keep:
+                self._keep(piece)
+            elif piece:
+                self.chunks.append(piece)
+            self._release(keep)
+
+    def _release(self, keep: bool) -> None:
+        """The gap in front of early packets has closed."""
+        ready: list[bytes] = []
+        while self._mask & 1:
+            ready.append(self._early.pop(self.next))
+            self.next += 1
+            self._mask >>= 1
+        self._mask >>= 1
+        if ready:
+            joined = b"".join(ready)
+            self._early_bytes -= len(joined)
+            if keep:
+                self._keep(joined)
+            elif joined:
+                self.chunks.append(joined)
+        if self.next == self._fin:
+            self._end()
+
+    def receive_fin(self, number: int) -> None:
+        """The other side's stream ends before packet ``number``, which counts as a packet itself."""
+        self.ack_now = True
+        if self._fin is None and 0 <= number - self.next < limits.UTP_PACKETS_MAX:
+            self._fin = number
+            beyond = number - self.next  # packets beyond the end are none
+            for each in [each for each in self._early if each >= number]:
+                self._early_bytes -= len(self._early.pop(each))
+            self._mask &= (1 << max(0, beyond - 1)) - 1
+            if number == self.next:
+                self._end()
+
+    def _end(self) -> None:
+        self.next += 1
+        self.ended = True
+        self.ack_now = True
+
+    def taken(self, size: int) -> bool:
+        """The application has taken kept bytes; True if the other side should hear of the room at once."""
+        self.held -= size
+        window, told = self.window, self.told
+        if window - told >= self.window_size // 4 or (told < 2 * limits.UTP_MTU_BASE and window > told):
+            self.ack_now = True
+            return True
+        return False
+
+    @property
+    def sack(self) -> bytes:
+        """Which packets beyond the next one have come, as BEP 29 writes it; empty if none has."""
+        mask = self._mask
+        if not mask:
+            return b""
+        words = min((mask.bit_length() + 31) // 32, limits.UTP_SACK_MAX // 4)
+        return (mask & ((1 << 32 * words) - 1)).to_bytes(4 * words, "little")
+
+    @property
+    def has_gaps(self) -> bool:
+        """True while packets beyond a missing one are kept."""
+        return bool(self._mask)
+
+    def acknowledged(self) -> None:
+        """A packet with our acknowledgement goes out."""
+        self.ack_now = False
+        self.ack_due = _NEVER
+        self._unacked = 0
+        self.told = self.window

@@ -1,0 +1,24 @@
+"""What a connection is made with."""
+
+from __future__ import annotations
+
+from ... import limits
+from ...values import dataclass
+
+__all__ = ["Settings"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Sizes in bytes."""
+
+    window: int = limits.UTP_RECEIVE_WINDOW
+    """What may wait for an application that does not take it."""
+    mtu_ceiling: int = 1472
+    """The largest UDP payload that the local interface sends whole."""
+    congestion: str = "fair"
+    """``fair`` or ``background``."""
+    clock_offset: int = 0
+    """Microseconds added to all timestamps, at random, so that they tell nothing of the machine's clock."""
+    rtt: float | None = None
+    """A first estimate of the round trip in seconds, if there is one."""

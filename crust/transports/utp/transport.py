@@ -1,0 +1,430 @@
+"""
+Dialling and listening on µTP.
+
+Dials leave from a listening socket if there is one that fits: routers then show one outside port for both, and whoever
+we dialled can dial us there. Else they share a socket of their own, which closes with its last connection.
+
+A dial blocks on an event, which the connection's verdict, :meth:`UtpDialling.cancel` and the deadline set. A listener
+blocks in a queue, ended by its closing.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import errno
+import ipaddress
+import logging
+import os
+import queue
+import socket
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from ... import limits
+from ...addresses import Endpoint
+from ...exceptions import LocalProtocolError
+from ...runtime.flusher import IoLoop
+from ...runtime.threads import CrashHook, Deadline, Spawn, log_crash, spawn
+from ..contract import Connection, Sink
+from ..errors import listen_error
+from ..resolving import Lookup, Resolver, read
+from ..tcp_connection import endpoint_of
+from ..udp import Source, UdpHub
+from ..udp_offload import Address, route
+from .connection import Settings, UtpConnection
+from .packet import Packet
+from .states import State
+from .stream import UtpStream
+
+__all__ = ["UtpDialling", "UtpListener", "UtpTransport"]
+
+_logger = logging.getLogger("crust.transports.utp")
+
+
+class UtpTransport:
+    """
+    µTP for one node; see :class:`crust.transports.contract.Transport`.
+
+    Args:
+        io: The node's I/O loop; running while there are connections.
+        spawn: Makes the sockets' readers.
+        on_crash: Gets what a sink, or a listener's ``on_connection``, raised; without it that is logged.
+        congestion: ``fair`` or ``background``, for all connections.
+    """
+
+    name = "utp"
+
+    def __init__(
+        self, io: IoLoop, spawn: Spawn = spawn, on_crash: CrashHook | None = None, congestion: str = "fair"
+    ) -> None:
+        self.on_crash: CrashHook = on_crash or log_crash
+        self.io = io
+        self.spawn = spawn
+        self.congestion = congestion
+        self.resolver = Resolver()
+        """Looks names up for the dials."""
+        self._lock = threading.Lock()  # guards the order of making hubs for dials
+        # For dials, and for the child of a fork: whatever has descriptors or sinks.
+        self._hubs: weakref.WeakSet[UdpHub] = weakref.WeakSet()
+        self._streams: weakref.WeakSet[UtpStream] = weakref.WeakSet()
+
+    # --- the contract -------------------------------------------------------------------------------------------------
+
+    def dialling(self, endpoint: Endpoint, timeout: float, *, local_port: int | None = None) -> UtpDialling:
+        """Prepare to connect to ``endpoint`` within ``timeout`` seconds; see the contract."""
+        return UtpDialling(self, endpoint, timeout, local_port)
+
+    def dial(self, endpoint: Endpoint, timeout: float, *, local_port: int | None = None) -> UtpStream:
+        """Connect now; the same as ``dialling(…).run()``."""
+        return self.dialling(endpoint, timeout, local_port=local_port).run()
+
+    def listen(self, endpoint: Endpoint) -> UtpListener:
+        """Open a socket that callers are answered on; see the contract."""
+        return UtpListener(self, endpoint)
+
+    def abandon(self) -> list[Sink]:
+        """Close the copies of all descriptors in a forked child; see the contract."""
+        self._lock = threading.Lock()
+        self.resolver.abandon()
+        for hub in list(self._hubs):
+            hub.abandon()
+        sinks = [stream.abandon() for stream in list(self._streams)]
+        return [sink for sink in sinks if sink is not None]
+
+    # --- sockets ------------------------------------------------------------------------------------------------------
+
+    def adopt(self, sock: socket.socket, *, silent: bool = False) -> UdpHub:
+        """
+        Make a hub of a bound UDP socket, held once, such as one that has punched a hole. It belongs to the hub, which
+        does not read before :meth:`read`.
+
+        Args:
+            silent: Answer nothing that no connection knows: neither SYN nor stray packets.
+
+        Raises:
+            OSError: It is not bound (any more); it has been closed.
+        """
+        try:
+            hub = UdpHub(sock, self.io, self.on_crash)
+        except BaseException:
+            sock.close()
+            raise
+        hub.silent = silent
+        hub.hold()
+        self._hubs.add(hub)
+        offload = hub.offload
+        _logger.debug(
+            "UDP socket %s: buffers of %d bytes for receiving and %d for sending (asked for %d); GSO %s, GRO %s",
+            hub.name,
+            offload.receive_size,
+            offload.send_size,
+            limits.UTP_SOCKET_BUFFER,
+            "on" if offload.gso else "off",
+            "on" if offload.gro else "off",
+        )
+        return hub
+
+    def read(self, hub: UdpHub) -> UdpHub:
+        """
+        Let a hub read, if it does not yet.
+
+        Raises:
+            OSError: There is no thread for it; it has been closed.
+        """
+        try:
+            hub.start(self.spawn)
+        except RuntimeError as error:
+            raise OSError(errno.EAGAIN, f"no thread to read a UDP socket with: {error}") from error
+        return hub
+
+    def hub_for(self, address: Address, family: int, host: str, local_port: int | None) -> UdpHub:
+        """
+        A held hub to dial ``address`` from: on ``local_port`` if possible, else one that listens, else any.
+
+        Args:
+            host: Our address on the way there.
+
+        Raises:
+            OSError: There is no socket to be had.
+        """
+        with self._lock:
+            found = [hub for hub in self._hubs if _fits(hub, address, family, host)]
+            found.sort(key=lambda hub: (hub.port != local_port, hub.acceptor is None, hub.port))
+            for hub in found:
+                if hub.hold():
+                    return self.read(hub)
+            sock = socket.socket(family, socket.SOCK_DGRAM)
+            try:
+                _separate(sock, family)
+                sock.bind(("::" if family == getattr(socket, "AF_INET6", None) else "0.0.0.0", 0))
+            except BaseException:
+                sock.close()
+                raise
+            return self.read(self.adopt(sock))
+
+    def connect(self, hub: UdpHub, address: Address, on_open: Callable[[UtpStream], object]) -> UtpStream:
+        """
+        Begin to connect over a hub that is held for it: ``on_open`` hears how that ends. The SYN is out on return.
+
+        Raises:
+            OSError: The hub has closed; it is released.
+        """
+        mtu, host = route(hub._sock, address)
+        remote = _utp(endpoint_of(address))
+        now = self.io.now()
+        while True:
+            core = UtpConnection.dial(_u16(), _u16(), self.settings(hub, mtu), now)
+            local = Endpoint("utp", host if hub.wildcard and host else str(hub.name[0]), hub.port)
+            stream = UtpStream(core, hub, address, local, remote, None, self.on_crash, on_open)
+            if hub.add(address, core.receive_id, stream):
+                break
+            if hub.closed:
+                hub.release()
+                raise OSError(errno.ECONNABORTED, "the socket has been closed", str(remote))
+        self._streams.add(stream)
+        stream.begin()
+        return stream
+
+    def settings(self, hub: UdpHub, mtu: int) -> Settings:
+        """For a new connection over ``hub``."""
+        # What comes faster than the reader takes it waits in the socket, so a window much larger would be lost there.
+        window = max(limits.UTP_RECEIVE_WINDOW_MIN, min(hub.offload.receive_size // 2, limits.UTP_RECEIVE_WINDOW))
+        return Settings(
+            window=window,
+            mtu_ceiling=mtu,
+            congestion=self.congestion,
+            clock_offset=int.from_bytes(os.urandom(4), "big"),
+        )
+
+    def accepted(
+        self, hub: UdpHub, syn: Packet, address: Address, source: Source | None, on_open: Callable[[UtpStream], object]
+    ) -> UtpStream | None:
+        """Answer a SYN: ``on_open`` hears when its caller has proven to be where it came from, or has not in time."""
+        if not hub.hold():
+            return None
+        mtu, host = route(hub._sock, address)
+        if source is not None:
+            host = hub.offload.host_of(source)
+        core = UtpConnection.accept(syn, _u16(), self.settings(hub, mtu), self.io.now())
+        local = Endpoint("utp", host if hub.wildcard and host else str(hub.name[0]), hub.port)
+        stream = UtpStream(core, hub, address, local, _utp(endpoint_of(address)), source, self.on_crash, on_open)
+        if not hub.add(address, core.receive_id, stream):
+            hub.release()
+            return None
+        self._streams.add(stream)
+        return stream
+
+
+class UtpDialling:
+    """One attempt to connect; see :class:`crust.transports.contract.Dialling`."""
+
+    def __init__(self, transport: UtpTransport, endpoint: Endpoint, timeout: float, local_port: int | None) -> None:
+        self.endpoint = endpoint
+        self._transport = transport
+        self._timeout = timeout
+        self._local_port = local_port
+        self._lookup = Lookup(transport.resolver, endpoint, timeout)
+        self._lock = threading.Lock()  # guards the fields below
+        self._begun = False
+        self._cancelled = False
+        self._settled: threading.Event | None = None
+
+    def cancel(self) -> None:
+        """Make :meth:`run` raise soon; see the contract."""
+        with self._lock:
+            self._cancelled = True
+            if self._settled is not None:
+                self._settled.set()
+        self._lookup.cancel()
+
+    def run(self) -> UtpStream:
+        """Connect; see the contract."""
+        with self._lock:
+            if self._begun:
+                raise LocalProtocolError("a dial runs only once; make a new one")
+            self._begun = True
+        deadline = Deadline(self._timeout)
+        addresses = self._lookup.run(deadline)
+        failure: OSError | None = None
+        for position, (family, _, _, _, address) in enumerate(addresses, 1):
+            left = deadline.remaining() or 0.0
+            # An address that swallows packets leaves a share of the time to each one after it.
+            share = Deadline(left / (len(addresses) - position + 1))
+            try:
+                return self._connect(family, address, share)
+            except OSError as error:
+                self._lookup.check()
+                failure = OSError(error.errno, error.strerror or str(error), str(self.endpoint))
+                failure.__cause__ = error
+        assert failure is not None
+        raise failure
+
+    def _connect(self, family: int, address: Address, deadline: Deadline) -> UtpStream:
+        transport = self._transport
+        with self._lock:
+            self._lookup.check()
+            settled = self._settled = threading.Event()
+        with contextlib.closing(socket.socket(family, socket.SOCK_DGRAM)) as probe:
+            _, host = route(probe, address)
+        hub = transport.hub_for(address, family, host, self._local_port)
+        stream = transport.connect(hub, address, lambda _: settled.set())
+        try:
+            settled.wait(deadline.remaining())
+            self._lookup.check()
+            if stream.failure is not None:
+                raise stream.failure
+            if not settled.is_set():
+                raise OSError(errno.ETIMEDOUT, f"no answer within {self._timeout:g} s")
+            return stream
+        except BaseException:
+            stream.abort()
+            raise
+
+
+class UtpListener:
+    """Answers callers on one socket; see :class:`crust.transports.contract.Listener`."""
+
+    def __init__(self, transport: UtpTransport, endpoint: Endpoint) -> None:
+        self._transport = transport
+        self._lock = threading.Lock()  # guards all below
+        self._running = False
+        self._closed = False
+        self._half_open: collections.OrderedDict[UtpStream, str] = collections.OrderedDict()  # and their networks
+        self._networks: collections.Counter[str] = collections.Counter()
+        self._offered: queue.SimpleQueue[UtpStream | None] = queue.SimpleQueue()
+        sock: socket.socket | None = None
+        try:
+            family, _, _, _, address = read(endpoint)[0]
+            sock = socket.socket(family, socket.SOCK_DGRAM)
+            _separate(sock, family)
+            exclusive: int | None = getattr(socket, "SO_EXCLUSIVEADDRUSE", None)  # Windows
+            if exclusive is not None:
+                sock.setsockopt(socket.SOL_SOCKET, exclusive, 1)
+            sock.bind(address)
+        except OSError as error:
+            if sock is not None:
+                sock.close()
+            raise listen_error(endpoint, error) from error
+        try:
+            self._hub = transport.adopt(sock)
+        except OSError as error:
+            raise listen_error(endpoint, error) from error
+        self._hub.acceptor = self
+        self.endpoint = endpoint.with_port(self._hub.port)
+
+    def called(self, syn: Packet, address: Address, source: Source | None, now: float) -> None:
+        """A SYN came (the hub's thread): answer it, as far as strangers may cost us anything."""
+        network = _network(str(address[0]))
+        victim: UtpStream | None = None
+        with self._lock:
+            if self._closed or self._networks[network] >= limits.UTP_HALF_OPEN_PER_NETWORK:
+                return
+            if len(self._half_open) >= limits.UTP_HALF_OPEN_MAX:
+                victim = next(iter(self._half_open))
+        if victim is not None:
+            self._forget(victim)
+            victim.abort()
+        stream = self._transport.accepted(self._hub, syn, address, source, self._settled)
+        if stream is None:
+            return
+        with self._lock:
+            self._half_open[stream] = network
+            self._networks[network] += 1
+        stream.begin()
+
+    def _forget(self, stream: UtpStream) -> bool:
+        with self._lock:
+            network = self._half_open.pop(stream, None)
+            if network is None:
+                return False
+            self._networks[network] -= 1
+            if not self._networks[network]:
+                del self._networks[network]
+            return True
+
+    def _settled(self, stream: UtpStream) -> None:
+        """A caller has shown that it is where its SYN came from, or has been given up."""
+        if not self._forget(stream) or stream.core.state is State.CLOSED:
+            return
+        with self._lock:
+            full = self._closed or self._offered.qsize() >= limits.LISTEN_BACKLOG
+            if not full:
+                self._offered.put(stream)
+        if full:
+            stream.abort()
+
+    def close(self) -> None:
+        """Stop listening; see the contract."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._hub.acceptor = None
+            waiting = [*self._half_open, *self._drain_locked()]
+            self._offered.put(None)
+        for stream in waiting:
+            stream.abort()
+        self._hub.release()
+
+    def _drain_locked(self) -> list[UtpStream]:
+        waiting = []
+        with contextlib.suppress(queue.Empty):
+            for _ in range(limits.LISTEN_BACKLOG + 1):
+                stream = self._offered.get_nowait()
+                if stream is not None:
+                    waiting.append(stream)
+        return waiting
+
+    def run(
+        self,
+        on_connection: Callable[[Connection], object],
+        on_trouble: Callable[[OSError], object] | None = None,
+    ) -> None:
+        """Accept until :meth:`close`; see the contract. There is no trouble that only stops accepting."""
+        with self._lock:
+            if self._running:
+                raise LocalProtocolError("this listener runs already")
+            if self._closed:
+                return
+            self._running = True
+        self._transport.read(self._hub)
+        while True:
+            stream = self._offered.get()
+            if stream is None:
+                return
+            try:
+                on_connection(stream)
+            except Exception as error:  # whatever befell this one, the next is welcome
+                stream.abort()
+                self._transport.on_crash("crust-utp-listener", error)
+
+
+def _fits(hub: UdpHub, address: Address, family: int, host: str) -> bool:
+    """Whether ``address`` can be dialled from that socket."""
+    if hub.closed or hub.silent or hub.family != family or address[:2] == hub.name[:2]:
+        return False
+    return hub.wildcard or str(hub.name[0]) == host
+
+
+def _separate(sock: socket.socket, family: int) -> None:
+    """IPv6 sockets leave IPv4 alone."""
+    if family == getattr(socket, "AF_INET6", None):
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+
+
+def _network(host: str) -> str:
+    """The network that an address is counted for: its /24 (IPv4) or /56 (IPv6)."""
+    ip: Any = ipaddress.ip_address(host.partition("%")[0])
+    bits = 8 if ip.version == 4 else 72
+    return f"{ip.version}:{int(ip) >> bits:x}"
+
+
+def _u16() -> int:
+    return int.from_bytes(os.urandom(2), "big")
+
+
+def _utp(endpoint: Endpoint) -> Endpoint:
+    return Endpoint("utp", endpoint.host, endpoint.port)

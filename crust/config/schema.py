@@ -129,12 +129,13 @@ class ListenConfig(Section):
     KEY: ClassVar[str] = "listen"
 
     addresses: tuple[str, ...] = key(
-        ("tcp://0.0.0.0:0", "tcp://[::]:0"),
+        ("tcp://0.0.0.0:0", "tcp://[::]:0", "utp://0.0.0.0:0", "utp://[::]:0"),
         ListOf(
             Text('an address in quotes such as "tcp://0.0.0.0:5483"', read_listen_endpoint, (Endpoint,)),
             'addresses such as "tcp://0.0.0.0:5483"',
         ),
-        "Addresses to listen on; port 0 is a random one. []: only dial others.",
+        "Addresses to listen on, for TCP and for µTP; port 0 is a random one, the same for both if it is free."
+        " []: only dial others.",
     )
     advertise: tuple[str, ...] = key(
         (),

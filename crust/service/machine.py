@@ -47,7 +47,14 @@ class Machine:
             on_crash: Told of what must not happen.
             config: The node's configuration.
         """
-        return {"tcp": TcpTransport(loop, on_crash)}
+        from ..transports.utp.transport import (
+            UtpTransport,  # not before the first start: `import crust` stays cheap
+        )
+
+        return {
+            "tcp": TcpTransport(loop, on_crash),
+            "utp": UtpTransport(loop, spawn, on_crash, congestion=config.utp.congestion),
+        }
 
     def addresses(self, include: Iterable[str] | None, exclude: Iterable[str]) -> list[InterfaceAddress]:
         """The addresses of the interfaces that these patterns let through, those that reach farthest first."""

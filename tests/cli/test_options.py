@@ -102,6 +102,13 @@ def test_only_one_transport_is_used(tmp_path: Path, only: str, other: str) -> No
     assert with_options(crust.Config.load(path), parse(*words))[1]["bootstrap.contacts"] == "--only"
 
 
+def test_only_one_transport_of_the_defaults() -> None:
+    """They name both."""
+    for only in ("tcp", "utp"):
+        addresses = load_config(parse("--only", only), {"HOME": "/nowhere"}).listen.addresses
+        assert addresses == (f"{only}://0.0.0.0:0", f"{only}://[::]:0")
+
+
 def test_contacts_may_be_names(tmp_path: Path) -> None:
     context = make_context(tmp_path)
     context.book.add("bob", crust.Contact(BOB))

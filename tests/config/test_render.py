@@ -44,7 +44,7 @@ def test_effective_rows_show_values_and_their_origin(tmp_path: pathlib.Path) -> 
     assert rows["network.role"] == Row("network.role", "node", "default")
     assert rows["session.drop"] == Row("session.drop", "null", f"{path}:4")
     assert "session.drop.max_age" not in rows
-    assert rows["listen.addresses"].value == '["tcp://0.0.0.0:0", "tcp://[::]:0"]'
+    assert rows["listen.addresses"].value == '["tcp://0.0.0.0:0", "tcp://[::]:0", "utp://0.0.0.0:0", "utp://[::]:0"]'
 
 
 NAMES = ["no", "y", "On", "NULL", "12", "22:22", "a b", "é", 'a"b', "a\nb", "\u202e", "\x7f", "\U000e0001", "abc"]

@@ -36,7 +36,7 @@ def test_defaults_are_those_of_the_limits() -> None:
     config = Config()
     assert config.version == 1
     assert config.network.role == "node"
-    assert config.listen.addresses == ("tcp://0.0.0.0:0", "tcp://[::]:0")
+    assert config.listen.addresses == ("tcp://0.0.0.0:0", "tcp://[::]:0", "utp://0.0.0.0:0", "utp://[::]:0")
     assert config.session.max_message_size == limits.MAX_MESSAGE_SIZE
     assert config.session.drop == DropConfig(limits.DROP_MIN_PRIORITY, limits.DROP_MAX_AGE)
     assert config.limits.half_open == limits.HALF_OPEN_MAX

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 import crust
 from crust import Contact, Endpoint, Identity, ListenConfig, PeerId, Service
-from crust.transports import tcp
+from crust.transports.tcp import TcpTransport
+from crust.transports.utp.transport import UtpTransport
 from tests.support.nodes import LOOPBACK, LOOPBACK_6, Nodes, at, config, dials, pair_of_identities, through
 from tests.support.sockets import has_ipv6, silent_listener, unused_port
 from tests.support.threads import Background
@@ -432,21 +435,21 @@ def test_an_address_that_this_machine_lacks(nodes: Nodes) -> None:
 def test_a_default_address_that_this_machine_lacks_is_skipped(
     nodes: Nodes, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A machine without IPv6 listens on IPv4 alone, with one line in the log."""
-    really_listen = tcp._listening_socket
+    """A machine without IPv6 listens on IPv4 alone, with one line in the log for each address that is left out."""
+    for kind in (TcpTransport, UtpTransport):
 
-    def no_ipv6(endpoint: Endpoint) -> socket.socket:
-        if endpoint.family == 6:
-            raise OSError(97, "Address family not supported by protocol")
-        return really_listen(endpoint)
+        def no_ipv6(self: Any, endpoint: Endpoint, listen: Any = kind.listen) -> Any:
+            if endpoint.family == 6:
+                raise crust.ListenError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+            return listen(self, endpoint)
 
-    monkeypatch.setattr(tcp, "_listening_socket", no_ipv6)
+        monkeypatch.setattr(kind, "listen", no_ipv6)
     caplog.set_level("INFO", "crust")
     service = nodes.start(config(listen=ListenConfig()))
-    started = nodes.heard(service).wait(crust.ListenerStarted)
-    assert started.endpoint.family == 4
-    assert len(nodes.heard(service).of(crust.ListenerStarted)) == 1
-    assert caplog.text.count("which this machine lacks") == 1
+    nodes.heard(service).wait(crust.AddressesChanged)
+    started = [event.endpoint for event in nodes.heard(service).of(crust.ListenerStarted)]
+    assert [(each.transport, each.family) for each in started] == [("tcp", 4), ("utp", 4)]
+    assert caplog.text.count("which this machine lacks") == 2
 
 
 def test_a_node_that_only_dials(nodes: Nodes) -> None:

@@ -135,9 +135,11 @@ def test_no_way_to_an_address(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> 
     assert [attempt.verdict for attempt in caught.value.attempts] == ["unreachable"]
 
 
-def test_an_endpoint_of_a_transport_that_this_version_lacks(nodes: Nodes) -> None:
+def test_an_endpoint_of_a_transport_that_a_node_lacks(nodes: Nodes) -> None:
     """A contact with nothing but such endpoints leads nowhere; beside a usable one they do not matter."""
     near, far = nodes.start(), nodes.start()
+    assert near._node is not None
+    del near._node.transports["utp"]
     odd = Endpoint("utp", "127.0.0.1", far.addresses[0].port)
     with pytest.raises(crust.NoRoute, match="none of the addresses"):
         near.connect(Contact(far.id, (odd,)))

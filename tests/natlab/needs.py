@@ -37,7 +37,7 @@ def _trial() -> str:
         with contextlib.redirect_stdout(io.StringIO()), Lab() as lab:
             lab.host("trial").firewall.open()
     except (AssertionError, OSError) as error:
-        return f"the system does not allow it: {error}"
+        return f"the system does not allow it: {' '.join(str(error).split())}"
     return ""
 
 

@@ -51,7 +51,7 @@ def echo(address: str) -> None:
         sock.sendto(data, sender)
 
 
-def ping(address: str, port: int, count: int = 20, size: int = 100, interval: float = 0.01, wait: float = 1.0) -> None:
+def ping(address: str, port: int, count: int = 20, size: int = 100, interval: float = 0.01, wait: float = 0.5) -> None:
     """Round trips over UDP, one after the other: the seconds that each took; None for those not answered in time."""
     sock = _datagrams(address, connect=port)
     trips: list[float | None] = []
@@ -144,7 +144,7 @@ def pour(address: str, port: int, seconds: float = 1.0) -> None:
     tell(total=total)
 
 
-def call(address: str, port: int, wait: float = 1.0) -> None:
+def call(address: str, port: int, wait: float = 0.5) -> None:
     """TCP: what became of a connect: ``connected``, ``silence``, or the name of the error."""
     try:
         socket.create_connection((address, port), wait).close()

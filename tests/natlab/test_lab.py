@@ -151,6 +151,7 @@ def test_tcp_finds_its_way_through_a_narrow_link(lab: Lab) -> None:
     here.link.set(mtu=1280)
     poured = int(pour.wait_for(r'"total": (\d+)')[1])
     assert sink.result()["total"] == poured
+    assert here.link.up.counts().too_big > 0
 
 
 def _arguments(there: Host, port: int, seconds: float) -> str:

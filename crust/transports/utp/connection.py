@@ -168,8 +168,7 @@ class UtpConnection:
 
     def finish(self) -> None:
         """Send a FIN after what was sent; receiving goes on. Idempotent."""
-        if self.is_open:
-            self._finishing = True
+        self._finishing = self._finishing or self.is_open
 
     def abort(self) -> None:
         """End it now; a RESET is due if the other side may know of us."""
@@ -204,7 +203,7 @@ class UtpConnection:
             keep: Copy the payload that comes in order, for later; else :attr:`chunks` has parts of what was given.
 
         Returns:
-            False if it was not for us: a stale duplicate, a forgery.
+            False if it was not for us, but a stale duplicate or a forgery.
         """
         kind = packet.type
         if self.state is State.CLOSED or kind is PacketType.SYN:
@@ -589,12 +588,14 @@ class UtpConnection:
 
     def _timed_out(self, now: float) -> None:
         sender = self.sender
+        beyond = self._peer_window.size < sender.unacked_bytes  # it may throw away what it has no room for
+        answers = now - self.last_received < self.rtt.rto * self._resend.backoff
         largest = sender.lose_all(now) + limits.UTP_HEADER_SIZE
         if sender.probe_lost:
             self.mtu.probe_lost(sender.probe_lost, now)
-        if self.mtu.timed_out(largest, now):
+        if not (beyond and answers):
+            self.mtu.timed_out(largest, now)
             self.congestion.packet_size = self.mtu.size - limits.UTP_HEADER_SIZE
-        if self._peer_window.size or now - self.last_received > self.rtt.rto * self._resend.backoff:
-            self.congestion.timed_out(now)  # else it answers, but takes nothing in
+            self.congestion.timed_out(now)
         self._resend.timed_out(now)
         self._pacer.empty(now)

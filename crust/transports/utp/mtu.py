@@ -106,22 +106,14 @@ class PathMtu:
         """Packets arrive."""
         self._timeouts = 0
 
-    def timed_out(self, largest: int, now: float) -> bool:
-        """
-        A retransmission timeout, with packets of up to ``largest`` bytes under way.
-
-        Returns:
-            True if the path is now taken for smaller than it was: packetise anew what can be.
-        """
+    def timed_out(self, largest: int, now: float) -> None:
+        """A retransmission timeout came, with packets of up to ``largest`` bytes under way."""
         if largest <= self._base or self.size == self._base:
-            return False
+            return
         self._timeouts += 1
         if self._timeouts < limits.UTP_BLACK_HOLE_TIMEOUTS:
-            return False
-        self._timeouts = 0
-        self._probing = 0
+            return
+        self._timeouts = self._losses = self._probing = 0
         self._too_large = min(self._too_large, self.size)
         self.size = self._base
-        self._losses = 0
         self._settle(now)
-        return True

@@ -204,7 +204,7 @@ class UtpStream:
             if self._torn:
                 self._broken_locked()
             core = self._core
-            keep = self._paused or self._delivering or self._sink is None
+            keep = self._paused or self._delivering or self._sink is None or bool(core.chunks)
             opening = core.state in _OPENING
             self._torn = True
             core.receive(packet, count, size, now, keep=keep)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 
 import pytest
@@ -137,7 +138,7 @@ def test_a_session_moves_to_tcp_that_comes_late(nodes: Nodes, controller: str) -
         peer.send(b"the last")
         peer.flush(PATIENCE)
     for received in got.values():
-        wait_until(lambda received=received: b"the last" in received, PATIENCE, "the last message")
+        wait_until(functools.partial(received.__contains__, b"the last"), PATIENCE, "the last message")
         assert received == [*sent, b"the last"]
     for heard in couple.heard:
         names = [name for name in heard.names() if name not in ("ListenerStarted", "AddressesChanged")]

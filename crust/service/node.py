@@ -2,8 +2,9 @@
 The inside of a service: it owns the threads and joins the parts; each part sees it through a small protocol.
 
 Threads of one node: ``crust-io`` (timers, and what could not be written at once), ``crust-dispatcher`` (callbacks), one
-``crust-listen-…`` per listener, one reader per link (``crust-link-…`` accepted, ``crust-dial-…`` dialled), and
-``crust-files`` while files come in. All are made by ``threads`` and joined by :meth:`Node.close`.
+``crust-listen-…`` per listener, one reader per TCP link (``crust-link-…`` accepted, ``crust-dial-…`` dialled), one
+``crust-udp-…`` per UDP socket for all its µTP links, and ``crust-files`` while files come in. All are made by
+``threads`` and joined by :meth:`Node.close`.
 """
 
 from __future__ import annotations

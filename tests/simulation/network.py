@@ -78,6 +78,8 @@ class Link:
         self.world = world
         self.behaviour = behaviour or Behaviour()
         self.random = random.Random(seed)
+        self.users: list[Any] = []
+        """Who sends over it."""
         self.delivered = 0
         """Bytes that arrived, headers included."""
         self.packets = 0

@@ -56,8 +56,14 @@ Source = tuple[int, int, bytes]
 class Member(Protocol):
     """A µTP connection, as its hub sees it. Called on the hub's thread, unless said otherwise."""
 
-    def arrived(self, packet: Packet, count: int, size: int, now: float) -> None:
-        """A run of packets came: of consecutive numbers and equal otherwise, its payload that of all of them."""
+    def arrived(self, packet: Packet, count: int, size: int, now: float) -> bool:
+        """
+        A run of packets came: of consecutive numbers and equal otherwise, its payload that of all of them. True if an
+        acknowledgement is owed: :meth:`settle` is called soon, when nothing more waits to be read.
+        """
+
+    def settle(self, now: float) -> None:
+        """Send the acknowledgement that is owed."""
 
     def refused(self, number: int, mtu: int, now: float) -> None:
         """ICMP says that a datagram did not get through; ``mtu``: as it was larger than that, unless 0."""
@@ -98,6 +104,8 @@ class UdpHub:
         """Takes what no connection knows; False if it is not a probe either."""
         self.strays = 0
         """Datagrams that belonged to nobody."""
+        self._owing: dict[Member, None] = {}  # the reader's: whose acknowledgements wait for the end of a batch
+        self._spare: tuple[int, Address, Source | None] | None = None  # the reader's: read, but not with the rest
         self._sock = sock
         self._readiness = Readiness.if_needed(sock)
         self._plain: Any = getattr(sock, "_sock", sock)
@@ -237,8 +245,9 @@ class UdpHub:
                     if error.errno not in _GSO_REFUSED:
                         raise
                     self._refuse(address)
-            for datagram in burst.datagrams():
-                if not self._send([datagram], 0, address, source):
+            parts = burst.buffers
+            for at in range(0, len(parts), 2):  # a header and a payload each
+                if not self._send(parts[at : at + 2], 0, address, source):
                     return True  # the rest is lost: it is too late to take back what went out
             return True
         except BlockingIOError:
@@ -305,7 +314,7 @@ class UdpHub:
     def _run(self) -> None:
         try:
             if hasattr(self._plain, "recvmsg_into"):
-                self._read_all(ReceiveBuffer())
+                self._read_all(ReceiveBuffer())  # several datagrams a call, or at least without copying any
             else:
                 self._read_simply(memoryview(bytearray(65536)))
         finally:
@@ -316,30 +325,85 @@ class UdpHub:
 
     def _read_all(self, buffer: ReceiveBuffer) -> None:
         """Read until closed; several datagrams at once, where the system can."""
-        sock, offload, clock = self._sock, self.offload, self.io.now
-        space = offload.ancillary_size
+        clock, owing = self.io.now, self._owing
+        batch = 0
         busy_since = clock()
         while not self._closing:
             try:
-                total, ancillary, _, address = sock.recvmsg_into(buffer.buffers, space)
+                wait = not owing or batch >= limits.UTP_READS_PER_ACK
+                if wait:
+                    batch = 0
+                    if owing:
+                        self._settle(clock())
+                else:
+                    batch += 1
+                received = self._receive(buffer, wait)
             except OSError as error:
-                if not self._go_on(error):
+                if owing and isinstance(error, BlockingIOError):
+                    batch = limits.UTP_READS_PER_ACK
+                elif not self._go_on(error):
                     return
                 continue
-            now = clock()
+            total, segment, address, source = received
             if not address:
                 continue  # woken to be closed
-            segment = source = None
-            if ancillary:
-                segment = offload.segment_of(ancillary)
-                source = offload.source_of(ancillary) if offload.sources else None
             try:
-                self._take(buffer, total, segment or 0, address, source, now)
+                self._take(buffer, total, segment, address, source, clock())
             except Exception as error:  # one connection's trouble is not the others'
                 self._on_crash(f"crust-udp-{self.port}", error)
             if clock() - busy_since >= limits.TURN_SECONDS:
                 time.sleep(0)  # a busy socket must not keep the other greenlets waiting
                 busy_since = clock()
+
+    def _receive(self, buffer: ReceiveBuffer, wait: bool) -> tuple[int, int, Address, Source | None]:
+        """Bytes of what came at once, of each datagram in it (0: it was one), and where it came from."""
+        offload = self.offload
+        if not offload.gro:
+            return self._receive_each(buffer, wait)
+        if wait:
+            total, ancillary, _, address = self._sock.recvmsg_into(buffer.buffers, offload.ancillary_size)
+        else:
+            total, ancillary, _, address = self._plain.recvmsg_into(buffer.buffers, offload.ancillary_size, _DONTWAIT)
+        source = offload.source_of(ancillary) if offload.sources else None
+        return total, offload.segment_of(ancillary) if ancillary else 0, address, source
+
+    def _receive_each(self, buffer: ReceiveBuffer, wait: bool) -> tuple[int, int, Address, Source | None]:
+        """The same without the kernel's help: what waits is read one by one, and put where it would have put it."""
+        offload, plain = self.offload, self._plain
+        if self._spare is not None:
+            (total, address, source), self._spare = self._spare, None
+            buffer.move(total)
+        else:
+            reader = self._sock if wait else plain
+            flags = 0 if wait else _DONTWAIT
+            total, ancillary, _, address = reader.recvmsg_into(buffer.slots[0], offload.ancillary_size, flags)
+            source = offload.source_of(ancillary) if offload.sources else None
+        segment = buffer.size + HEADER_SIZE
+        if total != segment:
+            return total, 0, address, source
+        for slot in buffer.slots[1:]:
+            try:
+                more, ancillary, _, other = plain.recvmsg_into(slot, offload.ancillary_size, _DONTWAIT)
+            except OSError:  # nothing waits, or an error that the next call meets again
+                break
+            if other != address or more > segment or more < HEADER_SIZE:
+                self._spare = (more, other, offload.source_of(ancillary) if offload.sources else None)
+                buffer.spare(slot)
+                break
+            total += more
+            if more < segment:
+                break
+        return total, segment, address, source
+
+    def _settle(self, now: float) -> None:
+        """The end of a batch: nothing more waits, or enough has come."""
+        owing = list(self._owing)
+        self._owing.clear()
+        for member in owing:
+            try:
+                member.settle(now)
+            except Exception as error:  # one connection's trouble is not the others'
+                self._on_crash(f"crust-udp-{self.port}", error)
 
     def _read_simply(self, buffer: memoryview) -> None:
         """The same where only plain ``recvfrom`` is to be had."""
@@ -354,6 +418,8 @@ class UdpHub:
                 self._datagram(buffer[:total], address, None, self.io.now())
             except Exception as error:  # one connection's trouble is not the others'
                 self._on_crash(f"crust-udp-{self.port}", error)
+            if self._owing:
+                self._settle(self.io.now())
 
     def _go_on(self, error: OSError) -> bool:
         """What to do about an error of receiving; False: the socket is gone."""
@@ -380,7 +446,7 @@ class UdpHub:
     ) -> None:
         """What was received at once: one datagram, or several of ``segment`` bytes."""
         if not buffer.fits(total, segment):
-            joined = memoryview(buffer.joined(total))
+            joined = memoryview(buffer.joined(total, at_once=self.offload.gro))
             size = (segment or total) - HEADER_SIZE
             if size > 0:
                 buffer.expect(size)
@@ -397,6 +463,10 @@ class UdpHub:
             return
         size = segment - HEADER_SIZE
         count = -(-total // segment)
+        if not size and total == count * segment and bytes(headers[:4]) * count == _heads(headers, count):
+            # The same connection's acknowledgements, without extensions: the last one says it all.
+            self._one(memoryview(headers)[total - HEADER_SIZE : total], payload[:0], address, source, now)
+            return
         if total - (count - 1) * segment < HEADER_SIZE:
             count -= 1
             total = count * segment
@@ -431,7 +501,8 @@ class UdpHub:
             return
         member = self._members.get((address, packet.connection_id))
         if member is not None and packet.type is not PacketType.SYN:
-            member.arrived(packet, count, size or len(packet.payload), now)
+            if member.arrived(packet, count, size or len(packet.payload), now):
+                self._owing[member] = None
             return
         self._stranger(packet, address, source, now, header, payload)
 
@@ -446,7 +517,8 @@ class UdpHub:
             return
         member = self._members.get((address, packet.connection_id))
         if member is not None and packet.type is not PacketType.SYN:
-            member.arrived(packet, 1, len(packet.payload), now)
+            if member.arrived(packet, 1, len(packet.payload), now):
+                self._owing[member] = None
             return
         self._stranger(packet, address, source, now, data[:HEADER_SIZE], data[HEADER_SIZE:])
 
@@ -464,7 +536,8 @@ class UdpHub:
         if kind is PacketType.SYN:
             member = self._members.get((address, packet.connection_id + 1 & 0xFFFF))
             if member is not None:
-                member.arrived(packet, 1, 0, now)
+                if member.arrived(packet, 1, 0, now):
+                    self._owing[member] = None
             elif self.acceptor is not None:
                 self.acceptor.called(packet, address, source, now)
             else:
@@ -487,6 +560,14 @@ class UdpHub:
     def _unknown(self, data: memoryview, address: Address, now: float) -> None:
         if self.probes is None or not self.probes(data, address, now):
             self.strays += 1
+
+
+def _heads(headers: bytearray, count: int) -> bytes:
+    """The first four bytes of each header: type, extension and connection id."""
+    heads = bytearray(4 * count)
+    for column in range(4):
+        heads[column::4] = headers[column : HEADER_SIZE * count : HEADER_SIZE]
+    return bytes(heads)
 
 
 def _run_length(headers: bytearray, at: int, count: int) -> int:

@@ -205,7 +205,11 @@ class ReceiveBuffer:
         self.headers = bytearray(HEADER_SIZE * limits.UTP_SEGMENTS_MAX)
         self.payload = memoryview(b"")
         self.buffers: list[memoryview] = []
-        """What to give to ``recvmsg_into``."""
+        """What to give to ``recvmsg_into`` for datagrams that come at once."""
+        self.slots: list[list[memoryview]] = []
+        """The same for each by itself, in the same places."""
+        self._spill = memoryview(bytearray(65536))  # for what does not fit: the guess was wrong
+        self._spared = b""
         self.expect(limits.UTP_MTU_BASE - HEADER_SIZE)
 
     def expect(self, size: int) -> None:
@@ -214,20 +218,33 @@ class ReceiveBuffer:
         count = min(limits.UTP_SEGMENTS_MAX, 65536 // (size + HEADER_SIZE) + 1)
         self.payload = memoryview(bytearray(max(count * size, 65536)))
         headers = memoryview(self.headers)
-        self.buffers = []
+        self.buffers, self.slots = [], []
         for index in range(count):
-            self.buffers.append(headers[HEADER_SIZE * index : HEADER_SIZE * (index + 1)])
-            self.buffers.append(self.payload[size * index : size * (index + 1)])
-        # What does not fit comes here: the guess was wrong.
-        self.buffers.append(memoryview(bytearray(65536)))
+            header = headers[HEADER_SIZE * index : HEADER_SIZE * (index + 1)]
+            payload = self.payload[size * index : size * (index + 1)]
+            self.buffers += (header, payload)
+            self.slots.append([header, payload, self._spill])
+        self.buffers.append(self._spill)
 
     def fits(self, total: int, segment: int) -> bool:
         """Whether so many bytes, in datagrams of ``segment`` (0: one), have come apart where they should."""
         return (segment or total) == self.size + HEADER_SIZE or (not segment and total <= self.size + HEADER_SIZE)
 
-    def joined(self, total: int) -> bytes:
-        """All bytes that came, in one piece, when the guess was wrong."""
-        return b"".join(self.buffers)[:total]
+    def joined(self, total: int, *, at_once: bool) -> bytes:
+        """All bytes that came, in one piece, when the guess was wrong; ``at_once``: they were put into ``buffers``."""
+        return b"".join(self.buffers if at_once else self.slots[0])[:total]
+
+    def spare(self, slot: list[memoryview]) -> None:
+        """What has been read into ``slot`` does not belong to what is in the slots before it."""
+        self._spared = b"".join(slot)
+
+    def move(self, total: int) -> None:
+        """Put that into the first slot."""
+        at = 0
+        for part in self.slots[0]:
+            piece = self._spared[at : min(at + len(part), total)]
+            part[: len(piece)] = piece
+            at += len(part)
 
 
 def route(sock: socket.socket, address: Address) -> tuple[int, str]:

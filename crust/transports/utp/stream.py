@@ -198,8 +198,8 @@ class UtpStream:
 
     # --- the hub's side -----------------------------------------------------------------------------------------------
 
-    def arrived(self, packet: Packet, count: int, size: int, now: float) -> None:
-        """Packets came (the hub's thread)."""
+    def arrived(self, packet: Packet, count: int, size: int, now: float) -> bool:
+        """Packets came (the hub's thread); True if an acknowledgement is owed."""
         with self._lock:
             if self._torn:
                 self._broken_locked()
@@ -209,7 +209,8 @@ class UtpStream:
             self._torn = True
             core.receive(packet, count, size, now, keep=keep)
             self._torn = False
-            self._turn_locked(now)
+            self._turn_locked(now, acks=False)
+            owes = core.receiver.ack_now
             chunks = core.chunks
             inline: list[Bytes] | None = None
             if self._shut:
@@ -225,6 +226,13 @@ class UtpStream:
             on_open(self)
         if turn:
             self._deliver(inline)
+        return owes
+
+    def settle(self, now: float) -> None:
+        """Acknowledge what came (the hub's thread)."""
+        with self._lock:
+            if not self._torn:
+                self._turn_locked(now)
 
     def _opened_locked(self) -> Callable[[UtpStream], object] | None:
         if self._core.state in _OPENING:
@@ -260,14 +268,15 @@ class UtpStream:
 
     # --- turning the machine (the lock is held) -----------------------------------------------------------------------
 
-    def _turn_locked(self, now: float) -> None:
-        """Send what is to be sent, arm the timer, and see to ends."""
+    def _turn_locked(self, now: float, *, acks: bool = True) -> None:
+        """Send what is to be sent, with or without acknowledgements of their own, arm the timer, and see to ends."""
         core = self._core
         if self._stuck is None:
             self._torn = True
-            burst = core.burst_to_send(now)
+            acks = acks or core.state is State.TIME_WAIT  # the last one: nobody reads any more after it
+            burst = core.burst_to_send(now, acks=acks)
             while burst is not None and self._transmit_locked(burst, now):
-                burst = core.burst_to_send(now)
+                burst = core.burst_to_send(now, acks=acks)
             self._torn = False
         due = core.get_timer()
         if due < self._armed_at:

@@ -34,6 +34,7 @@ class BlockingStream:
         self._chunks: collections.deque[bytes] = collections.deque()
         self._size = 0
         self._paused = False
+        self._ended = False
         self._lost = False
         self._closed = False
         self._error: OSError | None = None
@@ -51,6 +52,12 @@ class BlockingStream:
             if self._size >= _HIGH_WATER and not self._paused:
                 self._paused = True
                 self.connection.pause()
+            self._changed.notify_all()
+
+    def eof_received(self) -> None:
+        """For the connection only, if it is one that can be half open."""
+        with self._changed:
+            self._ended = True
             self._changed.notify_all()
 
     def connection_lost(self, error: OSError | None) -> None:
@@ -77,7 +84,7 @@ class BlockingStream:
         """
         deadline = Deadline(timeout)
         with self._changed:
-            while not self._chunks and not self._lost and not self._closed:
+            while not self._chunks and not self._ended and not self._lost and not self._closed:
                 self._wait(deadline, "nothing was received")
             if self._closed:
                 return b""

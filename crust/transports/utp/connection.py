@@ -89,7 +89,7 @@ class UtpConnection:
         self.last_received = now
         self._settings = settings
         self.rtt = RoundTrip(settings.rtt)
-        self.mtu = PathMtu(settings.mtu_ceiling)
+        self.mtu = PathMtu(min(settings.mtu_ceiling, limits.UTP_DATAGRAM_USUAL))
         self.congestion = make_congestion(settings.congestion, self.mtu.size - limits.UTP_HEADER_SIZE)
         self.sender: Sender
         self.receiver: Receiver
@@ -136,6 +136,7 @@ class UtpConnection:
         self.sender = Sender(sequence)
         self.receiver = Receiver(syn.sequence + 1, settings.window)
         self._difference = self._since(syn.timestamp, now)
+        self.mtu.allow(min(syn.largest, settings.mtu_ceiling))
         self.receiver.ack_now = True
         self._wait_ends = now + limits.UTP_HALF_OPEN_SECONDS
         return self
@@ -270,6 +271,7 @@ class UtpConnection:
             window = self.receiver.window_size
             self.receiver = Receiver(packet.sequence, window)
             self.receiver.ack_now = True  # shows the callee that we are where our packets say
+            self.mtu.allow(min(packet.largest, self._settings.mtu_ceiling))
             sample = self._opening.answered(now)
             if sample is not None:
                 self.rtt.sample(sample)
@@ -364,8 +366,8 @@ class UtpConnection:
             burst = self.burst_to_send(now)
         return bursts
 
-    def burst_to_send(self, now: float) -> Burst | None:
-        """What to send now, or None: call it again after sending that."""
+    def burst_to_send(self, now: float, *, acks: bool = True) -> Burst | None:
+        """What to send now, or None: call it again after sending that. Without ``acks``, acknowledgements wait."""
         state = self.state
         if state is State.CLOSED:
             if self._reset_wanted:
@@ -380,7 +382,7 @@ class UtpConnection:
                 self._keep_at = now + limits.UTP_KEEPALIVE
                 return burst
         receiver = self.receiver
-        if receiver.ack_now or now >= receiver.ack_due:
+        if acks and (receiver.ack_now or now >= receiver.ack_due):
             self._keep_at = now + limits.UTP_KEEPALIVE
             return self._control(PacketType.STATE, now)
         return None
@@ -395,6 +397,7 @@ class UtpConnection:
         lost = sender.next_resend_size
         if lost < 0 and not sender.queued and (not self._finishing or self._fin_number is not None):
             self._limited = False
+            self._pacer.until = 0.0
             return None
         room = self._room(now)
         if room <= 0:
@@ -507,25 +510,19 @@ class UtpConnection:
 
     def _syn(self, now: float) -> Burst:
         self._opening.sent(now)
-        header = build_header(
-            PacketType.SYN, self.receive_id, self._stamp(now), 0, self.receiver.window, self.sender.una - 1 & 0xFFFF, 0
-        )
+        number, window = self.sender.una - 1 & 0xFFFF, self.receiver.window
+        largest = limits.UTP_DATAGRAM_MAX
+        header = build_header(PacketType.SYN, self.receive_id, self._stamp(now), 0, window, number, 0, b"", largest)
         return single_burst(header)
 
     def _control(self, kind: PacketType, now: float) -> Burst:
         """A STATE or RESET packet: it takes no number."""
         receiver = self.receiver
         sack = receiver.sack if kind is PacketType.STATE else b""
-        header = build_header(
-            kind,
-            self.send_id,
-            self._stamp(now),
-            self._difference,
-            receiver.window,
-            self.sender.next & 0xFFFF,
-            receiver.next - 1 & 0xFFFF,
-            sack,
-        )
+        times = self._stamp(now), self._difference
+        number, ack = self.sender.next & 0xFFFF, receiver.next - 1 & 0xFFFF
+        largest = limits.UTP_DATAGRAM_MAX if self.mtu.told and not self.sender.sent_bytes else 0
+        header = build_header(kind, self.send_id, *times, receiver.window, number, ack, sack, largest)
         receiver.acknowledged()
         return single_burst(header)
 
@@ -544,6 +541,8 @@ class UtpConnection:
 
     def get_timer(self) -> float:
         """When :meth:`handle_timer` is due; infinity if never."""
+        if self.state is State.CLOSED:
+            return _NEVER
         resend = self._resend
         due = min(
             resend.rto_at,

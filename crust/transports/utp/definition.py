@@ -16,6 +16,9 @@ __all__ = ["FIELDS", "PACKET"]
 
 _u8, _u16, _u32 = construct.Int8ub, construct.Int16ub, construct.Int32ub
 
+BITS: Definition = construct.Struct("reserved" / construct.Bytes(6), "largest" / _u16)
+"""What we put into the "extension bits"."""
+
 EXTENSION: Definition = construct.Struct(
     "next" / _u8,  # the type of the extension behind this one; 0: none
     "data" / construct.Prefixed(_u8, construct.GreedyBytes),
@@ -50,13 +53,15 @@ FIELDS: Definition = construct.Struct(
 
 
 def _decode(raw: Any, _context: object) -> Packet:
-    kind, sacks = raw.extension, []
+    kind, known = raw.extension, {}
     for extension in raw.extensions or ():
-        if kind == ExtensionType.SELECTIVE_ACK:
-            sacks.append(extension.data)
+        if kind in (ExtensionType.SELECTIVE_ACK, ExtensionType.EXTENSION_BITS):
+            if kind in known:
+                raise ValueError("an extension is there twice")
+            known[kind] = extension.data
         kind = extension.next
-    if len(sacks) > 1:
-        raise ValueError("two selective acknowledgements")
+    bits = known.get(ExtensionType.EXTENSION_BITS, b"")
+    is_ours = len(bits) == BITS.sizeof() and not any(bits[:6])
     return Packet(
         raw.head.type,
         raw.connection_id,
@@ -65,17 +70,26 @@ def _decode(raw: Any, _context: object) -> Packet:
         raw.window,
         raw.sequence,
         raw.ack,
-        sacks[0] if sacks else b"",
+        known.get(ExtensionType.SELECTIVE_ACK, b""),
         raw.payload,
+        BITS.parse(bits).largest if is_ours else 0,
     )
 
 
 def _encode(packet: Packet, _context: object) -> dict[str, Any]:
+    chain = [(ExtensionType.SELECTIVE_ACK, packet.sack)] if packet.sack else []
+    if packet.largest:
+        bits = BITS.build({"reserved": bytes(6), "largest": packet.largest})
+        chain.append((ExtensionType.EXTENSION_BITS, bits))
+    kinds = [int(kind) for kind, _ in chain] + [0]
     return {
         **packet._asdict(),
         "head": {"type": packet.type, "version": VERSION},
-        "extension": ExtensionType.SELECTIVE_ACK if packet.sack else 0,
-        "extensions": [construct.Container(next=0, data=packet.sack)],
+        "extension": kinds[0],
+        "extensions": [
+            construct.Container(next=following, data=data)
+            for following, (_, data) in zip(kinds[1:], chain, strict=True)
+        ],
         "payload": bytes(packet.payload),
     }
 

@@ -23,11 +23,11 @@ class PathMtu:
     The search of one connection.
 
     Args:
-        ceiling: The largest datagram that the local interface can send whole.
+        ceiling: The largest datagram that the local interface can send whole, and that the other side takes.
         base: The size to begin with.
     """
 
-    __slots__ = ("_base", "_ceiling", "_losses", "_probing", "_raise_at", "_timeouts", "_too_large", "size")
+    __slots__ = ("_base", "_ceiling", "_losses", "_probing", "_raise_at", "_timeouts", "_too_large", "size", "told")
 
     def __init__(self, ceiling: int, base: int = limits.UTP_MTU_BASE) -> None:
         self._base = min(base, ceiling)
@@ -39,6 +39,8 @@ class PathMtu:
         self._probing = 0  # the size of the probe under way
         self._timeouts = 0  # in a row
         self._raise_at = float("inf")
+        self.told = False
+        """The other side has said how large datagrams it takes."""
 
     @property
     def searching(self) -> bool:
@@ -62,6 +64,18 @@ class PathMtu:
         if self.size < _ETHERNET < self._too_large:
             return _ETHERNET
         return (self.size + self._too_large) // 2
+
+    def allow(self, ceiling: int) -> None:
+        """
+        The other side says what it takes; 0: it does not. It never lowers what is allowed.
+
+        Whoever is told tells it as well: an answer to a caller who does not must not be larger than its SYN.
+        """
+        self.told = self.told or ceiling > 0
+        if ceiling > self._ceiling:
+            if self._too_large > self._ceiling:
+                self._too_large = ceiling + 1
+            self._ceiling = ceiling
 
     def probe_sent(self, size: int) -> None:
         """A probe of that size is under way; there is one at a time."""

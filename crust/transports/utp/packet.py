@@ -59,12 +59,12 @@ class PacketType(enum.IntEnum):
 
 
 class ExtensionType(enum.IntEnum):
-    """The extensions that are in use; all but the first are skipped here."""
+    """The extensions that are in use; the last is skipped here, as are unknown ones."""
 
     SELECTIVE_ACK = 1
     """Bit i (the lowest of the first byte is 0) acknowledges packet ``ack + 2 + i``."""
     EXTENSION_BITS = 2
-    """libutp, in a SYN: 8 bytes of zeros."""
+    """8 bytes that libutp leaves to others, and which we end with a u16: the largest datagram that we take."""
     CLOSE_REASON = 3
     """libtorrent, in a FIN or RESET: 2 reserved bytes, and a u16 that says why."""
 
@@ -89,6 +89,11 @@ class Packet(NamedTuple):
     """The bits of a selective acknowledgement, 0 to 255 bytes; empty if there is none."""
     payload: bytes | memoryview = b""
     """Of a parsed packet a part of the buffer that was given, not a copy."""
+    largest: int = 0
+    """
+    u16, bytes of the largest datagram that the sender takes; 0: it does not say. libtorrent takes the first 1,500 bytes
+    of a longer one for all of it, and acknowledges it.
+    """
 
     @property
     def sacked(self) -> int:
@@ -100,8 +105,11 @@ _HEADER = struct.Struct(">BBHIIIHH")  # type and version, extension, then the fi
 _unpack = _HEADER.unpack_from
 _pack = _HEADER.pack
 _pack_sack = struct.Struct(">BBHIIIHHBB").pack  # the same, and the head of an extension
+_LARGEST = struct.Struct(">H")
 _SACK_AT = HEADER_SIZE + 2
-_SACK = int(ExtensionType.SELECTIVE_ACK)
+_SACK, _BITS = int(ExtensionType.SELECTIVE_ACK), int(ExtensionType.EXTENSION_BITS)
+_BITS_ALONE = b"\0\x08" + bytes(6)  # no extension behind it, a length of 8, what precedes the u16
+_LARGEST_AT = HEADER_SIZE + len(_BITS_ALONE)
 _TYPES = {kind << 4 | VERSION: kind for kind in PacketType}
 _FIRST_BYTES = [kind << 4 | VERSION for kind in PacketType]
 _new: Callable[..., Any] = tuple.__new__  # makes a NamedTuple in half the time of its own constructor
@@ -116,6 +124,7 @@ def build_header(
     sequence: int,
     ack: int,
     sack: bytes = b"",
+    largest: int = 0,
 ) -> bytes:
     """
     What comes before the payload of a packet.
@@ -126,15 +135,27 @@ def build_header(
     try:
         first = _FIRST_BYTES[type]
         if not sack:
-            return _pack(first, 0, connection_id, timestamp, timestamp_difference, window, sequence, ack)
+            extension = _BITS if largest else 0
+            head = _pack(first, extension, connection_id, timestamp, timestamp_difference, window, sequence, ack)
+            return head + _BITS_ALONE + _LARGEST.pack(largest) if largest else head
         size = len(sack)
         if size > SACK_MAX or size % 4:
             raise ValueError(f"a selective acknowledgement of {size} bytes")
         return (
             _pack_sack(
-                first, _SACK, connection_id, timestamp, timestamp_difference, window, sequence, ack, 0, size
+                first,
+                _SACK,
+                connection_id,
+                timestamp,
+                timestamp_difference,
+                window,
+                sequence,
+                ack,
+                _BITS if largest else 0,
+                size,
             )
             + sack
+            + (_BITS_ALONE + _LARGEST.pack(largest) if largest else b"")
         )
     except (struct.error, LookupError) as error:
         raise ValueError(f"a µTP header cannot be built: {error}") from error
@@ -147,7 +168,7 @@ def build_packet(packet: Packet) -> bytes:
     Raises:
         ValueError: As :func:`build_header`, or it is longer than a datagram can be.
     """
-    built = build_header(*packet[:-1]) + packet.payload
+    built = build_header(*packet[:8], packet.largest) + packet.payload
     if len(built) > DATAGRAM_MAX:
         raise ValueError(f"a µTP packet of {len(built)} bytes")
     return built
@@ -173,14 +194,18 @@ def parse_packet_untrusted(data: bytes | memoryview) -> Packet:
     try:
         first, extension, connection_id, timestamp, difference, window, sequence, ack = _unpack(data)
         kind = _TYPES[first]
-        sack, start = b"", HEADER_SIZE
+        sack, largest, start = b"", 0, HEADER_SIZE
         if extension:
-            if extension != _SACK or data[HEADER_SIZE]:
+            if extension == _SACK and not data[HEADER_SIZE]:
+                start = _SACK_AT + data[HEADER_SIZE + 1]
+                if start > len(data):
+                    raise MalformedMessage("a µTP packet ends in the middle of an extension")
+                sack = bytes(data[_SACK_AT:start])
+            elif extension == _BITS and data[HEADER_SIZE:_LARGEST_AT] == _BITS_ALONE:
+                start = _LARGEST_AT + 2
+                (largest,) = _LARGEST.unpack_from(data, _LARGEST_AT)
+            else:
                 return parse_packet_by_definition_untrusted(data)
-            start = _SACK_AT + data[HEADER_SIZE + 1]
-            if start > len(data):
-                raise MalformedMessage("a µTP packet ends in the middle of an extension")
-            sack = bytes(data[_SACK_AT:start])
     except struct.error as error:
         raise MalformedMessage(f"a µTP packet of {len(data)} bytes; a header has {HEADER_SIZE}") from error
     except KeyError as error:
@@ -189,7 +214,7 @@ def parse_packet_untrusted(data: bytes | memoryview) -> Packet:
         raise MalformedMessage("a µTP packet ends in the middle of an extension") from error
     payload = memoryview(data)[start:]
     packet: Packet = _new(
-        Packet, (kind, connection_id, timestamp, difference, window, sequence, ack, sack, payload)
+        Packet, (kind, connection_id, timestamp, difference, window, sequence, ack, sack, payload, largest)
     )
     return packet
 
@@ -206,7 +231,7 @@ def parse_parts_untrusted(header: bytes | bytearray | memoryview, payload: memor
     if extension or kind is None:
         return parse_packet_untrusted(bytes(header[:HEADER_SIZE]) + payload)
     packet: Packet = _new(
-        Packet, (kind, connection_id, timestamp, difference, window, sequence, ack, b"", payload)
+        Packet, (kind, connection_id, timestamp, difference, window, sequence, ack, b"", payload, 0)
     )
     return packet
 

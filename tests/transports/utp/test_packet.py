@@ -24,6 +24,14 @@ LAYOUTS = [
         Packet(PacketType.DATA, 0xFFFF, 0xFFFFFFFF, 0x80000000, 0xFFFFFFFF, 0xFFFF, 0xFFFE, b"", b"\x00abc"),
         "01 00 ffff ffffffff 80000000 ffffffff ffff fffe 00 616263",
     ),
+    (
+        Packet(PacketType.SYN, 0x1234, 1, 0, 0, 7, 0, largest=0xFFE3),
+        "41 02 1234 00000001 00000000 00000000 0007 0000 00 08 000000000000 ffe3",
+    ),
+    (
+        Packet(PacketType.STATE, 0x1235, 2, 3, 4, 8, 7, b"\1\0\0\0", largest=0x5DC),
+        "21 01 1235 00000002 00000003 00000004 0008 0007 02 04 01000000 00 08 000000000000 05dc",
+    ),
     (Packet(PacketType.FIN, 1, 2, 3, 4, 5, 6), "11 00 0001 00000002 00000003 00000004 0005 0006"),
     (Packet(PacketType.RESET, 1, 2, 3, 4, 5, 6), "31 00 0001 00000002 00000003 00000004 0005 0006"),
 ]
@@ -33,7 +41,11 @@ PLAIN = Packet(PacketType.DATA, 1, 2, 3, 4, 5, 6)
 
 # What other implementations put between header and payload: first extension, the chain, what is left of it here.
 CHAINS = [
-    ("02", "00 08 0000000000000000", b""),  # libutp's extension bits
+    ("02", "00 08 0000000000000000", b""),  # µTorrent's extension bits
+    ("02", "00 08 00000000000105dc", b""),  # of a meaning that we do not know
+    ("02", "00 07 000000000005dc", b""),  # of another length
+    ("02", "00 00", b""),
+    ("02", "03 08 0000000000000000 00 04 0000 0101", b""),
     ("03", "00 04 0000 0101", b""),  # libtorrent's close reason
     ("01", "03 03 0100ff 00 04 0000 0101", b"\x01\x00\xff"),  # libtorrent's masks have any length
     ("02", "01 08 0000000000000000 00 04 80000000", b"\x80\0\0\0"),
@@ -55,6 +67,7 @@ packets = st.builds(
     ack=numbers(16),
     sack=st.one_of(st.just(b""), sacks),
     payload=st.binary(max_size=60),
+    largest=st.one_of(st.just(0), numbers(16)),
 )
 
 
@@ -88,8 +101,11 @@ def outcome(parse: Parser, data: bytes) -> Packet | type[MalformedMessage]:
 
 
 def agreed(data: bytes) -> Packet | type[MalformedMessage]:
-    """What both parsers make of it, from bytes and from a memoryview."""
+    """What both parsers make of it, from bytes, from a memoryview, and from a head and a rest that lie apart."""
     short, long = (outcome(parse, data) for parse in BOTH)
+    if len(data) >= packet.HEADER_SIZE:
+        head, rest = data[: packet.HEADER_SIZE], memoryview(data)[packet.HEADER_SIZE :]
+        assert short == outcome(lambda _: packet.parse_parts_untrusted(bytearray(head), rest), data)
     assert short == long == outcome(lambda view: packet.parse_packet_untrusted(memoryview(view)), data)
     return short
 
@@ -132,7 +148,7 @@ def test_a_packet_survives(value: Packet) -> None:
     """Both builders make the same bytes of it, and both parsers the same packet of these."""
     data = packet.build_packet(value)
     assert data == packet.build_packet_by_definition(value)
-    assert data == packet.build_header(*value[:-1]) + value.payload
+    assert data == packet.build_header(*value[:-2], value.largest) + value.payload
     assert agreed(data) == value
 
 
@@ -158,7 +174,7 @@ def test_both_parsers_agree_on_random_bytes(kind: PacketType, data: bytes, typed
 
 
 @settings(repeatable, max_examples=200)
-@given(packets.flatmap(lambda value: st.tuples(st.just(value), st.integers(0, 274))))
+@given(packets.flatmap(lambda value: st.tuples(st.just(value), st.integers(0, 284))))
 def test_a_packet_cut_short_in_its_head_is_refused(cut: tuple[Packet, int]) -> None:
     """Truncation is noticed wherever the head ends; a payload has no length of its own."""
     value, size = cut
@@ -187,6 +203,8 @@ def test_a_packet_cut_short_in_its_head_is_refused(cut: tuple[Packet, int]) -> N
         "01 02" + HEAD + "00 08 00000000000000",
         "01 01" + HEAD + "02 04 01020304",  # a chain that goes on behind the end
         "01 01" + HEAD + "01 01 aa 00 01 bb",  # two masks
+        "01 02" + HEAD + "02 08 0000000000000000 00 08 0000000000000000",
+        "01 02" + HEAD + "00 08 000000000000 05",
         "01 07" + HEAD + "07 00" * 8 + "00 00",  # one extension too many
     ],
 )
@@ -228,6 +246,7 @@ def test_the_payload_is_not_copied() -> None:
         PLAIN._replace(type=5),  # type: ignore[arg-type]
         PLAIN._replace(sack=b"abc"),
         PLAIN._replace(sack=bytes(256)),
+        PLAIN._replace(largest=1 << 16),
     ],
 )
 def test_what_the_wire_cannot_hold_cannot_be_built(value: Packet) -> None:

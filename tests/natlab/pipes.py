@@ -34,6 +34,9 @@ class Settings:
     tells: bool = True
     """Whether the sender of a packet that is too big hears of it by ICMP. False: a black hole."""
 
+    cuts: bool = True
+    """Whether a packet that is too big and may be fragmented is. False: it goes the way of those that may not be."""
+
     drops: tuple[str, ...] = ()
     """Protocols that a firewall in this direction drops silently: ``tcp``, ``udp``."""
 
@@ -116,7 +119,7 @@ class Pipe:
             self._queue(packet, now)
 
     def _oversized(self, packet: bytes) -> list[bytes]:
-        if packets.may_be_cut(packet):
+        if self.settings.cuts and packets.may_be_cut(packet):
             self.counts.cut += 1
             return packets.fragments(packet, self._mtu)
         self.counts.too_big += 1

@@ -142,6 +142,13 @@ def test_who_sent_too_much_is_told() -> None:
     assert len(made.told) == 1 and made.pipe.counts.too_big == 2 and made.pipe.next is None
 
 
+def test_a_link_may_cut_nothing() -> None:
+    made = Made(mtu=1280, cuts=False, tells=False)
+    made.pour(3, 1281)
+    made.pour(1, 1280)
+    assert (len(list(made.pipe.due(0.0))), made.pipe.counts.too_big, made.told) == (1, 3, [])
+
+
 @pytest.mark.parametrize("wrong", [{"loss": 1.1}, {"delay": -1.0}, {"rate": 0.0}, {"mtu": 20}, {"drops": ("sctp",)}])
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError):

@@ -7,6 +7,7 @@ import random
 import selectors
 import socket
 import threading
+from collections.abc import Callable
 
 from crust.runtime.threads import Waker
 
@@ -24,10 +25,14 @@ class UdpRelay:
     Args:
         loss: The share of datagrams that are lost, in each direction.
         seed: Which ones.
+        also: Called with each datagram, and whether it goes to the target; it is lost if that returns True.
     """
 
-    def __init__(self, target: int, loss: float, seed: int = 1) -> None:
+    def __init__(
+        self, target: int, loss: float, seed: int = 1, also: Callable[[bytes, bool], bool] | None = None
+    ) -> None:
         self._loss = loss
+        self._also = also
         self._random = random.Random(seed)
         self._caller: tuple[str, int] | None = None
         self.forwarded = 0
@@ -69,7 +74,7 @@ class UdpRelay:
                 data, self._caller = self._near.recvfrom(_LARGEST)
             else:
                 data = self._far.recv(_LARGEST)
-            if self._random.random() < self._loss:
+            if self._random.random() < self._loss or (self._also is not None and self._also(data, upwards)):
                 self.lost += 1
                 continue
             self.forwarded += 1

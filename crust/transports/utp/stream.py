@@ -103,7 +103,10 @@ class UtpStream:
         self.local = local
         self.remote = remote
         self.half_open = False
-        """Each direction ends by itself; set it before :meth:`start`. The sink may have ``eof_received`` then."""
+        """
+        Each direction ends by itself; set it before :meth:`start`. The sink may have ``eof_received`` then. And the
+        socket lives on for :data:`crust.limits.UTP_TIME_WAIT` after the end, in case our last acknowledgement is lost.
+        """
         self.failure: OSError | None = None
         """Why it never stood, or why it broke."""
         self._core = core
@@ -313,7 +316,7 @@ class UtpStream:
         if core.state is State.CLOSED:
             self._hub.remove(self._address, core.receive_id, self)
             self._stuck = None
-        if self._held:
+        if self._held and (core.state is State.CLOSED or not self.half_open):
             self._held = False
             self._hub.release()
 

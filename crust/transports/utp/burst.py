@@ -54,14 +54,11 @@ def flight_burst(header: bytes, flight: Flight) -> Burst:
         burst.probe = bool(flight.probe)
         return burst
     view = memoryview(number_headers(header, flight.first & 0xFFFF, count))
-    buffers: list[Bytes] = []
-    append = buffers.append
-    at = 0
-    for start in range(0, _HEADER * count, _HEADER):
-        append(view[start : start + _HEADER])
-        append(payload[at : at + size])
-        at += size
-    return Burst(buffers, count, size + _HEADER, len(payload) + count * _HEADER)
+    total = len(payload)
+    buffers: list[Bytes] = [view] * (2 * count)
+    buffers[0::2] = [view[at : at + _HEADER] for at in range(0, _HEADER * count, _HEADER)]
+    buffers[1::2] = [payload[at : at + size] for at in range(0, total, size)]
+    return Burst(buffers, count, size + _HEADER, total + count * _HEADER)
 
 
 def number_headers(header: bytes, first: int, count: int) -> bytearray:

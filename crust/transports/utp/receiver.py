@@ -92,7 +92,10 @@ class Receiver:
                 self.chunks.append(payload)
             self.next = first + count
             self._unacked += len(payload)
-            if self._unacked >= limits.UTP_ACK_BYTES or count > 1:
+            if len(payload) >= limits.UTP_ACK_STRETCH_FROM and self._unacked < limits.UTP_ACK_STRETCH:
+                # So much at once is a small part of what is under way: each acknowledgement costs both sides.
+                self.ack_due = min(self.ack_due, now + limits.UTP_ACK_STRETCH_DELAY)
+            elif self._unacked >= limits.UTP_ACK_BYTES or count > 1:
                 self.ack_now = True
             elif self.ack_due == _NEVER:
                 self.ack_due = now + limits.UTP_ACK_DELAY

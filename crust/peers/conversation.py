@@ -173,7 +173,7 @@ class Conversation(Sending):
             if current is not None and not current.blocked:
                 if session.ack_now or (self._starved and outbox.queued_bytes):
                     again = not self._transmit(current, now)
-            if session.ack_due < self._timer_at:
+            if session.ack_due < self._timer_at or session.ask_at < self._timer_at:
                 self._arm(now)
         self._retire(left)
         if violation is not None:

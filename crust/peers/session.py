@@ -126,7 +126,6 @@ class Session:
         "_ack_messages",
         "_ample",
         "_data_at",
-        "_flowing_at",
         "_heartbeat_at",
         "_heartbeat_gap",
         "_ping_sent",
@@ -139,6 +138,7 @@ class Session:
         "_waiting_since",
         "ack_due",
         "ack_now",
+        "ask_at",
         "asks",
         "freed",
         "inbox",
@@ -182,7 +182,8 @@ class Session:
         self.asks = False
         """We called, so it is for us to notice that the link is dead: the other side may not know where to call."""
         self._data_at = -_NEVER  # when data came last
-        self._flowing_at: float | None = None  # the same, if it was a stream of data that has not been asked about
+        self.ask_at = _NEVER
+        """When to look whether a stream of data has stopped."""
 
     # --- transitions --------------------------------------------------------------------------------------------------
 
@@ -204,7 +205,7 @@ class Session:
         self._pongs = None
         self._suspected = False
         self._waiting_since = now if self.outbox.unacknowledged else None
-        self._flowing_at = None
+        self.ask_at = _NEVER
         self.ack_now = True  # what we said in the handshake may be stale by now
 
     def detach(self) -> None:
@@ -280,8 +281,8 @@ class Session:
 
     def _owe_ack(self, cost: int, small: int, now: float) -> None:
         if self.asks:
-            if 0 < now - self._data_at < limits.SUSPICION_MIN:
-                self._flowing_at = now
+            if self.ask_at == _NEVER and now - self._data_at < limits.SUSPICION_MIN:
+                self.ask_at = now + self._patience
             self._data_at = now
         self._ack_bytes += cost
         self._ack_messages += small
@@ -410,12 +411,10 @@ class Session:
             return None
         due = self.last_received + self._settings.resume_timeout
         if self.state is State.CONNECTED:
-            due = min(due, self._heartbeat_at, self.ack_due)
+            due = min(due, self._heartbeat_at, self.ack_due, self.ask_at)
             suspicion = self._suspicion_at()
             if suspicion is not None:
                 due = min(due, suspicion)
-            if self._flowing_at is not None:
-                due = min(due, self._flowing_at + self._patience)
         expiry = self.outbox.next_expiry()
         if expiry is not None:
             due = min(due, expiry + self._settings.drop_age)
@@ -439,9 +438,10 @@ class Session:
             self._heartbeat_at = now + self._heartbeat_gap
             self.ping(now)
             send = True
-        if self._flowing_at is not None and now >= self._flowing_at + self._patience:
-            self._flowing_at = None
-            if now >= self.last_received + self._patience:
+        if now >= self.ask_at:
+            quiet_at = self._data_at + self._patience
+            self.ask_at = quiet_at if now < quiet_at else _NEVER
+            if now >= max(quiet_at, self.last_received + self._patience):
                 self.ping(now)
                 send = True
         suspicion = self._suspicion_at()

@@ -191,6 +191,76 @@ def test_a_session_that_is_never_carried_is_lost() -> None:
     assert session.handle_timer(START + 30).lost
 
 
+# --- a stream that stops ----------------------------------------------------------------------------------------------
+
+
+def caller(rtt: float = 0.05) -> Session:
+    """A session whose link we dialled."""
+    session = connected(rtt=rtt)
+    session.asks = True
+    return session
+
+
+def asked(session: Session, until: float) -> list[float]:
+    """When it sends a PING by itself, until then."""
+    times = []
+    for now, tick in pass_time(session, until):
+        if tick.send and any(isinstance(frame, Ping) for frame in sent(session, now)):
+            times.append(now)
+    return times
+
+
+def test_the_caller_asks_when_a_stream_of_data_stops() -> None:
+    """Once, after as long a silence as makes a link suspicious; no answer to that does."""
+    session = caller()
+    for number in range(10):
+        receive(session, batch(number, b"x"), now=START + number / 10)
+    last = START + 0.9
+    assert asked(session, last + 1.5) == [last + limits.SUSPICION_MIN]
+    due = timer(session)
+    assert due == last + 2 * limits.SUSPICION_MIN
+    assert session.handle_timer(due).suspect
+
+
+def test_an_answer_ends_the_question() -> None:
+    """It is not asked again before there was another stream."""
+    session = caller()
+    for number in range(2):
+        receive(session, batch(number, b"x"))
+    assert asked(session, START + 1.0) == [START + 1.0]
+    receive(session, Pong(1), now=START + 1.05)
+    assert asked(session, START + 1000) == []
+    for number in range(2, 4):
+        receive(session, batch(number, b"x"), now=START + 1000)
+    assert asked(session, START + 1001.5) == [START + 1001.0]
+
+
+def test_messages_now_and_then_are_no_stream() -> None:
+    """They make nobody ask; nor does anything make the callee ask, or one who hears something else meanwhile."""
+    session = caller()
+    for number in range(5):
+        receive(session, batch(number, b"x"), now=START + 2 * number)
+        assert asked(session, START + 2 * number + 1.9) == []
+    callee = connected(rtt=0.05)
+    talking = caller()
+    for each in (callee, talking):
+        for number in range(5):
+            receive(each, batch(number, b"x"), now=START + number / 100)
+    assert asked(callee, START + 100) == []
+    receive(talking, Ack(0, WINDOW), now=START + 0.9)
+    assert asked(talking, START + 100) == []
+
+
+def test_a_slow_link_is_given_more_time() -> None:
+    """Three retransmission timeouts, if that is more."""
+    session = caller(rtt=2.0)
+    patience = 3 * session.rto
+    assert patience > limits.SUSPICION_MIN
+    for number in range(2):
+        receive(session, batch(number, b"x"))
+    assert asked(session, START + 100)[:1] == [START + patience]
+
+
 # --- expiry -----------------------------------------------------------------------------------------------------------
 
 

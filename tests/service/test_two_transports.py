@@ -168,6 +168,39 @@ def test_a_session_leaves_tcp_that_falls_silent(nodes: Nodes, sender: str) -> No
         assert not heard.of(crust.PeerSuspended, crust.LostPeer)
 
 
+@pytest.mark.parametrize("sender", ["near", "far", "both"])
+def test_full_buffers_move_along(nodes: Nodes, sender: str) -> None:
+    """The same with as much under way as fits: it arrives once and in order, over the other transport."""
+    couple = Couple(nodes)
+    couple.connect()
+    couple.await_transport("tcp")
+    got: dict[crust.PeerId, list[bytes]] = {couple.near.id: [], couple.far.id: []}
+    for service in (couple.near, couple.far):
+        service.on(crust.NewMessage, lambda message: got[message.peer.id].append(message.data[:4]))
+    flows = {"near": [couple.to_far], "far": [couple.to_near], "both": [couple.to_far, couple.to_near]}[sender]
+    count = 1500
+    sent = [number.to_bytes(4, "big") for number in range(count)]
+    jobs = [
+        Background(lambda peer=peer: [peer.send(each + bytes(20_000), timeout=60) for each in sent]) for peer in flows
+    ]
+    senders = [couple.near.id if peer is couple.to_far else couple.far.id for peer in flows]
+    wait_until(lambda: all(len(got[each]) > 100 for each in senders), PATIENCE, "a stream")
+    couple.proxy.stall()
+    for job in jobs:
+        job.result(60.0)
+    for peer, received in zip(flows, map(got.__getitem__, senders), strict=True):
+        peer.flush(60.0)
+        wait_until(functools.partial(has_all, received, count), PATIENCE, "the last message")
+        assert received == sent
+    assert couple.transports == {"utp"}
+    for heard in couple.heard:
+        assert not heard.of(crust.PeerSuspended, crust.LostPeer)
+
+
+def has_all(received: list[bytes], count: int) -> bool:
+    return len(received) >= count
+
+
 def test_a_session_on_utp_resumes_after_its_hub_was_cut(nodes: Nodes) -> None:
     """A broken link is redialled, as with TCP."""
     near = nodes.start(config(listen__addresses=(LOOPBACK_UTP,)))

@@ -101,7 +101,7 @@ def test_room_that_comes_at_the_same_moment_is_not_missed() -> None:
 
 
 def test_one_whose_messages_are_consumed_goes_on_although_there_is_no_room() -> None:
-    """What it holds is not what fills the memory; the others stay, and hear that we live. Noticed without being told."""
+    """What it holds is not what fills the memory; the others stay, and hear that we live. It sees that itself."""
     world = World()
     one, other = Reader(), Reader()
     world.budget.take(150)

@@ -23,7 +23,7 @@ from crust.cli.errors import CommandError
 from crust.cli.lines import Lines
 from crust.runtime import waiting
 from crust.transports import readiness
-from crust.transports import tcp as tcp_module
+from crust.transports.errors import text_of
 from crust.transports.contract import Connection
 from crust.transports.tcp import TcpTransport
 from tests.support import absences
@@ -151,8 +151,8 @@ def _drains(sock: socket.socket) -> bool:
 def test_errors_of_windows_are_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its numbers mean nothing to ``os.strerror``."""
     monkeypatch.setattr(socket, "errorTab", {10061: "Connection refused."}, raising=False)
-    assert tcp_module._text_of(10061) == "Connection refused."
-    assert tcp_module._text_of(errno.ECONNREFUSED) == "Connection refused"
+    assert text_of(10061) == "Connection refused."
+    assert text_of(errno.ECONNREFUSED) == "Connection refused"
 
 
 def test_a_control_socket_needs_unix_sockets(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:

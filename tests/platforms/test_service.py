@@ -23,8 +23,8 @@ from crust.cli.errors import CommandError
 from crust.cli.lines import Lines
 from crust.runtime import waiting
 from crust.transports import readiness
-from crust.transports.errors import text_of
 from crust.transports.contract import Connection
+from crust.transports.errors import text_of
 from crust.transports.tcp import TcpTransport
 from tests.support import absences
 from tests.support.modes import on_greenlets, run_python

@@ -50,9 +50,11 @@ def figures(*arguments: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     ("test", "peers"),
     [
         ("bulk", "crust-threads-pull,crust-gevent-callback,tcp"),
+        ("utp", "crust-threads-callback,crust-utp-*"),
+        ("flood", "crust-utp-*"),
         ("rate", "crust-threads-callback,crust-gevent-pull,tcp"),
         ("setup", "crust-threads-callback,ssl"),
-        ("conns", "crust-threads-callback,crust-gevent-callback,tcp*"),
+        ("conns", "crust-threads-callback,crust-gevent-callback,crust-utp-callback,tcp*"),
         ("import", "crust"),
         ("busy", "crust-gevent-callback,tcp-gevent"),
     ],
@@ -72,7 +74,8 @@ def test_every_test_gives_its_figures(test: str, peers: str) -> None:
         assert set(line) == FIELDS
         assert line["test"] == test
         assert line["min"] <= line["median"] <= line["max"] and math.isfinite(line["median"])
-        assert line["metric"] in {"side effects", "idle", "after 64 KiB each way"} or line["median"] > 0
+        may_be_0 = {"side effects", "idle", "after 64 KiB each way", "connections broken"}
+        assert line["metric"] in may_be_0 or line["median"] > 0
 
 
 @pytest.mark.slow
@@ -99,7 +102,7 @@ def test_the_tables_come_last() -> None:
 def test_wrong_options_are_explained() -> None:
     """A test or peer that does not exist, or a size that cannot be, is refused with what there is."""
     unknown = bench("--only", "speed")
-    assert unknown.returncode == 2 and "no test is called 'speed'; there are: bulk, rate" in unknown.stderr
+    assert unknown.returncode == 2 and "no test is called 'speed'; there are: bulk, utp" in unknown.stderr
     assert bench("--peers", "nobody").returncode == 2
     assert bench("--size", "1").returncode == 2
     assert bench("--rounds", "0").returncode == 2
@@ -232,6 +235,13 @@ def test_what_crust_promises_is_what_is_judged() -> None:
         ("rtt", "crust-threads-callback", "p50", 1.75),
         *{("setup", name, "rate", 1.0) for name in threads},
         *{("conns", "crust-threads-callback", metric, 40.0) for metric in ("idle", "after 64 KiB each way")},
+        *{("utp", f"crust-utp-{way}", "speed", 0.5) for way in ("callback", "pull", "gevent", "ethernet")},
+        ("utp", "crust-utp-plain", "speed", 0.15),
+        *{("utp", f"crust-utp-{way}", "p50", 1.5) for way in ("callback", "pull", "gevent")},
+        *{("conns", f"crust-utp-{way}", "idle", 32.0) for way in ("callback", "gevent")},
+        *{("flood", f"crust-utp-{way}", "stray datagrams", 50_000.0) for way in ("callback", "gevent")},
+        *{("flood", f"crust-utp-{way}", "worst stall", 50.0) for way in ("callback", "gevent")},
+        *{("flood", f"crust-utp-{way}", "connections broken", 0.0) for way in ("callback", "gevent")},
         *{("conns", "crust-gevent-callback", metric, 32.0) for metric in ("idle", "after 64 KiB each way")},
         ("import", "crust", "time", 120.0),
         ("import", "crust", "side effects", 0.0),

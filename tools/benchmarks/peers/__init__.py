@@ -14,6 +14,9 @@ __all__ = ["CONTESTANTS", "Contestant", "load"]
 
 _MODULES = {
     "crust": "crust_node",
+    "crust-utp": "crust_node",
+    "crust-utp-ethernet": "crust_node",
+    "crust-utp-plain": "crust_node",
     "tcp": "tcp",
     "ssl": "tls",
     "zmq": "zeromq",
@@ -29,6 +32,7 @@ class Contestant(NamedTuple):
     """As in ``--peers``."""
     label: str
     library: str
+    """Those of crust begin with its name."""
     mode: str = "threads"
     """``threads``, or ``gevent``: the processes are monkey-patched before anything else."""
     style: str = ""
@@ -57,6 +61,25 @@ CONTESTANTS: dict[str, Contestant] = {
         Contestant("zmq-curve", "pyzmq, CURVE", "zmq-curve", needs=("zmq",)),
         Contestant("websockets", "websockets.sync, TLS", "websockets", needs=("websockets", *_TLS)),
         Contestant("crust", "crust", "crust"),  # as a whole: for ``import``
+        Contestant("crust-utp-callback", "crust over µTP, threads, callbacks", "crust-utp", "threads", "callback"),
+        Contestant("crust-utp-pull", "crust over µTP, threads, pull", "crust-utp", "threads", "pull"),
+        Contestant(
+            "crust-utp-gevent", "crust over µTP, gevent, callbacks", "crust-utp", "gevent", "callback", ("gevent",)
+        ),
+        Contestant(
+            "crust-utp-ethernet",
+            "crust over µTP, datagrams for Ethernet, threads, callbacks",
+            "crust-utp-ethernet",
+            "threads",
+            "callback",
+        ),
+        Contestant(
+            "crust-utp-plain",
+            "crust over µTP, the same without GSO and GRO, threads, callbacks",
+            "crust-utp-plain",
+            "threads",
+            "callback",
+        ),
         Contestant("tcp-gevent", "raw TCP, framed, gevent", "tcp", "gevent", needs=("gevent",)),
         Contestant("ssl-gevent", "ssl, TLS 1.3 mutual, gevent", "ssl", "gevent", needs=("gevent", *_TLS)),
     )

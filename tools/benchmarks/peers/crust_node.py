@@ -4,16 +4,23 @@ crust, through its public interface alone: encryption, numbers, acknowledgements
 Every spoke is a node of its own with its own identity, as in life: a session joins two identities. The limits that
 guard a node against one address making many connections are raised by configuration, since all come from one here, and
 so is the time for a handshake, since thousands of nodes share two processors.
+
+The library ``crust`` listens on TCP alone, ``crust-utp`` on µTP alone. Loopback carries datagrams of 64 KiB;
+``crust-utp-ethernet`` sends none that are too long for Ethernet, and ``crust-utp-plain`` sends and receives those one
+at a time, as systems without GSO and GRO do.
 """
 
 from __future__ import annotations
 
 import contextlib
+import random
+import socket
 import threading
 import time
 from typing import Any
 
 import crust
+from crust import limits
 
 from .. import machine
 from ..contract import WAIT, Options, pack_count, stamped, stream_through, summary, unpack_count, wait_until
@@ -22,12 +29,14 @@ from ..sides import ChannelSpokes
 __all__ = ["Hub", "Spokes"]
 
 _MANY = 1_000_000
+_UDP_GRO = 104  # an option that the socket module does not name (Linux' udp.h)
+_TICK = 0.001  # seconds that the watch sleeps
 
 
-def _hub_config(peers: int) -> crust.Config:
+def _hub_config(peers: int, transport: str) -> crust.Config:
     return crust.Config.from_dict(
         {
-            "listen": {"addresses": ["tcp://127.0.0.1:0"]},
+            "listen": {"addresses": [f"{transport}://127.0.0.1:0"]},
             "session": {"handshake_timeout": WAIT},
             "limits": {
                 "max_peers": peers + 64,
@@ -42,6 +51,33 @@ def _hub_config(peers: int) -> crust.Config:
 
 def _spoke_config() -> crust.Config:
     return crust.Config.from_dict({"listen": {"addresses": []}, "session": {"handshake_timeout": WAIT}})
+
+
+def _transport(library: str) -> str:
+    """What to listen on; prepares this process for it."""
+    if library == "crust":
+        return "tcp"
+    if library != "crust-utp":
+        limits.UTP_DATAGRAM_MAX = limits.UTP_DATAGRAM_USUAL
+    if library == "crust-utp-plain":
+        _do_without_offload()
+    return "utp"
+
+
+def _do_without_offload() -> None:
+    """From now on no UDP socket of this process has GSO or GRO."""
+    from crust.transports.udp_offload import Offload
+
+    begin = Offload.__init__
+
+    def begin_without(self: Offload, sock: socket.socket, *arguments: Any) -> None:
+        begin(self, sock, *arguments)
+        self.gso = False
+        if self.gro:
+            self.gro = False
+            sock.setsockopt(socket.IPPROTO_UDP, _UDP_GRO, 0)
+
+    Offload.__init__ = begin_without  # type: ignore[method-assign, assignment]
 
 
 class PeerChannel:
@@ -73,7 +109,10 @@ class Hub:
 
     def __init__(self, role: str, options: Options) -> None:
         self.role = role
-        self.service = crust.Service(_hub_config(options.peers))
+        self.service = crust.Service(_hub_config(options.peers, _transport(options.library)))
+        self._broken = 0
+        self._watching = False
+        self._gap = 0.0
         if role == "stream":
             return  # the counts are pulled
         if options.style == "callback":
@@ -118,6 +157,31 @@ class Hub:
 
         return stream_through([peer.send for peer in peers], acknowledged, size, seconds)
 
+    def watch(self) -> None:
+        """From now on measure how long nobody else gets a turn in this process, and count connections that break."""
+        if not self._watching:
+            self._watching = True
+            self.service.on(crust.LostPeer, self._break)
+            self.service.on(crust.PeerSuspended, self._break)
+            threading.Thread(target=self._tick, daemon=True).start()
+        self._gap = 0.0
+        self._broken = 0
+
+    def _break(self, event: crust.Event) -> None:
+        self._broken += 1
+
+    def _tick(self) -> None:
+        before = time.perf_counter()
+        while True:
+            time.sleep(_TICK)
+            now = time.perf_counter()
+            self._gap = max(self._gap, now - before - _TICK)
+            before = now
+
+    def watched(self) -> dict[str, float]:
+        """The longest of those times in seconds since :meth:`watch`, and the count."""
+        return {"stall": self._gap, "broken": self._broken}
+
     def memory(self) -> int:
         """KiB resident."""
         return machine.resident_kib()
@@ -134,6 +198,7 @@ class Spokes(ChannelSpokes):
 
     def __init__(self, role: str, options: Options) -> None:
         super().__init__(role, options)
+        _transport(options.library)
         self._config = _spoke_config()
         self._services: list[crust.Service] = []
 
@@ -177,11 +242,37 @@ class Spokes(ChannelSpokes):
             raise TimeoutError(f"an answer has not come; {len(times)} have")
         return summary(times)
 
+    @staticmethod
+    def flood(address: str, seconds: float) -> dict[str, float]:
+        """Send the hub's UDP port datagrams that mean nothing to it, as fast as this process can."""
+        endpoint = crust.Contact.parse(address).endpoints[0]
+        chance = random.Random(1)
+        strays = [bytes(_head(chance)) + chance.randbytes(chance.choice((0, 0, 40, 1380))) for _ in range(1024)]
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.connect((endpoint.host, endpoint.port))
+            send = sock.send
+            sent = 0
+            began = now = time.perf_counter()
+            while now < began + seconds:
+                for stray in strays:
+                    send(stray)
+                sent += len(strays)
+                now = time.perf_counter()
+        return {"datagrams": sent, "seconds": now - began}
+
     def setup(self, address: Any, seconds: float) -> dict[str, float]:
         """One node dials again and again, as one TLS context does."""
         node = crust.Service(self._config).start()
         self.connect = lambda: PeerChannel(node.connect(address, timeout=WAIT))  # type: ignore[method-assign]
         return super().setup(address, seconds)
+
+
+def _head(chance: random.Random) -> bytes:
+    """Of a stray datagram: nothing, noise, or a µTP packet of a connection that there is not."""
+    kind = chance.choice((None, 0, 0, 1, 2, 2, 3))  # DATA, FIN, STATE, RESET
+    if kind is None:
+        return chance.randbytes(chance.randrange(1, 30))
+    return bytes((kind << 4 | 1, 0)) + chance.randbytes(18)
 
 
 def _counter(size: int) -> Any:

@@ -76,7 +76,7 @@ def _run(settings: Settings, case: Case, contestant: Contestant) -> dict[str, An
             _P50.name: percentile(times, 0.5) * 1e3,
             _P99.name: percentile(times, 0.99) * 1e3,
         }
-        if contestant.library == "crust":
+        if contestant.library.startswith("crust"):
             left = sides.hub.call("connections", WAIT)
             closing = sides.hub.call("close_in", _CLOSE_WITHIN + WAIT, timeout=_CLOSE_WITHIN)
             figures[_CLOSE.name] = closing["seconds"]

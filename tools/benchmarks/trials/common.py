@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib.util
 from typing import NamedTuple
 
-from ..contract import WAIT
+from ..contract import ROUND_TRIP, WAIT
 from ..peers import Contestant
 from ..stage import Settings, stage
 
-__all__ = ["ALL", "CRUST_THREADS", "PLACED", "Streamed", "size_text", "spokes_mode", "stream"]
+__all__ = ["ALL", "CRUST_THREADS", "OVER_TCP", "PLACED", "Streamed", "ping", "size_text", "spokes_mode", "stream"]
 
 CRUST_THREADS = ("crust-threads-callback", "crust-threads-pull")
 ALL = (
@@ -22,6 +22,14 @@ ALL = (
     "zmq-curve",
     "websockets",
 )
+OVER_TCP = {
+    "crust-utp-callback": "crust-threads-callback",
+    "crust-utp-pull": "crust-threads-pull",
+    "crust-utp-gevent": "crust-gevent-callback",
+    "crust-utp-ethernet": "crust-threads-callback",
+    "crust-utp-plain": "crust-threads-callback",
+}
+"""crust over µTP, each way, and the same over TCP."""
 PLACED = {
     "one": "both sides on one processor",
     "split": "each side on its half of the processors",
@@ -47,7 +55,7 @@ def spokes_mode(contestant: Contestant, peers: int) -> str:
     It is the hub that is measured. In life its peers have machines of their own; here a few hundred nodes with three
     threads each would measure how one processor switches between threads.
     """
-    if contestant.library == "crust" and peers > _MANY and importlib.util.find_spec("gevent") is not None:
+    if contestant.library.startswith("crust") and peers > _MANY and importlib.util.find_spec("gevent") is not None:
         return "gevent"
     return contestant.mode
 
@@ -80,3 +88,15 @@ def stream(settings: Settings, contestant: Contestant, placement: str, size: int
         before = sides.cpu()
         outcome = sides.hub.call("stream", patience, size=size, seconds=settings.seconds)
         return Streamed(outcome["messages"], outcome["seconds"], sides.cpu() - before)
+
+
+def ping(settings: Settings, contestant: Contestant, placement: str) -> dict[str, float]:
+    """A small message to and fro: ``p50`` and ``p99`` in microseconds, ``effort`` in those of processor time."""
+    with stage(settings, contestant, "echo", placement=placement) as sides:
+        sides.listen()
+        sides.dial()
+        before = sides.cpu()
+        times: dict[str, float] = sides.spokes[0].call(
+            "ping", settings.seconds + 2 * WAIT, size=ROUND_TRIP, seconds=settings.seconds
+        )
+        return {**times, "effort": (sides.cpu() - before) / times["round_trips"] * 1e6}

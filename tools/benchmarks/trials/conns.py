@@ -21,10 +21,11 @@ _IDLE = Metric("idle", "KiB/peer", higher_is_better=False)
 _USED = Metric("after 64 KiB each way", "KiB/peer", higher_is_better=False)
 _MESSAGE = 65_536
 _THREADS = ("crust-threads-callback", "tcp", "ssl", "zmq", "zmq-curve", "websockets")
+_UTP = ("crust-utp-callback", "crust-utp-gevent")
 _GEVENT = ("crust-gevent-callback", "tcp-gevent", "ssl-gevent")
 _SETTLE = 0.5  # seconds for late work, such as acknowledgements, before memory is read
 _PER_PROCESS = 2000
-_LIMITS = {("threads", 1000): 40.0, ("gevent", 10_000): 32.0}
+_LIMITS = {("tcp", "threads", 1000): 40.0, ("tcp", "gevent", 10_000): 32.0, ("utp", "each", 1000): 32.0}
 
 
 def processes_for(peers: int) -> int:
@@ -36,21 +37,27 @@ def _cases(settings: Settings) -> list[Case]:
     few, many = settings.connections, settings.connections
     if settings.quick:
         few, many = few or 10, many or 20
-    return [_case("threads", few or 1000, _THREADS, 2), _case("gevent", many or 10_000, _GEVENT, 1)]
+    return [
+        _case("threads", few or 1000, _THREADS, 2),
+        _case("each", few or 1000, _UTP, 2, "utp"),
+        _case("gevent", many or 10_000, _GEVENT, 1),
+    ]
 
 
-def _case(mode: str, peers: int, contestants: tuple[str, ...], rounds: int) -> Case:
-    limit = _LIMITS.get((mode, peers))
+def _case(mode: str, peers: int, contestants: tuple[str, ...], rounds: int, transport: str = "tcp") -> Case:
+    limit = _LIMITS.get((transport, mode, peers))
 
     def target(contestant: str, metric: str) -> Target | None:
-        if limit is None or CONTESTANTS[contestant].library != "crust":
+        if limit is None or not CONTESTANTS[contestant].library.startswith("crust"):
             return None
+        if transport == "utp" and metric != _IDLE.name:
+            return None  # what they keep after use is told, and nothing was promised of it
         return Target(limit, relative=False)
 
     return Case(
         test="conns",
-        title=f"{peers:,} peers, {mode}",
-        where={"peers": peers, "mode": mode},
+        title=f"{peers:,} peers, {mode}" if transport == "tcp" else f"{peers:,} peers over µTP",
+        where={"peers": peers, "mode": mode, "transport": transport},
         metrics=(_IDLE, _USED),
         contestants=contestants,
         rounds=rounds,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ..contract import ROUND_TRIP, WAIT
+from ..contract import ROUND_TRIP
 from ..peers import Contestant
 from ..results import Case, Metric, Reference, Target, Trial
-from ..stage import Settings, stage
-from .common import ALL, PLACED, size_text
+from ..stage import Settings
+from .common import ALL, PLACED, ping, size_text
 
 __all__ = ["TRIAL"]
 
@@ -40,14 +40,7 @@ def _case(placement: str) -> Case:
 
 
 def _run(settings: Settings, case: Case, contestant: Contestant) -> dict[str, float]:
-    with stage(settings, contestant, "echo", placement=case.where["placement"]) as sides:
-        sides.listen()
-        sides.dial()
-        before = sides.cpu()
-        times: dict[str, float] = sides.spokes[0].call(
-            "ping", settings.seconds + 2 * WAIT, size=ROUND_TRIP, seconds=settings.seconds
-        )
-        return {**times, _EFFORT.name: (sides.cpu() - before) / times["round_trips"] * 1e6}
+    return ping(settings, contestant, case.where["placement"])
 
 
 TRIAL = Trial("rtt", "one small message to and fro", _cases, _run)

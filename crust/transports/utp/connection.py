@@ -216,7 +216,7 @@ class UtpConnection:
         sender = self.sender
         next_ack = sender.next - 1
         ack = next_ack + ((packet.ack - next_ack + 0x8000 & 0xFFFF) - 0x8000)
-        if ack > next_ack or ack < sender.una - 0x4000:
+        if ack > next_ack or ack < sender.una - limits.UTP_PACKETS_MAX:
             return False  # of what was never sent, or of another connection
         if self.state in _OPENING and not self._confirm(packet, ack, now):
             return False
@@ -246,8 +246,7 @@ class UtpConnection:
         if packet.connection_id not in (self.receive_id, self.send_id):
             return False
         if self.state is State.SYN_SENT:
-            # It acknowledges the SYN, or names one of the packets that were under way.
-            if (packet.ack - (self.sender.una - 1)) & 0xFFFF > 0:
+            if (packet.ack - (self.sender.una - 1)) & 0xFFFF:  # it does not name our SYN
                 return False
             self._break(OSError(errno.ECONNREFUSED, "refused: nothing accepts µTP connections there"))
             return True
@@ -302,7 +301,7 @@ class UtpConnection:
             sample = sender.rtt_sample
             if sample is not None:
                 rtt.sample(sample)
-            self._resend.acked(sender.next - sender.una, now)
+            self._resend.acked(sender.next - sender.una, sample is not None, now)
             delay = packet.timestamp_difference
             if acked:
                 self.congestion.acked(
@@ -511,7 +510,8 @@ class UtpConnection:
     def _syn(self, now: float) -> Burst:
         self._opening.sent(now)
         number, window = self.sender.una - 1 & 0xFFFF, self.receiver.window
-        largest = limits.UTP_DATAGRAM_MAX
+        # Where nothing larger fits anyway, nothing is told: a constant would tell others who speaks.
+        largest = limits.UTP_DATAGRAM_MAX if self._settings.mtu_ceiling > limits.UTP_DATAGRAM_USUAL else 0
         header = build_header(PacketType.SYN, self.receive_id, self._stamp(now), 0, window, number, 0, b"", largest)
         return single_burst(header)
 

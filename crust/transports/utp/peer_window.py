@@ -36,12 +36,14 @@ class PeerWindow:
 
     def may_try(self, now: float) -> bool:
         """There is something to send and no room: True if a byte should go all the same, since news may be lost."""
-        if self._interval and now < self.probe_at:
+        if self.probe_at == _NEVER:
+            self._interval = min(2 * self._interval, _LONGEST) or limits.UTP_ZERO_WINDOW_PROBE
+            self.probe_at = now + self._interval
             return False
-        is_due = bool(self._interval)
-        self._interval = min(2 * self._interval, _LONGEST) or limits.UTP_ZERO_WINDOW_PROBE
-        self.probe_at = now + self._interval
-        return is_due
+        if now < self.probe_at:
+            return False
+        self.probe_at = _NEVER  # until that byte is acknowledged, its own timeouts try again
+        return True
 
     def stop(self) -> None:
         """The connection is over."""

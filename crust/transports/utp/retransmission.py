@@ -9,6 +9,7 @@ __all__ = ["Retransmission"]
 
 _NEVER = float("inf")
 _BACKOFF_MAX = 64
+_BACKOFF_KEPT = 8  # what is left of it by an acknowledgement that measures nothing
 
 
 class Retransmission:
@@ -37,13 +38,18 @@ class Retransmission:
         if self.rto_at == _NEVER:
             self.rto_at = now + self._rtt.rto * self.backoff
 
-    def acked(self, packets: int, now: float) -> None:
-        """Something was acknowledged; so many packets are still under way."""
-        self.backoff = 1
+    def acked(self, packets: int, measured: bool, now: float) -> None:
+        """
+        Something was acknowledged; so many packets are still under way.
+
+        Unless it was ``measured`` how long that took, the timeout stays long (RFC 6298 section 5): it may be shorter
+        than the round trip, and then nothing would ever be acknowledged before it is sent again.
+        """
+        self.backoff = 1 if measured else min(self.backoff, _BACKOFF_KEPT)
         self._tail_spent = False
         self.tail_at = _NEVER
         if packets:
-            self.rto_at = now + self._rtt.rto
+            self.rto_at = now + min(self._rtt.rto * self.backoff, limits.UTP_RTO_MAX)
             self._arm_tail(packets, now)
         else:
             self.rto_at = _NEVER

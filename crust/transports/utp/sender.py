@@ -465,6 +465,8 @@ class Sender:
         Returns:
             Payload bytes of the largest packet among it.
         """
+        if self._sacked & 1:
+            self._distrust()
         missing = ~self._sacked & ~self._marked & ((1 << (self.next - self.una)) - 1)
         self.probe_lost = 0
         self._lose(missing, quietly=True)
@@ -474,6 +476,19 @@ class Sender:
         self._resent.clear()
         self._event_at = now
         return max((len(loss.payload) for loss in self._losses.values()), default=0)
+
+    def _distrust(self) -> None:
+        """
+        The first packet is said to have arrived, and yet not what comes after it: the other side threw away what it had
+        acknowledged selectively, or lied (RFC 2018 section 8). Everything is sent again that is not acknowledged.
+        """
+        sacked, self._sacked = self._sacked, 0
+        while sacked:
+            bit = sacked & -sacked
+            sacked ^= bit
+            loss = self._extract(self.una + bit.bit_length() - 1)
+            loss.waiting = loss.declared = True
+            heapq.heappush(self._waiting, loss.number)
 
     def clear(self) -> None:
         """Forget everything: the connection is over."""

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Conversation", "Host"]
 
 _OVERHEAD = limits.MESSAGE_OVERHEAD
+_LEFT_MAX = 4  # links kept for the other side to find us on the next one: more moves at once only a bad peer makes
 
 
 class Conversation(Sending):
@@ -106,7 +107,7 @@ class Conversation(Sending):
         self.rivalry = Rivalry()
         """How other ways compared with ours; the registry's lock guards it."""
         self.messages_received = 0
-        self._left: Link | None = None  # where the other side may be yet, until it has spoken on the link we moved to
+        self._left: list[Link] = []  # where the other side may be yet, until it has spoken on the link we moved to
         self._doubted_at: float | None = None  # when a sign of life was asked for
         self._goodbye: frames.Goodbye | None = None  # told to a link that comes when it is over already
         self._undigested = 0  # bytes of the node's budget held for messages not yet consumed
@@ -167,9 +168,9 @@ class Conversation(Sending):
                 self._give_budget()
                 ready = self._wake_locked()
             current = self.link
-            left = None
-            if link is current and self._left is not None:
-                left, self._left = self._left, None  # the other side has moved, too
+            left: list[Link] = []
+            if link is current and self._left:
+                left, self._left = self._left, []  # the other side has moved, too
             if current is not None and not current.blocked:
                 if session.ack_now or (self._starved and outbox.queued_bytes):
                     again = not self._transmit(current, now)
@@ -323,11 +324,10 @@ class Conversation(Sending):
             old_path, self.path = self.path, make_path()
             self.rivalry.moved()
             self.session.asks = not link.inbound
-            moved = [each for each in {self._left, old} if each is not None and each is not link]
-            self._left = None
-            if decided and old in moved:
-                self._left = old
-                moved.remove(old)
+            left = self._left if old is None or old is link else [*self._left, old]
+            gone = max(0, len(left) - _LEFT_MAX) if decided else len(left)
+            left, self._left = left[:gone], left[gone:]
+            if old is not None and old in self._left:
                 self._host.io.call_later(limits.MOVE_CONFIRMATION, lambda _: self._retire_left(old))
             link.conversation = self
             link.since = now
@@ -343,20 +343,19 @@ class Conversation(Sending):
         if ready:
             self._host.send_ready(self)
         self._host.io.flush_soon(self)
-        for each in moved:
-            self._retire(each)
+        self._retire(left)
 
-    def _retire_left(self, link: Link | None) -> None:
+    def _retire_left(self, link: Link) -> None:
         """The other side has had its time to move (I/O thread)."""
         with self.lock:
-            if self._left is not link:
+            if link not in self._left:
                 return
-            self._left = None
-        self._retire(link)
+            self._left.remove(link)
+        self._retire([link])
 
-    def _retire(self, link: Link | None) -> None:
-        """Close a link that no longer carries the session."""
-        if link is not None:
+    def _retire(self, links: list[Link]) -> None:
+        """Close links that no longer carry the session."""
+        for link in links:
             link.write_control(frames.Retire())
             self._let_go(link)
 
@@ -392,11 +391,11 @@ class Conversation(Sending):
         """A link ended (its reader thread)."""
         with self.lock:
             if link is not self.link or self.session.state is State.LOST:
-                if link is self._left:
-                    self._left = None
+                if link in self._left:
+                    self._left.remove(link)
                 return
             self.link = None
-            left, self._left = self._left, None
+            left, self._left = self._left, []
             self.session.detach()
             self._starved = False
             self._arm(self._now())
@@ -432,7 +431,7 @@ class Conversation(Sending):
             if self.session.state is State.LOST:
                 return False
             link, self.link = self.link, None
-            left, self._left = self._left, None
+            left, self._left = self._left, []
             self.ended_reason = reason
             self._goodbye = goodbye
             last_word = frames.Ack(self.session.inbox.next, self.session.inbox.window)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import functools
+import random
 import threading
 
 import pytest
 
 import crust
 from crust import Contact, Endpoint, Service
+from crust.transports.utp.transport import UtpListener, UtpTransport
 from tests.support.nodes import LOOPBACK, Nodes, config, pair_of_identities
 from tests.support.proxy import Proxy
 from tests.support.threads import Background
@@ -70,6 +73,24 @@ def test_one_number_for_both(nodes: Nodes) -> None:
     service = nodes.start(config(**BOTH))
     assert {each.transport for each in service.addresses} == {"tcp", "utp"}
     assert len({each.port for each in service.addresses}) == 1
+
+
+def test_a_number_that_is_free_for_tcp_alone(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then another one is taken for both."""
+    refused: list[int] = []
+    listen = UtpTransport.listen
+
+    def occupied(transport: UtpTransport, wanted: Endpoint) -> UtpListener:
+        if not refused:
+            refused.append(wanted.port)
+            raise crust.ListenError(errno.EADDRINUSE, "taken")
+        return listen(transport, wanted)
+
+    monkeypatch.setattr(UtpTransport, "listen", occupied)
+    service = nodes.start(config(**BOTH))
+    (port,) = {each.port for each in service.addresses}
+    assert len(service.addresses) == 2
+    assert refused != [port]
 
 
 def test_a_port_that_is_taken_is_an_error_that_names_it(nodes: Nodes) -> None:
@@ -146,6 +167,38 @@ def test_a_session_moves_to_tcp_that_comes_late(nodes: Nodes, controller: str) -
         changed = heard.wait(crust.PathChanged)
         assert changed.old is not None
         assert (changed.old.transport, changed.new.transport) == ("utp", "tcp")
+
+
+def test_calls_that_cross_and_tcp_that_is_late(nodes: Nodes) -> None:
+    """Both call at once, by both transports, TCP with all kinds of delays: one session, which ends up on TCP."""
+    lesser, greater = pair_of_identities()
+    services = (nodes.start(config(**BOTH), identity=lesser), nodes.start(config(**BOTH), identity=greater))
+    proxies = [nodes.proxy(service) for service in services]
+    contacts = [with_tcp_through(proxy, service) for proxy, service in zip(proxies, services, strict=True)]
+    delays = random.Random(7)
+    for number in range(1, 16):
+        for proxy in proxies:
+            proxy.delay(delays.choice((0.05, 0.1, 0.15, 0.25)))
+        futures = [service.dial(contact) for service, contact in zip(services, reversed(contacts), strict=True)]
+        peers = [future.result(PATIENCE) for future in futures]
+        sent = [b"%d" % each for each in range(50)]
+        for peer in peers:
+            peer.send_many(sent)
+        for peer in peers:
+            assert [peer.recv(PATIENCE) for _ in sent] == sent
+        wait_until(functools.partial(all_on_tcp, peers), PATIENCE, "TCP")
+        peers[number % 2].disconnect()
+        for service in services:
+            nodes.heard(service).wait(crust.LostPeer, number, PATIENCE)
+    for service in services:
+        names = [name for name in nodes.heard(service).names() if name in ("ConnectSuccess", "LostPeer")]
+        assert names == ["ConnectSuccess", "LostPeer"] * 15
+        assert not nodes.heard(service).of(crust.PeerSuspended, crust.ConnectFailure)
+        assert nodes.heard(service).of(crust.PathChanged), "TCP was never late"
+
+
+def all_on_tcp(peers: list[crust.Peer]) -> bool:
+    return all(peer.path is not None and peer.path.transport == "tcp" for peer in peers)
 
 
 @pytest.mark.parametrize("sender", ["near", "far"])

@@ -132,7 +132,7 @@ class Pipe:
         if self._rate:
             size = len(packet)
             begins = max(now, self._free)
-            if (begins - now) * self._rate + size > self._room:
+            if (begins - now) * self._rate + size > self._room + 0.5:  # times are rounded
                 self.counts.queue_full += 1
                 return
             self._free = now = begins + size / self._rate

@@ -70,6 +70,14 @@ def test_the_queue_holds_so_many_bytes_and_no_more() -> None:
     assert len(made.times()) == 7
 
 
+@pytest.mark.parametrize("now", [0.1, 26318.385, 1e6 / 3])
+def test_a_queue_that_is_just_big_enough(now: float) -> None:
+    """Whatever the clock says, and however it rounds."""
+    made = Made(rate=1e6, queue=20_000)
+    made.pour(25, 1000, now=now)
+    assert made.pipe.counts.queue_full == 5
+
+
 def test_the_queue_lasts_a_tenth_of_a_second_if_not_told() -> None:
     assert Settings(rate=8e6).room == 100_000 and Settings(rate=8e3).room == 15_000
     assert Settings(rate=8e6, queue=3_000).room == 3_000

@@ -115,7 +115,7 @@ class _Trial:
         elif event == "route":
             world.at(when, lambda: link.change(delay=pick.choice((0.001, 0.15))))
         elif event == "outage":
-            lasts = pick.uniform(0.1, 20.0)
+            lasts = pick.uniform(0.1, 10.0)
             loss = self.there.behaviour.loss, self.back.behaviour.loss
             world.at(when, lambda: (self.there.change(loss=1.0), self.back.change(loss=1.0)))
             world.at(when + lasts, lambda: (self.there.change(loss=loss[0]), self.back.change(loss=loss[1])))
@@ -127,10 +127,13 @@ class _Trial:
             event += f" of {lasts:.1f} s"
         elif event == "vanish":
             self.excusable = True
+            event += " and abort"
             world.at(when, peer.forget)
+            world.at(when + 90.0, self._abort, peer.other)  # who only listens cannot tell; the session above can
         elif event == "abort":
             self.excusable = True
             world.at(when, self._abort, peer)
+            world.at(when + 90.0, self._abort, peer.other)
         if event != "nothing":
             self.story += f" {event} at {when - world.now:.2f} s"
 
@@ -166,6 +169,9 @@ class _Trial:
         world.run(began + PATIENCE, self._over)
         seconds = world.now - began
         caller, callee = self.caller, self.callee
+        for peer in (caller, callee):
+            peer.paused = False
+            peer.work()
         complete = callee.kept == self.data and caller.kept == self.answer
         # A caller whose answers are lost until the callee gives up speaks to nobody then.
         half_open = callee.core is not None and callee.core.error is not None and not callee.received
@@ -188,15 +194,17 @@ class _Trial:
             return f"stuck: {states}, {callee.received} of {len(self.data)} and {caller.received} of {len(self.answer)}"
         if not complete and not self.excusable:
             errors = [peer.core.error if peer.core else None for peer in (caller, callee)]
+            loss = self.there.behaviour.loss + self.back.behaviour.loss
+            if loss >= 0.2 and any(isinstance(error, TimeoutError) for error in errors):
+                self.excusable = True  # every try of a closed window, or in an outage and after it, was lost
+                return ""
             return f"incomplete without a reason: {errors}"
         for peer, whole in ((caller, self.answer), (callee, self.data)):
             if peer.core is None:
                 continue
-            peer.paused = False
-            peer.work()
             if peer.ended is None:
                 return "the application does not learn of the end"
-            if peer.ended.error is None and peer.received < len(whole) and not self.story.count("abort"):
+            if peer.ended.error is None and peer.received < len(whole) and "abort" not in self.story:
                 return "what is cut short looks like the end"
         return ""
 

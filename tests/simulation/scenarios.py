@@ -49,7 +49,9 @@ class Result:
         return min(range(len(self.times)), key=lambda index: abs(self.times[index] - time))
 
 
-def bottleneck(world: World, mbit: float, rtt: float, *, queue: float | None = None, seed: int = 1) -> tuple[Link, Link]:
+def bottleneck(
+    world: World, mbit: float, rtt: float, *, queue: float | None = None, seed: int = 1
+) -> tuple[Link, Link]:
     """
     A link of so many Mbit/s there and a free one back.
 

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable
 
 from crust.transports.utp.connection import DataReceived, Ended, Settings, UtpConnection
-from crust.transports.utp.packet import PacketType, parse_packet_untrusted
+from crust.transports.utp.packet import Packet, PacketType, build_header, parse_packet_untrusted
+from crust.transports.utp.states import State
 from tests.simulation.network import Link, World
 
 __all__ = ["Peer", "connect"]
@@ -53,20 +54,33 @@ class Peer:
         self._finish = finish
         self._tick = tick
         self._watched = math.inf  # when the timer fires next
+        self._stays_due = 0  # times that it did, and was due again at once
         self.most = 0
         """Bytes that this end has kept at once, at the most."""
 
     def arrive(self, data: bytes) -> None:
         """A datagram has come."""
         core = self.core
-        if core is None:
+        if core is None or core.state is State.CLOSED:
             packet = parse_packet_untrusted(data)
             if packet.type is not PacketType.SYN:
+                self._answer_stranger(packet)
                 return
+            if core is not None and core.receiver.next != packet.sequence + 1:
+                return
+            # Also a caller that had been too slow: it tries again.
             core = self.core = UtpConnection.accept(packet, 0xFFF0, self.settings, self.world.now)
+            self.ended = None
         else:
             core.receive_datagram(data, self.world.now)
         self.work()
+
+    def _answer_stranger(self, packet: Packet) -> None:
+        """What a hub answers for a connection that it does not know."""
+        if packet.type is not PacketType.RESET:
+            number = packet.sequence & 0xFFFF
+            reset = build_header(PacketType.RESET, packet.connection_id, packet.timestamp, 0, 0, number, number)
+            self.out.send(reset, len(reset), self.other.arrive)
 
     def work(self) -> None:
         """What a driver does after every call to a core."""
@@ -119,14 +133,14 @@ class Peer:
                 return
 
     def _refused(self, size: int) -> None:
-        assert self.core is not None
-        self.core.refused_size(size, self.world.now)
-        self.work()
+        if self.core is not None:
+            self.core.refused_size(size, self.world.now)
+            self.work()
 
     def _watch(self, due: float) -> None:
         now = self.world.now
         if self._tick:
-            due = math.ceil(due / self._tick) * self._tick
+            due = max(due, math.ceil(due / self._tick) * self._tick)  # the product may be rounded down
         self._watched = max(due, now)
         self.world.at(self._watched, self._fire, self._watched)
 
@@ -134,9 +148,12 @@ class Peer:
         if due != self._watched or self.core is None:
             return
         self._watched = math.inf
-        if self.core.get_timer() <= self.world.now:
-            self.core.handle_timer(self.world.now)
+        now = self.world.now
+        if self.core.get_timer() <= now:
+            self.core.handle_timer(now)
         self.work()
+        self._stays_due = self._stays_due + 1 if self.core.get_timer() <= now else 0
+        assert self._stays_due < 20, f"a timer of {self.core.state} stays due: a real driver would spin"
 
     def forget(self) -> None:
         """This end vanishes without a word."""

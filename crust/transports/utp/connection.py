@@ -597,4 +597,4 @@ class UtpConnection:
             self.congestion.packet_size = self.mtu.size - limits.UTP_HEADER_SIZE
             self.congestion.timed_out(now)
         self._resend.timed_out(now)
-        self._pacer.empty(now)
+        self._pacer.restart(self.congestion.packet_size, now)

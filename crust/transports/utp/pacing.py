@@ -41,7 +41,7 @@ class Pacer:
         """So many bytes went out."""
         self._credit -= size
 
-    def empty(self, now: float) -> None:
-        """Begin anew, slowly."""
-        self._credit = 0.0
+    def restart(self, packet: int, now: float) -> None:
+        """After a timeout: one packet of ``packet`` bytes at once, or the next timeout might come before it."""
+        self._credit = float(packet)
         self._at = now

@@ -30,13 +30,13 @@ class Retransmission:
     def sent(self, packets: int, now: float) -> None:
         """New packets went out; so many are under way now."""
         if self.rto_at == _NEVER:
-            self.rto_at = now + self._rtt.rto * self.backoff
+            self.rto_at = now + self._wait()
         self._arm_tail(packets, now)
 
     def sent_again(self, now: float) -> None:
         """A packet went out that had been sent before."""
         if self.rto_at == _NEVER:
-            self.rto_at = now + self._rtt.rto * self.backoff
+            self.rto_at = now + self._wait()
 
     def acked(self, packets: int, measured: bool, now: float) -> None:
         """
@@ -49,7 +49,7 @@ class Retransmission:
         self._tail_spent = False
         self.tail_at = _NEVER
         if packets:
-            self.rto_at = now + min(self._rtt.rto * self.backoff, limits.UTP_RTO_MAX)
+            self.rto_at = now + self._wait()
             self._arm_tail(packets, now)
         else:
             self.rto_at = _NEVER
@@ -57,7 +57,7 @@ class Retransmission:
     def timed_out(self, now: float) -> None:
         """The timeout has come, and everything is sent again."""
         self.backoff = min(2 * self.backoff, _BACKOFF_MAX)
-        self.rto_at = now + min(self._rtt.rto * self.backoff, limits.UTP_RTO_MAX)
+        self.rto_at = now + self._wait()
         self.tail_at = _NEVER
 
     def tail_probed(self) -> None:
@@ -68,6 +68,11 @@ class Retransmission:
     def stop(self) -> None:
         """Nothing is waited for."""
         self.rto_at = self.tail_at = _NEVER
+
+    def _wait(self) -> float:
+        """Seconds: the backoff has a limit, but the path may take longer than that by itself."""
+        rto = self._rtt.rto
+        return min(rto * self.backoff, max(rto, limits.UTP_RTO_MAX))
 
     def _arm_tail(self, packets: int, now: float) -> None:
         smoothed = self._rtt.smoothed

@@ -37,5 +37,4 @@ class RoundTrip:
         else:
             self.variation += (abs(smoothed - rtt) - self.variation) / 4
             self.smoothed = smoothed + (rtt - smoothed) / 8
-        rto = self.smoothed + 4 * self.variation
-        self.rto = min(max(rto, limits.UTP_RTO_MIN), limits.UTP_RTO_MAX)
+        self.rto = max(self.smoothed + 4 * self.variation, limits.UTP_RTO_MIN)

@@ -1,0 +1,56 @@
+"""When what was not acknowledged is sent again."""
+
+from __future__ import annotations
+
+import pytest
+
+from crust import limits
+from crust.transports.utp.congestion import make_congestion
+from crust.transports.utp.pacing import Pacer
+from crust.transports.utp.retransmission import Retransmission
+from crust.transports.utp.rtt import RoundTrip
+
+
+def test_the_timeout_stays_long_until_something_is_measured() -> None:
+    """Or a round trip longer than the first timeout would never be measured: all is sent again before its answer."""
+    resend = Retransmission(RoundTrip())
+    resend.sent(1, 10.0)
+    assert resend.rto_at == pytest.approx(10.0 + limits.UTP_RTO_INITIAL)
+    resend.timed_out(10.5)
+    resend.acked(1, False, 10.6)
+    assert resend.rto_at == pytest.approx(10.6 + 2 * limits.UTP_RTO_INITIAL)
+    resend.acked(1, True, 10.7)
+    assert resend.rto_at == pytest.approx(10.7 + limits.UTP_RTO_INITIAL)
+
+
+def test_what_is_kept_of_many_timeouts_is_bounded() -> None:
+    """After an outage, the first answer does not leave waits of many seconds."""
+    resend = Retransmission(RoundTrip(0.1))
+    for step in range(10):
+        resend.timed_out(10.0 + step)
+    assert resend.rto_at == pytest.approx(19.0 + limits.UTP_RTO_MAX)
+    resend.acked(1, False, 30.0)
+    assert resend.rto_at <= 30.0 + 8 * 0.3 + 0.01
+
+
+def test_a_path_slower_than_the_longest_wait_is_waited_for() -> None:
+    """A queue of seconds: the limit is one of the backoff, not of the round trip."""
+    rtt = RoundTrip()
+    for _ in range(20):
+        rtt.sample(7.0)
+    assert rtt.rto > 7.0
+    resend = Retransmission(rtt)
+    resend.sent(1, 100.0)
+    assert resend.rto_at > 107.0
+    resend.timed_out(108.0)
+    assert resend.rto_at > 115.0
+
+
+def test_after_a_timeout_a_packet_goes_at_once() -> None:
+    """Paced by a window of one packet and a long round trip, it would not go before the next timeout."""
+    congestion = make_congestion("fair", 1000)
+    congestion.timed_out(50.0)
+    pacer = Pacer(50.0)
+    assert pacer.room(congestion, 6.0, 50.0) == 0.0
+    pacer.restart(1000, 50.0)
+    assert pacer.room(congestion, 6.0, 50.0) >= 1000

@@ -455,7 +455,7 @@ class UdpHub:
                 self._datagram(joined[start : start + step], address, source, now)
             return
         if total < HEADER_SIZE:
-            self.strays += 1
+            self._unknown(memoryview(bytes(buffer.headers[:total])), address, now)
             return
         headers, payload = buffer.headers, buffer.payload
         if not segment or segment >= total:

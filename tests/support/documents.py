@@ -15,6 +15,8 @@ from crust.config import Config
 from crust.config.render import effective_rows
 from crust.config.sections import field_keys
 from crust.peers.session import TRANSITIONS
+from crust.transports.utp.states import TRANSITIONS as UTP_TRANSITIONS
+from crust.transports.utp.states import Event as UtpEvent
 from tests.support.source import ROOT
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -66,6 +68,23 @@ def session_diagram() -> str:
     return "\n".join(["```mermaid", "stateDiagram-v2", "    [*] --> new", *arrows, "    lost --> [*]", "```"]) + "\n"
 
 
+def utp_diagram() -> str:
+    """The states of a µTP connection, from the table in the code; BROKEN leads to CLOSED from everywhere."""
+    arrows = [
+        f"    {state.value} --> {target.value}: {event.value}"
+        for (state, event), target in UTP_TRANSITIONS.items()
+        if event is not UtpEvent.BROKEN
+    ]
+    named = sorted({state.value for state, _ in UTP_TRANSITIONS} | {"closed"})
+    aliases = [f'    state "{name}" as {name.replace("-", "_")}' for name in named if "-" in name]
+    lines = []
+    for arrow in arrows:
+        states, _, event = arrow.partition(": ")
+        lines.append(f"{states.replace('-->', '@').replace('-', '_').replace('@', '-->')}: {event}")
+    begin = ["    [*] --> syn_sent: we call", "    [*] --> syn_received: we are called"]
+    return "\n".join(["```mermaid", "stateDiagram-v2", *aliases, *begin, *lines, "    closed --> [*]", "```"]) + "\n"
+
+
 def example(match: re.Match[str]) -> str:
     """A file of examples/ as a block."""
     return f"{match[1]}```python\n{(ROOT / match[2]).read_text(encoding='utf-8')}```\n{match[3]}"
@@ -96,6 +115,7 @@ GENERATED: dict[pathlib.Path, Callable[[str], str]] = {
     ROOT / "docs" / "configuration.md": with_part("configuration keys", configuration_table),
     ROOT / "docs" / "design.md": with_part("session states", session_diagram),
     ROOT / "docs" / "recipes.md": with_examples,
+    ROOT / "docs" / "utp.md": with_part("utp states", utp_diagram),
 }
 
 

@@ -61,6 +61,7 @@ class UtpConnection:
         "_opening",
         "_pacer",
         "_peer_window",
+        "_quiet_since",
         "_reset_wanted",
         "_resend",
         "_same_acks",
@@ -106,6 +107,7 @@ class UtpConnection:
         self._keep_at = now + limits.UTP_KEEPALIVE
         self._finishing = False
         self._fin_number: int | None = None
+        self._quiet_since = now  # meaningful while nothing is under way
         self._reset_wanted = False
         self._wait_ends = _NEVER
         self._ended_told = False
@@ -172,8 +174,8 @@ class UtpConnection:
         self._finishing = self._finishing or self.is_open
 
     def abort(self) -> None:
-        """End it now; a RESET is due if the other side may know of us."""
-        if self.state not in (State.CLOSED, State.TIME_WAIT):
+        """End it now; a RESET is due if the other side is known to be there, and may know of us."""
+        if self.state not in (State.CLOSED, State.TIME_WAIT, State.SYN_RECEIVED):
             self._reset_wanted = True
         self._break(None)
 
@@ -226,6 +228,7 @@ class UtpConnection:
             return False
         self.last_received = now
         self._difference = self._since(packet.timestamp, now)
+        self.congestion.received(self._difference, now)
         if ack >= sender.una - 1:
             self._receive_ack(packet, ack, now)
         if kind is PacketType.DATA:
@@ -302,6 +305,7 @@ class UtpConnection:
             if sample is not None:
                 rtt.sample(sample)
             self._resend.acked(sender.next - sender.una, sample is not None, now)
+            self._quiet_since = now
             delay = packet.timestamp_difference
             if acked:
                 self.congestion.acked(
@@ -398,6 +402,9 @@ class UtpConnection:
             self._limited = False
             self._pacer.until = 0.0
             return None
+        if not sender.outstanding and now - self._quiet_since > limits.UTP_RTO_MIN:
+            self.congestion.idle(now, now - self._quiet_since)
+            self._quiet_since = now
         room = self._room(now)
         if room <= 0:
             return None

@@ -24,7 +24,7 @@ EXEMPT = {
     ("crust.crypto.records", "_length"): "the same in front of a record",
     ("crust.transports.udp_offload", "segment_of"): "what the kernel says of a datagram, not network bytes",
     ("crust.transports.udp_offload", "icmp_errors"): "the same",
-    ("crust.transports.udp", "_run_length"): "two bytes of a header that is compared, not read",
+    ("crust.transports.udp_receive", "run_length"): "two bytes of a header that is compared, not read",
     ("crust.cli.control_socket", "_pid_of"): "what the kernel says of a Unix socket's other end, not network bytes",
 }
 """(module, function) and why it needs no definition."""

@@ -30,8 +30,9 @@ from ..exceptions import MalformedMessage
 from ..runtime.flusher import IoLoop
 from ..runtime.threads import CrashHook, Spawn, abandon_socket
 from .readiness import Readiness, without_signal
-from .udp_offload import Address, Offload, ReceiveBuffer
-from .utp.burst import Burst, number_headers, single_burst
+from .udp_offload import Address, Offload
+from .udp_receive import ReceiveBuffer, Source, UdpReceiver, run_length, same_heads
+from .utp.burst import Burst, single_burst
 from .utp.packet import (
     HEADER_SIZE,
     Packet,
@@ -47,19 +48,21 @@ _DONTWAIT: int = getattr(socket, "MSG_DONTWAIT", 0)
 _GSO_REFUSED = frozenset({errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.ENOPROTOOPT, errno.EOPNOTSUPP})
 # What a router or the other machine said of an earlier datagram, told at the next call.
 _ECHOES = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EPROTO})
+_DATA = 1  # the first byte of a DATA packet: type 0, version 1
 _PLAIN_REMEMBERED = 4096  # addresses that several datagrams at once are refused for
-
-Source = tuple[int, int, bytes]
-"""What to send along so that a datagram comes from one of several addresses."""
-
 
 class Member(Protocol):
     """A µTP connection, as its hub sees it. Called on the hub's thread, unless said otherwise."""
 
-    def arrived(self, packet: Packet, count: int, size: int, now: float) -> bool:
+    def arrived(self, runs: list[tuple[Packet, int, int]], payload: memoryview, now: float) -> bool:
         """
-        A run of packets came: of consecutive numbers and equal otherwise, its payload that of all of them. True if an
-        acknowledgement is owed: :meth:`settle` is called soon, when nothing more waits to be read.
+        Packets came, at once: runs of consecutive numbers that are equal otherwise. True if an acknowledgement is owed:
+        :meth:`settle` is called soon.
+
+        Args:
+            runs: For each its first packet, whose payload is that of all of it; how many packets; bytes of payload in
+                each but the last.
+            payload: That of all runs, in one piece; valid during the call.
         """
 
     def settle(self, now: float) -> None:
@@ -105,7 +108,6 @@ class UdpHub:
         self.strays = 0
         """Datagrams that belonged to nobody."""
         self._owing: dict[Member, None] = {}  # the reader's: whose acknowledgements wait for the end of a batch
-        self._spare: tuple[int, Address, Source | None] | None = None  # the reader's: read, but not with the rest
         self._sock = sock
         self._readiness = Readiness.if_needed(sock)
         self._plain: Any = getattr(sock, "_sock", sock)
@@ -314,7 +316,7 @@ class UdpHub:
     def _run(self) -> None:
         try:
             if hasattr(self._plain, "recvmsg_into"):
-                self._read_all(ReceiveBuffer())  # several datagrams a call, or at least without copying any
+                self._read_all(UdpReceiver(self._sock, self.offload))  # several datagrams a call, or at least without copying any
             else:
                 self._read_simply(memoryview(bytearray(65536)))
         finally:
@@ -323,77 +325,32 @@ class UdpHub:
             if self._sock.fileno() >= 0:  # else this is a greenlet that a forked child has inherited
                 self._close_socket()
 
-    def _read_all(self, buffer: ReceiveBuffer) -> None:
+    def _read_all(self, receiver: UdpReceiver) -> None:
         """Read until closed; several datagrams at once, where the system can."""
         clock, owing = self.io.now, self._owing
-        batch = 0
         busy_since = clock()
         while not self._closing:
             try:
-                wait = not owing or batch >= limits.UTP_READS_PER_ACK
-                if wait:
-                    batch = 0
-                    if owing:
-                        self._settle(clock())
-                else:
-                    batch += 1
-                received = self._receive(buffer, wait)
+                total, segment, address, source = receiver.read()
             except OSError as error:
-                if owing and isinstance(error, BlockingIOError):
-                    batch = limits.UTP_READS_PER_ACK
-                elif not self._go_on(error):
+                if not self._go_on(error):
                     return
                 continue
-            total, segment, address, source = received
             if not address:
                 continue  # woken to be closed
+            now = clock()
             try:
-                self._take(buffer, total, segment, address, source, clock())
+                self._take(receiver.buffer, total, segment, address, source, now)
+                spare, receiver.spare = receiver.spare, None
+                if spare is not None:
+                    self._pieces(*spare, now)
             except Exception as error:  # one connection's trouble is not the others'
                 self._on_crash(f"crust-udp-{self.port}", error)
+            if owing:
+                self._settle(now)
             if clock() - busy_since >= limits.TURN_SECONDS:
-                time.sleep(0)  # a busy socket must not keep the other greenlets waiting
+                time.sleep(limits.TURN_PAUSE)  # a busy socket must not keep the other greenlets waiting
                 busy_since = clock()
-
-    def _receive(self, buffer: ReceiveBuffer, wait: bool) -> tuple[int, int, Address, Source | None]:
-        """Bytes of what came at once, of each datagram in it (0: it was one), and where it came from."""
-        offload = self.offload
-        if not offload.gro:
-            return self._receive_each(buffer, wait)
-        if wait:
-            total, ancillary, _, address = self._sock.recvmsg_into(buffer.buffers, offload.ancillary_size)
-        else:
-            total, ancillary, _, address = self._plain.recvmsg_into(buffer.buffers, offload.ancillary_size, _DONTWAIT)
-        source = offload.source_of(ancillary) if offload.sources else None
-        return total, offload.segment_of(ancillary) if ancillary else 0, address, source
-
-    def _receive_each(self, buffer: ReceiveBuffer, wait: bool) -> tuple[int, int, Address, Source | None]:
-        """The same without the kernel's help: what waits is read one by one, and put where it would have put it."""
-        offload, plain = self.offload, self._plain
-        if self._spare is not None:
-            (total, address, source), self._spare = self._spare, None
-            buffer.move(total)
-        else:
-            reader = self._sock if wait else plain
-            flags = 0 if wait else _DONTWAIT
-            total, ancillary, _, address = reader.recvmsg_into(buffer.slots[0], offload.ancillary_size, flags)
-            source = offload.source_of(ancillary) if offload.sources else None
-        segment = buffer.size + HEADER_SIZE
-        if total != segment:
-            return total, 0, address, source
-        for slot in buffer.slots[1:]:
-            try:
-                more, ancillary, _, other = plain.recvmsg_into(slot, offload.ancillary_size, _DONTWAIT)
-            except OSError:  # nothing waits, or an error that the next call meets again
-                break
-            if other != address or more > segment or more < HEADER_SIZE:
-                self._spare = (more, other, offload.source_of(ancillary) if offload.sources else None)
-                buffer.spare(slot)
-                break
-            total += more
-            if more < segment:
-                break
-        return total, segment, address, source
 
     def _settle(self, now: float) -> None:
         """The end of a batch: nothing more waits, or enough has come."""
@@ -446,13 +403,11 @@ class UdpHub:
     ) -> None:
         """What was received at once: one datagram, or several of ``segment`` bytes."""
         if not buffer.fits(total, segment):
-            joined = memoryview(buffer.joined(total, at_once=self.offload.gro))
+            joined = memoryview(buffer.joined(total, self.offload.gro))
             size = (segment or total) - HEADER_SIZE
             if size > 0:
                 buffer.expect(size)
-            step = segment or max(1, total)
-            for start in range(0, total, step):
-                self._datagram(joined[start : start + step], address, source, now)
+            self._pieces(joined, segment, address, source, now)
             return
         if total < HEADER_SIZE:
             self._unknown(memoryview(bytes(buffer.headers[:total])), address, now)
@@ -463,7 +418,7 @@ class UdpHub:
             return
         size = segment - HEADER_SIZE
         count = -(-total // segment)
-        if not size and total == count * segment and bytes(headers[:4]) * count == _heads(headers, count):
+        if not size and total == count * segment and same_heads(headers, count):
             # The same connection's acknowledgements, without extensions: the last one says it all.
             self._one(memoryview(headers)[total - HEADER_SIZE : total], payload[:0], address, source, now)
             return
@@ -471,14 +426,43 @@ class UdpHub:
             count -= 1
             total = count * segment
             self.strays += 1
-        at = 0
+        runs: list[tuple[Packet, int, int]] = []
+        member: Member | None = None
+        at = begin = 0
         while at < count:
-            run = _run_length(headers, at, count)
-            start = at * size
-            end = min((at + run) * size, total - count * HEADER_SIZE)
+            run = run_length(headers, at, count)
             header = memoryview(headers)[HEADER_SIZE * at : HEADER_SIZE * (at + 1)]
-            self._one(header, payload[start:end], address, source, now, run, size)
+            start, end = at * size, min((at + run) * size, total - count * HEADER_SIZE)
+            packet = None if header[1] or header[0] != _DATA else parse_parts_untrusted(header, payload[start:end])
+            known = None if packet is None else self._members.get((address, packet.connection_id))
+            if runs and known is not member:
+                self._hand_over(member, runs, payload[begin:start], now)
+                runs = []
+            member = known
+            if packet is None or known is None:
+                self._one(header, payload[start:end], address, source, now)
+            else:
+                if not runs:
+                    begin = start
+                runs.append((packet, run, size))
             at += run
+        if runs:
+            self._hand_over(member, runs, payload[begin : total - count * HEADER_SIZE], now)
+
+    def _hand_over(
+        self, member: Member | None, runs: list[tuple[Packet, int, int]], payload: memoryview, now: float
+    ) -> None:
+        assert member is not None
+        if member.arrived(runs, payload, now):
+            self._owing[member] = None
+
+    def _pieces(
+        self, data: memoryview, segment: int, address: Address, source: Source | None, now: float
+    ) -> None:
+        """Datagrams in one piece, of ``segment`` bytes (0: one)."""
+        step = segment or max(1, len(data))
+        for start in range(0, len(data), step):
+            self._datagram(data[start : start + step], address, source, now)
 
     def _one(
         self,
@@ -487,10 +471,8 @@ class UdpHub:
         address: Address,
         source: Source | None,
         now: float,
-        count: int = 1,
-        size: int = 0,
     ) -> None:
-        """A datagram, or a run of them, whose header was received apart."""
+        """A datagram whose header was received apart."""
         first = header[0]
         if self.stun is not None and first < 4 and self.stun(memoryview(bytes(header) + payload), address, now):
             return
@@ -501,8 +483,7 @@ class UdpHub:
             return
         member = self._members.get((address, packet.connection_id))
         if member is not None and packet.type is not PacketType.SYN:
-            if member.arrived(packet, count, size or len(packet.payload), now):
-                self._owing[member] = None
+            self._hand_over(member, [(packet, 1, len(packet.payload))], payload, now)
             return
         self._stranger(packet, address, source, now, header, payload)
 
@@ -517,8 +498,7 @@ class UdpHub:
             return
         member = self._members.get((address, packet.connection_id))
         if member is not None and packet.type is not PacketType.SYN:
-            if member.arrived(packet, 1, len(packet.payload), now):
-                self._owing[member] = None
+            self._hand_over(member, [(packet, 1, len(packet.payload))], data[HEADER_SIZE:], now)
             return
         self._stranger(packet, address, source, now, data[:HEADER_SIZE], data[HEADER_SIZE:])
 
@@ -536,8 +516,7 @@ class UdpHub:
         if kind is PacketType.SYN:
             member = self._members.get((address, packet.connection_id + 1 & 0xFFFF))
             if member is not None:
-                if member.arrived(packet, 1, 0, now):
-                    self._owing[member] = None
+                self._hand_over(member, [(packet, 1, 0)], payload[:0], now)
             elif self.acceptor is not None:
                 self.acceptor.called(packet, address, source, now)
             else:
@@ -549,7 +528,7 @@ class UdpHub:
             for neighbour in (packet.connection_id - 1 & 0xFFFF, packet.connection_id + 1 & 0xFFFF):
                 member = self._members.get((address, neighbour))
                 if member is not None:
-                    member.arrived(packet, 1, 0, now)
+                    self._hand_over(member, [(packet, 1, 0)], payload[:0], now)
             self.strays += 1
             return
         if self.probes is not None and self.probes(memoryview(bytes(header) + payload), address, now):
@@ -560,28 +539,3 @@ class UdpHub:
     def _unknown(self, data: memoryview, address: Address, now: float) -> None:
         if self.probes is None or not self.probes(data, address, now):
             self.strays += 1
-
-
-def _heads(headers: bytearray, count: int) -> bytes:
-    """The first four bytes of each header: type, extension and connection id."""
-    heads = bytearray(4 * count)
-    for column in range(4):
-        heads[column::4] = headers[column : HEADER_SIZE * count : HEADER_SIZE]
-    return bytes(heads)
-
-
-def _run_length(headers: bytearray, at: int, count: int) -> int:
-    """How many packets from ``at`` on have consecutive numbers, no extensions, and headers that are equal otherwise."""
-    start = HEADER_SIZE * at
-    first = bytes(headers[start : start + HEADER_SIZE])
-    if first[0] != 1 or first[1]:  # only DATA comes in runs
-        return 1
-    left = count - at
-    expected = number_headers(first, first[16] << 8 | first[17], left)
-    if expected == headers[start : HEADER_SIZE * count]:
-        return left
-    for index in range(1, left):
-        begin = HEADER_SIZE * index
-        if expected[begin : begin + HEADER_SIZE] != headers[start + begin : start + begin + HEADER_SIZE]:
-            return index
-    return left

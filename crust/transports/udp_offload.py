@@ -19,9 +19,8 @@ import sys
 from typing import Any, NamedTuple
 
 from .. import limits
-from .utp.packet import HEADER_SIZE
 
-__all__ = ["IcmpError", "Offload", "ReceiveBuffer", "route"]
+__all__ = ["IcmpError", "Offload", "route"]
 
 LINUX = sys.platform == "linux"
 
@@ -191,60 +190,6 @@ class Offload:
                         overhead = _IPV6_OVERHEAD if self.ipv6 else _IPV4_OVERHEAD
                         errors.append(IcmpError(address, number, max(0, info - overhead)))
         return errors
-
-
-class ReceiveBuffer:
-    """
-    Where datagrams are put: their µTP headers here, their payloads there, as far as the size of the payloads is known
-    beforehand. The payloads of datagrams that came at once then lie in one piece.
-    """
-
-    def __init__(self) -> None:
-        self.size = 0
-        """Bytes of payload in each datagram, as expected."""
-        self.headers = bytearray(HEADER_SIZE * limits.UTP_SEGMENTS_MAX)
-        self.payload = memoryview(b"")
-        self.buffers: list[memoryview] = []
-        """What to give to ``recvmsg_into`` for datagrams that come at once."""
-        self.slots: list[list[memoryview]] = []
-        """The same for each by itself, in the same places."""
-        self._spill = memoryview(bytearray(65536))  # for what does not fit: the guess was wrong
-        self._spared = b""
-        self.expect(limits.UTP_MTU_BASE - HEADER_SIZE)
-
-    def expect(self, size: int) -> None:
-        """From now on datagrams have payloads of ``size`` bytes, at least 1."""
-        self.size = size
-        count = min(limits.UTP_SEGMENTS_MAX, 65536 // (size + HEADER_SIZE) + 1)
-        self.payload = memoryview(bytearray(max(count * size, 65536)))
-        headers = memoryview(self.headers)
-        self.buffers, self.slots = [], []
-        for index in range(count):
-            header = headers[HEADER_SIZE * index : HEADER_SIZE * (index + 1)]
-            payload = self.payload[size * index : size * (index + 1)]
-            self.buffers += (header, payload)
-            self.slots.append([header, payload, self._spill])
-        self.buffers.append(self._spill)
-
-    def fits(self, total: int, segment: int) -> bool:
-        """Whether so many bytes, in datagrams of ``segment`` (0: one), have come apart where they should."""
-        return (segment or total) == self.size + HEADER_SIZE or (not segment and total <= self.size + HEADER_SIZE)
-
-    def joined(self, total: int, *, at_once: bool) -> bytes:
-        """All bytes that came, in one piece, when the guess was wrong; ``at_once``: they were put into ``buffers``."""
-        return b"".join(self.buffers if at_once else self.slots[0])[:total]
-
-    def spare(self, slot: list[memoryview]) -> None:
-        """What has been read into ``slot`` does not belong to what is in the slots before it."""
-        self._spared = b"".join(slot)
-
-    def move(self, total: int) -> None:
-        """Put that into the first slot."""
-        at = 0
-        for part in self.slots[0]:
-            piece = self._spared[at : min(at + len(part), total)]
-            part[: len(piece)] = piece
-            at += len(part)
 
 
 def route(sock: socket.socket, address: Address) -> tuple[int, str]:

@@ -16,8 +16,9 @@ from crust.addresses import Endpoint
 from crust.transports import udp_offload
 from crust.transports.blocking import BlockingStream
 from crust.transports.contract import Connection
-from crust.transports.udp import UdpHub, _run_length
-from crust.transports.udp_offload import Offload, ReceiveBuffer
+from crust.transports.udp import UdpHub
+from crust.transports.udp_offload import Offload
+from crust.transports.udp_receive import ReceiveBuffer, run_length
 from crust.transports.utp.burst import number_headers
 from crust.transports.utp.packet import PacketType, build_header, parse_packet_untrusted
 from crust.transports.utp.transport import UtpTransport
@@ -164,7 +165,7 @@ def test_without_scattered_receiving_plain_datagrams_do(
     crew: Crew, utp: UtpTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on Windows."""
-    monkeypatch.setattr(UdpHub, "_read_all", lambda hub, buffer: hub._read_simply(memoryview(bytearray(65536))))
+    monkeypatch.setattr(UdpHub, "_read_all", lambda hub, receiver: hub._read_simply(memoryview(bytearray(65536))))
     with connected(crew, utp) as [(near, far)]:
         if hub_of(near).offload.gro:
             for stream in (near, far):
@@ -184,12 +185,12 @@ def headers(*packets: tuple[int, int, int]) -> bytearray:
 def test_a_run_ends_where_anything_but_the_number_differs() -> None:
     """Numbers that leave a gap or go back, other connections, other kinds: each begins a new run."""
     data = [(0, 5, number) for number in range(65530, 65536)] + [(0, 5, number) for number in range(4)]
-    assert _run_length(headers(*data), 0, 10) == 10
-    assert _run_length(headers(*data), 4, 10) == 6
-    assert _run_length(headers(*data[:3], (0, 5, 9)), 0, 4) == 3
-    assert _run_length(headers(*data[:3], (0, 6, 65533)), 0, 4) == 3
-    assert _run_length(headers((0, 5, 1), (2, 5, 2)), 0, 2) == 1
-    assert _run_length(headers((2, 5, 1), (2, 5, 1)), 0, 2) == 1
+    assert run_length(headers(*data), 0, 10) == 10
+    assert run_length(headers(*data), 4, 10) == 6
+    assert run_length(headers(*data[:3], (0, 5, 9)), 0, 4) == 3
+    assert run_length(headers(*data[:3], (0, 6, 65533)), 0, 4) == 3
+    assert run_length(headers((0, 5, 1), (2, 5, 2)), 0, 2) == 1
+    assert run_length(headers((2, 5, 1), (2, 5, 1)), 0, 2) == 1
 
 
 def test_numbered_headers_are_those_built_one_by_one() -> None:
@@ -209,11 +210,11 @@ def test_a_wrong_guess_of_the_size_loses_nothing() -> None:
         buffer.expect(size)
         data = random.Random(total).randbytes(total)
         at = 0
-        for part in buffer.buffers:
+        for part in buffer.first(True):
             piece = data[at : at + len(part)]
             part[: len(piece)] = piece
             at += len(piece)
-        assert buffer.joined(total, at_once=True) == data
+        assert buffer.joined(total, True) == data
         assert buffer.fits(total, 0) == (total <= size + 20)
         assert buffer.fits(10 * (size + 20), size + 20)
         assert not buffer.fits(10 * (size + 21), size + 21)

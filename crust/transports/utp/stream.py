@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from ... import limits
@@ -201,25 +201,26 @@ class UtpStream:
 
     # --- the hub's side -----------------------------------------------------------------------------------------------
 
-    def arrived(self, packet: Packet, count: int, size: int, now: float) -> bool:
+    def arrived(self, runs: list[tuple[Packet, int, int]], payload: memoryview, now: float) -> bool:
         """Packets came (the hub's thread); True if an acknowledgement is owed."""
         with self._lock:
             if self._torn:
                 self._broken_locked()
             core = self._core
-            keep = self._paused or self._delivering or self._sink is None or bool(core.chunks)
+            chunks = core.chunks
+            keep = self._paused or self._delivering or self._sink is None or bool(chunks)
             opening = core.state in _OPENING
             self._torn = True
-            core.receive(packet, count, size, now, keep=keep)
+            _receive(core, runs, now, keep)
             self._torn = False
             self._turn_locked(now, acks=False)
             owes = core.receiver.ack_now
-            chunks = core.chunks
             inline: list[Bytes] | None = None
             if self._shut:
                 self._discard_locked()
             elif chunks and not keep:
-                inline = list(chunks)
+                # In order and complete, as nearly always: then it is what came, in one piece.
+                inline = [payload] if len(chunks) == len(runs) > 1 and _are_payloads(chunks, runs) else list(chunks)
                 chunks.clear()
             on_open = self._opened_locked() if opening else None
             turn = inline is not None or self._may_end_locked()
@@ -531,3 +532,12 @@ class UtpStream:
 
     def _error(self, number: int, text: str) -> OSError:
         return OSError(number, text, str(self.remote))
+
+
+def _receive(core: UtpConnection, runs: list[tuple[Packet, int, int]], now: float, keep: bool) -> None:
+    for packet, count, size in runs:
+        core.receive(packet, count, size, now, keep=keep)
+
+
+def _are_payloads(chunks: Iterable[Bytes], runs: list[tuple[Packet, int, int]]) -> bool:
+    return all(chunk is packet.payload for chunk, (packet, _, _) in zip(chunks, runs, strict=True))

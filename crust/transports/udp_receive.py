@@ -1,0 +1,148 @@
+"""
+Receiving datagrams so that those which come together are handled together, and their payloads lie in one piece.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from .. import limits
+from .udp_offload import Address, Offload
+from .utp.burst import number_headers
+from .utp.packet import HEADER_SIZE
+
+__all__ = ["ReceiveBuffer", "Source", "UdpReceiver", "run_length", "same_heads"]
+
+_DONTWAIT: int = getattr(socket, "MSG_DONTWAIT", 0)
+_DATA = 1  # the first byte of a DATA packet: type 0, version 1
+
+Source = tuple[int, int, bytes]
+"""What to send along so that a datagram comes from one of several addresses."""
+
+
+class UdpReceiver:
+    """
+    Reads one socket; for one thread.
+
+    Args:
+        sock: Blocking, or gevent's.
+        offload: Its abilities.
+    """
+
+    def __init__(self, sock: socket.socket, offload: Offload) -> None:
+        self._sock = sock
+        self._plain: Any = getattr(sock, "_sock", sock)
+        self._offload = offload
+        self.buffer = ReceiveBuffer()
+        """Where :meth:`read` has put what came."""
+        self.spare: tuple[memoryview, int, Address, Source | None] | None = None
+        """What was read with the rest but does not belong to it, and bytes of each datagram in it (0: it is one)."""
+
+    def read(self) -> tuple[int, int, Address, Source | None]:
+        """
+        Bytes of what came, of each datagram in it (0: it was one), and where it came from.
+
+        Whoever fills a read has probably sent more: what waits of the same kind is put behind it, so that it is handled
+        together. Without the kernel's help each datagram is a read.
+
+        Raises:
+            OSError: As ``recvmsg_into``.
+        """
+        offload, buffer = self._offload, self.buffer
+        size = buffer.size + HEADER_SIZE
+        space = offload.ancillary_size
+        total, ancillary, _, address = self._sock.recvmsg_into(buffer.first(offload.gro), space)
+        segment = offload.segment_of(ancillary) if ancillary else 0
+        source = offload.source_of(ancillary) if offload.sources else None
+        if (segment or total) != size or total % size or (offload.gro and total < limits.UTP_ACK_STRETCH_FROM):
+            return total, segment, address, source
+        for _ in range(limits.UTP_READS_MAX if offload.gro else limits.UTP_SEGMENTS_MAX):
+            parts = buffer.after(total // size, offload.gro)
+            if parts is None:
+                break
+            try:
+                more, ancillary, _, other = self._plain.recvmsg_into(parts, space, _DONTWAIT)
+            except OSError:  # nothing waits, or an error that the next call meets again
+                break
+            segment = offload.segment_of(ancillary) if ancillary else 0
+            fits = segment == size or (not segment and HEADER_SIZE <= more <= size)
+            if other != address or not fits:
+                origin = offload.source_of(ancillary) if offload.sources else None
+                self.spare = (memoryview(b"".join(parts)[:more]), segment, other, origin)
+                break
+            total += more
+            if more % size:
+                break
+        return total, size, address, source
+
+
+class ReceiveBuffer:
+    """
+    Where datagrams are put: their µTP headers here, their payloads there, as far as the size of the payloads is known
+    beforehand. The payloads of datagrams that came at once then lie in one piece.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        """Bytes of payload in each datagram, as expected."""
+        self.headers = bytearray()
+        self.payload = memoryview(b"")
+        self._parts: list[memoryview] = []  # a header and a payload for each datagram
+        self._spill = memoryview(bytearray(65536))  # for what does not fit: the guess was wrong
+        self.expect(limits.UTP_MTU_BASE - HEADER_SIZE)
+
+    def expect(self, size: int) -> None:
+        """From now on datagrams have payloads of ``size`` bytes, at least 1."""
+        self.size = size
+        self._at_once = 65536 // (size + HEADER_SIZE) + 1  # datagrams that one read may bring
+        count = self._at_once * (limits.UTP_READS_MAX + 1)
+        self.headers = bytearray(HEADER_SIZE * count)
+        self.payload = memoryview(bytearray(count * size))
+        headers = memoryview(self.headers)
+        self._parts = []
+        for index in range(count):
+            self._parts.append(headers[HEADER_SIZE * index : HEADER_SIZE * (index + 1)])
+            self._parts.append(self.payload[size * index : size * (index + 1)])
+
+    def first(self, at_once: bool) -> list[memoryview]:
+        """What to give to ``recvmsg_into``; ``at_once``: several datagrams may come."""
+        return [*self._parts[: 2 * self._at_once if at_once else 2], self._spill]
+
+    def after(self, count: int, at_once: bool) -> list[memoryview] | None:
+        """The same, for what goes behind ``count`` datagrams that are there already; None if there is no room."""
+        end = 2 * (count + (self._at_once if at_once else 1))
+        return None if end > len(self._parts) else [*self._parts[2 * count : end], self._spill]
+
+    def fits(self, total: int, segment: int) -> bool:
+        """Whether so many bytes, in datagrams of ``segment`` (0: one), have come apart where they should."""
+        return (segment or total) == self.size + HEADER_SIZE or (not segment and total <= self.size + HEADER_SIZE)
+
+    def joined(self, total: int, at_once: bool) -> bytes:
+        """All bytes that came into :meth:`first`, in one piece, when the guess was wrong."""
+        return b"".join(self.first(at_once))[:total]
+
+
+def same_heads(headers: bytearray, count: int) -> bool:
+    """Whether all packets are of one type, one connection, and without extensions or all with."""
+    heads = bytearray(4 * count)
+    for column in range(4):
+        heads[column::4] = headers[column : HEADER_SIZE * count : HEADER_SIZE]
+    return bytes(headers[:4]) * count == heads
+
+
+def run_length(headers: bytearray, at: int, count: int) -> int:
+    """How many packets from ``at`` on have consecutive numbers, no extensions, and headers that are equal otherwise."""
+    start = HEADER_SIZE * at
+    first = bytes(headers[start : start + HEADER_SIZE])
+    if first[0] != _DATA or first[1]:  # only DATA comes in runs
+        return 1
+    left = count - at
+    expected = number_headers(first, first[16] << 8 | first[17], left)
+    if expected == headers[start : HEADER_SIZE * count]:
+        return left
+    for index in range(1, left):
+        begin = HEADER_SIZE * index
+        if expected[begin : begin + HEADER_SIZE] != headers[start + begin : start + begin + HEADER_SIZE]:
+            return index
+    return left

@@ -247,11 +247,7 @@ class UdpHub:
                     if error.errno not in _GSO_REFUSED:
                         raise
                     self._refuse(address)
-            parts = burst.buffers
-            for at in range(0, len(parts), 2):  # a header and a payload each
-                if not self._send(parts[at : at + 2], 0, address, source):
-                    return True  # the rest is lost: it is too late to take back what went out
-            return True
+            return self._send_each(burst.buffers, address, source)
         except BlockingIOError:
             return False
 
@@ -277,6 +273,21 @@ class UdpHub:
                     raise
                 # It may be about an earlier datagram, to somebody else. Not heard here: the sender has its lock.
                 self.io.call_later(0, self._hear_errors)
+        return True
+
+    def _send_each(self, parts: list[Any], address: Address, source: Source | None) -> bool:
+        """Datagrams one by one: a header and a payload each."""
+        if not hasattr(self._plain, "sendmsg"):
+            for at in range(0, len(parts), 2):
+                self._send(parts[at : at + 2], 0, address, source)
+            return True
+        ancillary, flags, send = self.offload.ancillary(0, source), self._flags, self._plain.sendmsg
+        for at in range(0, len(parts), 2):
+            try:
+                send(parts[at : at + 2], ancillary, flags, address)
+            except OSError:  # once more, and properly; if there is no room, this and the rest count as lost
+                if not self._send(parts[at : at + 2], 0, address, source):
+                    break
         return True
 
     def await_room(self, member: Member) -> None:

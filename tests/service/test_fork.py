@@ -62,9 +62,10 @@ def pair(**arguments):
 """
 
 
-def run(code: str, gevent: bool, **options: float) -> list[str]:
+def run(code: str, gevent: bool, listen: str = "tcp://127.0.0.1:0", **options: float) -> list[str]:
     """Run a program that must end well and quietly; what it printed."""
-    done = run_python(HEAD + code, gevent=gevent, forks=True, timeout=options.get("timeout", 15.0))
+    head = HEAD.replace("config()", f'config(listen__addresses=("{listen}",))')
+    done = run_python(head + code, gevent=gevent, forks=True, timeout=options.get("timeout", 15.0))
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
     return done.stdout.split("\n")[:-1]
@@ -132,7 +133,8 @@ print(near.close(), far.close())
 
 
 @BOTH
-def test_the_parent_is_not_disturbed(gevent: bool) -> None:
+@pytest.mark.parametrize("transport", ["tcp", "utp"])
+def test_the_parent_is_not_disturbed(transport: str, gevent: bool) -> None:
     """Many children come and go, closing and exiting in their ways, while messages flow: none is missed or resumed."""
     code = """
 near, far, to_far, to_near = pair()
@@ -172,7 +174,8 @@ print([os.waitpid(pid, 0)[1] for pid in children], suspended, to_far.state, to_n
 assert (near.stats().crashes, far.stats().crashes) == (0, 0)
 print(near.close(), far.close())
 """
-    assert run(code, gevent) == [f"{[0] * 10} [] connected connected", "True True"]
+    listen = f"{transport}://127.0.0.1:0"
+    assert run(code, gevent, listen) == [f"{[0] * 10} [] connected connected", "True True"]
 
 
 @BOTH
@@ -216,9 +219,9 @@ near, far, to_far, to_near = pair()
 near.events().fileno()
 kept, port = silent_listener()
 silent = crust.Contact(crust.Identity.generate().peer_id, (crust.Endpoint("tcp", "127.0.0.1", port),))
-before = len(targets())
-future = near.dial(silent)  # a dial under way, by now with its socket:
-wait_until(lambda: len(targets()) > before)
+future = near.dial(silent)  # a dial under way, by now with all that it needs:
+dials = near._node.transports["tcp"]._others
+wait_until(lambda: any(type(each).__name__ == "TcpDialling" and each._selector is not None for each in list(dials)))
 inherited = targets()
 ours = {sock.fileno() for sock in kept}
 def child():

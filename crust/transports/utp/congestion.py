@@ -37,8 +37,8 @@ class Congestion(Protocol):
             in_flight: How many were in flight before this acknowledgement.
             limited: The window was what kept us from sending more.
             rtt: Seconds that the newest of these packets took there and back; None if it was sent twice.
-            delay: The other side's ``timestamp_difference``, u32 microseconds with the clocks' offset; None if it has
-                none.
+            delay: The other side's ``timestamp_difference``, u32 microseconds with the clocks' offset; None, or one of
+                :data:`crust.limits.UTP_NO_SAMPLE`, if it has measured nothing.
         """
 
     def received(self, delay: int, now: float) -> None:

@@ -30,7 +30,7 @@ from .packet import Packet, PacketType, build_header, parse_packet_untrusted
 from .peer_window import PeerWindow
 from .receiver import Bytes, Receiver
 from .retransmission import Retransmission
-from .rtt import RoundTrip
+from .rtt import RoundTrip, echoed
 from .sender import Flight, Loss, Sender
 from .settings import Settings
 from .states import TRANSITIONS, Event, State
@@ -61,7 +61,6 @@ class UtpConnection:
         "_opening",
         "_pacer",
         "_peer_window",
-        "_quiet_since",
         "_reset_wanted",
         "_resend",
         "_same_acks",
@@ -107,7 +106,6 @@ class UtpConnection:
         self._keep_at = now + limits.UTP_KEEPALIVE
         self._finishing = False
         self._fin_number: int | None = None
-        self._quiet_since = now  # meaningful while nothing is under way
         self._reset_wanted = False
         self._wait_ends = _NEVER
         self._ended_told = False
@@ -283,12 +281,10 @@ class UtpConnection:
 
     def _receive_ack(self, packet: Packet, ack: int, now: float) -> None:
         sender, rtt = self.sender, self.rtt
-        before = sender.una
+        before, in_flight, sack = sender.una, sender.in_flight, packet.sacked
         if ack < before and before == sender.next:  # nothing is under way
             self._peer_window.heard(packet.window)
             return
-        in_flight = sender.in_flight
-        sack = packet.sacked
         smoothed = rtt.smoothed or limits.UTP_RTO_INITIAL
         sender.acknowledge(ack, sack, now, max(smoothed / 4, 0.001), rtt.minimum if rtt.smoothed else 0.0)
         if packet.window != self._peer_window.size or ack >= before:
@@ -302,15 +298,13 @@ class UtpConnection:
         if sender.una != before or acked:
             self.mtu.progress()
             sample = sender.rtt_sample
+            if sample is None and acked:
+                sample = echoed(self._stamp(now), packet.timestamp, packet.timestamp_difference)
             if sample is not None:
                 rtt.sample(sample)
             self._resend.acked(sender.next - sender.una, sample is not None, now)
-            self._quiet_since = now
-            delay = packet.timestamp_difference
             if acked:
-                self.congestion.acked(
-                    acked, in_flight, self._limited, sample, None if delay in limits.UTP_NO_SAMPLE else delay, now
-                )
+                self.congestion.acked(acked, in_flight, self._limited, sample, packet.timestamp_difference, now)
         if sender.probe_acked:
             self.mtu.probe_acked(sender.probe_acked, now)
             self.congestion.packet_size = self.mtu.size - limits.UTP_HEADER_SIZE
@@ -402,9 +396,8 @@ class UtpConnection:
             self._limited = False
             self._pacer.until = 0.0
             return None
-        if not sender.outstanding and now - self._quiet_since > limits.UTP_RTO_MIN:
-            self.congestion.idle(now, now - self._quiet_since)
-            self._quiet_since = now
+        if not sender.outstanding and (pause := self._resend.pause(now)):
+            self.congestion.idle(now, pause)
         room = self._room(now)
         if room <= 0:
             return None

@@ -15,7 +15,7 @@ _BACKOFF_KEPT = 8  # what is left of it by an acknowledgement that measures noth
 class Retransmission:
     """Two timers of one connection: what they mean is the connection's business."""
 
-    __slots__ = ("_rtt", "_tail_spent", "backoff", "rto_at", "tail_at")
+    __slots__ = ("_quiet_since", "_rtt", "_tail_spent", "backoff", "rto_at", "tail_at")
 
     def __init__(self, rtt: RoundTrip) -> None:
         self._rtt = rtt
@@ -23,6 +23,7 @@ class Retransmission:
         """When everything under way counts as lost."""
         self.tail_at = _NEVER
         """When the last packet is to be sent once more."""
+        self._quiet_since = _NEVER
         self.backoff = 1
         """How many times longer than usual the next timeout is: it doubles with each."""
         self._tail_spent = False  # one probe, until something is acknowledged
@@ -47,6 +48,7 @@ class Retransmission:
         """
         self.backoff = 1 if measured else min(self.backoff, _BACKOFF_KEPT)
         self._tail_spent = False
+        self._quiet_since = now
         self.tail_at = _NEVER
         if packets:
             self.rto_at = now + self._wait()
@@ -68,6 +70,17 @@ class Retransmission:
     def stop(self) -> None:
         """Nothing is waited for."""
         self.rto_at = self.tail_at = _NEVER
+
+    def pause(self, now: float) -> float:
+        """
+        Sending begins, and nothing is under way: how many seconds it has been so, 0 if that is too short to matter or
+        was told before.
+        """
+        pause = now - self._quiet_since
+        if pause < limits.UTP_RTO_MIN:
+            return 0.0
+        self._quiet_since = now
+        return pause
 
     def _wait(self) -> float:
         """Seconds: the backoff has a limit, but the path may take longer than that by itself."""

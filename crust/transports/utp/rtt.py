@@ -4,7 +4,28 @@ from __future__ import annotations
 
 from ... import limits
 
-__all__ = ["RoundTrip"]
+__all__ = ["RoundTrip", "echoed"]
+
+_ECHO_MAX = 60_000_000  # microseconds; more is no round trip but a peer that counts otherwise
+
+
+def echoed(stamp: int, timestamp: int, difference: int) -> float | None:
+    """
+    The round trip that a packet tells by itself, whatever was sent twice meanwhile.
+
+    Its ``timestamp`` less the ``difference`` that the other side measured is our own timestamp of the packet that it
+    answers, later by the time that the other side waited.
+
+    Args:
+        stamp: What our timestamp would be now.
+
+    Returns:
+        Seconds without that wait; None if the other side has measured nothing.
+    """
+    if difference in limits.UTP_NO_SAMPLE:
+        return None
+    microseconds = (stamp - timestamp + difference) & 0xFFFFFFFF
+    return microseconds / 1e6 if 0 < microseconds < _ECHO_MAX else None
 
 
 class RoundTrip:

@@ -8,7 +8,7 @@ from crust import limits
 from crust.transports.utp.congestion import make_congestion
 from crust.transports.utp.pacing import Pacer
 from crust.transports.utp.retransmission import Retransmission
-from crust.transports.utp.rtt import RoundTrip
+from crust.transports.utp.rtt import RoundTrip, echoed
 
 
 def test_the_timeout_stays_long_until_something_is_measured() -> None:
@@ -54,3 +54,27 @@ def test_after_a_timeout_a_packet_goes_at_once() -> None:
     assert pacer.room(congestion, 6.0, 50.0) == 0.0
     pacer.restart(1000, 50.0)
     assert pacer.room(congestion, 6.0, 50.0) >= 1000
+
+
+def test_a_pause_is_told_once() -> None:
+    """And only a long one, after something has been acknowledged."""
+    resend = Retransmission(RoundTrip())
+    assert not resend.pause(5.0)
+    resend.acked(0, True, 10.0)
+    assert not resend.pause(10.1)
+    assert resend.pause(13.0) == pytest.approx(3.0)
+    assert not resend.pause(13.0)
+
+
+def test_a_packet_tells_the_round_trip_by_itself() -> None:
+    """Its timestamp less the difference is ours of what it answers, by whatever clocks, and across their wrapping."""
+    for theirs in (0, 4_000_000_000, 0xFFFF_FF00):
+        for ours in (5, 0x7FFF_FFFF, 0xFFFF_FFF0):
+            arrived = theirs + 30_000 & 0xFFFFFFFF  # on their clock, 30 ms on the way
+            difference = arrived - ours & 0xFFFFFFFF
+            answered = arrived + 15_000 & 0xFFFFFFFF
+            now = ours + 30_000 + 15_000 + 40_000 & 0xFFFFFFFF
+            assert echoed(now, answered, difference) == pytest.approx(0.070)
+    assert echoed(1000, 500, 0) is None
+    assert echoed(1000, 500, 0x7FFFFFFF) is None
+    assert echoed(1000, 500_000_000, 1) is None  # an hour: no round trip

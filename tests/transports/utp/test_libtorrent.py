@@ -104,8 +104,10 @@ def test_libtorrent_calls_and_fetches(
             assert bool(relay.lost) == bool(loss)
 
 
-def test_crust_calls_and_serves(crew: Crew, transport: Transport, torrent: Torrent, tmp_path: Path) -> None:
-    """crust is the caller and the sender."""
+@pytest.mark.parametrize("congestion", ["fair", "background"])
+def test_crust_calls_and_serves(crew: Crew, torrent: Torrent, tmp_path: Path, congestion: str) -> None:
+    """crust is the caller and the sender, with either way to share a line."""
+    transport = UtpTransport(crew.io, crew.spawn, crew.crashed, congestion)
     with LibtorrentPeer(torrent, tmp_path, transport=SCHEME, seed=False) as leech:
         serve_all(dial(crew, transport, leech.port), torrent, leech)
 

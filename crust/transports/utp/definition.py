@@ -1,8 +1,7 @@
 """
 The packet of BEP 29 in construct, its chain of extensions included.
 
-Everything of a packet is here; :mod:`crust.transports.utp.packet` has a short way for what nearly every packet is: one
-with no extension, or with a selective acknowledgement alone. It loads this module when something else arrives.
+Everything of a packet is here; :mod:`crust.transports.utp.packet` has a short way that the tests hold equal to it.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 """
 One datagram of µTP, version 1 of BEP 29, as bytes and as a value.
 
-It is defined in construct, in ``definition.py``. What nearly every datagram is, a header and a payload, with or without
-a selective acknowledgement between them, takes a short way made of :mod:`struct`: the tests hold it equal to the
-definition, on valid and on broken input.
+It is defined in construct, in ``definition.py``. What is sent and received takes a short way made of :mod:`struct`: the
+tests hold it equal to the definition, on valid and on broken input.
 """
 
 from __future__ import annotations
 
 import enum
+import os
 import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ __all__ = [
     "DATAGRAM_MAX",
     "EXTENSIONS_MAX",
     "HEADER_SIZE",
+    "PADDING_MAX",
     "SACK_MAX",
     "VERSION",
     "ExtensionType",
@@ -27,6 +28,7 @@ __all__ = [
     "build_header",
     "build_packet",
     "build_packet_by_definition",
+    "pad_header",
     "parse_packet_by_definition_untrusted",
     "parse_packet_untrusted",
     "parse_parts_untrusted",
@@ -37,8 +39,11 @@ HEADER_SIZE = 20
 """Bytes of a header without extensions."""
 SACK_MAX = 252
 """Bytes of a selective acknowledgement that we send; always a multiple of 4. Others send any length up to 255."""
-EXTENSIONS_MAX = 8
-"""Extensions in one packet; three are known, and a chain without end would cost more than the packet is worth."""
+EXTENSIONS_MAX = 40
+"""Extensions in one packet: so many pad it to what no Ethernet takes, not even with jumbo frames of 9,000 bytes."""
+_EXTENSION_SIZE_MAX = 2 + 255
+PADDING_MAX = EXTENSIONS_MAX * _EXTENSION_SIZE_MAX
+"""Bytes that :func:`pad_header` adds at the most; at least 2."""
 DATAGRAM_MAX = 65_535
 """Bytes of a UDP datagram at the most."""
 
@@ -59,7 +64,7 @@ class PacketType(enum.IntEnum):
 
 
 class ExtensionType(enum.IntEnum):
-    """The extensions that are in use; the last is skipped here, as are unknown ones."""
+    """The extensions that are in use; the last two are skipped here, as are unknown ones."""
 
     SELECTIVE_ACK = 1
     """Bit i (the lowest of the first byte is 0) acknowledges packet ``ack + 2 + i``."""
@@ -67,6 +72,8 @@ class ExtensionType(enum.IntEnum):
     """8 bytes that libutp leaves to others, and which we end with a u16: the largest datagram that we take."""
     CLOSE_REASON = 3
     """libtorrent, in a FIN or RESET: 2 reserved bytes, and a u16 that says why."""
+    PADDING = 255
+    """Ours: random bytes, which make a packet larger and mean nothing. Nobody knows it, and everybody skips it."""
 
 
 class Packet(NamedTuple):
@@ -161,6 +168,26 @@ def build_header(
         raise ValueError(f"a µTP header cannot be built: {error}") from error
 
 
+def pad_header(header: bytes, size: int) -> bytes:
+    """
+    A header without extensions, made longer by ``size`` bytes that are skipped by whoever receives them. They are
+    random, so that nothing on the way compresses them.
+
+    Raises:
+        ValueError: It has extensions, or that number of bytes is not to be had.
+    """
+    if not 2 <= size <= PADDING_MAX or len(header) != HEADER_SIZE or header[1]:
+        raise ValueError(f"a µTP header of {len(header)} bytes cannot be padded with {size}")
+    parts = [header[:1], bytes((ExtensionType.PADDING,)), header[2:]]
+    while size:
+        step = min(size, _EXTENSION_SIZE_MAX)
+        if size - step == 1:
+            step -= 1  # an extension has two bytes at least
+        size -= step
+        parts += (bytes((ExtensionType.PADDING if size else 0, step - 2)), os.urandom(step - 2))
+    return b"".join(parts)
+
+
 def build_packet(packet: Packet) -> bytes:
     """
     The datagram.
@@ -205,7 +232,7 @@ def parse_packet_untrusted(data: bytes | memoryview) -> Packet:
                 start = _LARGEST_AT + 2
                 (largest,) = _LARGEST.unpack_from(data, _LARGEST_AT)
             else:
-                return parse_packet_by_definition_untrusted(data)
+                sack, largest, start = _parse_chain(extension, data)
     except struct.error as error:
         raise MalformedMessage(f"a µTP packet of {len(data)} bytes; a header has {HEADER_SIZE}") from error
     except KeyError as error:
@@ -217,6 +244,27 @@ def parse_packet_untrusted(data: bytes | memoryview) -> Packet:
         Packet, (kind, connection_id, timestamp, difference, window, sequence, ack, sack, payload, largest)
     )
     return packet
+
+
+def _parse_chain(extension: int, data: bytes | memoryview) -> tuple[bytes, int, int]:
+    """Selective acknowledgement, largest datagram, and where the payload begins; IndexError: it ends too soon."""
+    known: dict[int, bytes] = {}
+    start = HEADER_SIZE
+    for _ in range(EXTENSIONS_MAX):
+        end = start + 2 + data[start + 1]
+        if end > len(data):
+            break
+        if extension in (_SACK, _BITS):
+            if extension in known:
+                raise MalformedMessage("a µTP packet has an extension twice")
+            known[extension] = bytes(data[start:end])
+        extension = data[start]
+        start = end
+        if not extension:
+            bits = known.get(_BITS, b"")
+            is_ours = bits[1:-2] == _BITS_ALONE[1:]
+            return known.get(_SACK, b"")[2:], int.from_bytes(bits[-2:], "big") if is_ours else 0, start
+    raise MalformedMessage("a µTP packet has a chain of extensions without an end")
 
 
 def parse_parts_untrusted(header: bytes | bytearray | memoryview, payload: memoryview) -> Packet:

@@ -74,7 +74,7 @@ packets = st.builds(
 @st.composite
 def chained(draw: st.DrawFn) -> bytes:
     """Datagrams with any chain of extensions, too long ones and doubled masks among them."""
-    kinds = draw(st.lists(st.integers(1, 5), max_size=10))
+    kinds = draw(st.lists(st.integers(1, 5), max_size=draw(st.sampled_from([10, packet.EXTENSIONS_MAX + 2]))))
     fields = {
         **draw(packets)._asdict(),
         "head": {"type": draw(st.sampled_from(PacketType)), "version": packet.VERSION},
@@ -205,7 +205,7 @@ def test_a_packet_cut_short_in_its_head_is_refused(cut: tuple[Packet, int]) -> N
         "01 01" + HEAD + "01 01 aa 00 01 bb",  # two masks
         "01 02" + HEAD + "02 08 0000000000000000 00 08 0000000000000000",
         "01 02" + HEAD + "00 08 000000000000 05",
-        "01 07" + HEAD + "07 00" * 8 + "00 00",  # one extension too many
+        "01 07" + HEAD + "07 00" * packet.EXTENSIONS_MAX + "00 00",  # one extension too many
     ],
 )
 def test_what_is_no_packet_is_refused(text: str) -> None:
@@ -214,11 +214,33 @@ def test_what_is_no_packet_is_refused(text: str) -> None:
 
 
 def test_chains_are_bounded() -> None:
-    """Eight extensions, not one more: a datagram has room for thirty thousand."""
+    """Forty extensions, not one more: a datagram has room for thirty thousand."""
     longest = bytes.fromhex("01 07" + HEAD + "07 00" * (packet.EXTENSIONS_MAX - 1) + "00 00") + b"payload"
     assert agreed(longest) == PLAIN._replace(payload=b"payload")
     endless = bytes.fromhex("01 07" + HEAD + "07 00" * 32_000)
     assert refused(endless)
+
+
+@pytest.mark.parametrize("size", [2, 3, 256, 257, 258, 259, 272, 514, 515, 1451, 7752, packet.PADDING_MAX])
+def test_padding_is_skipped(size: int) -> None:
+    """It is of the size that was asked for, a chain that others can follow, and differs each time."""
+    header = packet.build_header(PacketType.DATA, 1, 2, 3, 4, 5, 6)
+    padded = packet.pad_header(header, size)
+    assert len(padded) == len(header) + size
+    assert agreed(padded + b"payload") == PLAIN._replace(payload=b"payload")
+    if size > 10:
+        assert packet.pad_header(header, size) != padded
+        assert padded.count(0) < 5 + size // 20
+
+
+@pytest.mark.parametrize("size", [-1, 0, 1, packet.PADDING_MAX + 1])
+def test_padding_that_is_not_to_be_had(size: int) -> None:
+    """An extension has two bytes, and a packet has only so many extensions."""
+    header = packet.build_header(PacketType.DATA, 1, 2, 3, 4, 5, 6)
+    with pytest.raises(ValueError, match="padded"):
+        packet.pad_header(header, size)
+    with pytest.raises(ValueError, match="padded"):
+        packet.pad_header(packet.build_header(PacketType.DATA, 1, 2, 3, 4, 5, 6, b"mask"), 10)
 
 
 def test_the_payload_is_not_copied() -> None:

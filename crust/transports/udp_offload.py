@@ -128,7 +128,10 @@ class Offload:
 
     @contextlib.contextmanager
     def fragmented(self) -> Any:
-        """Within this, what is larger than every path takes is cut here: IPv6's routers cut nothing."""
+        """
+        Within this, what is larger than :meth:`cut_beyond` is cut here into what every path takes: IPv6's routers cut
+        nothing.
+        """
         if not (LINUX and self.ipv6):
             yield
             return
@@ -139,6 +142,16 @@ class Offload:
         finally:
             with contextlib.suppress(OSError):
                 self._plain.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU, 0)
+
+    def cut_beyond(self, mtu: int) -> int:
+        """
+        Bytes of the largest datagram that cannot be cut into smaller pieces than the interface takes; 0: routers cut.
+
+        Args:
+            mtu: Bytes of the largest that goes whole, as far as known: for one path it may be less than for another.
+        """
+        # What fits the interface is never cut by Linux, whatever IPV6_MTU says.
+        return max(mtu, _USUAL_MTU - _IPV6_OVERHEAD) if LINUX and self.ipv6 else 0
 
     # --- receiving ----------------------------------------------------------------------------------------------------
 

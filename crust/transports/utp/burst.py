@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from ... import limits
+from .packet import PADDING_MAX, pad_header
 from .receiver import Bytes
-from .sender import Flight
+from .sender import Flight, Loss
 
-__all__ = ["Burst", "flight_burst", "number_headers", "single_burst"]
+__all__ = ["Burst", "flight_burst", "loss_burst", "number_headers", "single_burst"]
 
 _HEADER = limits.UTP_HEADER_SIZE
+_TIMES_WHOLE = 2  # how often a large packet is sent in one piece
 _RAMP = bytes(range(256)) * 2
 
 
@@ -30,7 +32,7 @@ class Burst:
         self.probe = False
         """It tries a size: routers must not fragment it."""
         self.fragment = False
-        """It was lost several times: the sender's own machine should fragment it, if no router does."""
+        """It is too large for the way, or seems to be: the sender's own machine should cut it, if no router does."""
 
     def datagrams(self) -> list[bytes]:
         """Each datagram as bytes."""
@@ -50,7 +52,8 @@ def flight_burst(header: bytes, flight: Flight) -> Burst:
     """The packets of a flight, of which ``header`` is the first one's."""
     payload, count, size = flight.payload, flight.count, flight.size
     if count == 1:
-        burst = single_burst(header, payload)
+        padding = flight.probe - _HEADER - len(payload)
+        burst = single_burst(pad_header(header, padding) if padding > 0 else header, payload)
         burst.probe = bool(flight.probe)
         return burst
     view = memoryview(number_headers(header, flight.first & 0xFFFF, count))
@@ -59,6 +62,23 @@ def flight_burst(header: bytes, flight: Flight) -> Burst:
     buffers[0::2] = [view[at : at + _HEADER] for at in range(0, _HEADER * count, _HEADER)]
     buffers[1::2] = [payload[at : at + size] for at in range(0, total, size)]
     return Burst(buffers, count, size + _HEADER, total + count * _HEADER)
+
+
+def loss_burst(header: bytes, loss: Loss, size: int, cut_beyond: int) -> Burst:
+    """
+    A packet that is sent again, with the bytes that it had.
+
+    Args:
+        size: Bytes of the largest datagram that is known to arrive.
+        cut_beyond: As in :class:`crust.transports.utp.settings.Settings`.
+    """
+    total = len(header) + len(loss.payload)
+    fragment = total > limits.UTP_MTU_BASE and (total > size or loss.times > _TIMES_WHOLE)
+    if fragment and 0 < (padding := cut_beyond + 1 - total) <= PADDING_MAX and cut_beyond:
+        header = pad_header(header, max(2, padding))
+    burst = single_burst(header, loss.payload)
+    burst.fragment = fragment
+    return burst
 
 
 def number_headers(header: bytes, first: int, count: int) -> bytearray:

@@ -19,7 +19,7 @@ import collections
 import errno
 
 from ... import limits
-from .burst import Burst, flight_burst, single_burst
+from .burst import Burst, flight_burst, loss_burst, single_burst
 from .congestion import make_congestion
 from .events import DataReceived, Ended
 from .freshness import Freshness
@@ -452,17 +452,14 @@ class UtpConnection:
         return flight
 
     def _probe(self, most: float, now: float) -> Flight | None:
-        """A packet larger than the others, if it is time to try one and there is so much to send."""
-        mtu = self.mtu
-        largest = mtu.probe_size(now)
-        size = min(largest, int(most) + limits.UTP_HEADER_SIZE)
-        if size < largest and size < mtu.size * 5 // 4 or size <= mtu.size or self.rtt.smoothed is None:
+        """A packet that tries a larger size, if it is time to."""
+        if self.rtt.smoothed is None:
             return None
-        payload = size - limits.UTP_HEADER_SIZE
-        flight = self.sender.take(payload, payload, 1, now)
+        size, payload = self.mtu.probe(int(most), now)
+        flight = self.sender.take(payload, payload, 1, now) if size else None
         if flight is not None:
             flight.probe = size
-            mtu.probe_sent(size)
+            self.mtu.probe_sent(size)
             self._sent_new(flight, now)
         return flight
 
@@ -481,9 +478,7 @@ class UtpConnection:
         self._resend.sent_again(now)
         header = self._header(loss.kind, loss.number, now)
         self._told()
-        burst = single_burst(header, loss.payload)
-        burst.fragment = loss.times > 2
-        return burst
+        return loss_burst(header, loss, self.mtu.size, self._settings.cut_beyond)
 
     def _flight_burst(self, flight: Flight, now: float) -> Burst:
         header = self._header(flight.kind, flight.first, now)
@@ -581,6 +576,7 @@ class UtpConnection:
             self._resend.tail_probed()
             if not self.sender.resending:  # the end of what was sent may be lost, and nothing behind it would tell
                 self._tail = self.sender.tail(now)
+                self.mtu.probe_lost(self.sender.probe_lost, now)
         if now >= self._keep_at:
             self._keep_at = now + limits.UTP_KEEPALIVE
             self.receiver.ack_now = True

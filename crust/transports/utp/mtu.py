@@ -5,6 +5,9 @@ Sizes here are bytes of UDP payload, µTP's header included. The search begins a
 the largest that the local interface allows first, since most paths take that; then the one of Ethernet, then halves the
 rest. A probe is a data packet of that size which routers may not fragment. Its loss says nothing about congestion.
 
+A packet that is lost has to be sent again with the same payload, whatever the path takes. So a probe carries no more
+than what is known to arrive, and padding; but for sizes that only loopback has, where padding would be most of it.
+
 What worked once may stop to: routes change. When packets above the base time out again and again (a *black hole*:
 whatever should tell us is dropped, too), the size falls back to the base and the search begins anew.
 """
@@ -12,9 +15,11 @@ whatever should tell us is dropped, too), the size falls back to the base and th
 from __future__ import annotations
 
 from ... import limits
+from .packet import PADDING_MAX
 
 __all__ = ["PathMtu"]
 
+_PADDING_MIN = 2
 _ETHERNET = 1472  # an Ethernet's 1500 bytes without IPv4's header and UDP's
 
 
@@ -58,6 +63,23 @@ class PathMtu:
             return 0
         return self._next()
 
+    def probe(self, most: int, now: float) -> tuple[int, int]:
+        """
+        The next probe: bytes of the datagram and of the payload in it; 0: none, or no full packet may be sent now.
+
+        Args:
+            most: Bytes of payload that may be sent.
+        """
+        size = self.probe_size(now)
+        if size - self.size <= PADDING_MAX:
+            payload = min(self.size, size - _PADDING_MIN) - limits.UTP_HEADER_SIZE
+        else:
+            room = most + limits.UTP_HEADER_SIZE
+            if self.size * 5 // 4 <= room < size:
+                size = room
+            payload = size - limits.UTP_HEADER_SIZE
+        return (size, payload) if size and payload <= most else (0, 0)
+
     def _next(self) -> int:
         if self._too_large > self._ceiling:
             return self._ceiling
@@ -91,8 +113,8 @@ class PathMtu:
         self._settle(now)
 
     def probe_lost(self, size: int, now: float) -> None:
-        """A probe did not arrive; once may be bad luck."""
-        if size != self._probing:
+        """A probe did not arrive; once may be bad luck. (0: there was none.)"""
+        if not size or size != self._probing:
             return
         self._probing = 0
         self._losses += 1

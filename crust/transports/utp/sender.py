@@ -252,7 +252,12 @@ class Sender:
         return -1 if loss is None else len(loss.payload)
 
     def tail(self, now: float) -> Loss | None:
-        """The last packet under way, to be sent once more although it may yet arrive (RFC 8985 section 7)."""
+        """
+        The last packet under way, to be sent once more although it may yet arrive (RFC 8985 section 7).
+
+        Sets :attr:`probe_lost` if it was a probe: it goes without padding now, and nobody can tell which one arrives.
+        """
+        self.probe_lost = 0
         number = self.next - 1
         while number >= self.una and self._sacked >> (number - self.una) & 1:
             number -= 1
@@ -263,6 +268,7 @@ class Sender:
             loss = self._extract(number)
         elif loss.waiting:
             return None
+        self.probe_lost = loss.probe
         self._sent_again(loss, now)
         return loss
 

@@ -16,6 +16,11 @@ class Settings:
     """What may wait for an application that does not take it."""
     mtu_ceiling: int = 1472
     """The largest UDP payload that the local interface sends whole."""
+    cut_beyond: int = 0
+    """
+    The same, if our own machine has to cut what is too large for some router on the way, which it does only to what is
+    larger than this (IPv6); 0: the routers do (IPv4).
+    """
     congestion: str = "fair"
     """``fair`` or ``background``."""
     clock_offset: int = 0

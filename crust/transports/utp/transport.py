@@ -195,6 +195,7 @@ class UtpTransport:
         return Settings(
             window=window,
             mtu_ceiling=mtu,
+            cut_beyond=hub.offload.cut_beyond(mtu),
             congestion=self.congestion,
             clock_offset=int.from_bytes(os.urandom(4), "big"),
         )

@@ -42,6 +42,7 @@ SLOW = (
     "tests/test_support.py::test_leaks_are_found",
     "tests/testing/test_documentation",
     "tests/tools/",
+    "tests/transports/utp/test_simulated",
     "tests/transports/utp/test_bad_input.py::test_a_flood_of_calls",
     "tests/transports/utp/test_libtorrent",
 )

@@ -66,7 +66,9 @@ class Behaviour:
     jitter: float = 0.0
     """Up to so much more delay, but in order."""
     mtu: int = 65_535
-    """Of IP packets; larger ones are dropped if they may not be fragmented, and else lose twice as easily."""
+    """Of IP packets; larger ones are dropped if they may not be fragmented, and else lost twice as easily."""
+    fragments: bool = True
+    """Routers cut what is larger, if they may, as those of IPv4; else only the sender can."""
     tells_mtu: bool = False
     """The sender hears of a packet that was too large."""
 
@@ -92,13 +94,16 @@ class Link:
         self._free = 0.0  # when the last byte of the queue is out
         self._last = 0.0  # when the last packet in order arrives
 
-    def send(self, payload: Any, size: int, arrive: Callable[[Any], object], whole: bool = False) -> int | None:
+    def send(
+        self, payload: Any, size: int, arrive: Callable[[Any], object], whole: bool = False, cut: bool = False
+    ) -> int | None:
         """
         Take a packet, and hand it to ``arrive`` when its time has come.
 
         Args:
             size: Bytes of UDP payload.
             whole: It may not be fragmented.
+            cut: The sender has fragmented it, if it is too large.
 
         Returns:
             The largest UDP payload that passes, if this was larger and the link says so.
@@ -107,7 +112,7 @@ class Link:
         size += HEADERS
         pieces = 1
         if size > own.mtu:
-            if whole:
+            if whole or not (own.fragments or cut):
                 self.lost += 1
                 return own.mtu - HEADERS if own.tells_mtu else None
             pieces = 2

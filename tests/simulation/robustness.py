@@ -88,6 +88,7 @@ class _Trial:
             jitter=pick.choice((0.0, 0.0, 0.01, 0.1)),
             mtu=pick.choice((65_535, 1500, 1500, 1400, 1280)),
             tells_mtu=pick.random() < 0.5,
+            fragments=pick.random() < 0.5,
         )
 
     def _settings(self) -> Settings:

@@ -96,7 +96,7 @@ class Peer:
         burst = core.burst_to_send(world.now)
         while burst is not None:
             for datagram in burst.datagrams():
-                limit = self.out.send(datagram, len(datagram), self.other.arrive, whole=burst.probe)
+                limit = self.out.send(datagram, len(datagram), self.other.arrive, burst.probe, burst.fragment)
                 if limit is not None:
                     world.at(world.now + 2 * self.out.behaviour.delay, self._refused, len(datagram))
             burst = core.burst_to_send(world.now)

@@ -339,7 +339,7 @@ class UdpHub:
     def _read_all(self, receiver: UdpReceiver) -> None:
         """Read until closed; several datagrams at once, where the system can."""
         clock, owing = self.io.now, self._owing
-        busy_since = clock()
+        busy = 0.0
         while not self._closing:
             try:
                 total, segment, address, source = receiver.read()
@@ -359,9 +359,10 @@ class UdpHub:
                 self._on_crash(f"crust-udp-{self.port}", error)
             if owing:
                 self._settle(now)
-            if clock() - busy_since >= limits.TURN_SECONDS:
+            busy += clock() - now
+            if busy >= limits.TURN_SECONDS:
                 time.sleep(limits.TURN_PAUSE)  # a busy socket must not keep the other greenlets waiting
-                busy_since = clock()
+                busy = 0.0
 
     def _settle(self, now: float) -> None:
         """The end of a batch: nothing more waits, or enough has come."""

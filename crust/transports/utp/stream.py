@@ -285,7 +285,7 @@ class UtpStream:
         due = core.get_timer()
         if due < self._armed_at:
             self._armed_at = due
-            self._io.call_at(due, self._timer)
+            self._io.call_at(due, lambda now: self._timer(due, now))
         if self._on_writable is not None:
             self._check_room_locked()
         if core.state is State.CLOSED or core.state is State.TIME_WAIT:
@@ -321,9 +321,11 @@ class UtpStream:
             self._held = False
             self._hub.release()
 
-    def _timer(self, now: float) -> None:
+    def _timer(self, due: float, now: float) -> None:
         """I/O thread."""
         with self._lock:
+            if due != self._armed_at:
+                return  # an earlier one has taken its place since
             self._armed_at = _NEVER
             if self._torn:
                 self._broken_locked()

@@ -66,14 +66,16 @@ def flight_burst(header: bytes, flight: Flight) -> Burst:
 
 def loss_burst(header: bytes, loss: Loss, size: int, cut_beyond: int) -> Burst:
     """
-    A packet that is sent again, with the bytes that it had.
+    A packet that is sent again, with the bytes that it had. If it is too large, or is lost again and again, it goes in
+    pieces and whole by turns: there are firewalls that let no pieces pass.
 
     Args:
         size: Bytes of the largest datagram that is known to arrive.
         cut_beyond: As in :class:`crust.transports.utp.settings.Settings`.
     """
     total = len(header) + len(loss.payload)
-    fragment = total > limits.UTP_MTU_BASE and (total > size or loss.times > _TIMES_WHOLE)
+    suspect = total > limits.UTP_MTU_BASE and (total > size or loss.times > _TIMES_WHOLE)
+    loss.cut = fragment = suspect and not loss.cut
     if fragment and 0 < (padding := cut_beyond + 1 - total) <= PADDING_MAX and cut_beyond:
         header = pad_header(header, max(2, padding))
     burst = single_burst(header, loss.payload)

@@ -296,7 +296,8 @@ class UtpConnection:
         self._peer_window.heard(packet.window)
         acked = sender.acked_bytes
         if sender.una != before or acked:
-            self.mtu.progress()
+            if sender.acked_whole:
+                self.mtu.progress()
             sample = sender.rtt_sample
             if sample is None and acked:
                 sample = echoed(self._stamp(now), packet.timestamp, packet.timestamp_difference)

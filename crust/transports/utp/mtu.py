@@ -139,7 +139,7 @@ class PathMtu:
             self._raise_at = now + limits.UTP_MTU_RAISE_INTERVAL
 
     def progress(self) -> None:
-        """Packets arrive."""
+        """Packets of that size arrive. Smaller ones may go on to do so in a black hole."""
         self._timeouts = 0
 
     def timed_out(self, largest: int, now: float) -> None:

@@ -55,7 +55,7 @@ class Flight:
 class Loss:
     """A packet that is, or was, to be sent again."""
 
-    __slots__ = ("declared", "kind", "number", "payload", "probe", "sent_at", "times", "waiting")
+    __slots__ = ("cut", "declared", "kind", "number", "payload", "probe", "sent_at", "times", "waiting")
 
     def __init__(self, kind: PacketType, number: int, payload: memoryview, sent_at: float, probe: int) -> None:
         self.kind = kind
@@ -64,6 +64,7 @@ class Loss:
         self.sent_at = sent_at
         self.probe = probe
         self.times = 1  # how often it was sent
+        self.cut = False  # the last time in pieces
         self.waiting = False  # to be sent again; else it is under way
         self.declared = False  # it was counted as lost, rightly or not
 
@@ -88,6 +89,7 @@ class Sender:
         "_sacked",
         "_waiting",
         "acked_bytes",
+        "acked_whole",
         "congested",
         "in_flight",
         "lost_packets",
@@ -115,6 +117,8 @@ class Sender:
         self.lost_packets = self.resent_packets = 0
         # What the last acknowledgement brought:
         self.acked_bytes = 0
+        self.acked_whole = False
+        """Packets of the full size of their time are among it, and were sent once, so in one piece."""
         self.rtt_sample: float | None = None
         self.congested = False
         """Something was lost that had been sent after the last time this was True."""
@@ -289,7 +293,8 @@ class Sender:
         """
         Take an acknowledgement of all packets up to ``ack``, which is below :attr:`next`.
 
-        Sets :attr:`acked_bytes`, :attr:`rtt_sample`, :attr:`congested`, :attr:`probe_acked` and :attr:`probe_lost`.
+        Sets :attr:`acked_bytes`, :attr:`acked_whole`, :attr:`rtt_sample`, :attr:`congested`, :attr:`probe_acked` and
+        :attr:`probe_lost`.
 
         Args:
             sack: Bit i: packet ``ack + 2 + i`` has arrived, too.
@@ -298,7 +303,7 @@ class Sender:
         """
         self.acked_bytes = self.probe_acked = self.probe_lost = 0
         self.rtt_sample = None
-        self.congested = False
+        self.congested = self.acked_whole = False
         newest = self._newest
         if ack >= self.una:
             newest = self._advance(ack, now, newest, rtt_floor)
@@ -330,6 +335,7 @@ class Sender:
                 self._gone_bytes += len(flight.payload)
                 if not flight.done:
                     acked += len(flight.payload)
+                    self.acked_whole |= len(flight.payload) >= flight.size
                     sampled = flight.sent_at
                     if flight.probe:
                         self.probe_acked = flight.probe
@@ -339,7 +345,9 @@ class Sender:
                 fresh = ~flight.done & ((1 << (beyond - first)) - 1)
                 flight.done |= fresh
             if fresh:
-                acked += flight.bytes_of(fresh)
+                size = flight.bytes_of(fresh)
+                acked += size
+                self.acked_whole |= size >= flight.size
                 sampled = flight.sent_at
                 if flight.probe:
                     self.probe_acked = flight.probe
@@ -391,7 +399,9 @@ class Sender:
             bits &= ((1 << flight.count) - 1) & ~flight.done
             if bits:
                 flight.done |= bits
-                acked += flight.bytes_of(bits)
+                size = flight.bytes_of(bits)
+                acked += size
+                self.acked_whole |= size >= flight.size
                 sampled = flight.sent_at
                 if flight.probe:
                     self.probe_acked = flight.probe

@@ -61,6 +61,25 @@ def test_after_a_while_a_larger_size_is_tried_again() -> None:
     assert mtu.probe_size(limits.UTP_MTU_RAISE_INTERVAL + 1) == 1472
 
 
+@pytest.mark.parametrize(("ceiling", "padding"), [(1201, 2), (1202, 2), (1472, 272), (8972, 7772)])
+def test_a_probe_is_padded(ceiling: int, padding: int) -> None:
+    """A full packet as they are, and the rest padding; without a full packet to send there is none."""
+    size, payload = PathMtu(ceiling).probe(1180, 0.0)
+    assert (size, size - payload - limits.UTP_HEADER_SIZE) == (ceiling, padding)
+    assert PathMtu(ceiling).probe(payload - 1, 0.0) == (0, 0)
+
+
+def test_a_probe_of_loopbacks_size_is_data() -> None:
+    """As much as may be sent, if that is worth a try."""
+    mtu = PathMtu(65507)
+    assert mtu.probe(100_000, 0.0) == (65507, 65487)
+    assert mtu.probe(20_000, 0.0) == (20_020, 20_000)
+    assert mtu.probe(1480, 0.0) == (1500, 1480)
+    assert mtu.probe(1479, 0.0) == (0, 0)
+    mtu.probe_sent(65507)
+    assert mtu.probe(100_000, 0.0) == (0, 0)
+
+
 def test_a_black_hole_leads_back_to_the_base() -> None:
     """Timeouts in a row of large packets; small ones, or progress in between, do not count."""
     mtu, _ = search(1472)

@@ -64,7 +64,7 @@ class Fair:
         self._acked_at = 0.0
         self._timed_out = False  # since the last acknowledgement
 
-        # The path: shortest round trip, the current one (quick to fall, slow to rise), the longest queue of late.
+        # The path: shortest round trip, the current one (quick to fall, slow to rise), the longest queue seen.
         self._base = _INFINITE
         self._rtt = 0.0
         self._queue_max = 0.0
@@ -151,8 +151,6 @@ class Fair:
             self._threshold = _INFINITE
             self._round_samples = _WAIT_FOR_ROUND
             self._round_end = 0
-        else:
-            self._queue_max *= 0.75
         self.window = max(limits.CUBIC_BETA * self.window, float(limits.WINDOW_MIN * self._packet))
 
     def timed_out(self, now: float) -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from crust import limits
 from crust.addresses import Endpoint
 from crust.transports.blocking import BlockingStream
 from crust.transports.contract import Connection, Transport
+from crust.transports.utp.stream import UtpStream
 from crust.transports.utp.transport import UtpTransport
 from tests.support.libtorrent_peer import LibtorrentPeer, require_libtorrent
 from tests.support.threads import Background, Crew
@@ -102,6 +104,10 @@ def test_libtorrent_calls_and_fetches(
             leech.connect(relay.port if loss else port)
             serve_all(accept(crew, accepted), torrent, leech)
             assert bool(relay.lost) == bool(loss)
+            stream = accepted[0]
+            assert isinstance(stream, UtpStream)
+            # A probe of that size arrived, and was acknowledged: its padding has been skipped, as the file is right.
+            assert stream.core.mtu.size == limits.UTP_DATAGRAM_USUAL
 
 
 @pytest.mark.parametrize("congestion", ["fair", "background"])

@@ -3,8 +3,14 @@ Ways to move bytes between two machines, behind one contract.
 
 ``contract``        what a transport, its listeners, dials and connections promise
 ``tcp_connection``  one TCP connection: reader thread, direct writes, orderly and sudden ends
-``readiness``       what a reader waits with where sockets must not block
 ``tcp``             dialling and listening on TCP
+``udp``             a hub: one UDP socket, its reader, and whom each datagram is for
+``udp_offload``     what the system can do for such a socket: several datagrams a call, sizes, errors by ICMP
+``udp_receive``     receiving datagrams so that those which come together are handled together
+``utp/``            µTP, reliable streams over such hubs
+``readiness``       what a reader waits with where sockets must not block
+``resolving``       names into addresses
+``errors``          what errors of sockets mean, in words
 ``blocking``        ``recv`` and ``sendall`` over any connection, for tools and the conformance suite
 
 A transport knows bytes and addresses, nothing of peers, keys or messages. ``tests/transports/conformance.py``

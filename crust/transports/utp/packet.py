@@ -13,6 +13,7 @@ import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from ... import limits
 from ...exceptions import MalformedMessage
 
 __all__ = [
@@ -35,9 +36,9 @@ __all__ = [
 ]
 
 VERSION = 1
-HEADER_SIZE = 20
+HEADER_SIZE = limits.UTP_HEADER_SIZE
 """Bytes of a header without extensions."""
-SACK_MAX = 252
+SACK_MAX = limits.UTP_SACK_MAX
 """Bytes of a selective acknowledgement that we send; always a multiple of 4. Others send any length up to 255."""
 EXTENSIONS_MAX = 40
 """Extensions in one packet: so many pad it to what no Ethernet takes, not even with jumbo frames of 9,000 bytes."""

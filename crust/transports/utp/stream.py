@@ -384,6 +384,14 @@ class UtpStream:
                         break
                     if len(chunk):
                         sink.data_received(memoryview(chunk))
+                if not self._paused and not self._shut:
+                    # Without the lock, which a sender may hold for long. Who had something for the sink meanwhile left
+                    # it, since it was our turn: so look once more after that is over.
+                    self._delivering = False
+                    core = self._core
+                    if core.chunks or core.ended or self._shut:
+                        self._pump(self._io.now())
+                    return
             self._deliver_kept(sink)
         except BaseException as error:  # from the sink
             self._on_crash("crust-utp", error)

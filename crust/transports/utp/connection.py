@@ -392,7 +392,7 @@ class UtpConnection:
         if tail is not None:
             self._tail = None
             return self._again(tail, now)
-        lost = sender.next_resend_size
+        lost = sender.next_resend_size if sender.waiting else -1
         if lost < 0 and not sender.queued and (not self._finishing or self._fin_number is not None):
             self._limited = False
             self._pacer.until = 0.0

@@ -87,8 +87,7 @@ class Sender:
         "_order",
         "_resent",
         "_sacked",
-        "_waiting",
-        "acked_bytes",
+                "acked_bytes",
         "acked_whole",
         "congested",
         "in_flight",
@@ -102,6 +101,7 @@ class Sender:
         "rtt_sample",
         "sent_bytes",
         "una",
+        "waiting",
     )
 
     def __init__(self, sequence: int) -> None:
@@ -132,7 +132,8 @@ class Sender:
         self._marked = 0  # bit i: packet una + i is kept as a loss
         self._losses: dict[int, Loss] = {}
         self._order: list[int] = []  # the numbers of the losses, ascending
-        self._waiting: list[int] = []  # a heap of numbers, some of them settled since
+        self.waiting: list[int] = []
+        """A heap of the numbers of losses that wait, some of them settled since; empty if none waits."""
         self._resent: collections.deque[tuple[float, int]] = collections.deque()  # (when, number), in order
         self._newest = 0.0  # when the packet was sent that was sent last of those that have arrived
         self._event_at = -1.0  # when something was lost last that counted as congestion
@@ -224,7 +225,7 @@ class Sender:
         return self._next_waiting() is not None
 
     def _next_waiting(self) -> Loss | None:
-        waiting, losses = self._waiting, self._losses
+        waiting, losses = self.waiting, self._losses
         while waiting:
             loss = losses.get(waiting[0])
             if loss is not None and loss.waiting:
@@ -236,7 +237,7 @@ class Sender:
         """The loss to send again now, the oldest first; it counts as under way from here on."""
         loss = self._next_waiting()
         if loss is not None:
-            heapq.heappop(self._waiting)
+            heapq.heappop(self.waiting)
             loss.waiting = False
             self.in_flight += len(loss.payload)
             self._sent_again(loss, now)
@@ -449,7 +450,7 @@ class Sender:
     def _to_waiting(self, loss: Loss, quietly: bool) -> None:
         loss.waiting = loss.declared = True
         self.in_flight -= len(loss.payload)
-        heapq.heappush(self._waiting, loss.number)
+        heapq.heappush(self.waiting, loss.number)
         self.lost_packets += 1
         if loss.probe:
             self.probe_lost = loss.probe
@@ -504,7 +505,7 @@ class Sender:
             sacked ^= bit
             loss = self._extract(self.una + bit.bit_length() - 1)
             loss.waiting = loss.declared = True
-            heapq.heappush(self._waiting, loss.number)
+            heapq.heappush(self.waiting, loss.number)
 
     def clear(self) -> None:
         """Forget everything: the connection is over."""
@@ -513,7 +514,7 @@ class Sender:
         self._firsts.clear()
         self._losses.clear()
         self._order.clear()
-        self._waiting.clear()
+        self.waiting.clear()
         self._resent.clear()
         self.queued = self.in_flight = self._sacked = self._marked = 0
         self.una = self.next

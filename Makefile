@@ -3,6 +3,7 @@
 PYTHON ?= python3
 PYTEST_ARGS ?=
 FUZZ_EXAMPLES ?= 20000
+SIMULATE_RUNS ?= 5000
 BENCH_ARGS ?=
 
 VENV := .venv
@@ -14,7 +15,7 @@ SHELL := /bin/sh
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv demo lint check test tools plain patched packaging lab versions fuzz bench docs dist clean
+.PHONY: help venv demo lint check test tools plain patched packaging lab versions fuzz simulate bench docs dist clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s%s\n", $$1, $$2 }'
@@ -59,6 +60,11 @@ versions: $(STAMP) ## the suite on every Python from 3.10 to 3.13 at hand, insta
 
 fuzz: $(STAMP) ## the property tests with many more examples (FUZZ_EXAMPLES each)
 	CRUST_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(PLAIN) -q -p tests.support.fuzz -m hypothesis --timeout 0 $(PYTEST_ARGS)
+
+simulate: $(STAMP) ## µTP on a simulated network: all scenarios, SIMULATE_RUNS bad networks, and the plots of docs/utp.md
+	CRUST_SIMULATE_RUNS=$(SIMULATE_RUNS) $(PLAIN) -q --timeout 0 $(PYTEST_ARGS) \
+		tests/transports/utp/test_simulated_sharing.py tests/transports/utp/test_simulated_trials.py
+	$(BIN)/python -m tests.simulation.plots
 
 bench: $(STAMP) ## crust beside raw TCP, ssl, pyzmq and websockets: ratios and targets (half an hour; BENCH_ARGS)
 	$(BIN)/python tools/bench $(BENCH_ARGS)

@@ -91,6 +91,7 @@ class Link:
         """Packets that were lost otherwise."""
         self.longest = 0
         """Bytes of the largest packet that arrived."""
+        self._refused: type | None = None
         self._free = 0.0  # when the last byte of the queue is out
         self._last = 0.0  # when the last packet in order arrives
 
@@ -108,6 +109,8 @@ class Link:
         Returns:
             The largest UDP payload that passes, if this was larger and the link says so.
         """
+        if self._refused is not None and isinstance(payload, self._refused):
+            return None
         own, chance = self.behaviour, self.random.random
         size += HEADERS
         pieces = 1
@@ -150,6 +153,10 @@ class Link:
         if size > self.longest:
             self.longest = size
         arrive(payload)
+
+    def refuse(self, kind: type) -> None:
+        """Drop packets of this kind from now on: the flow that sends them has gone."""
+        self._refused = kind
 
     @property
     def waiting(self) -> float:

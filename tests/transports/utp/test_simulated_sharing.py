@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.simulation.network import Link, World
 from tests.simulation.runs import THOROUGH
 from tests.simulation.scenarios import jain, share
 
@@ -69,21 +70,14 @@ def test_background_makes_way_for_tcp(starts: tuple[float, float]) -> None:
 
 
 def test_background_comes_back_when_tcp_has_gone() -> None:
-    """The link is filled again within seconds of the end of the other flow: here, of its path."""
-    result = share(
-        ["background", "cubic"], 10, 0.04, 60, queue=0.2, during=lambda world, there: world.at(1030.0, _silence, there)
-    )
+    """The link is filled again soon after the end of the other flow."""
+
+    def leave(world: World, there: Link) -> None:
+        world.at(world.now + 30.0, there.refuse, tuple)
+
+    result = share(["background", "cubic"], 10, 0.04, 60, queue=0.2, during=leave)
     assert result.shares(10, 28)[0] <= 0.15
     assert result.shares(45, 60)[0] >= 0.75
-
-
-def _silence(link: object) -> None:
-    send = link.send  # type: ignore[attr-defined]
-
-    def without_tcp(payload: object, *rest: object, **named: object) -> object:
-        return None if isinstance(payload, tuple) else send(payload, *rest, **named)
-
-    link.send = without_tcp  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("kind", ["fair", "background"])
@@ -109,9 +103,9 @@ def test_none_of_200_starves(kind: str) -> None:
 def test_the_rate_changes(kind: str) -> None:
     """A link that becomes five times narrower, then as wide as before, is filled each time."""
 
-    def change(world: object, there: object) -> None:
-        world.at(1020.0, lambda: there.change(rate=250_000.0))  # type: ignore[attr-defined]
-        world.at(1040.0, lambda: there.change(rate=1_250_000.0))  # type: ignore[attr-defined]
+    def change(world: World, there: Link) -> None:
+        world.at(world.now + 20.0, lambda: there.change(rate=250_000.0))
+        world.at(world.now + 40.0, lambda: there.change(rate=1_250_000.0))
 
     result = share([kind], 10, 0.04, 70, queue=0.2, during=change)
     assert result.shares(10, 20)[0] >= 0.85

@@ -131,6 +131,11 @@ class UdpHub:
         return int(self.name[1])
 
     @property
+    def population(self) -> int:
+        """How many members there are."""
+        return len(self._members)
+
+    @property
     def closed(self) -> bool:
         """True when it serves nobody any more."""
         return self._closing
@@ -327,7 +332,7 @@ class UdpHub:
     def _run(self) -> None:
         try:
             if hasattr(self._plain, "recvmsg_into"):
-                self._read_all(UdpReceiver(self._sock, self.offload))  # several datagrams a call, or at least without copying any
+                self._read_all(UdpReceiver(self._sock, self.offload))
             else:
                 self._read_simply(memoryview(bytearray(65536)))
         finally:
@@ -415,9 +420,9 @@ class UdpHub:
     ) -> None:
         """What was received at once: one datagram, or several of ``segment`` bytes."""
         if not buffer.fits(total, segment):
-            joined = memoryview(buffer.joined(total, self.offload.gro))
+            joined = memoryview(buffer.joined(total))
             size = (segment or total) - HEADER_SIZE
-            if size > 0:
+            if size > 0 and size != buffer.size:
                 buffer.expect(size)
             self._pieces(joined, segment, address, source, now)
             return

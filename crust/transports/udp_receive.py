@@ -15,6 +15,7 @@ from .utp.packet import HEADER_SIZE
 __all__ = ["ReceiveBuffer", "Source", "UdpReceiver", "run_length", "same_heads"]
 
 _DONTWAIT: int = getattr(socket, "MSG_DONTWAIT", 0)
+_SINGLES = 16  # reads of one datagram after which no more than one is expected
 _DATA = 1  # the first byte of a DATA packet: type 0, version 1
 
 Source = tuple[int, int, bytes]
@@ -34,6 +35,7 @@ class UdpReceiver:
         self._sock = sock
         self._plain: Any = getattr(sock, "_sock", sock)
         self._offload = offload
+        self._singles = 0  # reads in a row that brought one datagram
         self.buffer = ReceiveBuffer()
         """Where :meth:`read` has put what came."""
         self.spare: tuple[memoryview, int, Address, Source | None] | None = None
@@ -52,10 +54,14 @@ class UdpReceiver:
         offload, buffer = self._offload, self.buffer
         size = buffer.size + HEADER_SIZE
         space = offload.ancillary_size
-        total, ancillary, _, address = self._sock.recvmsg_into(buffer.first(offload.gro), space)
+        # A hundred parts cost more than a small datagram does: while only such come, three are enough.
+        several = offload.gro and self._singles < _SINGLES
+        total, ancillary, _, address = self._sock.recvmsg_into(buffer.first(several), space)
         segment = offload.segment_of(ancillary) if ancillary else 0
+        self._singles = 0 if segment else self._singles + 1
         source = offload.source_of(ancillary) if offload.sources else None
-        if (segment or total) != size or total % size or (offload.gro and total < limits.UTP_ACK_STRETCH_FROM):
+        short = offload.gro and total < limits.UTP_ACK_STRETCH_FROM
+        if (segment or total) != size or total % size or short or not buffer.fits(total, segment):
             return total, segment, address, source
         for _ in range(limits.UTP_READS_MAX if offload.gro else limits.UTP_SEGMENTS_MAX):
             parts = buffer.after(total // size, offload.gro)
@@ -67,13 +73,14 @@ class UdpReceiver:
                 break
             segment = offload.segment_of(ancillary) if ancillary else 0
             fits = segment == size or (not segment and HEADER_SIZE <= more <= size)
-            if other != address or not fits:
+            if other != address or not fits or more > size * buffer.at_once(offload.gro):
                 origin = offload.source_of(ancillary) if offload.sources else None
                 self.spare = (memoryview(b"".join(parts)[:more]), segment, other, origin)
                 break
             total += more
             if more % size:
                 break
+        buffer.filled(-(-total // size))
         return total, size, address, source
 
 
@@ -89,13 +96,16 @@ class ReceiveBuffer:
         self.headers = bytearray()
         self.payload = memoryview(b"")
         self._parts: list[memoryview] = []  # a header and a payload for each datagram
+        self._first: tuple[list[memoryview], list[memoryview]] = ([], [])  # for one datagram, and for several
+        self._room = 1  # how many the last read had room for
         self._spill = memoryview(bytearray(65536))  # for what does not fit: the guess was wrong
         self.expect(limits.UTP_MTU_BASE - HEADER_SIZE)
 
     def expect(self, size: int) -> None:
         """From now on datagrams have payloads of ``size`` bytes, at least 1."""
         self.size = size
-        self._at_once = 65536 // (size + HEADER_SIZE) + 1  # datagrams that one read may bring
+        # Datagrams that one read may bring: Linux joins so many at most, and a call takes no more than 1,024 parts.
+        self._at_once = min(65536 // (size + HEADER_SIZE) + 1, limits.UTP_SEGMENTS_MAX)
         count = self._at_once * (limits.UTP_READS_MAX + 1)
         self.headers = bytearray(HEADER_SIZE * count)
         self.payload = memoryview(bytearray(count * size))
@@ -104,23 +114,34 @@ class ReceiveBuffer:
         for index in range(count):
             self._parts.append(headers[HEADER_SIZE * index : HEADER_SIZE * (index + 1)])
             self._parts.append(self.payload[size * index : size * (index + 1)])
+        self._first = ([*self._parts[:2], self._spill], [*self._parts[: 2 * self._at_once], self._spill])
 
     def first(self, at_once: bool) -> list[memoryview]:
         """What to give to ``recvmsg_into``; ``at_once``: several datagrams may come."""
-        return [*self._parts[: 2 * self._at_once if at_once else 2], self._spill]
+        self._room = self.at_once(at_once)
+        return self._first[at_once]
+
+    def at_once(self, several: bool) -> int:
+        """How many datagrams a read has room for."""
+        return self._at_once if several else 1
 
     def after(self, count: int, at_once: bool) -> list[memoryview] | None:
         """The same, for what goes behind ``count`` datagrams that are there already; None if there is no room."""
-        end = 2 * (count + (self._at_once if at_once else 1))
+        end = 2 * (count + self.at_once(at_once))
         return None if end > len(self._parts) else [*self._parts[2 * count : end], self._spill]
+
+    def filled(self, count: int) -> None:
+        """So many datagrams are there, each where it should be."""
+        self._room = max(self._room, count)
 
     def fits(self, total: int, segment: int) -> bool:
         """Whether so many bytes, in datagrams of ``segment`` (0: one), have come apart where they should."""
-        return (segment or total) == self.size + HEADER_SIZE or (not segment and total <= self.size + HEADER_SIZE)
+        size = self.size + HEADER_SIZE
+        return (segment == size and total <= self._room * size) if segment else total <= size
 
-    def joined(self, total: int, at_once: bool) -> bytes:
+    def joined(self, total: int) -> bytes:
         """All bytes that came into :meth:`first`, in one piece, when the guess was wrong."""
-        return b"".join(self.first(at_once))[:total]
+        return b"".join(self._first[self._room > 1])[:total]
 
 
 def same_heads(headers: bytearray, count: int) -> bool:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import random
 import socket
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -161,6 +162,41 @@ def test_large_buffers_are_asked_for_and_told(crew: Crew, utp: UtpTransport, cap
     assert str(granted) in caplog.text
 
 
+def test_the_windows_follow_the_sockets_buffer(crew: Crew, utp: UtpTransport) -> None:
+    """Few connections have it for themselves; of many each gets a share, but never nothing."""
+    with connected(crew, utp) as [(near, _)]:
+        hub = hub_of(near)
+        windows = []
+        for population in (1, 16, 100, 10_000):
+            hub._members.update({(("192.0.2.1", 1), -number): near.connection for number in range(population)})  # type: ignore[misc]
+            windows.append(utp.settings(hub, 1472).window)
+        for key in [key for key in hub._members if key[1] < 0]:
+            del hub._members[key]
+    assert windows == sorted(windows, reverse=True)
+    alone = max(limits.UTP_RECEIVE_WINDOW_MIN, hub.offload.receive_size // 2)
+    assert windows[0] == min(limits.UTP_RECEIVE_WINDOW, alone)
+    assert windows[-1] == limits.UTP_RECEIVE_WINDOW_MIN
+
+
+def test_many_connections_of_a_socket_share_it(crew: Crew, utp: UtpTransport) -> None:
+    """When the first of thirty has sent all, the last has sent a quarter at least."""
+    size, count = 400_000, 30
+    with connected(crew, utp, count=count) as pairs:
+        begin = threading.Barrier(count)
+
+        def send(near: BlockingStream) -> None:
+            begin.wait(10)
+            near.sendall(bytes(size), 30.0)
+
+        jobs = [Background(send, near) for near, _ in pairs]
+        wait_until(lambda: max(far._size for _, far in pairs) >= size, 20.0, "the end of the first")
+        arrived = [far._size for _, far in pairs]
+        assert min(arrived) >= sum(arrived) / count / 4
+        for job, (_, far) in zip(jobs, pairs, strict=True):
+            job.result(20.0)
+            far.recv_exactly(size, 20.0)
+
+
 def test_without_scattered_receiving_plain_datagrams_do(
     crew: Crew, utp: UtpTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,10 +250,23 @@ def test_a_wrong_guess_of_the_size_loses_nothing() -> None:
             piece = data[at : at + len(part)]
             part[: len(piece)] = piece
             at += len(piece)
-        assert buffer.joined(total, True) == data
+        assert buffer.joined(total) == data
         assert buffer.fits(total, 0) == (total <= size + 20)
         assert buffer.fits(10 * (size + 20), size + 20)
         assert not buffer.fits(10 * (size + 21), size + 21)
+        buffer.first(False)
+        assert not buffer.fits(2 * (size + 20), size + 20)
+
+
+def test_tiny_datagrams_do_not_make_huge_lists() -> None:
+    """A call takes 1,024 parts at most; more datagrams than there are places for are put together again."""
+    buffer = ReceiveBuffer()
+    for size in (1, 2, 20, 500, 65_000):
+        buffer.expect(size)
+        assert len(buffer.first(True)) <= 1024
+        room = (len(buffer.first(True)) - 1) // 2
+        assert buffer.fits(room * (size + 20), size + 20)
+        assert not buffer.fits((room + 1) * (size + 20), size + 20)
 
 
 # --- telling apart ----------------------------------------------------------------------------------------------------

@@ -190,8 +190,10 @@ class UtpTransport:
 
     def settings(self, hub: UdpHub, mtu: int) -> Settings:
         """For a new connection over ``hub``."""
-        # What comes faster than the reader takes it waits in the socket, so a window much larger would be lost there.
-        window = max(limits.UTP_RECEIVE_WINDOW_MIN, min(hub.offload.receive_size // 2, limits.UTP_RECEIVE_WINDOW))
+        # What comes faster than the reader takes it waits in the socket, which all share. A few busy ones have it for
+        # themselves as a rule; among hundreds each gets less.
+        share = hub.offload.receive_size // (2 + hub.population // 8)
+        window = max(limits.UTP_RECEIVE_WINDOW_MIN, min(share, limits.UTP_RECEIVE_WINDOW))
         return Settings(
             window=window,
             mtu_ceiling=mtu,

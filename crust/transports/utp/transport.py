@@ -66,6 +66,7 @@ class UtpTransport:
         self.congestion = congestion
         self.resolver = Resolver()
         """Looks names up for the dials."""
+        self._told_scarce = False  # that the system grants small buffers only
         self._lock = threading.Lock()  # guards the order of making hubs for dials
         # For dials, and for the child of a fork: whatever has descriptors or sinks.
         self._hubs: weakref.WeakSet[UdpHub] = weakref.WeakSet()
@@ -116,7 +117,10 @@ class UtpTransport:
         hub.hold()
         self._hubs.add(hub)
         offload = hub.offload
-        _logger.debug(
+        # Linux counts twice what it grants.
+        scarce = offload.receive_size < limits.UTP_SOCKET_BUFFER // 4
+        _logger.log(
+            logging.INFO if scarce and not self._told_scarce else logging.DEBUG,
             "UDP socket %s: buffers of %d bytes for receiving and %d for sending (asked for %d); GSO %s, GRO %s",
             hub.name,
             offload.receive_size,
@@ -125,6 +129,9 @@ class UtpTransport:
             "on" if offload.gso else "off",
             "on" if offload.gro else "off",
         )
+        if scarce and not self._told_scarce:
+            self._told_scarce = True
+            _logger.info("fast µTP wants larger buffers; on Linux: sysctl -w net.core.rmem_max=8388608 (docs/utp.md)")
         return hub
 
     def read(self, hub: UdpHub) -> UdpHub:

@@ -303,7 +303,7 @@ class Dialer:
         """Give up the attempts of an effort that is done, but for those that its session may move to."""
         for attempt in list(effort.tries):
             link = attempt.link
-            if link is not None and link.conversation is not None:
+            if attempt.welcomed:
                 effort.ended(attempt)
                 continue
             if link is not None and link.verdict:
@@ -367,8 +367,11 @@ class Dialer:
         connection.run(link)
 
     def _overdue(self, link: Link) -> None:
-        if link.conversation is None:
-            link.fail("timeout", f"no answer to the handshake within {self._handshake_timeout:g} s")
+        attempt = link.owner_data
+        assert isinstance(attempt, Try)
+        with self._lock:
+            if not attempt.welcomed:
+                link.fail("timeout", f"no answer to the handshake within {self._handshake_timeout:g} s")
 
     def _try_ended(self, attempt: Try, verdict: str, error: str) -> None:
         effort, candidate = attempt.effort, attempt.candidate
@@ -466,7 +469,7 @@ class Dialer:
         with self._lock:
             effort.note(endpoint, duration, "connected", "")
             attempts = tuple(effort.attempts)
-        self._host.registry.welcomed(link, welcome, attempts)
+        self._host.registry.welcomed(link, welcome, attempts, lambda: self._claim(attempt, link))
         conversation = link.conversation
         with self._lock:
             if conversation is None:
@@ -483,6 +486,12 @@ class Dialer:
                 self._finish(effort, conversation, None)
             chosen = self._choose(effort)  # one of a better class may have been answered meanwhile
         self._introduce(chosen)
+
+    def _claim(self, attempt: Try, link: Link) -> bool:
+        """Whether the welcome comes in time: from here on nobody gives the attempt up (the registry's lock is held)."""
+        with self._lock:
+            attempt.welcomed = not link.verdict
+            return attempt.welcomed
 
     def link_denied(self, link: Link, code: DenialCode, text: str, alternates: tuple[str, ...]) -> None:
         """The peer refuses."""
@@ -562,7 +571,7 @@ class Dialer:
                 continue
             for attempt in effort.tries:
                 link = attempt.link
-                if link is not None and link.conversation is None and self._is_banned(link.connection.remote.host):
+                if link is not None and not attempt.welcomed and self._is_banned(link.connection.remote.host):
                     link.fail("failed", _BANNED)
 
     def _is_banned(self, host: str) -> bool:
@@ -574,8 +583,7 @@ class Dialer:
         self._closed = True
         efforts, self._efforts, self._pursuits = [*self._efforts.values(), *self._pursuits], {}, set()
         for effort in efforts:
-            effort.done = True
-            effort.waiters = []
+            effort.done, effort.waiters = True, []
 
     def close(self, error: CrustError) -> None:
         """Give up everything, and begin nothing more."""

@@ -33,7 +33,18 @@ METHOD = "direct"
 class Try:
     """One attempt to reach one endpoint."""
 
-    __slots__ = ("candidate", "dialling", "effort", "ended", "given_up", "link", "path_class", "patience", "started")
+    __slots__ = (
+        "candidate",
+        "dialling",
+        "effort",
+        "ended",
+        "given_up",
+        "link",
+        "path_class",
+        "patience",
+        "started",
+        "welcomed",
+    )
 
     def __init__(self, effort: Effort, candidate: Candidate, dialling: Dialling, started: float) -> None:
         self.effort = effort
@@ -45,6 +56,8 @@ class Try:
         self.ended = False
         self.given_up = False
         """Nobody wants it any more."""
+        self.welcomed = False
+        """Its link carries a session, or is about to: it is the session's, and no longer to be given up."""
         self.patience = 0.0
         """Until when it waits, having been answered, for one of a better class."""
 

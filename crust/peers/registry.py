@@ -27,6 +27,7 @@ import os
 import random
 import threading
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from .. import limits
@@ -206,8 +207,16 @@ class Registry:
         present = Way(path.path_class, Endpoint.parse(path.remote), conversation.session.srtt)
         return conversation.rivalry.is_worth_moving(present, way)
 
-    def welcomed(self, link: Link, welcome: frames.Welcome, attempts: tuple[Attempt, ...]) -> None:
-        """A callee welcomes us on ``link``."""
+    def welcomed(
+        self, link: Link, welcome: frames.Welcome, attempts: tuple[Attempt, ...], claim: Callable[[], bool]
+    ) -> None:
+        """
+        A callee welcomes us on ``link``.
+
+        Args:
+            claim: False if nobody wants the link any more; True: it is the session's from then on. A session that began
+                on a link that is being cut would seem to stand, here alone.
+        """
         peer_id, introduction = link.peer_id, link.introduction
         assert peer_id is not None and introduction is not None
         if welcome.outcome is frames.Outcome.GONE:
@@ -222,6 +231,8 @@ class Registry:
             present = self._sessions.get(peer_id)
             if self._closing:
                 link.fail("cancelled", "the service is closing")
+                return
+            if not claim():
                 return
             if welcome.outcome is frames.Outcome.RESUMED:
                 if introduction.resume is None or present is None:

@@ -103,6 +103,7 @@ def test_a_call_that_comes_while_another_hangs(nodes: Nodes, quick: int, stage: 
     peer.send(b"settled")
     assert duel.services[slow].peers[0].recv(PATIENCE) == b"settled"
     for service, heard in zip(duel.services, duel.heard, strict=True):
+        heard.wait(crust.ConnectSuccess)
         assert heard.names(duel.services[1 - duel.services.index(service)].id) == ["ConnectSuccess"]
 
 

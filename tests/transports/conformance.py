@@ -296,6 +296,22 @@ class TransportConformance:
         assert str(crew.crashes.pop()[1]) == "bug in the receiver"
         pair.end()
 
+    def test_a_sink_that_raises_at_the_end_hears_it_once(self, crew: Crew, transport: Transport) -> None:
+        """The crash surfaces; it was the last call all the same."""
+        pair = self.connect(crew, transport)
+
+        def fail(error: OSError | None) -> None:
+            pair.far_sink.lost.append(error)
+            raise RuntimeError("bug at the end")
+
+        pair.far_sink.connection_lost = fail  # type: ignore[method-assign]
+        pair.start()
+        pair.near.close()
+        wait_until(lambda: crew.crashes and pair.near_sink.lost, what="the report, and the end")
+        assert str(crew.crashes.pop()[1]) == "bug at the end"
+        pair.end()
+        assert pair.far_sink.lost == [None]
+
     def test_ending_twice_and_at_once_is_harmless(self, pair: Pair) -> None:
         """All ways to end, from several threads: one connection_lost."""
         jobs = [Background(end) for end in (pair.near.close, pair.near.abort, pair.far.abort, pair.far.close) * 2]

@@ -21,6 +21,7 @@ from ...addresses import Endpoint
 from ...exceptions import LocalProtocolError
 from ...runtime.flusher import IoLoop
 from ...runtime.threads import CrashHook, Spawn
+from ...runtime.timers import Timer
 from ..contract import Sink
 from ..udp import Source, UdpHub
 from ..udp_offload import Address
@@ -61,6 +62,7 @@ class UtpStream:
     __slots__ = (
         "__weakref__",
         "_address",
+        "_armed",
         "_armed_at",
         "_closed_here",
         "_core",
@@ -128,6 +130,7 @@ class UtpStream:
         self._held = True  # we hold the hub
         self._stuck: Burst | None = None  # the socket had no room for it
         self._torn = False  # a thread is in the core, or was struck in there
+        self._armed: Timer | None = None
         self._armed_at = _NEVER
         self._on_writable: Callable[[], object] | None = None
 
@@ -171,7 +174,7 @@ class UtpStream:
         with self._lock:
             core = self._core
             if self._torn:
-                self._broken_locked()
+                self._turn_locked(self._io.now())
             if not core.is_open or self._shut:
                 raise self.failure or self._error(errno.EPIPE, "the connection is closed")
             self._torn = True
@@ -275,19 +278,23 @@ class UtpStream:
     def _turn_locked(self, now: float, *, acks: bool = True) -> None:
         """Send what is to be sent, with or without acknowledgements of their own, arm the timer, and see to ends."""
         core = self._core
+        if self._torn:
+            self._broken_locked()
+        self._torn = True
         if self._stuck is None:
-            self._torn = True
             acks = acks or core.state is State.TIME_WAIT  # the last one: nobody reads any more after it
             burst = core.burst_to_send(now, acks=acks)
             while burst is not None and self._transmit_locked(burst, now):
                 burst = core.burst_to_send(now, acks=acks)
-            self._torn = False
         due = core.get_timer()
         if due < self._armed_at:
+            if self._armed is not None:
+                self._armed.cancel()
             self._armed_at = due
-            self._io.call_at(due, lambda now: self._timer(due, now))
+            self._armed = self._io.call_at(due, lambda now: self._timer(due, now))
         if self._on_writable is not None:
             self._check_room_locked()
+        self._torn = False
         if core.state is State.CLOSED or core.state is State.TIME_WAIT:
             self._let_go_locked()
 
@@ -317,6 +324,9 @@ class UtpStream:
         if core.state is State.CLOSED:
             self._hub.remove(self._address, core.receive_id, self)
             self._stuck = None
+            if self._armed is not None:  # else it would keep us in memory until it is due
+                self._armed.cancel()
+                self._armed = None
         if self._held and (core.state is State.CLOSED or not self.half_open):
             self._held = False
             self._hub.release()
@@ -344,12 +354,15 @@ class UtpStream:
             self._deliver(None)
 
     def _broken_locked(self) -> None:
-        """An exception struck a thread inside the core: nothing there can be relied upon any more."""
+        """
+        An exception struck a thread inside the core: nothing there can be relied upon any more. The next turn tells the
+        other side.
+        """
         self._torn = False
         self.failure = self.failure or self._error(errno.ECONNABORTED, "an exception interrupted its sending")
         self._shut = True
         self._core.abort()
-        self._let_go_locked()
+        self._io.call_later(0, self._pump)
 
     # --- the sink -----------------------------------------------------------------------------------------------------
 
@@ -395,6 +408,8 @@ class UtpStream:
             self._deliver_kept(sink)
         except BaseException as error:  # from the sink
             self._on_crash("crust-utp", error)
+            if self._lost_told:
+                return  # that was the last call
             with self._lock:
                 self.failure = self._error(errno.ECONNABORTED, "its receiver failed")
                 self._core.abort()
@@ -497,7 +512,7 @@ class UtpStream:
         with self._lock:
             if not self._torn:
                 self._core.finish()
-                self._turn_locked(self._io.now())
+            self._turn_locked(self._io.now())
         self._io.call_later(0, self._pump)
 
     def close(self) -> None:

@@ -1,0 +1,97 @@
+"""A connection on a hub: exceptions that strike a sender from outside, and what is left of those that have ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from crust import limits
+from crust.addresses import Endpoint
+from crust.transports.contract import Connection
+from crust.transports.udp import UdpHub
+from crust.transports.utp.connection import UtpConnection
+from crust.transports.utp.packet import Packet, PacketType
+from crust.transports.utp.sender import Sender
+from crust.transports.utp.stream import UtpStream
+from crust.transports.utp.transport import UtpTransport
+from tests.support.pairs import Pair
+from tests.support.threads import Crew
+from tests.support.waiting import wait_until
+
+SOON = 5.0  # seconds: less than the keepalive, whose timer looks at every connection
+
+
+@pytest.fixture
+def crew() -> Iterator[Crew]:
+    with Crew() as crew:
+        yield crew
+
+
+@pytest.fixture
+def utp(crew: Crew) -> UtpTransport:
+    return UtpTransport(crew.io, crew.spawn, crew.crashed)
+
+
+@pytest.fixture
+def pair(crew: Crew, utp: UtpTransport) -> Iterator[Pair]:
+    listener = utp.listen(Endpoint("utp", "127.0.0.1", 0))
+    accepted: list[Connection] = []
+    crew.spawn("crust-listener", listener.run, accepted.append)
+    near = utp.dial(listener.endpoint, 5.0)
+    wait_until(lambda: accepted, what="accepting")
+    listener.close()
+    pair = Pair(crew, near, accepted[0]).start()
+    yield pair
+    pair.end()
+
+
+def interrupted(stream: UtpStream, monkeypatch: pytest.MonkeyPatch, place: type, name: str) -> None:
+    """Send something, and be struck in that method of the state machine, as by Ctrl-C."""
+    whole = getattr(place, name)
+    own = stream.core if place is UtpConnection else stream.core.sender
+
+    def struck(self: object, *args: object, **named: object) -> object:
+        if self is own:
+            raise KeyboardInterrupt
+        return whole(self, *args, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, name, struck)
+        with pytest.raises(KeyboardInterrupt):
+            stream.send(b"half of it")
+
+
+def send(stream: UtpStream) -> None:
+    with pytest.raises(OSError, match="interrupted"):
+        stream.send(b"more")
+
+
+@pytest.mark.parametrize("then", [send, UtpStream.close, UtpStream.finish, UtpStream.abort])
+@pytest.mark.parametrize(("place", "name"), [(Sender, "push"), (UtpConnection, "get_timer")])
+def test_whoever_comes_after_an_interrupted_sender_ends_it(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, place: type, name: str, then: Callable[[UtpStream], None]
+) -> None:
+    """Its state cannot be relied upon: both sides hear of an end soon, and the other one that it was none in order."""
+    near = pair.near
+    assert isinstance(near, UtpStream)
+    interrupted(near, monkeypatch, place, name)
+    then(near)
+    wait_until(lambda: pair.near_sink.lost and pair.far_sink.lost, SOON, "the end on both sides")
+    assert isinstance(pair.far_sink.lost[0], ConnectionResetError)
+
+
+def test_callers_that_were_thrown_out_leave_nothing(
+    utp: UtpTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands of calls in the time that each may take: no more is kept in memory than has a place."""
+    monkeypatch.setattr(limits, "UTP_HALF_OPEN_SECONDS", 60.0)
+    monkeypatch.setattr(UdpHub, "transmit", lambda *args: True)  # those addresses are invented
+    listener = utp.listen(Endpoint("utp", "127.0.0.1", 0))
+    for number in range(2000):
+        caller = (f"20.{number >> 8}.{number & 255}.1", 5000)
+        listener.called(Packet(PacketType.SYN, 7, 1, 0, 0, 5, 0), caller, None, utp.io.now())
+    wait_until(lambda: len(utp._streams) <= limits.UTP_HALF_OPEN_MAX, SOON, "forgetting those without a place")
+    assert len(listener._hub._members) == len(utp._streams) == limits.UTP_HALF_OPEN_MAX
+    listener.close()
+    wait_until(lambda: not len(utp._streams), SOON, "forgetting all")

@@ -31,7 +31,7 @@ from ..runtime.flusher import IoLoop
 from ..runtime.threads import CrashHook, Spawn, abandon_socket
 from .readiness import Readiness, without_signal
 from .udp_offload import Address, Offload
-from .udp_receive import ReceiveBuffer, Source, UdpReceiver, run_length, same_heads
+from .udp_receive import ReceiveBuffer, Source, UdpReceiver, run_length
 from .utp.burst import Burst, single_burst
 from .utp.packet import (
     HEADER_SIZE,
@@ -310,7 +310,10 @@ class UdpHub:
         with self._lock:
             waiting, self._waiting = self._waiting, collections.deque()
         for member in waiting:
-            member.sendable()
+            try:
+                member.sendable()
+            except Exception as error:  # one connection's trouble is not the others'
+                self._on_crash("crust-io", error)
 
     def reset(self, packet: Packet, address: Address, source: Source | None, now: float) -> None:
         """Tell whoever sent ``packet`` that nobody here knows of it."""
@@ -404,14 +407,24 @@ class UdpHub:
                 self._readiness.wait()
         elif not isinstance(error, InterruptedError):
             self._hear_errors(self.io.now())
+            time.sleep(limits.TURN_PAUSE)  # a flood of errors must not keep the other greenlets waiting
         return not self._closing
 
     def _hear_errors(self, now: float) -> None:
         """Pass on what ICMP says. It may be forged, so it only matters to whom it can do no harm."""
+        heard: dict[Address, dict[int, int]] = {}  # an address, an errno, and how large a datagram may be, or 0
         for error in self.offload.icmp_errors():
-            for (address, _), member in list(self._members.items()):
-                if address[:2] == error.address[:2]:
-                    member.refused(error.number, error.mtu if error.number == errno.EMSGSIZE else 0, now)
+            heard.setdefault(error.address[:2], {})[error.number] = error.mtu if error.number == errno.EMSGSIZE else 0
+        if not heard:
+            return
+        with self._lock:
+            members = [(address[:2], member) for (address, _), member in self._members.items()]
+        for address, member in members:
+            for number, mtu in heard.get(address, {}).items():
+                try:
+                    member.refused(number, mtu, now)
+                except Exception as trouble:  # one connection's trouble is not the others'
+                    self._on_crash(f"crust-udp-{self.port}", trouble)
 
     # --- telling datagrams apart --------------------------------------------------------------------------------------
 
@@ -435,10 +448,6 @@ class UdpHub:
             return
         size = segment - HEADER_SIZE
         count = -(-total // segment)
-        if not size and total == count * segment and same_heads(headers, count):
-            # The same connection's acknowledgements, without extensions: the last one says it all.
-            self._one(memoryview(headers)[total - HEADER_SIZE : total], payload[:0], address, source, now)
-            return
         if total - (count - 1) * segment < HEADER_SIZE:
             count -= 1
             total = count * segment

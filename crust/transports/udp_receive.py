@@ -12,7 +12,7 @@ from .udp_offload import Address, Offload
 from .utp.burst import number_headers
 from .utp.packet import HEADER_SIZE
 
-__all__ = ["ReceiveBuffer", "Source", "UdpReceiver", "run_length", "same_heads"]
+__all__ = ["ReceiveBuffer", "Source", "UdpReceiver", "run_length"]
 
 _DONTWAIT: int = getattr(socket, "MSG_DONTWAIT", 0)
 _SINGLES = 16  # reads of one datagram after which no more than one is expected
@@ -142,14 +142,6 @@ class ReceiveBuffer:
     def joined(self, total: int) -> bytes:
         """All bytes that came into :meth:`first`, in one piece, when the guess was wrong."""
         return b"".join(self._first[self._room > 1])[:total]
-
-
-def same_heads(headers: bytearray, count: int) -> bool:
-    """Whether all packets are of one type, one connection, and without extensions or all with."""
-    heads = bytearray(4 * count)
-    for column in range(4):
-        heads[column::4] = headers[column : HEADER_SIZE * count : HEADER_SIZE]
-    return bytes(headers[:4]) * count == heads
 
 
 def run_length(headers: bytearray, at: int, count: int) -> int:

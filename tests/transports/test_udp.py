@@ -18,7 +18,7 @@ from crust.transports import udp_offload
 from crust.transports.blocking import BlockingStream
 from crust.transports.contract import Connection
 from crust.transports.udp import UdpHub
-from crust.transports.udp_offload import Offload
+from crust.transports.udp_offload import IcmpError, Offload
 from crust.transports.udp_receive import ReceiveBuffer, run_length
 from crust.transports.utp.burst import number_headers
 from crust.transports.utp.packet import PacketType, build_header, parse_packet_untrusted
@@ -390,6 +390,42 @@ def test_an_unreachable_address_is_an_error_at_once(utp: UtpTransport) -> None:
     with pytest.raises(OSError) as caught:
         utp.dial(Endpoint("utp", "255.255.255.255", 9), 5.0)
     assert caught.value.errno in (errno.EACCES, errno.EPERM, errno.ENETUNREACH, errno.EINVAL)
+
+
+class Clumsy:
+    """A member that fails whenever it is told something."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[int, int]] = []
+
+    def refused(self, number: int, mtu: int, now: float) -> None:
+        self.told.append((number, mtu))
+        raise RuntimeError("bug in a connection")
+
+    def sendable(self) -> None:
+        self.told.append((0, 0))
+        raise RuntimeError("bug in a connection")
+
+
+def test_a_member_that_fails_harms_no_other(
+    crew: Crew, hub: UdpHub, plain: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All hear what ICMP says of their address, once however often it says so, and of room in the socket."""
+    members = [Clumsy(), Clumsy(), Clumsy()]
+    here, elsewhere = ("127.0.0.1", 5), ("127.0.0.1", 6)
+    for receive_id, (address, member) in enumerate(zip((here, here, elsewhere), members, strict=True)):
+        assert hub.add(address, receive_id, member)  # type: ignore[arg-type]
+    errors = [IcmpError(here, errno.ECONNREFUSED, 700), IcmpError(here, errno.EMSGSIZE, 1300)] * 3
+    monkeypatch.setattr(hub.offload, "icmp_errors", lambda: errors)
+    hub._hear_errors(crew.io.now())
+    assert [member.told for member in members] == [[(errno.ECONNREFUSED, 0), (errno.EMSGSIZE, 1300)]] * 2 + [[]]
+    for member in members:
+        hub.await_room(member)  # type: ignore[arg-type]
+    wait_until(lambda: all((0, 0) in member.told for member in members), what="room")
+    wait_until(lambda: len(crew.crashes) == 7, what="the reports")
+    crew.crashes.clear()
+    plain.sendto(build_header(PacketType.DATA, 700, 1, 2, 3, 4, 5), hub.name)
+    assert parse_packet_untrusted(plain.recv(2000)).type is PacketType.RESET  # the reader lives
 
 
 # --- ends -------------------------------------------------------------------------------------------------------------

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -87,11 +89,21 @@ def test_callers_that_were_thrown_out_leave_nothing(
     """Thousands of calls in the time that each may take: no more is kept in memory than has a place."""
     monkeypatch.setattr(limits, "UTP_HALF_OPEN_SECONDS", 60.0)
     monkeypatch.setattr(UdpHub, "transmit", lambda *args: True)  # those addresses are invented
+    streams: weakref.WeakSet[UtpStream] = weakref.WeakSet()
+    accepted = utp.accepted
+
+    def remembering(*args: Any) -> UtpStream | None:
+        stream = accepted(*args)
+        assert stream is not None
+        streams.add(stream)
+        return stream
+
+    monkeypatch.setattr(utp, "accepted", remembering)
     listener = utp.listen(Endpoint("utp", "127.0.0.1", 0))
     for number in range(2000):
         caller = (f"20.{number >> 8}.{number & 255}.1", 5000)
         listener.called(Packet(PacketType.SYN, 7, 1, 0, 0, 5, 0), caller, None, utp.io.now())
-    wait_until(lambda: len(utp._streams) <= limits.UTP_HALF_OPEN_MAX, SOON, "forgetting those without a place")
-    assert len(listener._hub._members) == len(utp._streams) == limits.UTP_HALF_OPEN_MAX
+    wait_until(lambda: len(streams) <= limits.UTP_HALF_OPEN_MAX, SOON, "forgetting those without a place")
+    assert len(listener._hub._members) == len(streams) == limits.UTP_HALF_OPEN_MAX
     listener.close()
-    wait_until(lambda: not len(utp._streams), SOON, "forgetting all")
+    wait_until(lambda: not len(streams), SOON, "forgetting all")

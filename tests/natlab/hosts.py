@@ -145,6 +145,10 @@ class Host:
         """Start one that waits for others; its port is known when this returns."""
         return Probe(self.start(*self._probe(name, arguments)))
 
+    def launch(self, name: str, **arguments: Any) -> Program:
+        """Start one that needs no other, and let it run."""
+        return self.start(*self._probe(name, arguments))
+
     def _probe(self, name: str, arguments: dict[str, Any]) -> list[str]:
         return ["python", "-m", "tests.natlab.probes", name, json.dumps(arguments)]
 
@@ -154,12 +158,9 @@ class Probe:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.port: int = self._next()["port"]
-
-    def _next(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.program.wait_for(r"^\{.*\}$")[0])
-        return found
+        self.port: int = self.result()["port"]
 
     def result(self) -> dict[str, Any]:
         """The next that it has to say."""
-        return self._next()
+        found: dict[str, Any] = json.loads(self.program.wait_for(r"^\{.*\}$", PATIENCE)[0])
+        return found

@@ -147,15 +147,11 @@ def test_tcp_finds_its_way_through_a_narrow_link(lab: Lab) -> None:
     """The kernel believes our ICMP in the middle of a transfer."""
     here, there = lab.pair(delay=0.005, rate=20e6)
     sink = there.serve("sink", address=there.ipv4)
-    pour = here.start("python", "-m", "tests.natlab.probes", "pour", _arguments(there, sink.port, 2.0))
+    pour = here.launch("pour", address=there.ipv4, port=sink.port, seconds=2.0)
     here.link.set(mtu=1280)
     poured = int(pour.wait_for(r'"total": (\d+)')[1])
     assert sink.result()["total"] == poured
     assert here.link.up.counts().too_big > 0
-
-
-def _arguments(there: Host, port: int, seconds: float) -> str:
-    return f'{{"address": "{there.ipv4}", "port": {port}, "seconds": {seconds}}}'
 
 
 # --- firewalls --------------------------------------------------------------------------------------------------------

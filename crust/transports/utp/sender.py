@@ -24,6 +24,8 @@ from .packet import PacketType
 
 __all__ = ["Flight", "Loss", "Sender"]
 
+_SMALL = 512  # bytes
+
 
 class Flight:
     """Packets of consecutive numbers, sent at once, all of ``size`` bytes of payload but the last."""
@@ -141,9 +143,12 @@ class Sender:
     # --- what waits ---------------------------------------------------------------------------------------------------
 
     def push(self, data: bytes | memoryview) -> None:
-        """Queue bytes, which must not change any more."""
-        self._chunks.append(memoryview(data))
-        self.queued += len(data)
+        """Queue bytes, which must not change any more. Small pieces are joined: each would cost more than its size."""
+        chunks, size = self._chunks, len(data)
+        self.queued += size
+        if size < _SMALL and chunks and len(chunks[-1]) < _SMALL:
+            data = b"".join((chunks.pop(), data))
+        chunks.append(memoryview(data))
 
     def take(self, size: int, most: int, count: int, now: float) -> Flight | None:
         """

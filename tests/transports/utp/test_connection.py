@@ -433,3 +433,16 @@ def test_what_is_kept_is_bounded() -> None:
         far.receive(Packet(DATA, 8, 1, 1, 1, number, ack, b"", bytes(1000)), 1, 1000, cores.now, keep=True)
     assert sum(map(len, far.receiver._early.values())) <= 10_000
     assert len(far.receiver.sack) <= limits.UTP_SACK_MAX
+
+
+def test_what_waits_costs_little_more_than_its_size() -> None:
+    """Single bytes, as many as may wait: they are kept in large pieces, and arrive in order."""
+    cores = Cores().connect()
+    queue = cores.near.sender
+    cores.near.receive(Packet(STATE, 7, 1, 1, 0, 200, queue.next - 1 & 0xFFFF), 1, 0, cores.now, keep=True)
+    data = random.Random(1).randbytes(limits.UTP_SEND_QUEUE)
+    assert [cores.near.send(data[at : at + 1]) for at in range(len(data))] == [1] * len(data)
+    assert cores.near.send(b"x") == 0
+    assert len(queue._chunks) <= len(data) // 512
+    cores.run(60.0)
+    assert cores.got["far"] == data

@@ -418,6 +418,8 @@ class Node:
             self.dispatcher.abandon()
         self.subscriptions.end()
         self._join_links(deadline)
+        for transport in self.transports.values():  # whatever is not over by now would wait for the I/O thread for ever
+            transport.close()
         self.io.stop()
         # All have been told to end: a deadline that has just passed leaves them the moment that it takes.
         remaining = deadline.remaining()
@@ -443,7 +445,7 @@ class Node:
             pass  # what was not acknowledged is told in LostPeer
 
     def _join_links(self, deadline: Deadline) -> None:
-        """Wait for the readers while the io thread still serves their last bytes; then cut those that are deaf."""
+        """Wait for the readers while the io thread still serves their last bytes; then tell those that are deaf why."""
         remaining = deadline.remaining()
         linger = 2 * limits.CLOSE_LINGER
         limit = self.clock.deadline(linger if remaining is None else min(remaining * _DRAIN_SHARE, linger))

@@ -12,6 +12,7 @@ from ..exceptions import LocalProtocolError
 from ..runtime.flusher import IoLoop
 from ..runtime.threads import CrashHook, Deadline, log_crash
 from ..transports.contract import Connection, Sink
+from ..transports.living import Living
 from .cables import Cables, Host, Line
 from .connection import MemoryConnection, connect
 
@@ -38,10 +39,25 @@ class MemoryTransport:
         self.host = host
         self.io = io
         self.on_crash: CrashHook = on_crash or log_crash
+        self.connections: Living[MemoryConnection] = Living()
+        self._dials: Living[MemoryDialling] = Living()
+        self._listeners: Living[MemoryListener] = Living()
 
     def dialling(self, endpoint: Endpoint, timeout: float, *, local_port: int | None = None) -> MemoryDialling:
         """Prepare to connect to ``endpoint`` within ``timeout`` seconds; see the contract."""
-        return MemoryDialling(self, endpoint, timeout, local_port)
+        dialling = MemoryDialling(self, endpoint, timeout, local_port)
+        if not self._dials.add(dialling):
+            dialling.cancel()
+        return dialling
+
+    def close(self) -> None:
+        """End everything; see the contract."""
+        for listener in self._listeners.close():
+            listener.close()
+        for dialling in self._dials.close():
+            dialling.cancel()
+        for connection in self.connections.close():
+            connection.abort()
 
     def abandon(self) -> list[Sink]:
         """There is nothing that a forked child could share."""
@@ -49,7 +65,10 @@ class MemoryTransport:
 
     def listen(self, endpoint: Endpoint) -> MemoryListener:
         """Open a listener; see the contract."""
-        return MemoryListener(self, endpoint)
+        listener = MemoryListener(self, endpoint)
+        if not self._listeners.add(listener):
+            listener.close()
+        return listener
 
 
 class MemoryDialling:
@@ -97,6 +116,9 @@ class MemoryDialling:
             here = Endpoint(there.transport, source, self._local_port or cables.new_port())
             ours, theirs = self._transport, listener.transport
             near, far = connect(cables, (ours.host, ours.io, here), (theirs.host, theirs.io, there))
+            for transport, end in ((ours, near), (theirs, far)):
+                if not transport.connections.add(end):
+                    end.abort()
             listener.offer(far)
             try:
                 self._travel(host, deadline)

@@ -187,6 +187,16 @@ class Transport(Protocol):
             local_port: Come from this port if possible, which may be one we listen on; else from any.
         """
 
+    def close(self) -> None:
+        """
+        End everything of this transport: listeners, dials, and connections, also those that linger after
+        :meth:`Connection.close`. What is under way may be lost. Any thread; idempotent; never blocks.
+
+        Sinks that have not heard ``connection_lost`` hear it soon, maybe on the calling thread, which must hold no lock
+        that they take. From then on no thread and no descriptor of the transport needs the I/O loop in order to end.
+        Whatever is made afterwards ends at once.
+        """
+
     def abandon(self) -> list[Sink]:
         """
         In a forked child: close the copies of all descriptors, without a word to anybody, and forget the connections.

@@ -18,7 +18,6 @@ import selectors
 import socket
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -37,6 +36,7 @@ from ..runtime.threads import (
 )
 from .contract import Connection, Sink
 from .errors import listen_error, text_of
+from .living import Living
 from .resolving import Lookup, Resolver, read
 from .tcp_connection import BufferPool, TcpConnection, endpoint_of, prepare
 
@@ -71,32 +71,46 @@ class TcpTransport:
         self._pool = BufferPool()
         self.resolver = Resolver()
         """Looks names up for the dials."""
-        # For the child of a fork: whatever has descriptors.
-        self._connections: weakref.WeakSet[TcpConnection] = weakref.WeakSet()
-        self._others: weakref.WeakSet[TcpDialling | TcpListener] = weakref.WeakSet()
+        # Whatever has descriptors.
+        self._connections: Living[TcpConnection] = Living()
+        self._dials: Living[TcpDialling] = Living()
+        self._listeners: Living[TcpListener] = Living()
 
     def dialling(self, endpoint: Endpoint, timeout: float, *, local_port: int | None = None) -> TcpDialling:
         """Prepare to connect to ``endpoint`` within ``timeout`` seconds; see the contract."""
         dialling = TcpDialling(self, endpoint, timeout, local_port)
-        self._others.add(dialling)
+        if not self._dials.add(dialling):
+            dialling.cancel()
         return dialling
 
     def dial(self, endpoint: Endpoint, timeout: float, *, local_port: int | None = None) -> TcpConnection:
         """Connect now; the same as ``dialling(…).run()``."""
         return self.dialling(endpoint, timeout, local_port=local_port).run()
 
+    def close(self) -> None:
+        """End everything; see the contract."""
+        for listener in self._listeners.close():
+            listener.close()
+        for dialling in self._dials.close():
+            dialling.cancel()
+        for connection in self._connections.close():
+            connection.abort()
+
     def abandon(self) -> list[Sink]:
         """Close the copies of all descriptors in a forked child; see the contract."""
         self.resolver.abandon()
-        for other in list(self._others):
-            other.abandon()
-        sinks = [connection.abandon() for connection in list(self._connections)]
+        for dialling in self._dials.abandon():
+            dialling.abandon()
+        for listener in self._listeners.abandon():
+            listener.abandon()
+        sinks = [connection.abandon() for connection in self._connections.abandon()]
         return [sink for sink in sinks if sink is not None]
 
     def listen(self, endpoint: Endpoint) -> TcpListener:
         """Open a listening socket; see the contract."""
         listener = TcpListener(self, endpoint)
-        self._others.add(listener)
+        if not self._listeners.add(listener):
+            listener.close()
         return listener
 
     def adopt(self, sock: socket.socket, remote: Endpoint | None = None) -> TcpConnection:
@@ -110,7 +124,8 @@ class TcpTransport:
             prepare(sock)
             local = endpoint_of(sock.getsockname())
             connection = TcpConnection(sock, self._io, self._pool, local, remote or endpoint_of(sock.getpeername()))
-            self._connections.add(connection)
+            if not self._connections.add(connection):
+                connection.abort()
             return connection
         except BaseException:
             close_socket(sock)

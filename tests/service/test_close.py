@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
@@ -10,7 +11,8 @@ from collections.abc import Callable
 import pytest
 
 import crust
-from crust import Contact, Endpoint, Identity
+from crust import Contact, Endpoint, Identity, limits
+from crust.transports.udp import UdpHub
 from tests.support.nodes import Nodes, Pair, at, config
 from tests.support.proxy import UP
 from tests.support.sockets import silent_listener
@@ -37,6 +39,24 @@ def stalled_pair(nodes: Nodes) -> Pair:
     pair = nodes.proxied(near=small_buffers())
     pair.wire.stall(UP)
     return pair
+
+
+class Unheard:
+    """``UdpHub.transmit``, which loses what comes from one port."""
+
+    def __init__(self, transmit: Callable[..., bool], port: int) -> None:
+        self.lost = 0
+        self._transmit = transmit
+        self._port = port
+
+    def __get__(self, hub: UdpHub, owner: type[UdpHub]) -> Callable[..., bool]:
+        return functools.partial(self, hub)
+
+    def __call__(self, hub: UdpHub, *arguments: object) -> bool:
+        if hub.port != self._port:
+            return self._transmit(hub, *arguments)
+        self.lost += 1
+        return True
 
 
 def test_close_is_idempotent(nodes: Nodes) -> None:
@@ -113,6 +133,24 @@ def test_close_with_a_full_receive_buffer(nodes: Nodes) -> None:
     assert pair.near.close()
     assert time.monotonic() - began < PATIENCE
     assert pair.near_heard.wait(crust.LostPeer).unacknowledged != ()
+
+
+def test_close_cuts_what_lingers(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A µTP connection of a session that is over, whose last packets nobody acknowledges: no thread and socket stay."""
+    near, far = (nodes.start(config(listen__addresses=("utp://127.0.0.1:0",))) for _ in range(2))
+    near.connect(far.contact)
+    nodes.heard(far).wait(crust.ConnectSuccess)
+    monkeypatch.setattr(limits, "CLOSE_LINGER", 600.0)
+    monkeypatch.setattr(UdpHub, "transmit", unheard := Unheard(UdpHub.transmit, near.addresses[0].port))
+    assert far.disconnect(near.id)
+    nodes.heard(near).wait(crust.LostPeer)
+    wait_until(lambda: unheard.lost, what="what nobody hears")
+    assert near._node is not None
+    near._node._links.clear()  # as when the collector has been there: nobody else keeps a link that is over
+    began = time.monotonic()
+    assert near.close(timeout=1.0)
+    assert far.close(timeout=1.0)
+    assert time.monotonic() - began < 2 + PATIENCE
 
 
 def test_close_while_suspended(nodes: Nodes) -> None:

@@ -19,7 +19,6 @@ import os
 import queue
 import socket
 import threading
-import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -30,6 +29,7 @@ from ...runtime.flusher import IoLoop
 from ...runtime.threads import CrashHook, Deadline, Spawn, log_crash, spawn
 from ..contract import Connection, Sink
 from ..errors import listen_error
+from ..living import Living
 from ..resolving import Lookup, Resolver, read
 from ..tcp_connection import endpoint_of
 from ..udp import Source, UdpHub
@@ -68,15 +68,20 @@ class UtpTransport:
         """Looks names up for the dials."""
         self._told_scarce = False  # that the system grants small buffers only
         self._lock = threading.Lock()  # guards the order of making hubs for dials
-        # For dials, and for the child of a fork: whatever has descriptors or sinks.
-        self._hubs: weakref.WeakSet[UdpHub] = weakref.WeakSet()
-        self._streams: weakref.WeakSet[UtpStream] = weakref.WeakSet()
+        # Whatever has descriptors, sinks, or somebody who waits.
+        self._hubs: Living[UdpHub] = Living()
+        self._streams: Living[UtpStream] = Living()
+        self._dials: Living[UtpDialling] = Living()
+        self._listeners: Living[UtpListener] = Living()
 
     # --- the contract -------------------------------------------------------------------------------------------------
 
     def dialling(self, endpoint: Endpoint, timeout: float, *, local_port: int | None = None) -> UtpDialling:
         """Prepare to connect to ``endpoint`` within ``timeout`` seconds; see the contract."""
-        return UtpDialling(self, endpoint, timeout, local_port)
+        dialling = UtpDialling(self, endpoint, timeout, local_port)
+        if not self._dials.add(dialling):
+            dialling.cancel()
+        return dialling
 
     def dial(self, endpoint: Endpoint, timeout: float, *, local_port: int | None = None) -> UtpStream:
         """Connect now; the same as ``dialling(…).run()``."""
@@ -84,15 +89,33 @@ class UtpTransport:
 
     def listen(self, endpoint: Endpoint) -> UtpListener:
         """Open a socket that callers are answered on; see the contract."""
-        return UtpListener(self, endpoint)
+        listener = UtpListener(self, endpoint)
+        if not self._listeners.add(listener):
+            listener.close()
+        return listener
+
+    def close(self) -> None:
+        """End everything; see the contract."""
+        for listener in self._listeners.close():
+            listener.close()
+        for dialling in self._dials.close():
+            dialling.cancel()
+        for stream in self._streams.close():
+            self._cut(stream)
+        for hub in self._hubs.close():
+            hub.close()
+
+    def _cut(self, stream: UtpStream) -> None:
+        stream.abort()
+        stream._pump(self.io.now())  # the I/O thread may not come to it any more
 
     def abandon(self) -> list[Sink]:
         """Close the copies of all descriptors in a forked child; see the contract."""
         self._lock = threading.Lock()
         self.resolver.abandon()
-        for hub in list(self._hubs):
+        for hub in self._hubs.abandon():
             hub.abandon()
-        sinks = [stream.abandon() for stream in list(self._streams)]
+        sinks = [stream.abandon() for stream in self._streams.abandon()]
         return [sink for sink in sinks if sink is not None]
 
     # --- sockets ------------------------------------------------------------------------------------------------------
@@ -106,7 +129,7 @@ class UtpTransport:
             silent: Answer nothing that no connection knows: neither SYN nor stray packets.
 
         Raises:
-            OSError: It is not bound (any more); it has been closed.
+            OSError: It is not bound (any more), or the transport has been closed; so has the socket.
         """
         try:
             hub = UdpHub(sock, self.io, self.on_crash)
@@ -115,7 +138,9 @@ class UtpTransport:
             raise
         hub.silent = silent
         hub.hold()
-        self._hubs.add(hub)
+        if not self._hubs.add(hub):
+            hub.close()
+            raise OSError(errno.ECANCELED, "the transport has been closed")
         offload = hub.offload
         # Linux counts twice what it grants.
         scarce = offload.receive_size < limits.UTP_SOCKET_BUFFER // 4
@@ -158,7 +183,7 @@ class UtpTransport:
             OSError: There is no socket to be had.
         """
         with self._lock:
-            found = [hub for hub in self._hubs if _fits(hub, address, family, host)]
+            found = [hub for hub in self._hubs.all() if _fits(hub, address, family, host)]
             found.sort(key=lambda hub: (hub.port != local_port, hub.acceptor is None, hub.port))
             for hub in found:
                 if hub.hold():
@@ -191,8 +216,9 @@ class UtpTransport:
             if hub.closed:
                 hub.release()
                 raise OSError(errno.ECONNABORTED, "the socket has been closed", str(remote))
-        self._streams.add(stream)
         stream.begin()
+        if not self._streams.add(stream):
+            self._cut(stream)
         return stream
 
     def settings(self, hub: UdpHub, mtu: int) -> Settings:
@@ -224,7 +250,9 @@ class UtpTransport:
         if not hub.add(address, core.receive_id, stream):
             hub.release()
             return None
-        self._streams.add(stream)
+        if not self._streams.add(stream):
+            self._cut(stream)
+            return None
         return stream
 
 

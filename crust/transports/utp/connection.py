@@ -358,11 +358,18 @@ class UtpConnection:
     def packets_to_send(self, now: float) -> list[Burst]:
         """All that can be sent now."""
         bursts = []
-        burst = self.burst_to_send(now)
-        while burst is not None:
+        while (burst := self.burst_to_send(now)) is not None:
             bursts.append(burst)
-            burst = self.burst_to_send(now)
         return bursts
+
+    def has_payload(self) -> bool:
+        """Whether anything but acknowledgements waits to be sent."""
+        sender = self.sender
+        if sender.queued or sender.waiting or self._tail is not None or (self._finishing and self._fin_number is None):
+            return True
+        self._limited = False
+        self._pacer.until = 0.0
+        return False
 
     def burst_to_send(self, now: float, *, acks: bool = True) -> Burst | None:
         """What to send now, or None: call it again after sending that. Without ``acks``, acknowledgements wait."""
@@ -388,14 +395,11 @@ class UtpConnection:
     def _payload(self, now: float) -> Burst | None:
         """Of what was lost, else of what waits, else the FIN."""
         sender = self.sender
-        tail = self._tail
-        if tail is not None:
-            self._tail = None
+        if self._tail is not None:
+            tail, self._tail = self._tail, None
             return self._again(tail, now)
         lost = sender.next_resend_size if sender.waiting else -1
-        if lost < 0 and not sender.queued and (not self._finishing or self._fin_number is not None):
-            self._limited = False
-            self._pacer.until = 0.0
+        if lost < 0 and not self.has_payload():
             return None
         if not sender.outstanding and (pause := self._resend.pause(now)):
             self.congestion.idle(now, pause)

@@ -281,10 +281,13 @@ class UtpStream:
         if self._torn:
             self._broken_locked()
         self._torn = True
-        if self._stuck is None:
+        stands = core.state is State.ESTABLISHED
+        if self._stuck is None and (acks or not stands or core.has_payload()):
             acks = acks or core.state is State.TIME_WAIT  # the last one: nobody reads any more after it
             burst = core.burst_to_send(now, acks=acks)
             while burst is not None and self._transmit_locked(burst, now):
+                if stands and not core.receiver.ack_now and not core.has_payload():
+                    break
                 burst = core.burst_to_send(now, acks=acks)
         due = core.get_timer()
         if due < self._armed_at:

@@ -406,9 +406,7 @@ class UtpConnection:
         room = self._room(now)
         if room <= 0:
             return None
-        if lost >= 0:
-            loss = sender.next_resend(now)
-            assert loss is not None
+        if lost >= 0 and (loss := sender.next_resend(now)) is not None:
             self._pacer.spend(lost)
             return self._again(loss, now)
         if not sender.queued:

@@ -321,6 +321,7 @@ def test_a_punched_socket_answers_no_stranger(hub: UdpHub, plain: socket.socket)
     hub.silent = True
     for kind in PacketType:
         plain.sendto(build_header(kind, 700, 1, 2, 3, 4, 5), hub.name)
+    wait_until(lambda: hub.strays == len(PacketType), what="the strangers")
     hub.probes = lambda data, address, now: bool(plain.sendto(b"heard", address))
     plain.sendto(b"last", hub.name)
     assert plain.recv(100) == b"heard"

@@ -171,6 +171,7 @@ class UtpStream:
 
     def send(self, data: bytes | bytearray | memoryview) -> int:
         """Send what fits now; see the contract."""
+        given = data if type(data) is bytes else memoryview(data)
         with self._lock:
             core = self._core
             if self._torn:
@@ -178,7 +179,7 @@ class UtpStream:
             if not core.is_open or self._shut:
                 raise self.failure or self._error(errno.EPIPE, "the connection is closed")
             self._torn = True
-            accepted = core.send(data)  # type: ignore[arg-type]  # a bytearray is copied, as whatever may change
+            accepted = core.send(given)
             self._torn = False
             if accepted:
                 self._turn_locked(self._io.now())

@@ -361,7 +361,7 @@ class Files:
                 self._serve(exchange)
             served += 1
             if served % _YIELD_EVERY == 0:
-                time.sleep(0)  # greenlets run only if we let them
+                time.sleep(limits.TURN_PAUSE)  # greenlets run only if we let them
         self._shut_down()
 
     def _wait_locked(self) -> None:

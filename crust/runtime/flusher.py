@@ -265,7 +265,7 @@ class IoLoop:
                 self._sleep(selector, waker)
                 turn_ends = time.monotonic() + limits.TURN_SECONDS
             elif time.monotonic() >= turn_ends:
-                time.sleep(0)  # greenlets run only when somebody lets them
+                time.sleep(limits.TURN_PAUSE)  # greenlets run only when somebody lets them
                 if self._watched:
                     self._poll(selector, waker, 0.0)
                 turn_ends = time.monotonic() + limits.TURN_SECONDS

@@ -272,7 +272,7 @@ class MemoryConnection:
             if not discard:
                 sink.data_received(memoryview(chunk))
             if time.monotonic() >= turn_ends:
-                time.sleep(0)  # greenlets run only if we let them
+                time.sleep(limits.TURN_PAUSE)  # greenlets run only if we let them
                 turn_ends = time.monotonic() + limits.TURN_SECONDS
 
     def _next_locked(self) -> bytes | OSError | None:

@@ -358,7 +358,7 @@ class TcpListener:
                     if self._ended():
                         return
                     self._accept_one(on_connection)
-                time.sleep(0)  # under a flood, greenlets get their turn here
+                time.sleep(limits.TURN_PAUSE)  # under a flood, greenlets get their turn here
             except BlockingIOError:
                 continue
             except OSError as error:

@@ -283,7 +283,7 @@ class TcpConnection:
             busy += clock() - began
             if busy >= limits.TURN_SECONDS:
                 busy = 0.0
-                time.sleep(0)  # a busy peer must not keep the other greenlets waiting
+                time.sleep(limits.TURN_PAUSE)  # a busy peer must not keep the other greenlets waiting
 
     def _read_burst(self, sink: Sink, first: memoryview, buffer: memoryview, until: float) -> None:
         """Read on with a borrowed buffer, behind what is there already, while there is more and the turn lasts."""

@@ -363,6 +363,7 @@ def test_a_flooding_peer_lets_others_run(crew: Crew, tcp: TcpTransport) -> None:
     job = Background(listener.run, take)
     flood = Background(run_python, FLOOD, str(listener.endpoint.port))
     wait_until(lambda: sink.calls > 20, 10.0, what="the flood")
+    before = sink.calls
     for _ in range(10):
         threading.Event().wait(0.001)
     took = time.monotonic() - began[0]
@@ -372,6 +373,7 @@ def test_a_flooding_peer_lets_others_run(crew: Crew, tcp: TcpTransport) -> None:
     listener.close()
     job.result()
     assert took < 2.0 and calls > 20
+    assert calls - before < 250  # each wait ended after a few turns of the reader
 
 
 def test_adopting_a_dead_socket_closes_it(tcp: TcpTransport) -> None:

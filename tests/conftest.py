@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support import leaks
+from tests.support.modes import on_greenlets
 
 pytest.register_assert_rewrite("tests.transports.conformance")
 
@@ -48,9 +49,19 @@ SLOW = (
 )
 """Beginnings of the names of tests that start programs, or wait for real time: the inner loop goes without them."""
 
+ONCE = {
+    "tests/natlab/": "the programs in the laboratory run on threads in either mode: once is enough",
+    "tests/transports/utp/test_simulated": "there are neither threads nor sockets in it: once is enough",
+}
+"""Beginnings of the names of tests that the run on greenlets leaves out, and why."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
+        if on_greenlets():
+            for beginning, reason in ONCE.items():
+                if item.nodeid.startswith(beginning):
+                    item.add_marker(pytest.mark.skip(reason=reason))
         if item.nodeid.startswith(SLOW) or "laboratory" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
 

@@ -19,7 +19,7 @@ from crust.transports.blocking import BlockingStream
 from crust.transports.contract import Connection
 from crust.transports.udp import UdpHub
 from crust.transports.udp_offload import IcmpError, Offload
-from crust.transports.udp_receive import ReceiveBuffer, run_length
+from crust.transports.udp_receive import ReceiveBuffer, UdpReceiver, run_length
 from crust.transports.utp.burst import number_headers
 from crust.transports.utp.packet import PacketType, build_header, parse_packet_untrusted
 from crust.transports.utp.transport import UtpTransport
@@ -97,6 +97,61 @@ def test_bytes_arrive_whatever_the_kernel_can(
         jobs += [Background(move, far, near, 500_009, seed + 9) for seed, (near, far) in enumerate(pairs)]
         for job in jobs:
             job.result(60.0)
+
+
+@linux
+def test_senders_that_come_between_each_other_lose_nothing(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is read behind one sender's datagrams, and is another's, is not taken for the first one's."""
+    monkeypatch.setattr(limits, "UTP_DATAGRAM_MAX", 1472)
+    takes = udp_offload._takes
+    monkeypatch.setattr(
+        udp_offload, "_takes", lambda sock, level, *rest: level != udp_offload._SOL_UDP and takes(sock, level, *rest)
+    )
+    there = UtpTransport(crew.io, crew.spawn, crew.crashed)
+    listener = there.listen(Endpoint("utp", "127.0.0.1", 0))
+    accepted: list[Connection] = []
+    crew.spawn("crust-listener", listener.run, accepted.append)
+    pairs = []
+    for number in range(4):  # each from a socket of its own
+        near = UtpTransport(crew.io, crew.spawn, crew.crashed).dial(listener.endpoint, 5.0)
+        wait_until(lambda number=number: len(accepted) > number, what="accepting")
+        pairs.append((BlockingStream(near, crew.spawn), BlockingStream(accepted[number], crew.spawn)))
+    spared: list[int] = []
+    read = UdpReceiver.read
+
+    def watched(self: UdpReceiver) -> Any:
+        found = read(self)
+        if self.spare is not None:
+            spared.append(len(self.spare[0]))
+        return found
+
+    monkeypatch.setattr(UdpReceiver, "read", watched)
+    jobs = [Background(move, near, far, 1_500_000, seed) for seed, (near, far) in enumerate(pairs)]
+    for job in jobs:
+        job.result(60.0)
+    assert spared
+    for near, far in pairs:
+        near.abort()
+        far.abort()
+    listener.close()
+
+
+@linux
+def test_answers_come_from_the_address_that_was_called(crew: Crew, utp: UtpTransport) -> None:
+    """A machine of several addresses, and a socket for all of them: else the caller would not know who answers."""
+    listener = utp.listen(Endpoint("utp", "0.0.0.0", 0))
+    accepted: list[Connection] = []
+    crew.spawn("crust-listener", listener.run, accepted.append)
+    caller = UtpTransport(crew.io, crew.spawn, crew.crashed)
+    near = caller.dial(Endpoint("utp", "127.0.0.2", listener.endpoint.port), 5.0)
+    wait_until(lambda: accepted, what="accepting")
+    assert accepted[0].local == near.remote == Endpoint("utp", "127.0.0.2", listener.endpoint.port)
+    streams = BlockingStream(near, crew.spawn), BlockingStream(accepted[0], crew.spawn)
+    move(*streams, 100_000)
+    move(*reversed(streams), 100_000)
+    for stream in streams:
+        stream.abort()
+    listener.close()
 
 
 @linux

@@ -423,6 +423,25 @@ def test_who_takes_back_a_selective_acknowledgement_gets_the_packets_again() -> 
     assert cores.got["far"] == data
 
 
+def test_duplicates_from_before_the_numbers_went_round_are_dropped() -> None:
+    """A packet whose number fits, and whose timestamp is older than the stream of half a round ago."""
+    cores = Cores().connect()
+    cores.send(bytes(3000))
+    old = cores.of("near", DATA)[-1]
+    far = cores.there
+    # The stream of 2^16 packets more, of which only the receiving end knows.
+    before = far.receiver.next
+    for number in range(before, before + (1 << 16), 1024):
+        far._freshness.advanced(number, number + 1024, old.timestamp + number - before + 1 & 0xFFFFFFFF, cores.now)
+    far.receiver.next = before + (1 << 16)
+    ack = far.sender.next - 1 & 0xFFFF
+    stale = old._replace(sequence=far.receiver.next & 0xFFFF, ack=ack)
+    assert not far.receive(stale, 1, len(stale.payload), cores.now, keep=True)
+    fresh = stale._replace(timestamp=old.timestamp + (1 << 17) & 0xFFFFFFFF)
+    assert far.receive(fresh, 1, len(fresh.payload), cores.now, keep=True)
+    assert far.receiver.next == before + (1 << 16) + 1
+
+
 def test_what_is_kept_is_bounded() -> None:
     """Packets far ahead of a gap, and more bytes than the window allows, are thrown away."""
     cores = Cores(callee=Settings(window=10_000)).connect()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -107,3 +108,22 @@ def test_callers_that_were_thrown_out_leave_nothing(
     assert len(listener._hub._members) == len(streams) == limits.UTP_HALF_OPEN_MAX
     listener.close()
     wait_until(lambda: not len(streams), SOON, "forgetting all")
+
+
+def test_what_was_kept_comes_before_what_comes_and_gives_its_room_back(crew: Crew, pair: Pair) -> None:
+    """Packets that arrive between the resuming of a sink and its first call."""
+    far = pair.far
+    assert isinstance(far, UtpStream)
+    pair.far.pause()
+    pair.near.send(b"kept,")
+    wait_until(lambda: far.core.receiver.held, what="the first bytes")
+    gate = threading.Event()
+    crew.io.call_soon(lambda: gate.wait(10))  # the thread that would hand them over
+    try:
+        pair.far.resume()
+        pair.near.send(b"come")
+        wait_until(lambda: pair.far_sink.received or far.core.receiver.held == 9, what="the others")
+    finally:
+        gate.set()
+    wait_until(lambda: pair.far_sink.received == b"kept,come", what="all of them, in order")
+    assert far.core.receiver.held == 0

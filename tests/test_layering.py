@@ -58,6 +58,7 @@ SANS_IO = (
     "crust.transports.utp.mtu",
     "crust.transports.utp.opening",
     "crust.transports.utp.pacing",
+    "crust.transports.utp.window",
     "crust.transports.utp.packet",
     "crust.transports.utp.peer_window",
     "crust.transports.utp.receiver",

@@ -12,7 +12,7 @@ from ..exceptions import LocalProtocolError
 from ..runtime.flusher import IoLoop
 from ..runtime.threads import CrashHook, Deadline, log_crash
 from ..transports.contract import Connection, Sink
-from ..transports.living import Living
+from ..transports.living import Living, Openings
 from .cables import Cables, Host, Line
 from .connection import MemoryConnection, connect
 
@@ -40,22 +40,15 @@ class MemoryTransport:
         self.io = io
         self.on_crash: CrashHook = on_crash or log_crash
         self.connections: Living[MemoryConnection] = Living()
-        self._dials: Living[MemoryDialling] = Living()
-        self._listeners: Living[MemoryListener] = Living()
+        self._openings: Openings[MemoryDialling, MemoryListener] = Openings()
 
     def dialling(self, endpoint: Endpoint, timeout: float, *, local_port: int | None = None) -> MemoryDialling:
         """Prepare to connect to ``endpoint`` within ``timeout`` seconds; see the contract."""
-        dialling = MemoryDialling(self, endpoint, timeout, local_port)
-        if not self._dials.add(dialling):
-            dialling.cancel()
-        return dialling
+        return self._openings.dialling(MemoryDialling(self, endpoint, timeout, local_port))
 
     def close(self) -> None:
         """End everything; see the contract."""
-        for listener in self._listeners.close():
-            listener.close()
-        for dialling in self._dials.close():
-            dialling.cancel()
+        self._openings.close()
         for connection in self.connections.close():
             connection.abort()
 
@@ -65,10 +58,7 @@ class MemoryTransport:
 
     def listen(self, endpoint: Endpoint) -> MemoryListener:
         """Open a listener; see the contract."""
-        listener = MemoryListener(self, endpoint)
-        if not self._listeners.add(listener):
-            listener.close()
-        return listener
+        return self._openings.listener(MemoryListener(self, endpoint))
 
 
 class MemoryDialling:

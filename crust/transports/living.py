@@ -6,9 +6,13 @@ import threading
 import weakref
 from typing import Generic, TypeVar
 
-__all__ = ["Living"]
+from .contract import Dialling, Listener
+
+__all__ = ["Living", "Openings"]
 
 T = TypeVar("T")
+D = TypeVar("D", bound=Dialling)
+L = TypeVar("L", bound=Listener)
 
 
 class Living(Generic[T]):
@@ -47,3 +51,32 @@ class Living(Generic[T]):
         """In a forked child: those of the parent (takes no lock, since a thread that is gone may hold it)."""
         self._lock = threading.Lock()
         return list(self._all)
+
+
+class Openings(Generic[D, L]):
+    """The dials and the listeners of a transport: all that new connections come from. Thread-safe."""
+
+    __slots__ = ("dials", "listeners")
+
+    def __init__(self) -> None:
+        self.dials: Living[D] = Living()
+        self.listeners: Living[L] = Living()
+
+    def dialling(self, dialling: D) -> D:
+        """A new dial; it is cancelled already if this has been closed."""
+        if not self.dials.add(dialling):
+            dialling.cancel()
+        return dialling
+
+    def listener(self, listener: L) -> L:
+        """A new listener; it is closed already if this has been."""
+        if not self.listeners.add(listener):
+            listener.close()
+        return listener
+
+    def close(self) -> None:
+        """End them all, and those that come later."""
+        for listener in self.listeners.close():
+            listener.close()
+        for dialling in self.dials.close():
+            dialling.cancel()

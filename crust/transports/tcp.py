@@ -36,7 +36,7 @@ from ..runtime.threads import (
 )
 from .contract import Connection, Sink
 from .errors import listen_error, text_of
-from .living import Living
+from .living import Living, Openings
 from .resolving import Lookup, Resolver, read
 from .tcp_connection import BufferPool, TcpConnection, endpoint_of, prepare
 
@@ -73,15 +73,11 @@ class TcpTransport:
         """Looks names up for the dials."""
         # Whatever has descriptors.
         self._connections: Living[TcpConnection] = Living()
-        self._dials: Living[TcpDialling] = Living()
-        self._listeners: Living[TcpListener] = Living()
+        self._openings: Openings[TcpDialling, TcpListener] = Openings()
 
     def dialling(self, endpoint: Endpoint, timeout: float, *, local_port: int | None = None) -> TcpDialling:
         """Prepare to connect to ``endpoint`` within ``timeout`` seconds; see the contract."""
-        dialling = TcpDialling(self, endpoint, timeout, local_port)
-        if not self._dials.add(dialling):
-            dialling.cancel()
-        return dialling
+        return self._openings.dialling(TcpDialling(self, endpoint, timeout, local_port))
 
     def dial(self, endpoint: Endpoint, timeout: float, *, local_port: int | None = None) -> TcpConnection:
         """Connect now; the same as ``dialling(…).run()``."""
@@ -89,29 +85,23 @@ class TcpTransport:
 
     def close(self) -> None:
         """End everything; see the contract."""
-        for listener in self._listeners.close():
-            listener.close()
-        for dialling in self._dials.close():
-            dialling.cancel()
+        self._openings.close()
         for connection in self._connections.close():
             connection.abort()
 
     def abandon(self) -> list[Sink]:
         """Close the copies of all descriptors in a forked child; see the contract."""
         self.resolver.abandon()
-        for dialling in self._dials.abandon():
+        for dialling in self._openings.dials.abandon():
             dialling.abandon()
-        for listener in self._listeners.abandon():
+        for listener in self._openings.listeners.abandon():
             listener.abandon()
         sinks = [connection.abandon() for connection in self._connections.abandon()]
         return [sink for sink in sinks if sink is not None]
 
     def listen(self, endpoint: Endpoint) -> TcpListener:
         """Open a listening socket; see the contract."""
-        listener = TcpListener(self, endpoint)
-        if not self._listeners.add(listener):
-            listener.close()
-        return listener
+        return self._openings.listener(TcpListener(self, endpoint))
 
     def adopt(self, sock: socket.socket, remote: Endpoint | None = None) -> TcpConnection:
         """

@@ -31,7 +31,7 @@ from ..runtime.flusher import IoLoop
 from ..runtime.threads import CrashHook, Spawn, abandon_socket
 from .readiness import Readiness, without_signal
 from .udp_offload import Address, Offload
-from .udp_receive import ReceiveBuffer, Source, UdpReceiver, run_length
+from .udp_receive import DATA, ReceiveBuffer, Source, UdpReceiver, run_length
 from .utp.burst import Burst, single_burst
 from .utp.packet import (
     HEADER_SIZE,
@@ -48,7 +48,6 @@ _DONTWAIT: int = getattr(socket, "MSG_DONTWAIT", 0)
 _GSO_REFUSED = frozenset({errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.ENOPROTOOPT, errno.EOPNOTSUPP})
 # What a router or the other machine said of an earlier datagram, told at the next call.
 _ECHOES = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EPROTO})
-_DATA = 1  # the first byte of a DATA packet: type 0, version 1
 _PLAIN_REMEMBERED = 4096  # addresses that several datagrams at once are refused for
 
 class Member(Protocol):
@@ -459,7 +458,7 @@ class UdpHub:
             run = run_length(headers, at, count)
             header = memoryview(headers)[HEADER_SIZE * at : HEADER_SIZE * (at + 1)]
             start, end = at * size, min((at + run) * size, total - count * HEADER_SIZE)
-            packet = None if header[1] or header[0] != _DATA else parse_parts_untrusted(header, payload[start:end])
+            packet = None if header[1] or header[0] != DATA else parse_parts_untrusted(header, payload[start:end])
             known = None if packet is None else self._members.get((address, packet.connection_id))
             if runs and known is not member:
                 self._hand_over(member, runs, payload[begin:start], now)

@@ -205,15 +205,15 @@ class Offload:
         return errors
 
 
-def route(sock: socket.socket, address: Address) -> tuple[int, str]:
+def route(family: int, address: Address) -> tuple[int, str]:
     """
     The way to ``address``: bytes of the largest UDP payload that its interface sends whole, as far as the system tells,
     and our address there (empty if there is no way at the moment).
     """
-    ipv6 = sock.family == getattr(socket, "AF_INET6", None)
+    ipv6 = family == getattr(socket, "AF_INET6", None)
     overhead = _IPV6_OVERHEAD if ipv6 else _IPV4_OVERHEAD
     mtu, host = _USUAL_MTU, ""
-    with contextlib.suppress(OSError), socket.socket(sock.family, socket.SOCK_DGRAM) as probe:
+    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
         probe.connect(address)
         host = str(probe.getsockname()[0])
         if LINUX:

@@ -12,11 +12,12 @@ from .udp_offload import Address, Offload
 from .utp.burst import number_headers
 from .utp.packet import HEADER_SIZE
 
-__all__ = ["ReceiveBuffer", "Source", "UdpReceiver", "run_length"]
+__all__ = ["DATA", "ReceiveBuffer", "Source", "UdpReceiver", "run_length"]
 
 _DONTWAIT: int = getattr(socket, "MSG_DONTWAIT", 0)
 _SINGLES = 16  # reads of one datagram after which no more than one is expected
-_DATA = 1  # the first byte of a DATA packet: type 0, version 1
+DATA = 1
+"""The first byte of a DATA packet: type 0, version 1."""
 
 Source = tuple[int, int, bytes]
 """What to send along so that a datagram comes from one of several addresses."""
@@ -148,7 +149,7 @@ def run_length(headers: bytearray, at: int, count: int) -> int:
     """How many packets from ``at`` on have consecutive numbers, no extensions, and headers that are equal otherwise."""
     start = HEADER_SIZE * at
     first = bytes(headers[start : start + HEADER_SIZE])
-    if first[0] != _DATA or first[1]:  # only DATA comes in runs
+    if first[0] != DATA or first[1]:  # only DATA comes in runs
         return 1
     left = count - at
     expected = number_headers(first, first[16] << 8 | first[17], left)

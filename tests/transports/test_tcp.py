@@ -37,12 +37,6 @@ class TestTcp(TransportConformance):
 
 
 @pytest.fixture
-def crew() -> Iterator[Crew]:
-    with Crew() as crew:
-        yield crew
-
-
-@pytest.fixture
 def tcp(crew: Crew) -> TcpTransport:
     return TcpTransport(crew.io, crew.crashed)
 

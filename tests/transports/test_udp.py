@@ -30,17 +30,6 @@ from tests.support.waiting import wait_until
 linux = pytest.mark.skipif(not udp_offload.LINUX, reason="GSO and GRO are Linux'")
 
 
-@pytest.fixture
-def crew() -> Iterator[Crew]:
-    with Crew() as crew:
-        yield crew
-
-
-@pytest.fixture
-def utp(crew: Crew) -> UtpTransport:
-    return UtpTransport(crew.io, crew.spawn, crew.crashed)
-
-
 @contextlib.contextmanager
 def connected(
     crew: Crew, utp: UtpTransport, family: int = 4, count: int = 1
@@ -408,7 +397,8 @@ def test_an_adopted_socket_carries_connections(crew: Crew, utp: UtpTransport, hu
     crew.spawn("crust-listener", listener.run, accepted.append)
     opened: list[object] = []
     assert hub.hold()
-    near = utp.connect(hub, ("127.0.0.1", listener.endpoint.port), opened.append)
+    address = ("127.0.0.1", listener.endpoint.port)
+    near = utp.connect(hub, address, udp_offload.route(socket.AF_INET, address), opened.append)
     wait_until(lambda: opened and accepted, what="the connection")
     assert near.local.port == hub.port == accepted[0].remote.port
     near.abort()

@@ -28,6 +28,7 @@ How much may be under way:
 ``congestion``      the interface of the two that decide
 ``fair``            a share of a bottleneck, as TCP takes it: CUBIC
 ``background``      what others leave of it: LEDBAT++
+``window``          what both have: a window, and the size of a packet
 ``delay``           queues, measured with two clocks
 
 With sockets:

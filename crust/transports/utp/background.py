@@ -13,6 +13,7 @@ import math
 
 from ... import limits
 from .delay import OneWayDelays
+from .window import Window
 
 __all__ = ["Background"]
 
@@ -21,7 +22,7 @@ _INTERVAL = 1e-6 * limits.LEDBAT_EXIT
 _FIRST_START, _STEADY, _FROZEN, _RAMP = range(4)
 
 
-class Background:
+class Background(Window):
     """
     See :class:`crust.transports.utp.congestion.Congestion` for the methods.
 
@@ -36,7 +37,6 @@ class Background:
         "_counted",
         "_delays",
         "_gain",
-        "_packet",
         "_phase",
         "_rate",
         "_recent",
@@ -46,12 +46,10 @@ class Background:
         "_threshold",
         "_timed_out",
         "_until",
-        "window",
     )
 
     def __init__(self, packet_size: int) -> None:
-        self._packet = packet_size
-        self.window = float(limits.LEDBAT_INITIAL_WINDOW * packet_size)
+        super().__init__(packet_size, limits.LEDBAT_INITIAL_WINDOW)
         self._threshold = _INFINITE  # ssthresh: where slow start ends
         self._phase = _FIRST_START
         self._timed_out = False  # since the last acknowledgement
@@ -67,15 +65,6 @@ class Background:
         self._until = 0.0  # frozen: when the window may grow again
         self._slowdown_began = 0.0
         self._slowdown_at = _INFINITE  # when the next one begins
-
-    @property
-    def packet_size(self) -> int:
-        return self._packet
-
-    @packet_size.setter
-    def packet_size(self, size: int) -> None:
-        self._packet = size
-        self.window = max(self.window, float(limits.WINDOW_MIN * size))
 
     def acked(
         self, size: int, in_flight: int, limited: bool, rtt: float | None, delay: int | None, now: float

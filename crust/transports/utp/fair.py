@@ -13,6 +13,7 @@ not for congestion. Standard CUBIC gets a third of 100 Mbit/s × 40 ms if one pa
 from __future__ import annotations
 
 from ... import limits
+from .window import Window
 
 __all__ = ["Fair"]
 
@@ -22,7 +23,7 @@ _WAIT = -1  # and through that one
 _ALPHA = 3 * (1 - limits.CUBIC_BETA) / (1 + limits.CUBIC_BETA)  # RFC 9438 section 4.3
 
 
-class Fair:
+class Fair(Window):
     """
     See :class:`crust.transports.utp.congestion.Congestion` for the methods.
 
@@ -40,7 +41,6 @@ class Fair:
         "_epoch",
         "_k",
         "_lost_at",
-        "_packet",
         "_peak",
         "_queue_max",
         "_reno",
@@ -53,12 +53,10 @@ class Fair:
         "_threshold",
         "_timed_out",
         "_top",
-        "window",
     )
 
     def __init__(self, packet_size: int) -> None:
-        self._packet = packet_size
-        self.window = float(limits.INITIAL_WINDOW * packet_size)
+        super().__init__(packet_size, limits.INITIAL_WINDOW)
         self._threshold = _INFINITE  # ssthresh
         self._delivered = 0  # bytes acknowledged
         self._acked_at = 0.0
@@ -86,15 +84,6 @@ class Fair:
         self._cube = 0.0  # C in bytes
         self._reno = 0.0  # W_est, bytes
         self._reno_goal = 0.0  # cwnd_prior
-
-    @property
-    def packet_size(self) -> int:
-        return self._packet
-
-    @packet_size.setter
-    def packet_size(self, size: int) -> None:
-        self._packet = size
-        self.window = max(self.window, float(limits.WINDOW_MIN * size))
 
     def acked(
         self, size: int, in_flight: int, limited: bool, rtt: float | None, delay: int | None, now: float

@@ -230,10 +230,7 @@ class UtpStream:
             turn = inline is not None or self._may_end_locked()
             if turn:
                 self._delivering = True
-        if on_open is not None:
-            on_open(self)
-        if turn:
-            self._deliver(inline)
+        self._tell(on_open, turn, inline)
         return owes
 
     def settle(self, now: float) -> None:
@@ -352,10 +349,7 @@ class UtpStream:
             turn = self._may_end_locked()
             if turn:
                 self._delivering = True
-        if on_open is not None:
-            on_open(self)
-        if turn:
-            self._deliver(None)
+        self._tell(on_open, turn)
 
     def _broken_locked(self) -> None:
         """
@@ -384,10 +378,16 @@ class UtpStream:
             turn = not self._delivering and self._sink is not None and not self._lost_told
             if turn:
                 self._delivering = True
+        self._tell(on_open, turn)
+
+    def _tell(
+        self, on_open: Callable[[UtpStream], object] | None, turn: bool, inline: list[Bytes] | None = None
+    ) -> None:
+        """What was decided with the lock held: whom to tell that it stands, and whether the sink's turn is ours."""
         if on_open is not None:
             on_open(self)
         if turn:
-            self._deliver(None)
+            self._deliver(inline)
 
     def _deliver(self, inline: list[Bytes] | None) -> None:
         """Call the sink until there is nothing more for it; the turn is ours."""

@@ -29,7 +29,7 @@ from ...runtime.flusher import IoLoop
 from ...runtime.threads import CrashHook, Deadline, Spawn, log_crash, spawn
 from ..contract import Connection, Sink
 from ..errors import listen_error
-from ..living import Living
+from ..living import Living, Openings
 from ..resolving import Lookup, Resolver, read
 from ..tcp_connection import endpoint_of
 from ..udp import Source, UdpHub
@@ -71,17 +71,13 @@ class UtpTransport:
         # Whatever has descriptors, sinks, or somebody who waits.
         self._hubs: Living[UdpHub] = Living()
         self._streams: Living[UtpStream] = Living()
-        self._dials: Living[UtpDialling] = Living()
-        self._listeners: Living[UtpListener] = Living()
+        self._openings: Openings[UtpDialling, UtpListener] = Openings()
 
     # --- the contract -------------------------------------------------------------------------------------------------
 
     def dialling(self, endpoint: Endpoint, timeout: float, *, local_port: int | None = None) -> UtpDialling:
         """Prepare to connect to ``endpoint`` within ``timeout`` seconds; see the contract."""
-        dialling = UtpDialling(self, endpoint, timeout, local_port)
-        if not self._dials.add(dialling):
-            dialling.cancel()
-        return dialling
+        return self._openings.dialling(UtpDialling(self, endpoint, timeout, local_port))
 
     def dial(self, endpoint: Endpoint, timeout: float, *, local_port: int | None = None) -> UtpStream:
         """Connect now; the same as ``dialling(…).run()``."""
@@ -89,17 +85,11 @@ class UtpTransport:
 
     def listen(self, endpoint: Endpoint) -> UtpListener:
         """Open a socket that callers are answered on; see the contract."""
-        listener = UtpListener(self, endpoint)
-        if not self._listeners.add(listener):
-            listener.close()
-        return listener
+        return self._openings.listener(UtpListener(self, endpoint))
 
     def close(self) -> None:
         """End everything; see the contract."""
-        for listener in self._listeners.close():
-            listener.close()
-        for dialling in self._dials.close():
-            dialling.cancel()
+        self._openings.close()
         for stream in self._streams.close():
             self._cut(stream)
         for hub in self._hubs.close():
@@ -197,14 +187,19 @@ class UtpTransport:
                 raise
             return self.read(self.adopt(sock))
 
-    def connect(self, hub: UdpHub, address: Address, on_open: Callable[[UtpStream], object]) -> UtpStream:
+    def connect(
+        self, hub: UdpHub, address: Address, way: tuple[int, str], on_open: Callable[[UtpStream], object]
+    ) -> UtpStream:
         """
         Begin to connect over a hub that is held for it: ``on_open`` hears how that ends. The SYN is out on return.
+
+        Args:
+            way: The way there: see :func:`crust.transports.udp_offload.route`.
 
         Raises:
             OSError: The hub has closed; it is released.
         """
-        mtu, host = route(hub._sock, address)
+        mtu, host = way
         remote = _utp(endpoint_of(address))
         now = self.io.now()
         while True:
@@ -241,7 +236,7 @@ class UtpTransport:
         """Answer a SYN: ``on_open`` hears when its caller has proven to be where it came from, or has not in time."""
         if not hub.hold():
             return None
-        mtu, host = route(hub._sock, address)
+        mtu, host = route(hub.family, address)
         if source is not None:
             host = hub.offload.host_of(source)
         core = UtpConnection.accept(syn, _u16(), self.settings(hub, mtu), self.io.now())
@@ -305,10 +300,9 @@ class UtpDialling:
         with self._lock:
             self._lookup.check()
             settled = self._settled = threading.Event()
-        with contextlib.closing(socket.socket(family, socket.SOCK_DGRAM)) as probe:
-            _, host = route(probe, address)
-        hub = transport.hub_for(address, family, host, self._local_port)
-        stream = transport.connect(hub, address, lambda _: settled.set())
+        way = route(family, address)
+        hub = transport.hub_for(address, family, way[1], self._local_port)
+        stream = transport.connect(hub, address, way, lambda _: settled.set())
         try:
             settled.wait(deadline.remaining())
             self._lookup.check()

@@ -26,17 +26,6 @@ SOON = 5.0  # seconds: less than the keepalive, whose timer looks at every conne
 
 
 @pytest.fixture
-def crew() -> Iterator[Crew]:
-    with Crew() as crew:
-        yield crew
-
-
-@pytest.fixture
-def utp(crew: Crew) -> UtpTransport:
-    return UtpTransport(crew.io, crew.spawn, crew.crashed)
-
-
-@pytest.fixture
 def pair(crew: Crew, utp: UtpTransport) -> Iterator[Pair]:
     listener = utp.listen(Endpoint("utp", "127.0.0.1", 0))
     accepted: list[Connection] = []
@@ -117,9 +106,10 @@ def test_what_was_kept_comes_before_what_comes_and_gives_its_room_back(crew: Cre
     pair.far.pause()
     pair.near.send(b"kept,")
     wait_until(lambda: far.core.receiver.held, what="the first bytes")
-    gate = threading.Event()
-    crew.io.call_soon(lambda: gate.wait(10))  # the thread that would hand them over
+    entered, gate = threading.Event(), threading.Event()
+    crew.io.call_soon(lambda: (entered.set(), gate.wait(10)))  # the thread that would hand them over
     try:
+        assert entered.wait(5)
         pair.far.resume()
         pair.near.send(b"come")
         wait_until(lambda: pair.far_sink.received or far.core.receiver.held == 9, what="the others")

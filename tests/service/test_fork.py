@@ -220,7 +220,7 @@ near.events().fileno()
 kept, port = silent_listener()
 silent = crust.Contact(crust.Identity.generate().peer_id, (crust.Endpoint("tcp", "127.0.0.1", port),))
 future = near.dial(silent)  # a dial under way, by now with all that it needs:
-dials = near._node.transports["tcp"]._dials
+dials = near._node.transports["tcp"]._openings.dials
 wait_until(lambda: any(each._selector is not None for each in dials.all()))
 inherited = targets()
 ours = {sock.fileno() for sock in kept}

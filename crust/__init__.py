@@ -4,11 +4,13 @@ without loss.
 
 The rooms, from the ground up; each imports only from those above it::
 
-    exceptions  limits  values  addresses  paths  config    words, numbers, settings
+    exceptions  limits  values  addresses                   words, numbers,
+    paths  findings  config                                 settings
     wire                                                    what the bytes mean (construct)
     crypto                                                  identity, handshake, records
     runtime                                                 threads, timers, the dispatcher, files
-    transports                                              bytes over TCP
+    transports                                              bytes over TCP and µTP
+    nat                                                     addresses and holes: STUN, port mapping, probes
     peers                                                   links, sessions, dialling, limits
     service                                                 the node, its events, the public face
     cli                                                     the commands
@@ -59,6 +61,18 @@ from .exceptions import (
     TransferError,
     WouldBlock,
 )
+from .findings import (
+    Behaviour,
+    GatewayFinding,
+    InterfaceFinding,
+    InterfaceKind,
+    MappingOffer,
+    NetworkSurvey,
+    PortAllocation,
+    ProtocolFinding,
+    ServerFinding,
+    Unsolicited,
+)
 from .paths import Attempt, Path
 from .peers.file_contract import FileOffer, FileProgress, FileSent
 from .peers.messages import CONFIG
@@ -104,6 +118,7 @@ __all__ = [
     "AddressesChanged",
     "Attempt",
     "BanConfig",
+    "Behaviour",
     "BootstrapAccept",
     "BootstrapConfig",
     "BootstrapConnect",
@@ -132,10 +147,13 @@ __all__ = [
     "FileRefused",
     "FileSent",
     "ForkedError",
+    "GatewayFinding",
     "Identity",
     "IdentityConfig",
     "IdentityError",
     "IdentityInUse",
+    "InterfaceFinding",
+    "InterfaceKind",
     "InterfacesConfig",
     "LimitsConfig",
     "ListenConfig",
@@ -146,9 +164,11 @@ __all__ = [
     "LostPeer",
     "LostReason",
     "MalformedMessage",
+    "MappingOffer",
     "MessageTooLarge",
     "MessagesDropped",
     "NetworkConfig",
+    "NetworkSurvey",
     "NewMessage",
     "NoRoute",
     "Path",
@@ -160,10 +180,13 @@ __all__ = [
     "PeerResumed",
     "PeerStats",
     "PeerSuspended",
+    "PortAllocation",
     "ProcessLocal",
+    "ProtocolFinding",
     "RemoteProtocolError",
     "SendBufferConfig",
     "SendReady",
+    "ServerFinding",
     "Service",
     "ServiceClosed",
     "SessionConfig",
@@ -171,6 +194,7 @@ __all__ = [
     "Subscription",
     "Timeout",
     "TransferError",
+    "Unsolicited",
     "UtpConfig",
     "WouldBlock",
 ]

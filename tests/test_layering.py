@@ -16,11 +16,12 @@ import pytest
 from tests.support.source import Module, modules, python_files
 
 ROWS: list[tuple[str, set[str]]] = [
-    ("vocabulary", {"exceptions", "limits", "values", "addresses", "paths", "config"}),
+    ("vocabulary", {"exceptions", "limits", "values", "addresses", "paths", "findings", "config"}),
     ("wire", {"wire"}),
     ("crypto", {"crypto"}),
     ("runtime", {"runtime"}),
     ("transports", {"transports"}),
+    ("nat", {"nat"}),
     ("peers", {"peers"}),
     ("service", {"service"}),
     ("public", {""}),  # crust/__init__.py

@@ -1,0 +1,10 @@
+"""
+What a node knows and does about the translators and filters around it; sans-IO cores, with thin drivers beside them.
+
+The map::
+
+    stun/       addresses as others see them: the messages of RFC 8489 and RFC 5780, client and server
+    mapping/    ports that the router opens for us: PCP, NAT-PMP, UPnP-IGD, and the lease that is kept up
+    probe/      what the network does to UDP and TCP, found out in seconds
+    methods     the ways to reach a peer that this version has, and which networks they work between
+"""

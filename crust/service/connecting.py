@@ -1,4 +1,4 @@
-"""Whom an application means, and the future that ``dial`` returns."""
+"""Whom an application means, and how ``connect`` waits for them and ``dial`` does not."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping
 
 from ..addresses import ConnectionInfo, Contact, Endpoint, PeerId
 from ..exceptions import ConnectError, CrustError, Timeout
+from ..peers.conversation import Conversation
 from ..peers.dialer import Avoid, Waiter
 from ..peers.peer import Peer
 from ..runtime.threads import forked_error
 from ..wire.handshake import Purpose
 from .node import Node
 
-__all__ = ["DialFuture", "Dialled", "Target", "as_contact", "as_peer_id", "resolve"]
+__all__ = ["DialFuture", "Dialled", "Target", "as_contact", "as_peer_id", "connect", "dial", "resolve"]
 
 Target = str | Contact | PeerId | ConnectionInfo
 
@@ -104,6 +105,59 @@ class DialFuture(concurrent.futures.Future[Peer]):
             error = Timeout(f"no connection to peer {contact.peer_id} within {seconds} s")
             self._node.dial_failed(contact.peer_id, Purpose.CONNECT, error)
             ended(None, error)
+
+
+def connect(node: Node, contact: Contact, seconds: float | None) -> Peer:
+    """
+    Wait for a session with that peer, at most ``seconds``; see :meth:`crust.Service.connect`.
+
+    Raises:
+        CrustError: There is none.
+    """
+    done = node.clock.event()
+    outcome: list[tuple[Conversation | None, CrustError | None]] = []
+
+    def ended(conversation: Conversation | None, error: CrustError | None) -> None:
+        outcome.append((conversation, error))
+        done.set()
+
+    effort = Dialled(node, contact, Purpose.CONNECT, seconds, ended)
+    try:
+        effort.begin()
+        in_time = done.wait(seconds)
+        attempts = node.dialer.attempts(contact.peer_id) if not in_time else ()
+    finally:
+        if not outcome:
+            effort.lose_interest()  # from here on the outcome stays what it is
+    if not outcome:
+        tried = "; ".join(map(str, attempts)) or "no attempt has ended yet"
+        error: CrustError = Timeout(f"no connection to peer {contact.peer_id} within {seconds} s: {tried}")
+        node.dial_failed(contact.peer_id, Purpose.CONNECT, error)
+        raise error
+    conversation, failure = outcome[0]
+    if conversation is None:
+        raise failure if failure is not None else ConnectError("the attempt was given up")
+    return conversation.peer
+
+
+def dial(node: Node, contact: Contact, seconds: float | None) -> DialFuture:
+    """The same without waiting; see :meth:`crust.Service.dial`."""
+    future = DialFuture(node)
+
+    def ended(conversation: Conversation | None, error: CrustError | None) -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        if conversation is not None:
+            future.set_result(conversation.peer)
+        else:
+            future.set_exception(error or ConnectError("the attempt was given up"))
+
+    effort = Dialled(node, contact, Purpose.CONNECT, seconds, ended)
+    future.lose_interest = effort.lose_interest
+    effort.begin()
+    if seconds is not None and not future.done():
+        node.io.call_later(seconds, lambda _: future.expire(contact, seconds, ended))
+    return future
 
 
 def resolve(to: Target, network: bytes, known: Mapping[PeerId, tuple[Endpoint, ...]]) -> Contact:

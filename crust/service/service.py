@@ -14,9 +14,8 @@ from ..addresses import ConnectionInfo, Contact, Endpoint, PeerId, network_id
 from ..config import Config
 from ..crypto.handshake import HandshakeConfig, derive_secret
 from ..crypto.keys import supported_aeads
-from ..exceptions import ConnectError, CrustError, LocalProtocolError, PeerLost, ServiceClosed, Timeout
+from ..exceptions import ConnectError, LocalProtocolError, PeerLost, ServiceClosed, Timeout
 from ..peers.access import Who
-from ..peers.conversation import Conversation
 from ..peers.file_contract import Decide, OnReceiving
 from ..peers.messages import CONFIG, Configured, Wait
 from ..peers.peer import Peer
@@ -25,14 +24,13 @@ from ..runtime.files import write_atomic
 from ..runtime.identity_file import Identity, IdentityLock, load_network_secrets
 from ..runtime.threads import after_fork_in_child, check_patching, forked_error
 from ..wire import codec
-from ..wire.handshake import Purpose
 from . import events
 from .at_exit import close_at_exit
 from .bootstrap import Blacklist, bootstrap
-from .connecting import DialFuture, Dialled, Target, as_contact, as_peer_id, resolve
+from .connecting import Target, as_contact, as_peer_id, connect, dial, resolve
 from .forking import abandon_node
-from .listeners import Listeners
 from .machine import Machine
+from .network import Network
 from .node import Node
 from .stats import Stats
 from .stream import EventStream
@@ -79,7 +77,7 @@ class Service:
         self._early: list[Subscription] = []
         self._lock = threading.Lock()  # guards the life cycle: _node, _closer, _starting
         self._node: Node | None = None
-        self._listeners: Listeners | None = None
+        self._network: Network | None = None
         self._identity_lock: IdentityLock | None = None
         self._closing = False
         self._closer: threading.Thread | None = None
@@ -171,13 +169,7 @@ class Service:
             node.subscriptions.add(subscription)
         for contact in (*self._fallback, *map(as_contact, self._config.bootstrap.contacts)):
             node.known[contact.peer_id] = (*node.known.get(contact.peer_id, ()), *contact.endpoints)
-        listen = self._config.listen
-        self._listeners = Listeners(
-            node,
-            listen,
-            configured=listen.addresses != type(listen)().addresses,
-            on_failed=lambda endpoint, error: node.subscriptions.emit(events.ListenerFailed(endpoint, error)),
-        )
+        self._network = Network(node)
         return node
 
     def __enter__(self) -> Service:
@@ -235,8 +227,8 @@ class Service:
                 return
             self._finishing = True
         try:
-            if self._listeners is not None:
-                self._listeners.close(for_good=True)
+            if self._network is not None:
+                self._network.close()
             self._clean = node.close(timeout)
         finally:
             self._unlock_identity()
@@ -281,7 +273,7 @@ class Service:
     @property
     def addresses(self) -> tuple[Endpoint, ...]:
         """Where others may reach us; empty while we do not listen."""
-        return self._listeners.addresses() if self._listeners is not None else ()
+        return self._network.addresses() if self._network is not None else ()
 
     @property
     def contact(self) -> Contact:
@@ -372,32 +364,8 @@ class Service:
             ServiceClosed: The service is closed.
         """
         node = self._running()
-        done = node.clock.event()
-        outcome: list[tuple[Conversation | None, CrustError | None]] = []
-
-        def ended(conversation: Conversation | None, error: CrustError | None) -> None:
-            outcome.append((conversation, error))
-            done.set()
-
         seconds = self._config.session.connect_timeout if isinstance(timeout, Configured) else timeout
-        contact = resolve(to, node.handshake.network_id, node.known)
-        effort = Dialled(node, contact, Purpose.CONNECT, seconds, ended)
-        try:
-            effort.begin()
-            in_time = done.wait(seconds)
-            attempts = node.dialer.attempts(contact.peer_id) if not in_time else ()
-        finally:
-            if not outcome:
-                effort.lose_interest()  # from here on the outcome stays what it is
-        if not outcome:
-            tried = "; ".join(map(str, attempts)) or "no attempt has ended yet"
-            error: CrustError = Timeout(f"no connection to peer {contact.peer_id} within {seconds} s: {tried}")
-            node.dial_failed(contact.peer_id, Purpose.CONNECT, error)
-            raise error
-        conversation, failure = outcome[0]
-        if conversation is None:
-            raise failure if failure is not None else ConnectError("the attempt was given up")
-        return conversation.peer
+        return connect(node, resolve(to, node.handshake.network_id, node.known), seconds)
 
     def dial(self, to: Target, *, timeout: Wait = CONFIG) -> concurrent.futures.Future[Peer]:
         """
@@ -411,23 +379,7 @@ class Service:
         """
         node = self._running()
         seconds = self._config.session.connect_timeout if isinstance(timeout, Configured) else timeout
-        contact = resolve(to, node.handshake.network_id, node.known)
-        future = DialFuture(node)
-
-        def ended(conversation: Conversation | None, error: CrustError | None) -> None:
-            if not future.set_running_or_notify_cancel():
-                return
-            if conversation is not None:
-                future.set_result(conversation.peer)
-            else:
-                future.set_exception(error or ConnectError("the attempt was given up"))
-
-        effort = Dialled(node, contact, Purpose.CONNECT, seconds, ended)
-        future.lose_interest = effort.lose_interest
-        effort.begin()
-        if seconds is not None and not future.done():
-            node.io.call_later(seconds, lambda _: future.expire(contact, seconds, ended))
-        return future
+        return dial(node, resolve(to, node.handshake.network_id, node.known), seconds)
 
     def bootstrap(
         self,
@@ -485,21 +437,15 @@ class Service:
         Raises:
             ListenError: An address cannot be used.
         """
-        node = self._running()
-        assert self._listeners is not None
-        opened = self._listeners.open()
-        for endpoint in opened:
-            node.subscriptions.emit(events.ListenerStarted(endpoint))
-        if opened:
-            node.subscriptions.emit(events.AddressesChanged(self.addresses))
+        self._running()
+        assert self._network is not None
+        self._network.listen()
 
     def stop_listening(self) -> None:
         """Accept no new connections; sessions stay. No effect if we do not listen."""
-        node = self._running()
-        assert self._listeners is not None
-        if self._listeners.endpoints():
-            self._listeners.close()
-            node.subscriptions.emit(events.AddressesChanged(self.addresses))
+        self._running()
+        assert self._network is not None
+        self._network.stop_listening()
 
     def set_accept_bootstrap(self, on: bool) -> None:
         """Let strangers bootstrap off us, or no longer; default ``bootstrap.accept``."""
@@ -593,6 +539,6 @@ def _abandon(service: Service) -> None:
     if node is None or service._clean:
         return
     service._forked = service._closing = True
-    service._listeners = None
+    service._network = None
     service._not_at_exit()
     abandon_node(node, forked_error(node.pid), clear_identity=service._given_identity is None)

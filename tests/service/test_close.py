@@ -444,8 +444,8 @@ def test_listening_cannot_begin_while_closing(nodes: Nodes, monkeypatch: pytest.
     """Whoever starts to listen at the very moment of ``close`` leaves no listener behind."""
     service = nodes.start()
     service.stop_listening()
-    listeners = service._listeners
-    assert listeners is not None
+    assert service._network is not None
+    listeners = service._network.listeners
     really_open = listeners.open
     entered, go = threading.Event(), threading.Event()
 

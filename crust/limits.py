@@ -182,6 +182,11 @@ PEERS_MAX = 1024
 TOTAL_BUFFERS = 256 * 1024 * 1024
 GATE_ADDRESSES_MAX = 4096  # addresses whose rate of starts is remembered; the one quiet for longest is forgotten
 
+# --- our choice: STUN ----------------------------------------------------------------------------------------
+
+STUN_MESSAGE_MAX = 9216  # bytes of a message: what a jumbo frame carries, for those who measure how much gets through
+STUN_ATTRIBUTES_MAX = 32  # in one message
+
 # --- our choice: events, callbacks, service -----------------------------------------------------------------
 
 EVENT_STREAM_SIZE = 1024
@@ -194,6 +199,20 @@ BOOTSTRAP_TIMEOUT = 10.0
 BOOTSTRAP_PARALLEL = 3  # dials at once, and one more every BOOTSTRAP_STAGGER
 BOOTSTRAP_STAGGER = 0.2
 BOOTSTRAP_IN_FLIGHT = 10
+
+# --- our choice: finding out what the network does ------------------------------------------------------------
+
+PROBE_SCHEDULE = (0.0, 0.15, 0.35, 0.65, 1.05, 1.5, 2.4)  # seconds when a question is asked; the last gives it up
+PROBE_SAMPLES = 6  # new mappings made at one moment, to see how ports are chosen
+PROBE_PORTS_MIN = 4  # different ports among them, or nothing is said
+PROBE_PORTS_AGREE = 0.6  # of them, or of the distances between them, that must agree
+PROBE_STEP_MAX = 1024  # a larger distance that repeats is chance
+PROBE_SPAN_MAX = 4096  # ports so close together are no random ones
+PROBE_SIZES = (1500, 1492, 1480, 1460, 1440, 1420, 1400, 1380, 1360, 1340, 1320, 1300, 1280)  # bytes of IP packets
+PROBE_DIAL_SECONDS = 3.6  # for a TCP connection: the kernel repeats a SYN after 1 and 3 seconds
+PROBE_DIAL_SILENCE = 1.3  # seconds without any connection until the ports of the web are tried
+PROBE_WEB_PORTS = (443, 80)
+PROBE_OTHER_PORTS = (3478, 33_434)  # tried if only a port of the web has been, to see whether others are closed
 
 # --- our choice: files and text -----------------------------------------------------------------------------
 

@@ -16,7 +16,13 @@ import pytest
 
 from tests.support.source import Module, modules
 
-CODECS = ("crust.wire", "crust.transports.utp.packet", "crust.transports.utp.definition")
+CODECS = (
+    "crust.wire",
+    "crust.transports.utp.packet",
+    "crust.transports.utp.definition",
+    "crust.nat.stun.message",
+    "crust.nat.stun.definition",
+)
 """Modules that may take bytes apart: they define in construct what they parse. Later formats add theirs."""
 
 EXEMPT = {
@@ -34,6 +40,7 @@ BY_NAME = {
     "crust.wire.codec.parse_next",
     "crust.wire.definitions",
     "crust.transports.utp.definition",
+    "crust.nat.stun.definition",
 }
 """What parses by a definition that stands in another module."""
 

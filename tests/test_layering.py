@@ -41,6 +41,7 @@ SANS_IO = (
     # Time, randomness and bytes are arguments here. A lock is allowed, a thread is not.
     "crust.wire",
     "crust.crypto",
+    "crust.nat.stun",
     "crust.peers.access",
     "crust.peers.gate",
     "crust.peers.inbox",

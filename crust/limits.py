@@ -184,8 +184,15 @@ GATE_ADDRESSES_MAX = 4096  # addresses whose rate of starts is remembered; the o
 
 # --- our choice: STUN ----------------------------------------------------------------------------------------
 
+STUN_PORT = 3478  # of a server that is named without one: RFC 8489 section 8
 STUN_MESSAGE_MAX = 9216  # bytes of a message: what a jumbo frame carries, for those who measure how much gets through
 STUN_ATTRIBUTES_MAX = 32  # in one message
+
+# --- our choice: what to expect of ways to reach a peer ------------------------------------------------------
+
+FORECAST_ROUND_TRIPS = 3  # from the first packet to the first message: one of TCP or µTP, two of the handshake
+FORECAST_RTT = 0.05  # seconds to a peer of whom nothing is known, if no server is further away
+FORECAST_RTT_LOCAL = 0.005  # to one in the same network
 
 # --- our choice: events, callbacks, service -----------------------------------------------------------------
 
@@ -211,6 +218,9 @@ PROBE_SPAN_MAX = 4096  # ports so close together are no random ones
 PROBE_SIZES = (1500, 1492, 1480, 1460, 1440, 1420, 1400, 1380, 1360, 1340, 1320, 1300, 1280)  # bytes of IP packets
 PROBE_DIAL_SECONDS = 3.6  # for a TCP connection: the kernel repeats a SYN after 1 and 3 seconds
 PROBE_DIAL_SILENCE = 1.3  # seconds without any connection until the ports of the web are tried
+PROBE_ADDRESSES_MAX = 8  # addresses of a server's name that are looked at
+PROBE_NAME_SECONDS = 1.5  # for looking names up
+PROBE_SECONDS = 5.0  # for all of a survey
 PROBE_WEB_PORTS = (443, 80)
 PROBE_OTHER_PORTS = (3478, 33_434)  # tried if only a port of the web has been, to see whether others are closed
 

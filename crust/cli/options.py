@@ -100,7 +100,12 @@ def add_common(parser: argparse.ArgumentParser, *, identity: str) -> None:
         choices=("tcp", "utp"),
         help="use one transport only: listen, dial and bootstrap by nothing else",
     )
-    add("--stun", metavar="HOST:PORT", action="append", default=[], help=f"{_LATER} STUN")
+    add(
+        "--stun",
+        metavar="HOST:PORT",
+        action="append",
+        help="a STUN server, which tells this node under which address the Internet sees it; may be repeated",
+    )
     add("--no-beacon", action="store_true", help=f"{_LATER} LAN beacon anyway")
     add("--no-portmap", action="store_true", help=f"{_LATER} port mapping anyway")
     add("--no-relay", action="store_true", help=f"{_LATER} relays anyway")
@@ -139,6 +144,7 @@ def with_options(config: crust.Config, arguments: argparse.Namespace) -> tuple[c
         ("--identity", "identity.file", arguments.identity),
         ("--listen", "listen.addresses", arguments.listen),
         ("--allow-bootstrap", "bootstrap.accept", arguments.allow_bootstrap or None),
+        ("--stun", "nat.stun_servers", arguments.stun),
     ):
         if value is None:
             continue

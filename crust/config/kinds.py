@@ -11,7 +11,9 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from .. import limits
 from ..addresses import Contact, Endpoint, PeerId, network_id, parse_networks
+from ..exceptions import ContactSyntaxError
 from ..values import dataclass
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "read_path",
     "read_pattern",
     "read_peer_id",
+    "read_server",
 ]
 
 _SHOWN_MAX = 60  # characters of a wrong text that the error repeats
@@ -289,3 +292,16 @@ def read_dialable_endpoint(value: str | Endpoint) -> str:
     if not endpoint.is_dialable:
         raise ValueError("nobody can dial this address and port")
     return str(endpoint)
+
+
+def read_server(value: str) -> str:
+    """A server's name or address and its port, which may be left out: ``stun.example.org:3478``, ``[2001:db8::1]``."""
+    has_port = ":" in value.rpartition("]")[2]
+    try:
+        endpoint = Endpoint.parse(f"{_ANY}{value}" if has_port else f"{_ANY}{value}:{limits.STUN_PORT}")
+    except ContactSyntaxError as error:
+        raise ValueError(str(error).partition(" (column")[0].replace("endpoint: ", "").replace(_ANY, "")) from error
+    return str(endpoint)[len(_ANY) :]
+
+
+_ANY = "tcp://"  # a server has no transport of its own: it is asked by several

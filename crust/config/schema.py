@@ -35,6 +35,7 @@ from .kinds import (
     read_path,
     read_pattern,
     read_peer_id,
+    read_server,
 )
 from .sections import Section, check_names, key, optional_section, section
 
@@ -49,6 +50,7 @@ __all__ = [
     "InterfacesConfig",
     "LimitsConfig",
     "ListenConfig",
+    "NatConfig",
     "NetworkConfig",
     "SendBufferConfig",
     "SessionConfig",
@@ -172,6 +174,29 @@ class BootstrapConfig(Section):
         "Peer ids, addresses and networks that bootstrap() never dials.",
     )
     timeout: float = key(limits.BOOTSTRAP_TIMEOUT, _SECONDS, "Seconds that bootstrap() tries.")
+
+
+@dataclass(frozen=True, slots=True)
+class NatConfig(Section):
+    """What this node does about translators and filters on the way, and for others."""
+
+    KEY: ClassVar[str] = "nat"
+
+    stun_servers: tuple[str, ...] = key(
+        (),
+        ListOf(
+            Text('a server such as "stun.example.org:3478"', read_server), 'servers such as "stun.example.org:3478"'
+        ),
+        "STUN servers that tell this node under which address the Internet sees it. Peers do that too.",
+    )
+    echo_for_others: bool = key(
+        True,
+        Flag(),
+        "Whether peers may have this node send to their own address, to learn whether strangers reach them there.",
+    )
+    serve_stun: bool = key(
+        False, Flag(), "Whether strangers get an answer to STUN on the ports that this node listens on; peers do."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,6 +395,7 @@ class Config(Section):
     network: NetworkConfig = section(NetworkConfig, "Which network this node belongs to, and as what.")
     listen: ListenConfig = section(ListenConfig, "Where others can reach this node.")
     bootstrap: BootstrapConfig = section(BootstrapConfig, "How this node finds its first peer.")
+    nat: NatConfig = section(NatConfig, "Translators and filters on the way (NATs and firewalls).")
     session: SessionConfig = section(SessionConfig, "Conversations with peers.")
     utp: UtpConfig = section(UtpConfig, "µTP, the reliable transport over UDP.")
     limits: LimitsConfig = section(LimitsConfig, "What strangers and peers can cost this node at most.")

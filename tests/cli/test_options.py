@@ -66,6 +66,7 @@ def test_every_option_reaches_its_key() -> None:
         parse(
             *("--identity", "/i", "--network-secret-file", "/s", "--allow-bootstrap"),
             *("--listen", "tcp://127.0.0.1:0", "--listen", "tcp://[::1]:0"),
+            *("--stun", "stun.example:3479", "--stun", "192.0.2.1"),
         ),
         {"HOME": "/nowhere"},
     )
@@ -73,16 +74,19 @@ def test_every_option_reaches_its_key() -> None:
     assert config.network.secret_file == "/s"
     assert config.listen.addresses == ("tcp://127.0.0.1:0", "tcp://[::1]:0")
     assert config.bootstrap.accept is True
+    assert config.nat.stun_servers == ("stun.example:3479", "192.0.2.1:3478")
 
 
 def test_options_of_later_versions_are_accepted() -> None:
-    words = ("--stun", "stun.example:3478", "--no-beacon", "--no-portmap", "--no-relay", "--serve-relay")
+    words = ("--no-beacon", "--no-portmap", "--no-relay", "--serve-relay")
     assert load_config(parse(*words), {"HOME": "/nowhere"}) == crust.Config()
 
 
 def test_a_wrong_option_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="^--listen: "):
         load_config(parse("--listen", "5483"), {"HOME": "/nowhere"})
+    with pytest.raises(UsageError, match="^--stun: "):
+        load_config(parse("--stun", "stun.example:none"), {"HOME": "/nowhere"})
 
 
 @pytest.mark.parametrize(("only", "other"), [("tcp", "utp"), ("utp", "tcp")])

@@ -132,6 +132,10 @@ def test_values_are_brought_into_one_form() -> None:
         ("listen.interfaces.exclude", None, "expected a list"),
         ("bootstrap.contacts", ["tcp://192.0.2.7:1"], "crust dials keys"),
         ("bootstrap.contacts", [None], "bootstrap.contacts[0]: expected a contact"),
+        ("nat.stun_servers", ["2001:db8::1"], "an IPv6 address needs brackets, as in [::1]"),
+        ("nat.stun_servers", ["stun.example:0"], "port 0"),
+        ("nat.stun_servers", ["stun.example:turn"], "the port must be a number"),
+        ("nat.stun_servers", ["tcp://stun.example"], "expected a server such as"),
         ("bootstrap.blacklist", ["x"], "expected a peer id, an address or a network"),
         ("bootstrap.blacklist", [ID[:-1] + "c"], "mistyped"),
         ("bootstrap.accept", 1, "expected true or false, found 1"),
@@ -293,3 +297,9 @@ def test_hostile_dicts(data: dict[str, object]) -> None:
         Config.from_dict(data)
     except ConfigError as error:
         assert str(error).isprintable()
+
+
+def test_a_server_is_named_by_host_and_port() -> None:
+    """The port may be left out."""
+    config = Config.from_dict({"nat": {"stun_servers": ["STUN.example", "192.0.2.1:99", "[2001:db8:0::1]"]}})
+    assert config.nat.stun_servers == ("stun.example:3478", "192.0.2.1:99", "[2001:db8::1]:3478")

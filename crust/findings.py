@@ -21,6 +21,7 @@ __all__ = [
     "PortAllocation",
     "ProtocolFinding",
     "ServerFinding",
+    "SurveyProgress",
     "Unsolicited",
 ]
 
@@ -205,9 +206,6 @@ class InterfaceFinding:
 class NetworkSurvey:
     """All that a survey found."""
 
-    version: str
-    """crust's."""
-
     started: float
     """Seconds since the epoch."""
 
@@ -237,3 +235,20 @@ class NetworkSurvey:
             if (each.protocol, each.family) == (protocol, family):
                 return each
         return None
+
+
+@dataclass(frozen=True)
+class SurveyProgress:
+    """A survey goes on."""
+
+    stage: str
+    """What: ``interfaces``, ``dns``, ``udp4``, ``tcp4``, ``udp6``, ``tcp6``, ``gateway``, ``helpers``, ``lifetime``."""
+
+    text: str
+    """The same for people."""
+
+    done: bool
+    """It has ended; else it begins."""
+
+    seconds: float
+    """Since the survey began."""

@@ -216,11 +216,13 @@ PROBE_PORTS_AGREE = 0.6  # of them, or of the distances between them, that must 
 PROBE_STEP_MAX = 1024  # a larger distance that repeats is chance
 PROBE_SPAN_MAX = 4096  # ports so close together are no random ones
 PROBE_SIZES = (1500, 1492, 1480, 1460, 1440, 1420, 1400, 1380, 1360, 1340, 1320, 1300, 1280)  # bytes of IP packets
-PROBE_DIAL_SECONDS = 3.6  # for a TCP connection: the kernel repeats a SYN after 1 and 3 seconds
+PROBE_DIAL_SECONDS = (2.3, 3.6)  # for a TCP connection, and one that matters: a SYN is repeated after 1 and 3 seconds
 PROBE_DIAL_SILENCE = 1.3  # seconds without any connection until the ports of the web are tried
 PROBE_ADDRESSES_MAX = 8  # addresses of a server's name that are looked at
 PROBE_NAME_SECONDS = 1.5  # for looking names up
 PROBE_SECONDS = 5.0  # for all of a survey
+PROBE_ECHO_SECONDS = 1.7  # for a helper's call and its report: a SYN is repeated after 1 second
+PROBE_ECHO_WAIT = 0.7  # for its datagram after that
 PROBE_WEB_PORTS = (443, 80)
 PROBE_OTHER_PORTS = (3478, 33_434)  # tried if only a port of the web has been, to see whether others are closed
 

@@ -16,7 +16,7 @@ import pytest
 from tests.support.source import Module, modules, python_files
 
 ROWS: list[tuple[str, set[str]]] = [
-    ("vocabulary", {"exceptions", "limits", "values", "addresses", "paths", "findings", "config"}),
+    ("vocabulary", {"exceptions", "limits", "values", "addresses", "paths", "findings", "assessment", "config"}),
     ("wire", {"wire"}),
     ("crypto", {"crypto"}),
     ("runtime", {"runtime"}),
@@ -42,6 +42,12 @@ SANS_IO = (
     "crust.wire",
     "crust.crypto",
     "crust.nat.stun",
+    "crust.nat.probe.actions",
+    "crust.nat.probe.classes",
+    "crust.nat.probe.questions",
+    "crust.nat.probe.servers",
+    "crust.nat.probe.tcp_plan",
+    "crust.nat.probe.udp_plan",
     "crust.peers.access",
     "crust.peers.gate",
     "crust.peers.inbox",

@@ -1,0 +1,128 @@
+"""
+Helping peers: each is asked to call this machine back, which shows whom the filter lets in.
+
+First while nothing has been sent to the helper from the tested port, as a stranger; then after something has. A helper
+whose address was asked as a STUN server already can only show the second.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from typing import Protocol
+
+from ... import limits
+from ...addresses import Endpoint, PeerId
+from ...exceptions import CrustError
+from ...paths import Path
+from ...runtime.clock import Clock
+from ...runtime.threads import spawn
+from .classes import Address
+from .runner import Plan, Runner
+from .udp_plan import UdpPlan
+
+__all__ = ["Echo", "Helper", "Helping"]
+
+
+class Echo(Protocol):
+    """What a helper's call came to."""
+
+    @property
+    def outcome(self) -> str:
+        """``sent`` (UDP), ``connected``, ``refused``, ``timeout`` or ``unreachable``."""
+
+
+class Helper(Protocol):
+    """What is needed of a :class:`crust.Peer`."""
+
+    @property
+    def id(self) -> PeerId: ...
+
+    @property
+    def path(self) -> Path | None: ...
+
+    def echo(self, transport: str, port: int, token: bytes, *, timeout: float) -> Echo: ...
+
+
+class Helping:
+    """
+    The helpers of one survey. :meth:`look` is the runner's; each plan's helper is asked on a thread of its own.
+
+    Args:
+        plans: What to test.
+        helpers: Whom to ask; the first that has an address of the plan's family is asked.
+        runner: Runs the plans.
+        clock: What to wait with.
+    """
+
+    def __init__(self, plans: Sequence[Plan], helpers: Sequence[Helper], runner: Runner, clock: Clock) -> None:
+        self._waiting = [plan for plan in plans if plan.servers] if helpers else []
+        self._helpers = helpers
+        self._runner = runner
+        self._clock = clock
+        self._threads: list[threading.Thread] = []
+        self.errors: list[str] = []
+        """Why a helper did not help."""
+
+    def look(self) -> None:
+        """Begin with each plan that knows its outer address by now."""
+        for plan in list(self._waiting):
+            mapped = plan.mapped
+            if mapped is None:
+                if plan.done:
+                    self._waiting.remove(plan)
+                continue
+            self._waiting.remove(plan)
+            helper = self._helper_for(plan)
+            if helper is not None:
+                name = f"crust-survey-{plan.protocol}{plan.family}"
+                self._threads.append(spawn(name, self._ask, plan, mapped, *helper))
+
+    @property
+    def done(self) -> bool:
+        """Nobody is being asked, or will be."""
+        return not self._waiting and not any(thread.is_alive() for thread in self._threads)
+
+    def join(self) -> None:
+        """Wait for the threads."""
+        for thread in self._threads:
+            thread.join()
+
+    def _helper_for(self, plan: Plan) -> tuple[Helper, Address] | None:
+        for helper in self._helpers:
+            if helper.path is None:
+                continue
+            endpoint = Endpoint.parse(helper.path.remote)
+            if endpoint.family == plan.family:
+                return helper, (endpoint.host, endpoint.port)
+        return None
+
+    def _ask(self, plan: Plan, mapped: Address, helper: Helper, address: Address) -> None:
+        try:
+            if address[0] not in plan.asked and self._called(plan, helper, mapped[1], "stranger"):
+                return
+            greeted = self._clock.event()
+
+            def greet() -> None:
+                plan.greet(address, self._clock.now())
+                greeted.set()
+
+            self._runner.call(greet)
+            if greeted.wait(limits.PROBE_ECHO_SECONDS):
+                self._called(plan, helper, mapped[1], "known_address")
+        except (CrustError, OSError) as error:
+            self.errors.append(str(error))
+
+    def _called(self, plan: Plan, helper: Helper, port: int, which: str) -> bool:
+        """Whether the helper got in."""
+        token = os.urandom(12)
+        if isinstance(plan, UdpPlan):
+            came = self._clock.event()
+            self._runner.call(lambda: plan.expect(token, came.set))
+            helper.echo("udp", port, token, timeout=limits.PROBE_ECHO_SECONDS)
+            plan.echoed[which] = came.wait(limits.PROBE_ECHO_WAIT)
+            return plan.echoed[which]
+        outcome = helper.echo("tcp", port, token, timeout=limits.PROBE_ECHO_SECONDS).outcome
+        plan.echoed[which] = outcome
+        return outcome == "connected"

@@ -1,0 +1,174 @@
+"""A survey under way: what :func:`crust.survey` does, loaded when it is called."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from ... import limits
+from ...findings import GatewayFinding, InterfaceKind, NetworkSurvey, ProtocolFinding, SurveyProgress
+from ...runtime.clock import Clock
+from ...runtime.interfaces import local_addresses
+from ...runtime.threads import spawn
+from .helping import Helper, Helping
+from .machine import describe_interfaces
+from .names import NamedServer, find_servers
+from .runner import Plan, Runner, way_to
+from .tcp_plan import TcpPlan
+from .udp_plan import UdpPlan
+
+__all__ = ["Survey"]
+
+_OUTSIDE = {4: ("8.8.8.8", 9), 6: ("2001:4860:4860::8888", 9)}  # nothing is sent there: only the way is looked up
+_WORDS = {"udp": "UDP", "tcp": "TCP"}
+
+
+class Survey:
+    """One survey under way."""
+
+    def __init__(
+        self,
+        servers: Sequence[NamedServer],
+        helpers: Sequence[Helper],
+        families: Sequence[int],
+        timeout: float,
+        on_progress: Callable[[SurveyProgress], object] | None,
+    ) -> None:
+        self._servers = servers
+        self._helpers = helpers
+        self._families = [family for family in (4, 6) if family in families]
+        self._on_progress = on_progress
+        self._clock = Clock()
+        self._started = time.time()
+        self._begun = self._clock.now()
+        self._deadline = self._begun + timeout
+        self._gateway: GatewayFinding | None = None
+        self._gateway_thread: threading.Thread | None = None
+        self._ways: dict[int, str] = {}
+
+    def run(self, ask_router: bool, offline: bool) -> NetworkSurvey:
+        """All of it."""
+        for family in self._families:
+            try:
+                self._ways[family] = way_to(_OUTSIDE[family])
+            except OSError:
+                continue
+        interfaces = describe_interfaces(local_addresses(), self._ways.values())
+        self._tell("interfaces", f"{len(interfaces)} network interfaces", True)
+        if ask_router and 4 in self._families:
+            self._tell("gateway", "asking the router to open a port", False)
+            self._gateway_thread = spawn("crust-survey-gateway", self._ask_gateway)
+        if self._servers:
+            self._tell("dns", "looking up the servers' names", False)
+            find_servers(self._servers, self._clock, limits.PROBE_NAME_SECONDS)
+            self._tell("dns", "names looked up", True)
+        plans = self._plans()
+        if any(plan.servers for plan in plans):
+            self._probe(plans)
+        self._await_gateway()
+        findings = tuple(self._finding(plan) for plan in plans)
+        found = NetworkSurvey(
+            started=self._started,
+            seconds=self._clock.now() - self._begun,
+            offline=offline,
+            interfaces=interfaces,
+            protocols=findings,
+            gateway=self._gateway,
+            contacted=(*(server.name for server in self._servers), *(str(peer.id) for peer in self._helpers)),
+        )
+        return dataclasses.replace(found, hints=_hints(found, self._servers))
+
+    # --- servers ------------------------------------------------------------------------------------------------------
+
+    def _plans(self) -> list[Plan]:
+        plans: list[Plan] = []
+        for family in self._families:
+            known = [server.of_family(family) for server in self._servers] if family in self._ways else []
+            asked = [server for server in known if server is not None]
+            plans.extend(plan(family, asked, os.urandom) for plan in (UdpPlan, TcpPlan))
+        return plans
+
+    def _probe(self, plans: list[Plan]) -> None:
+        runner = Runner([plan for plan in plans if plan.servers], self._clock.now)
+        helping = Helping(plans, self._helpers, runner, self._clock)
+        for plan in plans:
+            if plan.servers:
+                self._tell(f"{plan.protocol}{plan.family}", f"trying {_name(plan)}", False)
+
+        def go_on(now: float) -> bool:
+            for plan in plans:
+                if isinstance(plan, UdpPlan) and plan.other is not None:
+                    for other in plans:
+                        if isinstance(other, TcpPlan) and other.family == plan.family:
+                            other.other_known(*plan.other, now)
+            helping.look()
+            return now < self._deadline and not (helping.done and all(plan.done for plan in plans if plan.servers))
+
+        def changed(plan: Plan) -> None:
+            self._tell(f"{plan.protocol}{plan.family}", f"{_name(plan)} done", True)
+
+        runner.run(go_on, changed)
+        helping.join()
+
+    def _finding(self, plan: Plan) -> ProtocolFinding:
+        finding = plan.finding()
+        if plan.servers:
+            return finding
+        if plan.family not in self._ways:
+            return dataclasses.replace(
+                finding, reachable=False, reason=f"this machine has no way to the Internet by IPv{plan.family}"
+            )
+        if self._servers:
+            told = [f"{server.name}: {server.error}" for server in self._servers if server.error]
+            reason = "; ".join(told) or f"none of the servers has an IPv{plan.family} address"
+            return dataclasses.replace(finding, reason=reason)
+        return dataclasses.replace(finding, reason="not tried: no server was named")
+
+    # --- the gateway --------------------------------------------------------------------------------------------------
+
+    def _ask_gateway(self) -> None:
+        from ..mapping.offers import ask_gateway  # not before it is wanted
+
+        self._gateway = ask_gateway(timeout=max(0.5, self._deadline - self._clock.now() - 0.3))
+
+    def _await_gateway(self) -> None:
+        if self._gateway_thread is None:
+            return
+        self._gateway_thread.join(max(0.0, self._deadline - self._clock.now()))
+        self._tell("gateway", "the router has been asked", True)
+
+    def _tell(self, stage: str, text: str, done: bool) -> None:
+        if self._on_progress is not None:
+            self._on_progress(SurveyProgress(stage, text, done, self._clock.now() - self._begun))
+
+
+def _name(plan: Plan) -> str:
+    return f"{_WORDS[plan.protocol]} over IPv{plan.family}"
+
+
+def _hints(found: NetworkSurvey, servers: Sequence[NamedServer]) -> tuple[str, ...]:
+    hints = []
+    leaving = [each for each in found.interfaces if each.default]
+    if not found.interfaces:
+        hints.append("no_network")
+    if any(each.kind is InterfaceKind.VPN for each in leaving):
+        hints.append("vpn")
+    usual = (InterfaceKind.ETHERNET, InterfaceKind.WIRELESS, InterfaceKind.MOBILE)
+    if sum(1 for each in found.interfaces if each.kind in usual and _routable(each.addresses)) > 1:
+        hints.append("several_ways_out")
+    names = [server for server in servers if not server.endpoint.is_ip]
+    if names and all(server.error for server in names):
+        hints.append("no_dns")
+    if any(server.lies for server in names):
+        hints.append("dns_lies")
+    if any(each.intercepted for each in found.protocols):
+        hints.append("captive_portal")
+    return tuple(hints)
+
+
+def _routable(addresses: Sequence[str]) -> bool:
+    return any(not ipaddress.ip_address(each.partition("%")[0]).is_link_local for each in addresses)

@@ -1,0 +1,341 @@
+"""
+What to ask over TCP to learn what a network does to it, and what the answers say. No I/O.
+
+The plan for one family:
+
+1. All servers are dialled from one port, *main*, which listens too; each is asked where it sees us.
+2. The first answer begins: *samples*, connections from fresh ports to that server in one go (how ports are chosen), and
+   one to our own outer address (hairpin).
+3. As soon as a server's second address is known, from its answer or from the UDP plan, *main* dials its other addresses
+   (on what the mapping depends). They stay open until the end, and the mapping with them.
+4. If nobody answers for a while, the ports of the web are tried; if only those worked, some others are, to see whether
+   anything else is closed.
+
+Who is let in from outside cannot be seen from inside: a helper has to dial (:attr:`TcpPlan.echoed`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from ... import limits
+from ...exceptions import MalformedMessage
+from ...findings import Behaviour, ProtocolFinding, ServerFinding, Unsolicited
+from ...values import dataclass
+from ..stun.message import HEADER_SIZE, Class, Message, build_stun, parse_stun_untrusted, stun_length
+from .actions import Action, Close, Dial, Listen, Write
+from .classes import Address, Observation, filtering_of, mapping_of, ports_of
+from .servers import Server, answered, shown, usable_other
+
+__all__ = ["TcpPlan"]
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A connection under way."""
+
+    kind: str
+    """``server``, ``mapping``, ``sample``, ``web``, ``other``, ``hairpin`` or ``greeting``."""
+
+    number: int
+    address: Address
+    begun: float
+
+    @property
+    def end(self) -> float:
+        """When it has had its time."""
+        return self.begun + limits.PROBE_DIAL_SECONDS[self.kind in ("server", "mapping", "sample")]
+
+
+class TcpPlan:
+    """
+    One family. Not thread-safe.
+
+    Args:
+        family: 4 or 6.
+        servers: Whom to ask.
+        random_bytes: Source of randomness.
+    """
+
+    protocol = "tcp"
+
+    def __init__(self, family: int, servers: Sequence[Server], random_bytes: Callable[[int], bytes]) -> None:
+        self.family = family
+        self.servers = tuple(servers)
+        self._random_bytes = random_bytes
+        self._actions: list[Action] = []
+        self._calls: dict[str, _Call] = {}  # not settled yet
+        self._transactions: dict[str, bytes] = {}
+        self._answers: dict[str, bytes] = {}  # what has come of an answer
+        self._local: dict[str, Address] = {}
+        self._everything: list[str] = []  # every slot, in order
+        self._seen: list[Observation] = []
+        self._samples: dict[int, tuple[int, int]] = {}
+        self._cards: list[ServerFinding] = [server.finding() for server in servers]
+        self._connected: set[Address] = set()  # who took a connection
+        self._refused: set[Address] = set()
+        self._hairpin: bool | None = None
+        self._intercepted = ""
+        self._other_of: set[Address] = set()  # primaries whose other addresses are known
+        self._begun_at: float | None = None
+        self._sampling = self._web_tried = self._others_tried = False
+        self.echoed: dict[str, str] = {}
+        """How helpers' dials ended: ``stranger`` and ``known_address``, and ``connected``, ``refused``, ``timeout``."""
+
+    # --- the verbs ----------------------------------------------------------------------------------------------------
+
+    def begin(self, now: float) -> None:
+        """Dial the servers."""
+        self._begun_at = now
+        if not self.servers:
+            return
+        self._actions.append(Listen("main", self.servers[0].address))
+        self._everything.append("main")
+        for number, server in enumerate(self.servers):
+            self._dial("server", number, server.address, now, "main")
+
+    def actions(self) -> list[Action]:
+        """What is to be done with sockets, once each."""
+        actions, self._actions = self._actions, []
+        return actions
+
+    def get_timer(self) -> float | None:
+        """When :meth:`handle_timer` is due."""
+        times = [call.end for call in self._calls.values()]
+        if self._silent and self._begun_at is not None:
+            times.append(self._begun_at + limits.PROBE_DIAL_SILENCE)
+        return min(times, default=None)
+
+    def handle_timer(self, now: float) -> None:
+        """Give up what has had its time; try other ports if nothing has answered."""
+        for slot, call in list(self._calls.items()):
+            if now >= call.end - 1e-9:
+                self._settle(slot, "no answer", now)
+        if self._silent and self._begun_at is not None and now - self._begun_at >= limits.PROBE_DIAL_SILENCE - 1e-9:
+            self._try_web(now)
+
+    @property
+    def done(self) -> bool:
+        """Nothing more will be learned."""
+        return self._begun_at is not None and not self._calls
+
+    def opened(self, slot: str, local: Address, now: float) -> None:
+        """The listener stands, or a connection does."""
+        self._local[slot] = local
+        call = self._calls.get(slot)
+        if call is None:
+            return
+        if call.kind not in ("hairpin", "greeting"):
+            self._connected.add(call.address)
+        if call.kind in ("hairpin", "other", "greeting"):
+            self._settle(slot, "", now)
+            return
+        transaction = self._transactions[slot] = self._random_bytes(12)
+        self._answers[slot] = b""
+        self._actions.append(Write(slot, build_stun(Message(Class.REQUEST, transaction))))
+
+    def failed(self, slot: str, reason: str, now: float, *, refused: bool = False) -> None:
+        """A connection came to nothing, or has been closed; or the listener could not be made."""
+        call = self._calls.get(slot)
+        if slot == "main":
+            for each in list(self._calls):
+                self._settle(each, reason, now)
+        if call is None:
+            return
+        if refused:
+            self._refused.add(call.address)
+        self._settle(slot, reason, now)
+
+    def received(self, slot: str, data: bytes, now: float) -> None:
+        """Bytes came on a connection."""
+        call = self._calls.get(slot)
+        if call is None or slot not in self._answers:
+            return
+        answer = self._answers[slot] = self._answers[slot] + data
+        if len(answer) < HEADER_SIZE:
+            return
+        try:
+            length = stun_length(answer[:HEADER_SIZE])
+            if len(answer) < length:
+                return
+            message = parse_stun_untrusted(answer[:length])
+        except MalformedMessage:
+            self._strange(slot, call, answer, now)
+            return
+        ours = message.transaction == self._transactions[slot]
+        if ours and message.class_ is Class.SUCCESS and message.reflexive is not None:
+            self._learn(slot, call, message, message.reflexive, now)
+        self._settle(slot, "it answered, but not what was asked", now)
+
+    def accepted(self, source: Address, now: float) -> None:
+        """Somebody reached the listener: ourselves by the way of the translator, or a helper."""
+        for slot, call in list(self._calls.items()):
+            if call.kind == "hairpin":
+                self._hairpin = True
+                self._settle(slot, "", now)
+
+    # --- helpers ------------------------------------------------------------------------------------------------------
+
+    @property
+    def mapped(self) -> Address | None:
+        """Where the main port is seen, by the first that answered."""
+        return self._seen[0][1] if self._seen else None
+
+    @property
+    def asked(self) -> set[str]:
+        """IP addresses that the main port has dialled."""
+        return {server.address[0] for server in self.servers} | {seen[0][0] for seen in self._seen}
+
+    def other_known(self, primary: Address, other: Address, now: float) -> None:
+        """A server has a second address."""
+        if primary in self._other_of:
+            return
+        self._other_of.add(primary)
+        for number, address in enumerate(((other[0], primary[1]), (primary[0], other[1]), other)):
+            self._dial("mapping", number, address, now, "main")
+
+    def greet(self, address: Address, now: float) -> None:
+        """Dial a helper from the main port, so that its address is a known one."""
+        self._dial("greeting", len(self._everything), address, now, "main")
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    @property
+    def _silent(self) -> bool:
+        """Nobody has taken a connection, or refused one, and the ports of the web have not been tried."""
+        return not self._web_tried and not self._connected and bool(self.servers)
+
+    def _dial(self, kind: str, number: int, address: Address, now: float, source: str = "") -> None:
+        slot = f"{kind}-{number}-{address[0]}-{address[1]}"
+        if slot in self._everything:
+            return
+        self._everything.append(slot)
+        self._calls[slot] = _Call(kind, number, address, now)
+        self._actions.append(Dial(slot, address, source))
+
+    def _strange(self, slot: str, call: _Call, answer: bytes, now: float) -> None:
+        """Not STUN: somebody else took the connection."""
+        who = "a web page, which a captive portal or a proxy sends" if answer.startswith(b"HTTP/") else "something else"
+        self._intercepted = f"{shown(call.address)} answered {who}"
+        self._settle(slot, self._intercepted, now)
+
+    def _settle(self, slot: str, error: str, now: float) -> None:
+        """A connection has told what it can."""
+        call = self._calls.pop(slot, None)
+        if call is None:
+            return
+        if call.kind == "hairpin" and self._hairpin is None:
+            self._hairpin = not error
+        if call.kind == "server":
+            card = self._cards[call.number]
+            if card.rtt is None:
+                self._cards[call.number] = dataclasses.replace(card, error=error or "it answered nothing")
+            if not any(each.kind == "server" for each in self._calls.values()) and self._silent:
+                self._try_web(now)  # all were refused
+        if call.kind not in ("server", "mapping", "greeting"):
+            self._actions.append(Close(slot))
+        self._try_others(now)
+
+    def _learn(self, slot: str, call: _Call, message: Message, mapped: Address, now: float) -> None:
+        if call.kind == "sample":
+            self._samples[call.number] = (self._local[slot][1], mapped[1])
+            return
+        if call.kind == "web":
+            return
+        self._seen.append((call.address, mapped))
+        if call.kind != "server":
+            return
+        other = usable_other(call.address, message.other)
+        self._cards[call.number] = answered(self._cards[call.number], now - call.begun, mapped, other is not None)
+        if not self._sampling:
+            self._sampling = True
+            for number in range(limits.PROBE_SAMPLES):
+                self._dial("sample", number, call.address, now)
+            if mapped != self._local[slot]:
+                self._dial("hairpin", 0, mapped, now)
+        if other is not None:
+            self.other_known(call.address, other, now)
+
+    def _try_web(self, now: float) -> None:
+        self._web_tried = True
+        for number, ip in enumerate(dict.fromkeys(server.address[0] for server in self.servers)):
+            for port in limits.PROBE_WEB_PORTS:
+                if (ip, port) not in [server.address for server in self.servers]:
+                    self._dial("web", number, (ip, port), now)
+
+    def _try_others(self, now: float) -> None:
+        """Only ports of the web were asked, and worked: are others closed?"""
+        if self._others_tried or not self._connected:
+            return
+        if any(server.address[1] not in limits.PROBE_WEB_PORTS for server in self.servers):
+            return  # they show it
+        self._others_tried = True
+        for number, ip in enumerate(dict.fromkeys(address[0] for address in self._connected)):
+            for port in limits.PROBE_OTHER_PORTS:
+                self._dial("other", number, (ip, port), now)
+
+    # --- the result ---------------------------------------------------------------------------------------------------
+
+    def finding(self) -> ProtocolFinding:
+        """What is known by now."""
+        local, mapped = self._local.get("main"), self.mapped
+        base = ProtocolFinding(
+            "tcp",
+            self.family,
+            bool(self._connected) if self.servers else None,
+            self._why_not() if not self._connected else "",
+            local=shown(local) if local is not None else "",
+            open_ports=self._open_ports(),
+            intercepted=self._intercepted,
+            servers=tuple(self._cards),
+        )
+        if mapped is None or local is None:
+            return base
+        ports, step = ports_of([self._samples[number] for number in sorted(self._samples)])
+        translated = mapped != local
+        mapping = mapping_of(self._seen)
+        if not translated and mapping is None:
+            mapping = Behaviour.INDEPENDENT
+        return dataclasses.replace(
+            base,
+            mapped=shown(mapped),
+            translated=translated,
+            mapping=mapping,
+            filtering=self._filtering(),
+            unsolicited=self._unsolicited(),
+            ports=ports,
+            step=step,
+            hairpin=self._hairpin if translated else None,
+            rtt=min((card.rtt for card in self._cards if card.rtt is not None), default=None),
+        )
+
+    def _open_ports(self) -> tuple[int, ...]:
+        """Ports of the web, if nothing else can be reached."""
+        if any(address[1] not in limits.PROBE_WEB_PORTS for address in self._connected | self._refused):
+            return ()
+        if any(call.kind in ("server", "other") for call in self._calls.values()):
+            return ()
+        return tuple(port for port in limits.PROBE_WEB_PORTS if port in {address[1] for address in self._connected})
+
+    def _filtering(self) -> Behaviour | None:
+        def came_in(which: str) -> bool | None:
+            outcome = self.echoed.get(which)
+            return None if outcome is None else outcome == "connected"
+
+        return filtering_of(came_in("stranger"), came_in("known_address"))
+
+    def _unsolicited(self) -> Unsolicited | None:
+        outcome = self.echoed.get("stranger") or self.echoed.get("known_address", "")
+        words = {"connected": Unsolicited.ACCEPTED, "refused": Unsolicited.RESET, "timeout": Unsolicited.DROPPED}
+        return words.get(outcome)
+
+    def _why_not(self) -> str:
+        if not self.servers:
+            return "no server to ask"
+        told = [f"{card.name}: {card.error}" for card in self._cards if card.error]
+        return "; ".join(dict.fromkeys(told)) or "no answer by TCP"
+
+    def close(self) -> None:
+        """Close all sockets."""
+        self._actions.extend(Close(slot) for slot in self._everything)

@@ -187,6 +187,11 @@ GATE_ADDRESSES_MAX = 4096  # addresses whose rate of starts is remembered; the o
 STUN_PORT = 3478  # of a server that is named without one: RFC 8489 section 8
 STUN_MESSAGE_MAX = 9216  # bytes of a message: what a jumbo frame carries, for those who measure how much gets through
 STUN_ATTRIBUTES_MAX = 32  # in one message
+STUN_SCHEDULE = (0.0, 0.1, 0.3, 0.6, 1.0, 1.5, 2.0)  # seconds when a question is sent: RFC 8489's half second is slow
+STUN_TIMEOUT = 3.0  # seconds from the first question until nobody has answered
+STUN_ANSWERS_PER_SECOND = 50  # to one IPv4 address or one IPv6 /64
+STUN_ANSWERS_ALL_PER_SECOND = 1000
+STUN_REQUESTS_PER_CONNECTION = 16  # over TCP, within the time that a handshake has to begin
 
 # --- our choice: what to expect of ways to reach a peer ------------------------------------------------------
 
@@ -241,3 +246,34 @@ FILE_TRANSFERS_ALL_MAX = 256  # inbound transfers of all peers at once: each hol
 FILE_ENDED_MEMORY = 64  # ended transfers of one peer, whose late messages are ignored
 FILE_REPLIES_MAX = 256  # replies about files that wait for room before that peer's messages wait too
 FILE_RETRY_DELAY = 0.05  # seconds until a reply about a file is tried again after the send buffer was full
+
+# --- our choice: port mapping --------------------------------------------------------------------------------
+
+MAPPING_LEASE = 3600  # seconds that a router is asked to keep a port open; renewed at half
+MAPPING_PORT = 5351  # fixed by RFC 6886 and RFC 6887: where a router answers NAT-PMP and PCP
+SSDP_PORT = 1900  # fixed by UPnP
+SSDP_GROUP = "239.255.255.250"
+MAPPING_RESEND = 0.25  # seconds until a question is sent again, doubling: RFC 6886 section 3.1
+MAPPING_PROBES = 4  # times that a router is asked whether it speaks a protocol: 3.75 s in all
+MAPPING_SENDS = 5  # times that one which does is asked for a port: 7.75 s
+MAPPING_REMOVE_RESEND = 0.1  # seconds until a removal is sent again, doubling
+MAPPING_REMOVE_SENDS = 3
+MAPPING_GRACE = 0.3  # seconds for which a port is not yet asked for by a protocol while a better one may still answer
+MAPPING_PORT_TRIES = 6  # outer ports asked for, if others have them
+MAPPING_PORTS = (20_000, 60_000)  # where random outer ports are drawn from
+MAPPING_PORT_MIN = 1024  # outer ports below are not asked for, and 0 never: some routers take it for all of them
+MAPPING_LIFE_MAX = 86_400  # seconds: a longer life than that is not believed (RFC 6887 section 15)
+MAPPING_RENEW_MIN = 4.0  # seconds between two attempts to renew: RFC 6887 section 11.2.1
+MAPPING_CHECK = 60.0  # seconds between two looks whether the router still has our ports
+MAPPING_RETRY = 120.0  # seconds until a router that opened nothing is asked again, doubling
+MAPPING_RETRY_MAX = 3600.0
+MAPPING_CLOSE = 1.0  # seconds at close for the router to confirm that our ports are closed
+MAPPING_GATEWAYS_MAX = 3  # default gateways that are asked
+MAPPING_LEFTOVER_AGE = 30 * 86_400.0  # seconds after which a mapping without end, left by a crash, is forgotten
+MAPPING_LEFTOVERS_MAX = 64  # of one crashed node
+SSDP_SENDS = (0.0, 0.4, 1.2)  # seconds at which a UPnP router is looked for,
+SSDP_WAIT = 3.0  # and when that is over
+SSDP_PATIENCE = 0.3  # seconds that others who answer wait for the answer of the default gateway
+SSDP_ANSWER_MAX = 4096  # bytes
+IGD_ROUTERS_MAX = 4  # UPnP routers that are looked at
+IGD_PAUSE = 0.2  # seconds between two changes of a UPnP router's table: some lose one otherwise

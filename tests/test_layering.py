@@ -54,6 +54,7 @@ SANS_IO = (
     "crust.peers.lanes",
     "crust.peers.outbox",
     "crust.peers.transfer",
+    "crust.runtime.rates",
     "crust.transports.utp.background",
     "crust.transports.utp.burst",
     "crust.transports.utp.congestion",

@@ -25,6 +25,7 @@ from collections.abc import Callable
 from .. import limits
 from ..addresses import address_key
 from ..config import LimitsConfig
+from ..runtime.rates import Bucket
 from ..values import dataclass
 
 __all__ = ["Gate", "GateCounters", "Slot"]
@@ -50,26 +51,6 @@ class GateCounters:
 
     refused_by_slots: int
     """Callers refused because no slot was free and none could be evicted."""
-
-
-class _Bucket:
-    """Tokens that come back at ``rate`` a second, up to one second's worth."""
-
-    __slots__ = ("_rate", "_tokens", "_when")
-
-    def __init__(self, rate: float) -> None:
-        self._rate = rate
-        self._tokens = max(rate, 1.0)
-        self._when = 0.0
-
-    def tokens(self, now: float) -> float:
-        elapsed = max(0.0, now - self._when)
-        self._when = max(self._when, now)
-        self._tokens = min(max(self._rate, 1.0), self._tokens + elapsed * self._rate)
-        return self._tokens
-
-    def take(self) -> None:
-        self._tokens -= 1.0
 
 
 class Slot:
@@ -132,8 +113,8 @@ class Gate:
         self._reserve = min(limits.HALF_OPEN_KNOWN_RESERVE, int(config.half_open * _KNOWN_SHARE))
         self._lock = threading.Lock()
         """Guards everything below. Nothing is called while it is held."""
-        self._starts: collections.OrderedDict[object, _Bucket] = collections.OrderedDict()
-        self._all_starts = _Bucket(config.starts_per_second)
+        self._starts: collections.OrderedDict[object, Bucket] = collections.OrderedDict()
+        self._all_starts = Bucket(config.starts_per_second)
         self._waiting: dict[Slot, None] = {}  # oldest first, without a valid message 1
         self._proven: set[Slot] = set()
         self._per_key: dict[object, int] = {}
@@ -200,7 +181,7 @@ class Gate:
     def _may_start_locked(self, key: object, known: bool, now: float) -> bool:
         bucket = self._starts.get(key)
         if bucket is None:
-            bucket = self._starts[key] = _Bucket(self._config.starts_per_address_per_second)
+            bucket = self._starts[key] = Bucket(self._config.starts_per_address_per_second)
             if len(self._starts) > limits.GATE_ADDRESSES_MAX:
                 self._starts.popitem(last=False)
         else:

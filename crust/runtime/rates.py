@@ -1,0 +1,83 @@
+"""How often something may happen: token buckets, in all and for each address. Sans-IO: the clock is an argument."""
+
+from __future__ import annotations
+
+import collections
+import threading
+
+from .. import limits
+
+__all__ = ["Bucket", "Rates"]
+
+
+class Bucket:
+    """
+    Tokens that come back at ``rate`` a second. Not thread-safe.
+
+    Args:
+        rate: Tokens a second.
+        size: The most there can be, at least 1; None: one second's worth.
+    """
+
+    __slots__ = ("_rate", "_size", "_tokens", "_when")
+
+    def __init__(self, rate: float, size: float | None = None) -> None:
+        self._rate = rate
+        self._size = max(rate if size is None else size, 1.0)
+        self._tokens = self._size
+        self._when = 0.0
+
+    def tokens(self, now: float) -> float:
+        """How many there are."""
+        elapsed = max(0.0, now - self._when)
+        self._when = max(self._when, now)
+        self._tokens = min(self._size, self._tokens + elapsed * self._rate)
+        return self._tokens
+
+    def take(self) -> None:
+        """Take one that is there."""
+        self._tokens -= 1.0
+
+
+class Rates:
+    """
+    One bucket for each key and one for all. Remembers the keys seen last. Thread-safe.
+
+    Args:
+        each: Tokens a second for a key.
+        all_: Tokens a second for all keys together.
+        each_size: The most that a key can save up; None: one second's worth.
+        all_size: The same for all together.
+        keys: How many keys are remembered; who has been forgotten begins with a full bucket.
+    """
+
+    def __init__(
+        self,
+        each: float,
+        all_: float,
+        *,
+        each_size: float | None = None,
+        all_size: float | None = None,
+        keys: int = limits.GATE_ADDRESSES_MAX,
+    ) -> None:
+        self._each = (each, each_size)
+        self._keys = keys
+        self._lock = threading.Lock()  # guards the buckets
+        self._all = Bucket(all_, all_size)
+        self._buckets: collections.OrderedDict[object, Bucket] = collections.OrderedDict()
+
+    def permit(self, key: object, now: float) -> bool:
+        """May ``key`` have it once more? Takes a token of its own and one of all if so."""
+        with self._lock:
+            bucket = self._buckets.get(key)
+            if bucket is None:
+                bucket = self._buckets[key] = Bucket(*self._each)
+                if len(self._buckets) > self._keys:
+                    self._buckets.popitem(last=False)
+            else:
+                self._buckets.move_to_end(key)
+            if bucket.tokens(now) < 1.0 or self._all.tokens(now) < 1.0:
+                return False
+            bucket.take()
+            self._all.take()
+            return True

@@ -1,0 +1,36 @@
+"""Token buckets: what they hold, how they fill, whom they forget."""
+
+from __future__ import annotations
+
+from crust.runtime.rates import Bucket, Rates
+
+
+def test_a_bucket_holds_one_second() -> None:
+    """Unless it is given a size; never less than one token."""
+    bucket = Bucket(4.0)
+    assert bucket.tokens(0.0) == 4.0
+    bucket.take()
+    assert bucket.tokens(0.125) == 3.5
+    assert bucket.tokens(9.0) == 4.0
+    assert bucket.tokens(8.0) == 4.0  # a clock that is late gives nothing and takes nothing
+    assert Bucket(0.1).tokens(0.0) == 1.0
+    assert Bucket(0.1, 3.0).tokens(0.0) == 3.0
+
+
+def test_each_key_and_all_together() -> None:
+    """A key's refusal costs the others nothing."""
+    rates = Rates(1.0, 100.0, each_size=2.0, all_size=3.0)
+    assert [rates.permit("a", 1.0) for _ in range(4)] == [True, True, False, False]
+    assert [rates.permit("b", 1.0) for _ in range(3)] == [True, False, False]
+    assert rates.permit("b", 1.1)
+
+
+def test_keys_are_forgotten() -> None:
+    """The one quiet for longest first."""
+    rates = Rates(0.001, 1000.0, keys=2)
+    assert rates.permit("a", 1.0)
+    assert rates.permit("b", 1.0)
+    assert not rates.permit("a", 1.0)
+    assert rates.permit("c", 1.0)
+    assert not rates.permit("a", 1.0)
+    assert rates.permit("b", 1.0)

@@ -73,8 +73,8 @@ class TcpPlan:
         self._seen: list[Observation] = []
         self._samples: dict[int, tuple[int, int]] = {}
         self._cards: list[ServerFinding] = [server.finding() for server in servers]
-        self._connected: set[Address] = set()  # who took a connection
-        self._refused: set[Address] = set()
+        self._connected: dict[Address, float] = {}  # who took a connection, and seconds until then
+        self._refused: dict[Address, float] = {}
         self._hairpin: bool | None = None
         self._intercepted = ""
         self._other_of: set[Address] = set()  # primaries whose other addresses are known
@@ -127,7 +127,7 @@ class TcpPlan:
         if call is None:
             return
         if call.kind not in ("hairpin", "greeting"):
-            self._connected.add(call.address)
+            self._connected[call.address] = now - call.begun
         if call.kind in ("hairpin", "other", "greeting"):
             self._settle(slot, "", now)
             return
@@ -143,8 +143,8 @@ class TcpPlan:
                 self._settle(each, reason, now)
         if call is None:
             return
-        if refused:
-            self._refused.add(call.address)
+        if refused and call.kind not in ("hairpin", "greeting"):
+            self._refused[call.address] = now - call.begun
         self._settle(slot, reason, now)
 
     def received(self, slot: str, data: bytes, now: float) -> None:
@@ -312,11 +312,20 @@ class TcpPlan:
 
     def _open_ports(self) -> tuple[int, ...]:
         """Ports of the web, if nothing else can be reached."""
-        if any(address[1] not in limits.PROBE_WEB_PORTS for address in self._connected | self._refused):
+        if any(address[1] not in limits.PROBE_WEB_PORTS for address in self._reached):
             return ()
         if any(call.kind in ("server", "other") for call in self._calls.values()):
             return ()
         return tuple(port for port in limits.PROBE_WEB_PORTS if port in {address[1] for address in self._connected})
+
+    @property
+    def _reached(self) -> set[Address]:
+        """Who answered, be it to refuse. What refuses in less than half the time of the way is a firewall before it."""
+        quickest: dict[str, float] = {}
+        for (ip, _), seconds in self._connected.items():
+            quickest[ip] = min(seconds, quickest.get(ip, seconds))
+        real = (address for address, seconds in self._refused.items() if 2 * seconds >= quickest.get(address[0], 0.0))
+        return {*self._connected, *real}
 
     def _filtering(self) -> Behaviour | None:
         def came_in(which: str) -> bool | None:

@@ -116,7 +116,8 @@ class UdpPlan:
         except MalformedMessage:
             return
         if message.class_ is Class.REQUEST:
-            if self._questions.waiting(message.transaction) is not None:  # our own, through the translator and back
+            question = self._questions.waiting(message.transaction)
+            if question is not None and question.key[0] == "hairpin":  # our own, through the translator and back
                 self._hairpin = True
                 self._questions.answered(message.transaction, message)
             return

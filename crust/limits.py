@@ -228,6 +228,8 @@ PROBE_NAME_SECONDS = 1.5  # for looking names up
 PROBE_SECONDS = 5.0  # for all of a survey
 PROBE_ECHO_SECONDS = 1.7  # for a helper's call and its report: a SYN is repeated after 1 second
 PROBE_ECHO_WAIT = 0.7  # for its datagram after that
+PROBE_LIFETIMES = (20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0)  # seconds of silence that a mapping may survive
+PROBE_LIFETIME_TALK = 2.5  # seconds from the first word to the last: Linux lets a conversation live longer
 PROBE_WEB_PORTS = (443, 80)
 PROBE_OTHER_PORTS = (3478, 33_434)  # tried if only a port of the web has been, to see whether others are closed
 

@@ -28,6 +28,7 @@ def survey(
     offline: bool = False,
     families: Sequence[int] = (4, 6),
     ask_router: bool = True,
+    lifetime: bool = False,
     timeout: float = limits.PROBE_SECONDS,
     on_progress: OnProgress | None = None,
 ) -> NetworkSurvey:
@@ -44,6 +45,7 @@ def survey(
         offline: Contact nobody outside; the router is still asked, unless ``ask_router`` says otherwise.
         families: 4 and 6, or one of them.
         ask_router: Have it open a port, and close it again, to see by which protocols it would.
+        lifetime: Find out how long a quiet UDP mapping lives, too: that takes three minutes more.
         timeout: Seconds after which what is not known stays so. With servers that do not answer it takes all of them.
         on_progress: Told on the caller's thread when a part begins and ends.
 
@@ -56,6 +58,6 @@ def survey(
     servers = [read_server(text) for text in stun]
     if offline:
         servers, helpers = [], []
-    return Survey(servers, helpers, families, timeout, on_progress).run(ask_router, offline)
+    return Survey(servers, helpers, families, timeout, on_progress).run(ask_router, offline, lifetime)
 
 

@@ -19,7 +19,8 @@ from ...paths import Path
 from ...runtime.clock import Clock
 from ...runtime.threads import spawn
 from .classes import Address
-from .runner import Plan, Runner
+from .runner import Runner
+from .tcp_plan import TcpPlan
 from .udp_plan import UdpPlan
 
 __all__ = ["Echo", "Helper", "Helping"]
@@ -56,7 +57,9 @@ class Helping:
         clock: What to wait with.
     """
 
-    def __init__(self, plans: Sequence[Plan], helpers: Sequence[Helper], runner: Runner, clock: Clock) -> None:
+    def __init__(
+        self, plans: Sequence[UdpPlan | TcpPlan], helpers: Sequence[Helper], runner: Runner, clock: Clock
+    ) -> None:
         self._waiting = [plan for plan in plans if plan.servers] if helpers else []
         self._helpers = helpers
         self._runner = runner
@@ -89,7 +92,7 @@ class Helping:
         for thread in self._threads:
             thread.join()
 
-    def _helper_for(self, plan: Plan) -> tuple[Helper, Address] | None:
+    def _helper_for(self, plan: UdpPlan | TcpPlan) -> tuple[Helper, Address] | None:
         for helper in self._helpers:
             if helper.path is None:
                 continue
@@ -98,7 +101,7 @@ class Helping:
                 return helper, (endpoint.host, endpoint.port)
         return None
 
-    def _ask(self, plan: Plan, mapped: Address, helper: Helper, address: Address) -> None:
+    def _ask(self, plan: UdpPlan | TcpPlan, mapped: Address, helper: Helper, address: Address) -> None:
         try:
             if address[0] not in plan.asked and self._called(plan, helper, mapped[1], "stranger"):
                 return
@@ -114,7 +117,7 @@ class Helping:
         except (CrustError, OSError) as error:
             self.errors.append(str(error))
 
-    def _called(self, plan: Plan, helper: Helper, port: int, which: str) -> bool:
+    def _called(self, plan: UdpPlan | TcpPlan, helper: Helper, port: int, which: str) -> bool:
         """Whether the helper got in."""
         token = os.urandom(12)
         if isinstance(plan, UdpPlan):

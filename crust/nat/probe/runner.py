@@ -19,12 +19,13 @@ from collections.abc import Callable, Sequence
 from ...runtime.threads import Waker
 from .actions import Action, Close, Dial, Listen, Open, Send, Write
 from .classes import Address
+from .lifetime_plan import LifetimePlan
 from .tcp_plan import TcpPlan
 from .udp_plan import UdpPlan
 
 __all__ = ["Plan", "Runner", "way_to"]
 
-Plan = UdpPlan | TcpPlan
+Plan = UdpPlan | TcpPlan | LifetimePlan
 
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 seconds
 _READ = 65536
@@ -155,7 +156,6 @@ class Runner:
             self._close(plan, slot)
 
     def _open(self, plan: Plan, action: Open) -> None:
-        assert isinstance(plan, UdpPlan)
         sock = socket.socket(_family(action.towards), socket.SOCK_DGRAM)
         try:
             if action.whole:
@@ -234,7 +234,7 @@ class Runner:
 
     def _ready(self, plan: Plan, slot: str, sock: socket.socket) -> None:
         try:
-            if isinstance(plan, UdpPlan):
+            if not isinstance(plan, TcpPlan):
                 self._receive_datagrams(plan, slot, sock)
             elif (plan, slot) in self._connecting:
                 self._connected(plan, slot, sock)
@@ -247,7 +247,7 @@ class Runner:
         except OSError as error:
             self._failed(plan, slot, error)
 
-    def _receive_datagrams(self, plan: UdpPlan, slot: str, sock: socket.socket) -> None:
+    def _receive_datagrams(self, plan: UdpPlan | LifetimePlan, slot: str, sock: socket.socket) -> None:
         while True:
             try:
                 data, source = sock.recvfrom(_READ)

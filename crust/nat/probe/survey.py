@@ -15,6 +15,7 @@ from ...runtime.clock import Clock
 from ...runtime.interfaces import local_addresses
 from ...runtime.threads import spawn
 from .helping import Helper, Helping
+from .lifetime_plan import LifetimePlan
 from .machine import describe_interfaces
 from .names import NamedServer, find_servers
 from .runner import Plan, Runner, way_to
@@ -50,7 +51,7 @@ class Survey:
         self._gateway_thread: threading.Thread | None = None
         self._ways: dict[int, str] = {}
 
-    def run(self, ask_router: bool, offline: bool) -> NetworkSurvey:
+    def run(self, ask_router: bool, offline: bool, lifetime: bool) -> NetworkSurvey:
         """All of it."""
         for family in self._families:
             try:
@@ -71,6 +72,8 @@ class Survey:
             self._probe(plans)
         self._await_gateway()
         findings = tuple(self._finding(plan) for plan in plans)
+        if lifetime:
+            findings = self._with_lifetimes(plans, findings)
         found = NetworkSurvey(
             started=self._started,
             seconds=self._clock.now() - self._begun,
@@ -84,15 +87,15 @@ class Survey:
 
     # --- servers ------------------------------------------------------------------------------------------------------
 
-    def _plans(self) -> list[Plan]:
-        plans: list[Plan] = []
+    def _plans(self) -> list[UdpPlan | TcpPlan]:
+        plans: list[UdpPlan | TcpPlan] = []
         for family in self._families:
             known = [server.of_family(family) for server in self._servers] if family in self._ways else []
             asked = [server for server in known if server is not None]
             plans.extend(plan(family, asked, os.urandom) for plan in (UdpPlan, TcpPlan))
         return plans
 
-    def _probe(self, plans: list[Plan]) -> None:
+    def _probe(self, plans: list[UdpPlan | TcpPlan]) -> None:
         runner = Runner([plan for plan in plans if plan.servers], self._clock.now)
         helping = Helping(plans, self._helpers, runner, self._clock)
         for plan in plans:
@@ -114,7 +117,7 @@ class Survey:
         runner.run(go_on, changed)
         helping.join()
 
-    def _finding(self, plan: Plan) -> ProtocolFinding:
+    def _finding(self, plan: UdpPlan | TcpPlan) -> ProtocolFinding:
         finding = plan.finding()
         if plan.servers:
             return finding
@@ -127,6 +130,29 @@ class Survey:
             reason = "; ".join(told) or f"none of the servers has an IPv{plan.family} address"
             return dataclasses.replace(finding, reason=reason)
         return dataclasses.replace(finding, reason="not tried: no server was named")
+
+    def _with_lifetimes(
+        self, plans: Sequence[UdpPlan | TcpPlan], findings: tuple[ProtocolFinding, ...]
+    ) -> tuple[ProtocolFinding, ...]:
+        """How long quiet mappings live, which takes minutes."""
+        slow: dict[int, LifetimePlan] = {}
+        for plan, finding in zip(plans, findings, strict=True):
+            able = [server for server, card in zip(plan.servers, finding.servers, strict=True) if card.tests_filtering]
+            if plan.protocol == "udp" and finding.translated and able:
+                slow[plan.family] = LifetimePlan(plan.family, able[0], os.urandom)
+        if not slow:
+            return findings
+        self._tell("lifetime", f"waiting up to {limits.PROBE_LIFETIMES[-1] / 60:.0f} minutes", False)
+        Runner(list(slow.values()), self._clock.now).run(
+            lambda now: not all(plan.done for plan in slow.values()), lambda plan: None
+        )
+        self._tell("lifetime", "the age of quiet mappings is known", True)
+        return tuple(
+            dataclasses.replace(finding, lifetime=slow[finding.family].lifetime())
+            if finding.protocol == "udp" and finding.family in slow
+            else finding
+            for finding in findings
+        )
 
     # --- the gateway --------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable
 from crust.findings import Behaviour, PortAllocation
 from crust.nat.probe.actions import Action, Close, Dial, Listen, Open, Send, Write
 from crust.nat.probe.classes import Address
+from crust.nat.probe.lifetime_plan import LifetimePlan
+from crust.nat.probe.runner import Plan
 from crust.nat.probe.tcp_plan import TcpPlan
 from crust.nat.probe.udp_plan import UdpPlan
 from crust.nat.stun.message import Class, Message, build_stun, parse_stun_untrusted
@@ -39,6 +41,8 @@ class Nat:
     """What does not get out."""
     resets: bool = False
     """What does not get out by TCP is answered by a reset."""
+    lifetime: float = 1e9
+    """Seconds that a quiet mapping lives."""
     foreign: int = 0
     """Mappings that other machines make between two of ours."""
     random: random.Random = dataclasses.field(default_factory=lambda: random.Random(7))
@@ -48,11 +52,13 @@ class Nat:
         self._inner: dict[int, Address] = {}
         self._sent: dict[int, set[Address]] = {}
         self._next = 40_000
+        self._heard: dict[int, float] = {}
 
-    def out(self, local: Address, remote: Address) -> Address:
+    def out(self, local: Address, remote: Address, now: float = 0.0) -> Address:
         """A packet leaves: its outer address."""
         outer = local if self.mapping is None else (OUTER, self._port(local, remote))
         self._inner[outer[1]] = local
+        self._heard[outer[1]] = now
         self._sent.setdefault(outer[1], set()).add(remote)
         return outer
 
@@ -77,9 +83,11 @@ class Nat:
             pass
         return port
 
-    def into(self, remote: Address, outer: Address) -> Address | None:
+    def into(self, remote: Address, outer: Address, now: float = 0.0) -> Address | None:
         """A packet comes: whom it is for, if it gets through."""
         local = self._inner.get(outer[1])
+        if now - self._heard.get(outer[1], now) > self.lifetime:
+            return None
         if local is None or self.filtering is Behaviour.INDEPENDENT:
             return local
         sent = self._sent[outer[1]]
@@ -110,7 +118,7 @@ class World:
 
     def __init__(
         self,
-        plans: Iterable[UdpPlan | TcpPlan],
+        plans: Iterable[Plan],
         nat: Nat | None = None,
         *,
         delay: float = 0.01,
@@ -120,10 +128,12 @@ class World:
         full: bool = True,
         plain_servers: Iterable[Address] = (),
         http: bool = False,
+        other_ports: bool = True,
     ) -> None:
         self.plans = tuple(plans)
         self.nat = nat or Nat()
         self.now = 0.0
+        self._other_ports = other_ports
         self._delay, self._loss, self._mtu, self._full, self._http = delay, loss, mtu, full, http
         self._chance = random.Random(seed)
         self._events: list[tuple[float, int, Callable[[], None]]] = []
@@ -169,14 +179,14 @@ class World:
             for action in plan.actions():
                 self._do(plan, action)
 
-    def _do(self, plan: UdpPlan | TcpPlan, action: Action) -> None:
+    def _do(self, plan: Plan, action: Action) -> None:
         key = (plan, action.slot)
         home = (HOME if self.nat.mapping is not None else OUTER, next(self._ports))
         if isinstance(action, Open | Listen):
             self._sockets[key] = home
             plan.opened(action.slot, home, self.now)
         elif isinstance(action, Send):
-            assert isinstance(plan, UdpPlan)
+            assert isinstance(plan, UdpPlan | LifetimePlan)
             self.datagrams += 1
             self._send(plan, self._sockets[key], action)
         elif isinstance(action, Dial):
@@ -192,10 +202,10 @@ class World:
     def _slot_at(self, plan: object, local: Address) -> str:
         return next(slot for (owner, slot), address in self._sockets.items() if owner is plan and address == local)
 
-    def _send(self, plan: UdpPlan, local: Address, action: Send) -> None:
+    def _send(self, plan: UdpPlan | LifetimePlan, local: Address, action: Send) -> None:
         if self.nat.blocked(action.address) or len(action.data) + 28 > self._mtu:
             return
-        outer = self.nat.out(local, action.address)
+        outer = self.nat.out(local, action.address, self.now)
         if action.address[0] == OUTER and self.nat.mapping is not None:
             inner = self.nat.into(outer, action.address) if self.nat.hairpin else None
             if inner is not None:
@@ -203,15 +213,18 @@ class World:
             return
         self.travel(lambda: self._serve(plan, action, outer))
 
-    def _serve(self, plan: UdpPlan, action: Send, outer: Address) -> None:
+    def _serve(self, plan: UdpPlan | LifetimePlan, action: Send, outer: Address) -> None:
         if action.address not in self._serving | self._plain:
             return
         reply = answer(action.data, action.address, outer, full=self._full and action.address in self._serving)
         if reply is None:
             return
 
+        port = parse_stun_untrusted(action.data).response_port
+        back = outer if port is None or not self._other_ports else (outer[0], port)
+
         def arrive() -> None:
-            inner = self.nat.into(reply[1], outer)
+            inner = self.nat.into(reply[1], back, self.now)
             if inner is not None:
                 plan.received(self._slot_at(plan, inner), reply[0], reply[1], self.now)
 
@@ -219,7 +232,7 @@ class World:
 
     # --- TCP ----------------------------------------------------------------------------------------------------------
 
-    def _syn(self, plan: UdpPlan | TcpPlan, action: Dial) -> None:
+    def _syn(self, plan: Plan, action: Dial) -> None:
         assert isinstance(plan, TcpPlan)
         key, address = (plan, action.slot), action.address
         if self._remote.get(key) != address:
@@ -254,7 +267,7 @@ class World:
         if self._remote.pop((plan, action.slot), None) is not None:
             plan.failed(action.slot, "connection refused", self.now, refused=True)
 
-    def _write(self, plan: UdpPlan | TcpPlan, action: Write) -> None:
+    def _write(self, plan: Plan, action: Write) -> None:
         assert isinstance(plan, TcpPlan)
         slot = action.slot
 

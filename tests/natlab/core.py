@@ -9,18 +9,22 @@ It keeps time to a fraction of a millisecond as long as it gets a processor, so 
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import ctypes
 import dataclasses
 import fcntl
+import functools
 import gc
 import ipaddress
 import json
 import os
 import select
+import socket
 import struct
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from tests.natlab import packets
@@ -32,6 +36,7 @@ REST = 0.0002  # seconds between two rounds: what arrives meanwhile is handled t
 ROUTERS = (ipaddress.ip_address("20.0.0.254").packed, ipaddress.ip_address("2a10:20::fe").packed)
 
 _CLONE_NEWNET = 0x40000000
+_NETFILTER, _DELETE_CONNTRACK = 12, 1 << 8 | 2  # NETLINK_NETFILTER; NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_DELETE
 _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
 _SYSCTLS = {
     "net/ipv6/conf/all/disable_ipv6": "0",  # some machines have switched it off for new namespaces
@@ -42,15 +47,33 @@ _SYSCTLS = {
 }
 
 
+class Realm(dict[bytes, "Port"]):
+    """
+    A network of its own: who has which address.
+
+    That of a carrier has an exit: whatever another port sends goes there first, as over a line of its own, also what
+    is for somebody in the same realm.
+    """
+
+    exit: Port | None = None
+
+
 @dataclasses.dataclass
 class Port:
     """The link of one namespace: its device, and a pipe each way."""
 
     name: str
+    namespace: str
     device: int
     size: int
+    realm: Realm
     up: Pipe
     down: Pipe
+
+    def next(self, packet: bytes) -> Port | None:
+        """Where a packet goes that its namespace has sent; None: nowhere."""
+        way_out = self.realm.exit
+        return self.realm.get(packets.destination(packet)) if way_out in (None, self) else way_out
 
 
 class Core:
@@ -58,7 +81,7 @@ class Core:
 
     def __init__(self) -> None:
         self._ports: dict[str, Port] = {}
-        self._routes: dict[bytes, Port] = {}
+        self._realms: collections.defaultdict[str, Realm] = collections.defaultdict(Realm)
         self._home = os.open("/proc/self/ns/net", os.O_RDONLY)
         self._input = b""
         self._capture: BinaryIO | None = None
@@ -88,13 +111,13 @@ class Core:
 
     def _read(self, port: Port, now: float) -> None:
         """What the namespace sends. What nobody has the address of is not counted, nor does it take part in losses."""
-        routes, take, device, size, read = self._routes, port.up.take, port.device, port.size, os.read
+        known, take, device, size, read = port.next, port.up.take, port.device, port.size, os.read
         for _ in range(BATCH):
             try:
                 packet = read(device, size)
             except BlockingIOError:
                 return
-            if packets.destination(packet) in routes:
+            if known(packet):
                 take(packet, now)
             else:
                 self._unrouted += 1
@@ -104,7 +127,8 @@ class Core:
         nearest = None
         for port in self._ports.values():
             for packet in port.up.due(now):
-                self._routes[packets.destination(packet)].down.take(packet, now)
+                if to := port.next(packet):  # else it has lost its address meanwhile
+                    to.down.take(packet, now)
         for port in self._ports.values():
             for packet in port.down.due(now):
                 self._write(port, packet)
@@ -121,9 +145,9 @@ class Core:
         with contextlib.suppress(OSError):  # the interface is down
             os.write(port.device, packet)
 
-    def _tell(self, message: bytes) -> None:
+    def _tell(self, realm: Realm, message: bytes) -> None:
         """An error of ICMP goes to the sender of what caused it, over that one's own link."""
-        port = self._routes.get(packets.destination(message))
+        port = realm.get(packets.destination(message), realm.exit)
         if port is not None:
             port.down.take(message, time.monotonic())
 
@@ -142,16 +166,45 @@ class Core:
             sys.stdout.flush()
         return bool(data)
 
-    def do_attach(self, name: str, namespace: str, mtu: int) -> None:
-        """Make the interface ``wan`` in a namespace, and take its packets from now on."""
-        device = self._open(namespace)
-        pipes = [Pipe(self._tell, ROUTERS) for _ in range(2)]
-        self._ports[name] = Port(name, device, mtu + 64, *pipes)
+    def do_prepare(self, namespace: str, sysctls: dict[str, str]) -> None:
+        """A namespace speaks IPv6, and has these settings as well."""
+        with self._inside(namespace):
+            _write_sysctls(_SYSCTLS, optional=True)
+            _write_sysctls(sysctls)
+
+    def do_attach(
+        self, name: str, namespace: str, mtu: int, interface: str = INTERFACE, realm: str = "", exit: bool = False
+    ) -> None:
+        """Make an interface in a namespace, joined to a realm, and take its packets from now on."""
+        with self._inside(namespace):
+            device = _tun(interface)
+        joined = self._realms[realm]
+        pipes = [Pipe(functools.partial(self._tell, joined), ROUTERS) for _ in range(2)]
+        self._ports[name] = Port(name, namespace, device, mtu + 64, joined, *pipes)
+        if exit:
+            joined.exit = self._ports[name]
 
     def do_route(self, name: str, addresses: list[str]) -> None:
         """These addresses are behind this port."""
+        port = self._ports[name]
         for address in addresses:
-            self._routes[ipaddress.ip_address(address).packed] = self._ports[name]
+            port.realm[ipaddress.ip_address(address).packed] = port
+
+    def do_unroute(self, name: str, addresses: list[str]) -> None:
+        """They are nobody's."""
+        for address in addresses:
+            del self._ports[name].realm[ipaddress.ip_address(address).packed]
+
+    def do_forget(self, name: str) -> None:
+        """The kernel there forgets all connections that it has seen (``conntrack -F``)."""
+        with self._inside(self._ports[name].namespace):
+            netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETFILTER)
+        with netlink:
+            # A header with "request, acknowledge", then the family "any": all entries.
+            netlink.send(struct.pack("=IHHIIBBH", 20, _DELETE_CONNTRACK, 0x1 | 0x4, 1, 0, 0, 0, 0))
+            error = struct.unpack_from("=i", netlink.recv(4096), 16)[0]
+        if error:
+            raise OSError(-error, os.strerror(-error))
 
     def do_set(self, name: str, direction: str, settings: dict[str, Any]) -> None:
         settings["drops"] = tuple(settings["drops"])
@@ -169,21 +222,37 @@ class Core:
         port = self._ports[name]
         return port.up if direction == "up" else port.down
 
-    def _open(self, namespace: str) -> int:
+    @contextlib.contextmanager
+    def _inside(self, namespace: str) -> Iterator[None]:
+        """What is opened in here belongs to a namespace."""
         libc = ctypes.CDLL(None, use_errno=True)
         there = os.open(namespace, os.O_RDONLY)
         try:
             _enter(libc, there)
-            for name, value in _SYSCTLS.items():
-                with contextlib.suppress(FileNotFoundError), open(f"/proc/sys/{name}", "w") as file:
-                    file.write(value)
-            device = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
-            request = struct.pack("16sH22x", INTERFACE.encode(), _IFF_TUN | _IFF_NO_PI)
-            fcntl.ioctl(device, _TUNSETIFF, request)
-            return device
+            yield
         finally:
             _enter(libc, self._home)
             os.close(there)
+
+
+def _write_sysctls(values: dict[str, str], *, optional: bool = False) -> None:
+    for name, value in values.items():
+        try:
+            with open(f"/proc/sys/{name}", "w") as file:
+                file.write(value)
+        except FileNotFoundError:
+            if not optional:
+                raise
+
+
+def _tun(interface: str) -> int:
+    device = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+    try:
+        fcntl.ioctl(device, _TUNSETIFF, struct.pack("16sH22x", interface.encode(), _IFF_TUN | _IFF_NO_PI))
+    except OSError:
+        os.close(device)
+        raise
+    return device
 
 
 def _enter(libc: ctypes.CDLL, namespace: int) -> None:

@@ -16,10 +16,11 @@ class Firewall:
 
     Args:
         load: Runs ``nft -f -`` in the namespace with this as its input.
+        interface: What comes from there is looked at.
     """
 
-    def __init__(self, load: Callable[[str], object]) -> None:
-        self._load = load
+    def __init__(self, load: Callable[[str], object], interface: str) -> None:
+        self._load, self._interface = load, interface
 
     def open(self) -> None:
         """Everything passes, as at first."""
@@ -43,8 +44,8 @@ class Firewall:
     def _replace(self, incoming: str, outgoing: str) -> None:
         """In one step, so that nothing passes in between. Loopback is left alone."""
         chains = {
-            "input": [f'iifname "wan" {line}' for line in incoming.splitlines()],
-            "output": [f'oifname "wan" {line}' for line in outgoing.splitlines()],
+            "input": [f'iifname "{self._interface}" {line}' for line in incoming.splitlines()],
+            "output": [f'oifname "{self._interface}" {line}' for line in outgoing.splitlines()],
         }
         # "add" first: "delete" fails if there is no such table.
         text = f"add table inet {TABLE}\ndelete table inet {TABLE}\ntable inet {TABLE} {{\n"

@@ -1,4 +1,4 @@
-"""A host of the laboratory: a network namespace with an address of each family, and programs in it."""
+"""Machines of the laboratory: network namespaces, with programs in them; and those that have a public address."""
 
 from __future__ import annotations
 
@@ -71,41 +71,33 @@ def _killed(namespace: str) -> list[int]:
     return found
 
 
-class Host:
+class Machine:
     """
-    A namespace, joined to the network by ``wan``; a `Lab` makes it.
+    A namespace, and the programs in it; a `Lab` makes it.
 
     Args:
-        number: Its networks are ``20.0.NUMBER.0/24`` and ``2a10:20:NUMBER::/64``.
-        mtu: Bytes of the biggest packet that its interface sends.
+        name: A word, for people, and for its namespace.
+        interface: What joins it to others.
     """
 
-    def __init__(self, internet: Internet, name: str, number: int, mtu: int) -> None:
+    def __init__(self, internet: Internet, name: str, interface: str) -> None:
         self.name = name
         self.namespace = names.fresh(name)
-        self.ipv4, self.ipv6 = f"20.0.{number}.1", f"2a10:20:{number}::1"
-        self.link = Link(internet, name)
+        self.interface = interface
         self.prefix = ("ip", "netns", "exec", self.namespace)
         """What a command begins with that is to run in here."""
-        self.firewall = Firewall(lambda text: self.run("nft", "-f", "-", lines=text))
+        self.firewall = Firewall(lambda text: self.run("nft", "-f", "-", lines=text), interface)
         self._programs: list[Program] = []
-        self._mtu, self._internet = mtu, internet
+        self._internet = internet
 
-    def create(self) -> None:
-        """Make the namespace, its interface, addresses and routes."""
-        ip("netns", "add", self.namespace)
-        self._internet.ask("attach", name=self.name, namespace=f"{names.FOLDER}/{self.namespace}", mtu=self._mtu)
-        gateway4, gateway6 = self.ipv4[:-1] + "254", self.ipv6[:-1] + "fe"
-        lines = [
-            "link set lo up",
-            f"link set {INTERFACE} mtu {self._mtu} txqueuelen {DEVICE_QUEUE} up",
-            f"addr add {self.ipv4}/24 dev {INTERFACE}",
-            f"addr add {self.ipv6}/64 dev {INTERFACE} nodad",
-            f"route add default via {gateway4} dev {INTERFACE}",
-            f"route add default via {gateway6} dev {INTERFACE}",
-        ]
+    def prepare(self, **settings: int) -> None:
+        """Have IPv6 in the namespace, and these settings, named as in /proc/sys/net with ``__`` for the slashes."""
+        sysctls = {"net/" + name.replace("__", "/"): str(value) for name, value in settings.items()}
+        self._internet.ask("prepare", namespace=f"{names.FOLDER}/{self.namespace}", sysctls=sysctls)
+
+    def configure(self, *lines: str) -> None:
+        """Commands of iproute2 in here, all by one process."""
         ip("-n", self.namespace, "-batch", "-", lines="\n".join(lines) + "\n")
-        self._internet.ask("route", name=self.name, addresses=[self.ipv4, self.ipv6])
 
     def remove(self) -> None:
         """End its programs, show what they wrote (pytest does with a failure), and remove the namespace."""
@@ -151,6 +143,70 @@ class Host:
 
     def _probe(self, name: str, arguments: dict[str, Any]) -> list[str]:
         return ["python", "-m", "tests.natlab.probes", name, json.dumps(arguments)]
+
+
+class Host(Machine):
+    """
+    A machine on the Internet, which it reaches by ``wan``; a `Lab` makes it.
+
+    Args:
+        number: Its networks are ``20.0.NUMBER.0/24`` and ``2a10:20:NUMBER::/64``.
+        mtu: Bytes of the biggest packet that its interface sends.
+        addresses: How many of each family it has.
+        has_ipv6: Whether it has any of IPv6.
+    """
+
+    def __init__(
+        self, internet: Internet, name: str, number: int, mtu: int = 1500, *, addresses: int = 1, has_ipv6: bool = True
+    ) -> None:
+        super().__init__(internet, name, INTERFACE)
+        self.all_ipv4 = tuple(f"20.0.{number}.{each}" for each in range(1, addresses + 1))
+        self.all_ipv6 = tuple(f"2a10:20:{number}::{each:x}" for each in range(1, addresses + 1) if has_ipv6)
+        self.link = Link(internet, name)
+        self.gateway4, self.gateway6 = f"20.0.{number}.254", f"2a10:20:{number}::fe"
+        self._mtu, self._realm = mtu, ""
+
+    @property
+    def ipv4(self) -> str:
+        """Its IPv4 address, the first if it has several."""
+        return self.all_ipv4[0]
+
+    @property
+    def ipv6(self) -> str:
+        """Its IPv6 address; empty if it has none."""
+        return self.all_ipv6[0] if self.all_ipv6 else ""
+
+    def create(self) -> None:
+        """Make the namespace, its interface, addresses and routes."""
+        ip("netns", "add", self.namespace)
+        self.attach()
+        self.configure("link set lo up", *self.wan_lines())
+
+    def attach(self) -> None:
+        """Make the interface, known to the network by the addresses."""
+        self.prepare()
+        namespace = f"{names.FOLDER}/{self.namespace}"
+        self._internet.ask("attach", name=self.name, namespace=namespace, mtu=self._mtu, realm=self._realm)
+        self._internet.ask("route", name=self.name, addresses=[*self.all_ipv4, *self.all_ipv6])
+
+    def wan_lines(self) -> list[str]:
+        """The commands that set it up."""
+        lines = [f"link set {INTERFACE} mtu {self._mtu} txqueuelen {DEVICE_QUEUE} up"]
+        lines += [f"addr add {each}/24 dev {INTERFACE}" for each in self.all_ipv4]
+        lines += [f"addr add {each}/64 dev {INTERFACE} nodad" for each in self.all_ipv6]
+        lines += [f"route replace default via {self.gateway4} dev {INTERFACE}"]
+        return lines + [f"route replace default via {self.gateway6} dev {INTERFACE}" for _ in self.all_ipv6[:1]]
+
+    def renumber(self, ipv4: str) -> None:
+        """Another address of IPv4, in place of all that it has."""
+        old, self.all_ipv4 = self.all_ipv4, (ipv4,)
+        self._internet.ask("unroute", name=self.name, addresses=list(old))
+        self._internet.ask("route", name=self.name, addresses=[ipv4])
+        self.configure(
+            *(f"addr del {each}/24 dev {INTERFACE}" for each in old),
+            f"addr add {ipv4}/24 dev {INTERFACE}",
+            f"route replace default via {self.gateway4} dev {INTERFACE}",
+        )
 
 
 class Probe:

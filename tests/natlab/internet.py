@@ -86,6 +86,14 @@ class Link:
         self.up.set(**changes, seed=seed)
         self.down.set(**changes, seed=seed + 1)
 
+    def cut(self) -> None:
+        """Nothing passes from now on, nor what is under way to the link; the interface stays up and nobody is told."""
+        self.set(broken=True)
+
+    def restore(self) -> None:
+        """The end of `cut`."""
+        self.set(broken=False)
+
     def drop(self, *protocols: str) -> None:
         """From now on a firewall on the way drops ``tcp`` or ``udp``, both ways, silently; without a name nothing."""
         self.set(drops=protocols)

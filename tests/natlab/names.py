@@ -12,6 +12,9 @@ import os
 import re
 
 FOLDER = "/run/netns"
+FILES = "/run"
+"""Where a laboratory's folder is, for files of the programs in it."""
+
 _PATTERN = re.compile(r"crust-lab-(\d+)-(\d+)-\d+-\w+")
 _numbers = itertools.count(1)
 
@@ -30,10 +33,10 @@ def fresh(host: str) -> str:
     return f"crust-lab-{os.getpid()}-{_start_of(os.getpid())}-{next(_numbers)}-{host}"
 
 
-def _named() -> list[tuple[str, int, str]]:
-    """The namespaces of laboratories that are there: name, and the owner's id and start."""
+def _named(place: str = FOLDER) -> list[tuple[str, int, str]]:
+    """The namespaces or folders of laboratories that are there: name, and the owner's id and start."""
     try:
-        found = map(_PATTERN.fullmatch, os.listdir(FOLDER))
+        found = map(_PATTERN.fullmatch, os.listdir(place))
     except FileNotFoundError:  # no namespace was ever named here
         return []
     return [(each[0], int(each[1]), each[2]) for each in found if each is not None]
@@ -47,3 +50,8 @@ def own() -> list[str]:
 def orphans() -> list[str]:
     """Those whose owner is dead."""
     return [name for name, process, start in _named() if _start_of(process) != start]
+
+
+def orphaned_folders() -> list[str]:
+    """The folders of laboratories whose owner is dead."""
+    return [f"{FILES}/{name}" for name, process, start in _named(FILES) if _start_of(process) != start]

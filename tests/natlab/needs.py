@@ -7,11 +7,15 @@ import functools
 import io
 import os
 import shutil
+import subprocess
 import sys
 
 import pytest
 
 ADVICE = "run `make lab` as root on Linux; .ci/tools installs what Debian has for it (docs/laboratory.md)"
+
+PACKAGES = {"ip": "iproute2", "nft": "nftables", "turnserver": "coturn", "miniupnpd": "miniupnpd-nftables"}
+"""The programs, and which package of Debian has each."""
 
 
 @functools.cache
@@ -21,9 +25,9 @@ def missing() -> str:
         return f"there are no network namespaces on {sys.platform}"
     if os.geteuid() != 0:
         return "making network namespaces takes root"
-    for name, package in (("ip", "iproute2"), ("nft", "nftables")):
-        if shutil.which(name) is None:
-            return f"there is no {name} here (package {package})"
+    for name in ("ip", "nft"):
+        if reason := absent(name):
+            return reason
     if not os.path.exists("/dev/net/tun"):
         return "there is no /dev/net/tun here"
     return _trial()
@@ -41,8 +45,24 @@ def _trial() -> str:
     return ""
 
 
-def require() -> None:
-    """Skip the test if there can be no laboratory here; fail it if CRUST_REQUIRE_LAB says that there must be one."""
-    if reason := missing():
+@functools.cache
+def absent(program: str) -> str:
+    """Why a program that only some tests run cannot, as a sentence; empty if it can."""
+    if shutil.which(program) is None:
+        return f"there is no {program} here (package {PACKAGES[program]})"
+    if program == "miniupnpd":
+        said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
+        if "nftables" not in said:
+            return f"miniupnpd here is not made for nftables (package {PACKAGES[program]})"
+    return ""
+
+
+def require(*programs: str) -> None:
+    """
+    Skip the test if there can be no laboratory here, or one of these programs; fail it if there must be one.
+
+    The variable CRUST_REQUIRE_LAB says that there must be.
+    """
+    if reason := missing() or next(filter(None, map(absent, programs)), ""):
         assert not os.environ.get("CRUST_REQUIRE_LAB"), f"no laboratory: {reason}; {ADVICE}"
         pytest.skip(f"no laboratory: {reason}; {ADVICE}")

@@ -19,6 +19,9 @@ class Settings:
     delay: float = 0.0
     """Seconds on the way."""
 
+    jitter: float = 0.0
+    """Up to so many seconds more, each packet its own, and none overtakes another."""
+
     loss: float = 0.0
     """The part of the packets that gets lost on the way, 0 to 1, each by itself, after its turn in the bottleneck."""
 
@@ -40,12 +43,15 @@ class Settings:
     drops: tuple[str, ...] = ()
     """Protocols that a firewall in this direction drops silently: ``tcp``, ``udp``."""
 
+    broken: bool = False
+    """Whether the link is cut: nothing passes, and nobody is told."""
+
     seed: int = 1
     """Of the losses: the same seed loses the same packets, counted from the last change of the settings."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.loss <= 1 or self.delay < 0:
-            raise ValueError(f"loss is a part of 1, and delay is not negative: {self}")
+        if not 0 <= self.loss <= 1 or self.delay < 0 or self.jitter < 0:
+            raise ValueError(f"loss is a part of 1, and no packet comes before it was sent: {self}")
         if self.rate is not None and self.rate <= 0 or self.mtu is not None and self.mtu < 68:
             raise ValueError(f"a link without rate or room for packets: {self}")
         if unknown := set(self.drops) - set(packets.PROTOCOLS):
@@ -77,6 +83,8 @@ class Counts:
     """How many were fragmented."""
 
     firewall: int = 0
+    broken: int = 0
+    """How many found the link cut."""
 
 
 class Pipe:
@@ -93,6 +101,7 @@ class Pipe:
         self._waiting: collections.deque[tuple[float, bytes]] = collections.deque()
         self.counts = Counts()
         self._free = 0.0  # when the bottleneck has sent all that waits for it
+        self._latest = 0.0  # when the last of those on their way is due
         self.settings = Settings()
         self.set(self.settings, 0.0)
 
@@ -102,6 +111,7 @@ class Pipe:
             self._free = now
         self.settings = settings
         self._random = random.Random(settings.seed).random
+        self._uneven = random.Random(-settings.seed - 1).random  # its own: jitter does not change what gets lost
         self._drops = frozenset(packets.PROTOCOLS[name] for name in settings.drops)
         self._room, self._rate = settings.room, (settings.rate or 0) / 8
         self._mtu = settings.mtu or 1 << 16
@@ -110,7 +120,9 @@ class Pipe:
         """A packet enters."""
         counts = self.counts
         counts.packets += 1
-        if self._drops and packets.protocol(packet) in self._drops:
+        if self.settings.broken:
+            counts.broken += 1
+        elif self._drops and packets.protocol(packet) in self._drops:
             counts.firewall += 1
         elif len(packet) > self._mtu:
             for each in self._oversized(packet):
@@ -139,7 +151,10 @@ class Pipe:
         if self.settings.loss and self._random() < self.settings.loss:
             self.counts.lost += 1
             return
-        self._waiting.append((now + self.settings.delay, packet))
+        due = now + self.settings.delay
+        if self.settings.jitter:
+            due = self._latest = max(self._latest, due + self.settings.jitter * self._uneven())
+        self._waiting.append((due, packet))
 
     def due(self, now: float) -> Iterator[bytes]:
         """The packets that leave now."""

@@ -1,0 +1,126 @@
+"""A router: a namespace between ``wan``, its line to the Internet or to a carrier, and ``lan``."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+from collections.abc import Callable
+
+from tests.natlab.hosts import Host
+from tests.natlab.internet import Internet
+from tests.natlab.routers import rules
+from tests.natlab.routers.gateway import Gateway
+
+LAN = "lan"
+_FORWARDING = {
+    "ipv4__ip_forward": 1,
+    "ipv6__conf__all__forwarding": 1,
+    "ipv4__conf__all__send_redirects": 0,
+    "ipv4__conf__default__send_redirects": 0,
+    "ipv4__conf__all__rp_filter": 0,
+    "ipv4__conf__default__rp_filter": 0,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """What a router's ``wan`` is joined to."""
+
+    realm: str
+    """The name of the carrier; empty: the Internet itself."""
+
+    gateway: str
+    next_address: Callable[[], str]
+    """One more address of IPv4 for this router."""
+
+
+class Router(Host):
+    """
+    A home's or a carrier's. A `Site` or `Carrier` makes it.
+
+    Args:
+        number: Of its networks of IPv6 (``2a10:20:NUMBER::/48``), and of IPv4 unless `line` says otherwise.
+        plan: Its rules; its outer address is set here.
+        line: None: one to the Internet.
+        has_ipv6: Whether it routes IPv6.
+    """
+
+    def __init__(
+        self,
+        internet: Internet,
+        name: str,
+        number: int,
+        plan: rules.Plan,
+        *,
+        line: Line | None = None,
+        has_ipv6: bool = False,
+    ) -> None:
+        super().__init__(internet, name, number, has_ipv6=has_ipv6)
+        self.number = number
+        self.line = line or Line("", self.gateway4, counted(f"20.0.{number}"))
+        self.all_ipv4 = (self.line.next_address(),)
+        self.gateway4, self._realm = self.line.gateway, self.line.realm
+        self.plan = dataclasses.replace(plan, wan=self.ipv4)
+        network = ipaddress.ip_network(plan.lan)
+        self.lan_ipv4 = str(network[1])
+        self.lan_ipv6 = f"2a10:20:{number}:1::1" if has_ipv6 else ""
+        self.gateway: Gateway | None = None
+        """miniupnpd, if there is one."""
+
+    def start_forwarding(self) -> None:
+        """Load the rules; what goes through is translated and filtered from now on."""
+        self.prepare(**_FORWARDING)
+        self.run("nft", "-f", "-", lines=self._ruleset())
+        timeouts = dict.fromkeys(("udp_timeout", "udp_timeout_stream"), self.plan.udp_timeout)
+        self.prepare(**{f"netfilter__nf_conntrack_{name}": value for name, value in timeouts.items()})
+        if self.gateway:
+            self.gateway.start()
+
+    def _ruleset(self) -> str:
+        gateway = self.gateway.rules() if self.gateway else ""
+        return "flush ruleset\n" + rules.filters(self.plan) + rules.translation(self.plan) + gateway
+
+    def translate(self, plan: rules.Plan) -> None:
+        """Change the translation while it runs; what the rules remember is lost."""
+        self.plan = plan
+        self.run("nft", "-f", "-", lines="delete table ip nat\n" + rules.translation(plan))
+
+    def forget(self) -> None:
+        """All mappings but those of UPnP are lost, as in a router whose table overflowed; it runs on."""
+        self.translate(self.plan)
+        self._internet.ask("forget", name=self.name)
+
+    def reboot(self) -> None:
+        """
+        Off and on again: all mappings, also those of UPnP, are lost, and miniupnpd counts its age from zero.
+
+        It is off for as long as that takes; the addresses stay.
+        """
+        self.cut()
+        if self.gateway:
+            self.gateway.stop()
+        self.run("nft", "-f", "-", lines=self._ruleset())
+        self._internet.ask("forget", name=self.name)
+        if self.gateway:
+            self.gateway.start()
+        self.restore()
+
+    def renumber(self, ipv4: str = "") -> None:
+        """Get another address from the provider (IPv4 only), by default the next; mappings of the old one are lost."""
+        super().renumber(ipv4 or self.line.next_address())
+        self.translate(dataclasses.replace(self.plan, wan=self.ipv4))
+        self._internet.ask("forget", name=self.name)
+
+    def cut(self) -> None:
+        """Nothing passes the line to the provider; the LAN works on, and nobody is told."""
+        self.link.cut()
+
+    def restore(self) -> None:
+        """The end of `cut`."""
+        self.link.restore()
+
+
+def counted(network: str, first: int = 1) -> Callable[[], str]:
+    """The addresses of a /24, one after the other."""
+    numbers = iter(range(first, 254))
+    return lambda: f"{network}.{next(numbers)}"

@@ -47,13 +47,13 @@ def inside(address: str, server: str, port: int) -> None:
             listener.accept()[0].close()
 
 
-def strangers(sources: list[str], targets: dict[str, Address]) -> None:
-    """What becomes of a call to each target from each source: ``accepted``, ``reset``, or ``dropped``."""
+def strangers(sources: dict[str, list[str]], targets: dict[str, Address]) -> None:
+    """What becomes of a call to each target from each of its sources: ``accepted``, ``reset``, or ``dropped``."""
     found: dict[str, dict[str, str]] = {name: {} for name in targets}
     with contextlib.ExitStack() as stack:
         calls = {}
         for name, target in targets.items():
-            for source in sources:
+            for source in sources[name]:
                 sock = stack.enter_context(socket.socket(family(source), socket.SOCK_STREAM))
                 sock.setblocking(False)
                 sock.bind((source, 0))
@@ -103,7 +103,7 @@ def meet(address: str, server: str, port: int, name: str) -> None:
                 if sender[:2] == (server, port):
                     other = tuple(json.loads(data))
                 else:
-                    heard = sender[:2]
+                    heard = other = sender[:2]  # a symmetric NAT has another port for us than for the server
         _tell(heard=heard, other=other)
 
 
@@ -158,7 +158,7 @@ def _tcp(stack: contextlib.ExitStack, address: str, server: Address) -> dict[str
 
 def _call(stack: contextlib.ExitStack, local: Address, server: Address) -> tuple[Address, Address | None] | None:
     """Connect and ask, and stay connected: where we come from, and the server's other address; None: no way."""
-    sock = _bound(stack, socket.SOCK_STREAM, *local)
+    sock = _bound(stack, socket.SOCK_STREAM, *local[:2])
     sock.settimeout(PATIENCE)
     try:
         sock.connect(server)

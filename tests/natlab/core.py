@@ -44,6 +44,8 @@ _SYSCTLS = {
     "net/ipv6/conf/default/accept_ra": "0",
     "net/ipv6/conf/default/router_solicitations": "0",
     "net/ipv6/conf/default/addr_gen_mode": "1",  # no link-local addresses: hosts send only what programs send
+    "net/bridge/bridge-nf-call-iptables": "0",  # a bridge is a switch: the rules are for what is routed
+    "net/bridge/bridge-nf-call-ip6tables": "0",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from tests.natlab.hosts import Machine
@@ -32,26 +32,27 @@ class Verdict:
 
 
 def judged(
-    server: Server, hosts: Mapping[str, Machine], ports: Mapping[str, int], family: str = "ipv4"
+    server: Server, hosts: Mapping[str, Machine], ports: Mapping[str, int], over_ipv6: Collection[str] = ()
 ) -> dict[str, Verdict]:
     """
-    What the sites of these hosts do to one family, all found out at once.
+    What the sites of these hosts do, all found out at once.
 
     Args:
         server: coturn runs there.
         hosts: One of each site, by a name.
         ports: Where coturn is asked by those that cannot reach its usual port.
-        family: ``ipv4`` or ``ipv6``.
+        over_ipv6: The names of those that are looked at over IPv6; the others over IPv4.
     """
-    addresses: tuple[str, ...] = server.all_ipv4 if family == "ipv4" else server.all_ipv6
-    programs = {
-        name: _start(host, "inside", address=getattr(host, family), server=addresses[0], port=ports.get(name, 3478))
-        for name, host in hosts.items()
-    }
+    sources = {name: server.all_ipv6 if name in over_ipv6 else server.all_ipv4 for name in hosts}
+    programs = {}
+    for name, host in hosts.items():
+        address = getattr(host, "ipv6" if name in over_ipv6 else "ipv4")
+        arguments = {"address": address, "server": sources[name][0], "port": ports.get(name, 3478)}
+        programs[name] = _start(host, "inside", **arguments)
     found = {name: _result(program) for name, program in programs.items()}
     targets = {name: each["listener"] for name, each in found.items() if each["listener"]}
-    calls = _result(_start(server, "strangers", sources=addresses, targets=targets))
-    return {name: _verdict(each, calls.get(name), addresses) for name, each in found.items()}
+    calls = _result(_start(server, "strangers", sources=sources, targets=targets))
+    return {name: _verdict(each, calls.get(name), sources[name]) for name, each in found.items()}
 
 
 def _verdict(found: dict[str, Any], calls: dict[str, str] | None, addresses: tuple[str, ...]) -> Verdict:
@@ -85,8 +86,8 @@ def met(server: Server, one: Machine, other: Machine) -> bool:
     return all(heard)
 
 
-def _start(host: Machine, name: str, **arguments: Any) -> Program:
-    return host.start("python", "-m", "tests.natlab.classify", name, json.dumps(arguments))
+def _start(host: Machine, program: str, /, **arguments: Any) -> Program:
+    return host.start("python", "-m", "tests.natlab.classify", program, json.dumps(arguments))
 
 
 def _result(program: Program) -> dict[str, Any]:

@@ -67,9 +67,12 @@ class Router(Host):
         self.gateway: Gateway | None = None
         """miniupnpd, if there is one."""
 
+    def attach(self) -> None:
+        super().attach()
+        self.prepare(**_FORWARDING)
+
     def start_forwarding(self) -> None:
         """Load the rules; what goes through is translated and filtered from now on."""
-        self.prepare(**_FORWARDING)
         self.run("nft", "-f", "-", lines=self._ruleset())
         timeouts = dict.fromkeys(("udp_timeout", "udp_timeout_stream"), self.plan.udp_timeout)
         self.prepare(**{f"netfilter__nf_conntrack_{name}": value for name, value in timeouts.items()})

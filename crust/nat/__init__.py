@@ -7,4 +7,7 @@ The map::
     mapping/    ports that the router opens for us: PCP, NAT-PMP, UPnP-IGD, and the lease that is kept up
     probe/      what the network does to UDP and TCP, found out in seconds
     methods     the ways to reach a peer that this version has, and which networks they work between
+    sides       what a survey says, as methods need it         forecast    each kind of peer: reached how, how fast
+    site        the kind of network, in words                  hints       what a person could change
+    assess      all of these together, a grade, and what is not known
 """

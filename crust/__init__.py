@@ -5,7 +5,7 @@ without loss.
 The rooms, from the ground up; each imports only from those above it::
 
     exceptions  limits  values  addresses                   words, numbers,
-    paths  findings  config                                 settings
+    paths  findings  assessment  config                     settings
     wire                                                    what the bytes mean (construct)
     crypto                                                  identity, handshake, records
     runtime                                                 threads, timers, the dispatcher, files
@@ -23,6 +23,7 @@ from __future__ import annotations
 import logging
 
 from .addresses import ConnectionInfo, Contact, Endpoint, PeerId
+from .assessment import Assessment, Forecast, Hint, Reach, SiteKind
 from .config import (
     AccessConfig,
     BanConfig,
@@ -72,8 +73,11 @@ from .findings import (
     PortAllocation,
     ProtocolFinding,
     ServerFinding,
+    SurveyProgress,
     Unsolicited,
 )
+from .nat.assess import assess
+from .nat.survey import survey
 from .paths import Attempt, Path
 from .peers.file_contract import FileOffer, FileProgress, FileSent
 from .peers.messages import CONFIG
@@ -117,6 +121,7 @@ __all__ = [
     "CONFIG",
     "AccessConfig",
     "AddressesChanged",
+    "Assessment",
     "Attempt",
     "BanConfig",
     "Behaviour",
@@ -147,8 +152,10 @@ __all__ = [
     "FileReceived",
     "FileRefused",
     "FileSent",
+    "Forecast",
     "ForkedError",
     "GatewayFinding",
+    "Hint",
     "Identity",
     "IdentityConfig",
     "IdentityError",
@@ -185,6 +192,7 @@ __all__ = [
     "PortAllocation",
     "ProcessLocal",
     "ProtocolFinding",
+    "Reach",
     "RemoteProtocolError",
     "SendBufferConfig",
     "SendReady",
@@ -192,11 +200,15 @@ __all__ = [
     "Service",
     "ServiceClosed",
     "SessionConfig",
+    "SiteKind",
     "Stats",
     "Subscription",
+    "SurveyProgress",
     "Timeout",
     "TransferError",
     "Unsolicited",
     "UtpConfig",
     "WouldBlock",
+    "assess",
+    "survey",
 ]

@@ -24,6 +24,7 @@ import logging
 
 from .addresses import ConnectionInfo, Contact, Endpoint, PeerId
 from .assessment import Assessment, Forecast, Hint, Reach, SiteKind
+from .candidates import Candidate, CandidateKind
 from .config import (
     AccessConfig,
     BanConfig,
@@ -130,6 +131,8 @@ __all__ = [
     "BootstrapConnect",
     "BootstrapFailed",
     "CallbacksConfig",
+    "Candidate",
+    "CandidateKind",
     "Config",
     "ConfigError",
     "ConnectError",

@@ -192,6 +192,11 @@ STUN_TIMEOUT = 3.0  # seconds from the first question until nobody has answered
 STUN_ANSWERS_PER_SECOND = 50  # to one IPv4 address or one IPv6 /64
 STUN_ANSWERS_ALL_PER_SECOND = 1000
 STUN_REQUESTS_PER_CONNECTION = 16  # over TCP, within the time that a handshake has to begin
+REFLEXIVE_INTERVAL = 120.0  # seconds from asking everybody where we are to asking again, +/- 25 %
+REFLEXIVE_DELAY = 0.2  # seconds from a new peer to asking it: several that come together are asked together
+REFLEXIVE_LIFE = 310.0  # seconds that an answer counts: two more questions may be lost
+REFLEXIVE_PEERS = 4  # peers asked each time: two that agree are enough
+REFLEXIVE_SOURCES_MAX = 16  # answers remembered for each port
 
 # --- our choice: what to expect of ways to reach a peer ------------------------------------------------------
 

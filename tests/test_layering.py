@@ -16,7 +16,10 @@ import pytest
 from tests.support.source import Module, modules, python_files
 
 ROWS: list[tuple[str, set[str]]] = [
-    ("vocabulary", {"exceptions", "limits", "values", "addresses", "paths", "findings", "assessment", "config"}),
+    (
+        "vocabulary",
+        {"exceptions", "limits", "values", "addresses", "paths", "findings", "assessment", "candidates", "config"},
+    ),
     ("wire", {"wire"}),
     ("crypto", {"crypto"}),
     ("runtime", {"runtime"}),
@@ -50,6 +53,7 @@ SANS_IO = (
     "crust.nat.stun.definition",
     "crust.nat.stun.door",
     "crust.nat.stun.message",
+    "crust.nat.stun.opinions",
     "crust.nat.stun.responder",
     "crust.nat.stun.transaction",
     "crust.nat.probe.actions",

@@ -79,6 +79,7 @@ __all__ = [
 Random = Callable[[int], bytes]
 
 _PROLOGUE = b"crust/1\0"
+_STUN_REQUEST, _STUN_COOKIE = b"\x00\x01", b"\x21\x12\xa4\x42"  # its bytes 0 and 1, 4 to 7: RFC 8489 section 5
 _LENGTH_SIZE = 2
 
 # Where in the mask each message's length and key lie. Message 3 begins with an encrypted key: it needs no mask.
@@ -315,6 +316,8 @@ class Initiator(_Side):
         """Salt and message 1."""
         self._check(Step.START)
         salt = self._random(limits.SALT_SIZE)
+        while salt[:2] == _STUN_REQUEST and salt[4:8] == _STUN_COOKIE:  # it would be answered as a request of STUN
+            salt = self._random(limits.SALT_SIZE)
         self._mask = _mask(salt, self._responder, self._gate)
         hello = wire.Hello(self._config.versions, self._config.network_id, self._config.aeads)
         data = salt + self._write(0, wire.build_hello(hello))

@@ -3,7 +3,8 @@ Accepting: listeners, and what strangers may cost before they have proven who th
 
 A connection gets a slot of the gate before anything is made for it; banned addresses and those over their rate are
 closed without a byte. Whoever has a slot must show a valid message 1 within ``FIRST_MESSAGE_TIMEOUT`` and finish the
-handshake within the configured time, both counted from the accept: trickling bytes extends nothing.
+handshake within the configured time, both counted from the accept: trickling bytes extends nothing. Those who only ask
+for their address (STUN) have the former time.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Protocol
 
 from .. import limits
 from ..crypto.handshake import HandshakeConfig, Responder, SaltMemory
+from ..nat.stun.door import Door
+from ..nat.stun.responder import Responder as StunResponder
 from ..runtime.clock import Clock
 from ..runtime.descriptors import exhaustion
 from ..runtime.flusher import IoLoop
@@ -70,6 +73,8 @@ class Acceptor:
         self.gate = gate
         self.pauses = 0
         """How often a listener has stopped accepting for ``ACCEPT_PAUSE``, having run out of descriptors."""
+        self.stun: StunResponder | None = None
+        """Answers those who ask a TCP listener for their address, in place of a handshake."""
         self._handshake_timeout = handshake_timeout
         self._salts = SaltMemory()
         self._limited = RateLimited(_LOG_INTERVAL)
@@ -122,6 +127,8 @@ class Acceptor:
             self._now,
         )
         link.owner_data = slot
+        if self.stun is not None and connection.transport == "tcp":
+            link.door = Door(self.stun, (address.partition("%")[0], connection.remote.port))
         made.append(link)
         self._host.opened(link)
         link.handshake_timer = self._host.io.call_at(
@@ -189,7 +196,7 @@ class Acceptor:
             slot.release()
         now = self._now()
         address = link.connection.remote.host
-        if link.verdict in ("cancelled", "lost_race"):
+        if link.verdict in ("cancelled", "lost_race") or (link.door is not None and link.door.requests):
             return
         held_back = self._limited.permit(("bad", address), now)
         if held_back is not None:

@@ -32,6 +32,7 @@ from ..crypto.handshake import (
 from ..crypto.keys import CIPHERS
 from ..crypto.records import RECORD_MAX, RecordOpener, RecordSealer
 from ..exceptions import RemoteProtocolError
+from ..nat.stun.door import Door
 from ..transports.contract import Connection
 from ..wire import frames
 from ..wire.handshake import DenialCode, Introduction
@@ -110,6 +111,7 @@ class Link:
         "cipher",
         "connection",
         "conversation",
+        "door",
         "error",
         "greeted",
         "handshake_timer",
@@ -147,6 +149,8 @@ class Link:
         """Our own address as the callee sees it."""
         self.greeted = False
         """The caller's message 1 was valid (callee only)."""
+        self.door: Door | None = None
+        """Looks at what comes before the handshake; set by the owner (callee only)."""
         self.cipher = ""
         self.rtt: float | None = None
         self.since = 0.0
@@ -269,6 +273,13 @@ class Link:
         handshake = self._handshake
         if handshake is None or self.verdict:
             return
+        if self.door is not None:
+            answers, through = self.door.receive(data, self._now())
+            if answers:
+                self._write_raw(answers)
+            if through is None:
+                return
+            self.door, data = None, through
         assert isinstance(handshake, Responder)
         self._advance_callee(handshake, data)
         if self._opener is None and handshake.result is not None and not self.verdict:

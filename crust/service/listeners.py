@@ -135,14 +135,26 @@ class Listeners:
         with self._lock:
             return tuple(listener.endpoint for listener in self._listeners)
 
+    def open_now(self) -> tuple[Listener, ...]:
+        """The listeners themselves."""
+        with self._lock:
+            return tuple(self._listeners)
+
     def addresses(self) -> tuple[Endpoint, ...]:
         """Where others may reach this node: what it listens on, and what the configuration advertises."""
+        return tuple(dict.fromkeys((*self.advertised(), *self.on_interfaces())))
+
+    def advertised(self) -> tuple[Endpoint, ...]:
+        """What the configuration advertises."""
+        return tuple(Endpoint.parse(text) for text in self._config.advertise)
+
+    def on_interfaces(self) -> list[Endpoint]:
+        """What it listens on, with addresses of interfaces in place of the unspecified one."""
         interfaces = self._config.interfaces
         bound = self.endpoints()
         needed = any(endpoint.ip is not None and endpoint.ip.is_unspecified for endpoint in bound)
         here = self._host.local_addresses(interfaces.include, interfaces.exclude) if needed else []
-        advertised = tuple(Endpoint.parse(text) for text in self._config.advertise)
-        return tuple(dict.fromkeys((*advertised, *reachable_endpoints(bound, here))))
+        return reachable_endpoints(bound, here)
 
 
 def reachable_endpoints(bound: tuple[Endpoint, ...], here: list[InterfaceAddress]) -> list[Endpoint]:

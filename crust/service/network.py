@@ -7,9 +7,11 @@ Nothing here delays a start: a node is usable as soon as its listeners are open,
 from __future__ import annotations
 
 from ..addresses import Endpoint
+from ..candidates import Candidate, CandidateKind
 from . import events
 from .listeners import Listeners
 from .node import Node
+from .reflection import Reflection
 
 __all__ = ["Network"]
 
@@ -31,6 +33,8 @@ class Network:
             configured=listen.addresses != type(listen)().addresses,
             on_failed=self._failed,
         )
+        self.reflection = Reflection(node, self.listeners.open_now, lambda: None)
+        """Where others see the listeners. It changes candidates, not what strangers are told."""
 
     def _failed(self, endpoint: Endpoint, error: str) -> None:
         self._node.subscriptions.emit(events.ListenerFailed(endpoint, error))
@@ -48,6 +52,7 @@ class Network:
             self._node.subscriptions.emit(events.ListenerStarted(endpoint))
         if opened:
             self._changed()
+            self.reflection.refresh()
 
     def stop_listening(self) -> None:
         """Close the listeners, until :meth:`listen`."""
@@ -62,6 +67,40 @@ class Network:
         """Where others may reach this node; empty while it does not listen."""
         return self.listeners.addresses()
 
+    def candidates(self) -> tuple[Candidate, ...]:
+        """
+        Every address at which this node may be reachable, those included that it does not tell strangers; each endpoint
+        once, by the first of: configured, interface, mapped, reflexive.
+        """
+        found: dict[Endpoint, Candidate] = {}
+
+        def add(kind: CandidateKind, endpoint: Endpoint, local: Endpoint | None, shown: bool) -> None:
+            found.setdefault(endpoint, Candidate(kind, endpoint, local, shown))
+
+        for endpoint in self.listeners.advertised():
+            add(CandidateKind.CONFIGURED, endpoint, None, True)
+        bound = self.listeners.endpoints()
+        for endpoint in self.listeners.on_interfaces():
+            add(CandidateKind.INTERFACE, endpoint, _listener_of(endpoint, bound), True)
+        for local, endpoints in self.reflection.reflexive().items():
+            for endpoint in endpoints:
+                add(CandidateKind.REFLEXIVE, endpoint, local, False)
+        return tuple(found.values())
+
     def close(self) -> None:
         """For good: stop listening, and undo what was done to be reachable. Comes before the transports' end."""
+        self.reflection.close()
         self.listeners.close(for_good=True)
+
+    def abandon(self) -> None:
+        """In a forked child: forget everything (takes no lock)."""
+        self.reflection.abandon()
+
+
+def _listener_of(endpoint: Endpoint, bound: tuple[Endpoint, ...]) -> Endpoint | None:
+    """The listener behind an endpoint of an interface."""
+    for local in bound:
+        same = (local.transport, local.port, local.family) == (endpoint.transport, endpoint.port, endpoint.family)
+        if same and local.ip is not None and (local.ip.is_unspecified or local.ip == endpoint.ip):
+            return local
+    return None

@@ -147,6 +147,8 @@ class Node:
         self.transports: dict[str, Transport] = machine.transports(
             self.io, self.threads.spawn, self.crashed, config
         )
+        self.on_connected: Callable[[Conversation], object] = lambda conversation: None
+        """Hears that a link carries a session."""
         self.crashes = 0
         """Worker threads, or their callbacks, that failed unexpectedly."""
         self._misbehaved = RateLimited(limits.MISBEHAVIOUR_INTERVAL)
@@ -223,6 +225,7 @@ class Node:
     def connected(self, conversation: Conversation) -> None:
         """A link carries the session."""
         self.dialer.session_up(conversation)
+        self.on_connected(conversation)
 
     # --- for conversations --------------------------------------------------------------------------------------------
 

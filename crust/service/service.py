@@ -11,6 +11,7 @@ from typing import Any, NoReturn, TypeVar, overload
 
 from .. import limits
 from ..addresses import ConnectionInfo, Contact, Endpoint, PeerId, network_id
+from ..candidates import Candidate
 from ..config import Config
 from ..crypto.handshake import HandshakeConfig, derive_secret
 from ..crypto.keys import supported_aeads
@@ -276,6 +277,14 @@ class Service:
         return self._network.addresses() if self._network is not None else ()
 
     @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """
+        Every address at which this node may be reachable, also those that it does not tell strangers, such as where
+        others see it behind a router. Empty while it does not listen, but for those that the configuration advertises.
+        """
+        return self._network.candidates() if self._network is not None else ()
+
+    @property
     def contact(self) -> Contact:
         """Our id and addresses: give it to those who should connect to us."""
         return Contact(self.id, self.addresses[: limits.CONTACT_ENDPOINTS_MAX])
@@ -539,6 +548,8 @@ def _abandon(service: Service) -> None:
     if node is None or service._clean:
         return
     service._forked = service._closing = True
+    if service._network is not None:
+        service._network.abandon()
     service._network = None
     service._not_at_exit()
     abandon_node(node, forked_error(node.pid), clear_identity=service._given_identity is None)

@@ -23,7 +23,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from .. import limits
 from ..exceptions import MalformedMessage
@@ -42,7 +42,7 @@ from .utp.packet import (
     parse_parts_untrusted,
 )
 
-__all__ = ["Acceptor", "Member", "Source", "UdpHub"]
+__all__ = ["Acceptor", "Address", "Member", "Source", "StunHook", "UdpHub"]
 
 _DONTWAIT: int = getattr(socket, "MSG_DONTWAIT", 0)
 _GSO_REFUSED = frozenset({errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.ENOPROTOOPT, errno.EOPNOTSUPP})
@@ -81,6 +81,10 @@ class Acceptor(Protocol):
         """A SYN of an unknown connection came (the hub's thread)."""
 
 
+StunHook: TypeAlias = "Callable[[UdpHub, memoryview, Address, Source | None, float], bool]"
+"""Gets the hub, a datagram, where it came from, which address of ours it came to, and the time (the hub's thread)."""
+
+
 class UdpHub:
     """
     One UDP socket. Thread-safe.
@@ -100,8 +104,8 @@ class UdpHub:
         self.acceptor: Acceptor | None = None
         self.silent = False
         """Unknown packets get no answer: a punched socket, whose remote end may not know us yet."""
-        self.stun: Callable[[memoryview, Address, float], bool] | None = None
-        """Takes what looks like STUN; False if it is not."""
+        self.stun: StunHook | None = None
+        """Takes what looks like STUN; False if it is not, or answers nothing that was asked."""
         self.probes: Callable[[memoryview, Address, float], bool] | None = None
         """Takes what no connection knows; False if it is not a probe either."""
         self.strays = 0
@@ -499,8 +503,9 @@ class UdpHub:
     ) -> None:
         """A datagram whose header was received apart."""
         first = header[0]
-        if self.stun is not None and first < 4 and self.stun(memoryview(bytes(header) + payload), address, now):
-            return
+        if self.stun is not None and first < 4:
+            if self.stun(self, memoryview(bytes(header) + payload), address, source, now):
+                return
         try:
             packet = parse_parts_untrusted(header, payload)
         except MalformedMessage:
@@ -514,8 +519,9 @@ class UdpHub:
 
     def _datagram(self, data: memoryview, address: Address, source: Source | None, now: float) -> None:
         """One datagram in one piece."""
-        if self.stun is not None and len(data) >= HEADER_SIZE and data[0] < 4 and self.stun(data, address, now):
-            return
+        if self.stun is not None and len(data) >= HEADER_SIZE and data[0] < 4:
+            if self.stun(self, data, address, source, now):
+                return
         try:
             packet = parse_packet_untrusted(data)
         except MalformedMessage:

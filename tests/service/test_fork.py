@@ -111,7 +111,7 @@ def child():
         except BaseException as error:
             wrong.append((name, error))
     public = {name for name in dir(near) if name[0] != "_"} - calls.keys()
-    assert public == {"id", "addresses", "contact", "peers", "closed", "close"}, public
+    assert public == {"id", "addresses", "candidates", "contact", "peers", "closed", "close"}, public
     public = {name for name in dir(to_far) if name[0] != "_"} - {name[5:] for name in calls}
     assert public == {"id", "role", "inbound", "state", "path", "address", "max_message_size"}, public
     began = time.monotonic()

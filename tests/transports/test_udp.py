@@ -375,7 +375,8 @@ def test_stun_comes_first_and_probes_before_strangers(hub: UdpHub, plain: socket
     """A STUN success response begins like a µTP packet: who asked for it is asked first."""
     seen: list[tuple[str, bytes]] = []
 
-    def stun(data: memoryview, address: object, now: float) -> bool:
+    def stun(heard_by: UdpHub, data: memoryview, address: object, source: object, now: float) -> bool:
+        assert heard_by is hub
         seen.append(("stun", bytes(data)))
         return data[4:8] == b"\x21\x12\xa4\x42"
 

@@ -7,4 +7,7 @@ The map::
     message       the same as values, and how to tell one from other traffic
     transaction   one question: when it is sent, and what answers it
     responder     the answers to others: whom, what, and how often
+    door          the same at the beginning of a TCP stream, which may be a handshake as well
+    udp           questions and answers on the UDP sockets of a node
+    tcp           a question on a TCP connection of its own
 """

@@ -32,7 +32,7 @@ from ..errors import listen_error
 from ..living import Living, Openings
 from ..resolving import Lookup, Resolver, read
 from ..tcp_connection import endpoint_of
-from ..udp import Source, UdpHub
+from ..udp import Source, StunHook, UdpHub
 from ..udp_offload import Address, route
 from .connection import Settings, UtpConnection
 from .packet import Packet
@@ -66,6 +66,8 @@ class UtpTransport:
         self.congestion = congestion
         self.resolver = Resolver()
         """Looks names up for the dials."""
+        self.stun: StunHook | None = None
+        """Gets what looks like STUN on any socket that is opened from now on."""
         self._told_scarce = False  # that the system grants small buffers only
         self._lock = threading.Lock()  # guards the order of making hubs for dials
         # Whatever has descriptors, sinks, or somebody who waits.
@@ -127,6 +129,7 @@ class UtpTransport:
             sock.close()
             raise
         hub.silent = silent
+        hub.stun = self.stun
         hub.hold()
         if not self._hubs.add(hub):
             hub.close()
@@ -346,6 +349,11 @@ class UtpListener:
             raise listen_error(endpoint, error) from error
         self._hub.acceptor = self
         self.endpoint = endpoint.with_port(self._hub.port)
+
+    @property
+    def hub(self) -> UdpHub:
+        """The socket; closed after the listener, once no connection needs it."""
+        return self._hub
 
     def called(self, syn: Packet, address: Address, source: Source | None, now: float) -> None:
         """A SYN came (the hub's thread): answer it, as far as strangers may cost us anything."""

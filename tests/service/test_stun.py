@@ -1,0 +1,257 @@
+"""What a running node answers to those who ask where they are, and how it learns where it is itself."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Callable
+
+import pytest
+
+import crust
+from crust import CandidateKind, Endpoint, ListenConfig, Service, limits
+from crust.nat.stun.message import build_stun, parse_stun_untrusted
+from crust.service import reflection
+from tests.support.nodes import Nodes, config
+from tests.support.sockets import has_ipv6
+from tests.support.stun import StunServer, ask_udp, read_message, request
+from tests.support.waiting import wait_until
+
+BOTH = ListenConfig(addresses=("tcp://127.0.0.1:0", "utp://127.0.0.1:0"))
+OUTSIDE = ("20.0.9.9", 4711)
+
+
+def address_of(node: Service, transport: str) -> tuple[str, int]:
+    return next((each.host, each.port) for each in node.addresses if each.transport == transport)
+
+
+@contextlib.contextmanager
+def calling(node: Service):  # type: ignore[no-untyped-def]
+    with socket.create_connection(address_of(node, "tcp"), timeout=5) as sock:
+        yield sock
+
+
+def reflexive(node: Service) -> dict[str, tuple[Endpoint, ...]]:
+    """By the scheme of the listener."""
+    assert node._network is not None
+    return {local.transport: found for local, found in node._network.reflection.reflexive().items()}
+
+
+def learned(node: Service, count: int = 2) -> dict[str, tuple[Endpoint, ...]]:
+    wait_until(lambda: len(reflexive(node)) == count, what="where it is")
+    return reflexive(node)
+
+
+# --- answers ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_peer_is_answered_by_udp(nodes: Nodes) -> None:
+    """On the port that listens, with nothing but the address; a program on the peer's machine counts as the peer."""
+    pair = nodes.pair(config(listen=BOTH), config(listen=BOTH))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        answer = ask_udp(sock, address_of(pair.far, "utp"), request())
+        assert (answer.xor_mapped, answer.mapped, answer.other, answer.software) == (sock.getsockname(), None, None, "")
+
+
+def test_a_peer_is_answered_by_tcp(nodes: Nodes) -> None:
+    """Several questions on one connection; the sessions go on."""
+    pair = nodes.pair()
+    with calling(pair.far) as sock:
+        for _ in range(3):
+            question = request(fingerprint=True)
+            sock.sendall(build_stun(question)[:7])
+            sock.sendall(build_stun(question)[7:])
+            answer = parse_stun_untrusted(read_message(sock))
+            assert (answer.transaction, answer.xor_mapped) == (question.transaction, sock.getsockname())
+    pair.to_far.send(b"still here")
+    assert pair.to_near.recv(timeout=5) == b"still here"
+    wait_until(lambda: pair.far.stats().gate.current == 0, what="the slot to be free")
+
+
+@pytest.mark.parametrize("transport", ["tcp", "utp"])
+@pytest.mark.parametrize("serve", [False, True])
+def test_strangers_are_answered_on_request_only(nodes: Nodes, serve: bool, transport: str) -> None:
+    """``nat.serve_stun``; without it TCP ends at once, and UDP is silent."""
+    node = nodes.start(config(listen=BOTH, nat__serve_stun=serve))
+    if transport == "tcp":
+        with calling(node) as sock:
+            sock.sendall(build_stun(request()))
+            try:
+                answer = read_message(sock)
+            except ConnectionResetError:
+                answer = b""
+            assert bool(answer) == serve
+        return
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        if serve:
+            assert ask_udp(sock, address_of(node, "utp"), request()).xor_mapped == sock.getsockname()
+            return
+        sock.settimeout(5)
+        sock.sendto(build_stun(request()), address_of(node, "utp"))
+        sock.sendto(b"\x21\x00" + bytes(18), address_of(node, "utp"))
+        assert sock.recv(100)[0] == 0x31  # the RESET of what came after it
+
+
+def test_a_caller_that_only_asks_has_little_time(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of a first message; then its slot is free again."""
+    monkeypatch.setattr(limits, "FIRST_MESSAGE_TIMEOUT", 0.3)
+    node = nodes.start(config(nat__serve_stun=True))
+    with calling(node) as sock:
+        sock.sendall(build_stun(request()))
+        assert read_message(sock)
+        with contextlib.suppress(ConnectionResetError):
+            assert sock.recv(1) == b""
+    wait_until(lambda: node.stats().gate.current == 0, what="the slot to be free")
+
+
+def test_callers_that_ask_count_as_half_open(nodes: Nodes) -> None:
+    """One who holds connections open cannot have more of them than one who stalls a handshake."""
+    node = nodes.start(config(nat__serve_stun=True, limits__half_open_per_address=2))
+    with contextlib.ExitStack() as stack:
+        callers = []
+        for _ in range(2):
+            callers.append(stack.enter_context(calling(node)))
+            callers[-1].sendall(build_stun(request()))
+            assert read_message(callers[-1])
+        assert (node.stats().gate.current, node.stats().gate.evicted) == (2, 0)
+        third = stack.enter_context(calling(node))
+        third.sendall(build_stun(request()))
+        assert read_message(third)
+        assert (node.stats().gate.current, node.stats().gate.evicted) == (2, 1)
+        with contextlib.suppress(ConnectionResetError):
+            assert callers[0].recv(1) == b""  # it made room
+
+
+# --- where we are -----------------------------------------------------------------------------------------------------
+
+
+def test_a_server_says_where_we_are(nodes: Nodes) -> None:
+    """It is asked from the very ports that listen; the answer is a candidate, and strangers are not told."""
+    with StunServer(mapped=OUTSIDE) as server:
+        node = nodes.start(config(listen=BOTH, nat__stun_servers=[server.name]))
+        found = learned(node)
+        assert found == {
+            "tcp": (Endpoint("tcp", *OUTSIDE),),
+            "utp": (Endpoint("utp", *OUTSIDE),),
+        }
+        assert {("tcp", address_of(node, "tcp")), ("udp", address_of(node, "utp"))} == set(server.heard)
+    kinds = {(each.kind, each.shown): each for each in node.candidates if each.endpoint.host == OUTSIDE[0]}
+    assert list(kinds) == [(CandidateKind.REFLEXIVE, False)]
+    assert kinds[CandidateKind.REFLEXIVE, False].local in node.addresses
+    assert all(endpoint.host != OUTSIDE[0] for endpoint in (*node.addresses, *node.contact.endpoints))
+
+
+def test_an_address_of_our_own_is_one_candidate(nodes: Nodes) -> None:
+    """Where nobody translates, others see what we know already."""
+    with StunServer() as server:
+        node = nodes.start(config(listen=BOTH, nat__stun_servers=[server.name]))
+        learned(node)
+    kinds = [each.kind for each in node.candidates]
+    assert kinds == [CandidateKind.INTERFACE] * 2
+    assert tuple(each.endpoint for each in node.candidates) == node.addresses
+    assert all(each.local == each.endpoint and each.shown for each in node.candidates)
+
+
+def test_what_is_configured_is_a_candidate(nodes: Nodes) -> None:
+    """Before all others."""
+    listen = ListenConfig(addresses=("tcp://127.0.0.1:0",), advertise=("tcp://20.0.0.1:5483",))
+    node = nodes.start(config(listen=listen))
+    first = node.candidates[0]
+    assert (first.kind, str(first.endpoint), first.local, first.shown) == (
+        CandidateKind.CONFIGURED,
+        "tcp://20.0.0.1:5483",
+        None,
+        True,
+    )
+    node.stop_listening()
+    assert [each.kind for each in node.candidates] == [CandidateKind.CONFIGURED]
+    assert nodes.make().candidates == ()
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
+def test_each_family_is_asked_for_itself(nodes: Nodes) -> None:
+    """Of a server that has both, by its name; here it is one for each."""
+    listen = ListenConfig(addresses=("utp://127.0.0.1:0", "utp://[::1]:0"))
+    with StunServer() as one, StunServer("::1") as other:
+        node = nodes.start(config(listen=listen, nat__stun_servers=[one.name, other.name]))
+        assert node._network is not None
+        about = node._network.reflection
+        wait_until(lambda: len(about.reflexive()) == 2, what="both families")
+        assert {local: found for local, found in about.reflexive().items()} == {e: (e,) for e in node.addresses}
+
+
+def test_it_asks_again(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At intervals; a new address takes the old one's place, on TCP too, where the port must be free again."""
+    monkeypatch.setattr(limits, "REFLEXIVE_INTERVAL", 0.2)
+    with StunServer(mapped=OUTSIDE) as server:
+        node = nodes.start(config(listen=BOTH, nat__stun_servers=[server.name]))
+        learned(node)
+        server.mapped = moved = ("20.0.7.7", 4712)
+        wait_until(
+            lambda: set(reflexive(node).values()) == {(Endpoint("tcp", *moved),), (Endpoint("utp", *moved),)},
+            what="the new address",
+        )
+
+
+def test_silent_servers_delay_nothing(nodes: Nodes) -> None:
+    """Neither the start, nor the end, nor each other."""
+    began = time.monotonic()
+    with StunServer(mute=True) as mute, StunServer(mapped=OUTSIDE) as server:
+        servers = ["no-such-name.invalid", "127.0.0.1:9", mute.name, server.name]
+        node = nodes.start(config(listen=BOTH, nat__stun_servers=servers))
+        learned(node)
+        wait_until(lambda: len(mute.heard) > 1, what="the questions")
+        assert node.close()
+    assert time.monotonic() - began < limits.STUN_TIMEOUT
+
+
+def test_lies_are_not_believed(nodes: Nodes) -> None:
+    """Addresses that nobody can have, or of the other family."""
+    with (
+        StunServer(mapped=("0.0.0.0", 5)) as nowhere,
+        StunServer(mapped=("20.0.0.1", 0)) as portless,
+        StunServer(mapped=("2a10::1", 5)) as other,
+        StunServer(mapped=OUTSIDE) as honest,
+    ):
+        names = [each.name for each in (nowhere, portless, other, honest)]
+        node = nodes.start(config(listen=BOTH, nat__stun_servers=names))
+        servers = (nowhere, portless, other, honest)
+        wait_until(lambda: all(len(each.heard) == 2 for each in servers), what="all questions")
+        learned(node)
+        assert {each.host for found in reflexive(node).values() for each in found} == {OUTSIDE[0]}
+
+
+@pytest.fixture
+def far_peers(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ListenConfig]:
+    """Peers on loopback pass for distant ones, each address in a network of its own."""
+    monkeypatch.setattr(reflection, "_is_near", lambda endpoint, networks: False)
+    return lambda host: ListenConfig(addresses=(f"tcp://{host}:0", f"utp://{host}:0"))
+
+
+def test_two_peers_say_where_we_are(nodes: Nodes, far_peers: Callable[[str], ListenConfig]) -> None:
+    """One is hearsay; when a second one from elsewhere agrees, it counts."""
+    one, other = (nodes.start(config(listen=far_peers(host))) for host in ("127.0.1.1", "127.0.2.1"))
+    node = nodes.start(config(listen=ListenConfig(addresses=("tcp://0.0.0.0:0", "utp://0.0.0.0:0"))))
+    node.connect(one.contact)
+    assert one._network is not None
+    answers = one._network.reflection.responder
+    wait_until(lambda: answers.answered == 2, what="the first peer's answers")
+    assert reflexive(node) == {}
+    node.connect(other.contact)
+    found = learned(node)
+    ports = {each.transport: each.port for each in node.addresses}
+    assert {transport: [(each.host, each.port) for each in seen] for transport, seen in found.items()} == {
+        transport: [("127.0.0.1", ports[transport])] for transport in ("tcp", "utp")
+    }
+
+
+def test_peers_as_near_as_ourselves_are_not_asked(nodes: Nodes) -> None:
+    """There is no translator between us."""
+    pair = nodes.pair(config(listen=BOTH), config(listen=BOTH))
+    assert pair.near._network is not None
+    about = pair.near._network.reflection
+    assert about._peers() == []
+    assert isinstance(pair.to_far, crust.Peer)

@@ -55,7 +55,7 @@ class Write:
 
 @dataclass(frozen=True)
 class Close:
-    """Close a socket of either kind; a connection is reset, so that its port is free at once."""
+    """Close a socket of either kind."""
 
     slot: str
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ... import limits
@@ -105,24 +105,28 @@ class Helping:
         try:
             if address[0] not in plan.asked and self._called(plan, helper, mapped[1], "stranger"):
                 return
-            greeted = self._clock.event()
-
-            def greet() -> None:
-                plan.greet(address, self._clock.now())
-                greeted.set()
-
-            self._runner.call(greet)
-            if greeted.wait(limits.PROBE_ECHO_SECONDS):
+            if self._on_runner(lambda: plan.greet(address, self._clock.now())):
                 self._called(plan, helper, mapped[1], "known_address")
         except (CrustError, OSError) as error:
             self.errors.append(str(error))
+
+    def _on_runner(self, function: Callable[[], None]) -> bool:
+        """Have it done on the runner's thread, and wait for that; False if the runner has ended."""
+        done = self._clock.event()
+
+        def do() -> None:
+            function()
+            done.set()
+
+        self._runner.call(do)
+        return done.wait(limits.PROBE_ECHO_SECONDS)
 
     def _called(self, plan: UdpPlan | TcpPlan, helper: Helper, port: int, which: str) -> bool:
         """Whether the helper got in."""
         token = os.urandom(12)
         if isinstance(plan, UdpPlan):
             came = self._clock.event()
-            self._runner.call(lambda: plan.expect(token, came.set))
+            self._on_runner(lambda: plan.expect(token, came.set))
             helper.echo("udp", port, token, timeout=limits.PROBE_ECHO_SECONDS)
             plan.echoed[which] = came.wait(limits.PROBE_ECHO_WAIT)
             return plan.echoed[which]

@@ -7,12 +7,10 @@ ports shows its step only then.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import selectors
 import socket
-import struct
 import sys
 from collections.abc import Callable, Sequence
 
@@ -27,7 +25,6 @@ __all__ = ["Plan", "Runner", "way_to"]
 
 Plan = UdpPlan | TcpPlan | LifetimePlan
 
-_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 seconds
 _READ = 65536
 _IN_PROGRESS = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EAGAIN})
 _WHOLE = {  # setsockopt arguments that send a datagram uncut, whatever is believed of the path (Linux)
@@ -182,11 +179,13 @@ class Runner:
         plan.opened(action.slot, sock.getsockname()[:2], self._clock())
 
     def _dial(self, plan: Plan, action: Dial) -> None:
-        sock = self._stream(action.address)
+        sock = self._stream(action.address, shared=bool(action.source))
         try:
             listener = self._sockets.get((plan, action.source))
             if listener is not None:
                 sock.bind(listener.getsockname())
+            else:
+                sock.bind((way_to(action.address), 0))  # a port by chance: connect() would take one after the other
             number = sock.connect_ex(action.address)
             if number and number not in _IN_PROGRESS:
                 raise OSError(number, os.strerror(number))
@@ -197,10 +196,12 @@ class Runner:
         self._keep(plan, action.slot, sock, selectors.EVENT_WRITE)
 
     @staticmethod
-    def _stream(towards: Address) -> socket.socket:
-        """All that share the port say so before they are bound."""
+    def _stream(towards: Address, shared: bool = True) -> socket.socket:
+        """All that share a port say so before they are bound."""
         sock = socket.socket(_family(towards), socket.SOCK_STREAM)
         sock.setblocking(False)
+        if not shared:
+            return sock
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if hasattr(socket, "SO_REUSEPORT"):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -225,9 +226,6 @@ class Runner:
         if sock is None:
             return
         self._selector.unregister(sock)
-        if sock.type == socket.SOCK_STREAM:
-            with contextlib.suppress(OSError):
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         sock.close()
 
     # --- what sockets bring -------------------------------------------------------------------------------------------

@@ -283,7 +283,7 @@ class TcpPlan:
         base = ProtocolFinding(
             "tcp",
             self.family,
-            bool(self._connected) if self.servers else None,
+            bool(self._connected or self._open_ports()) if self.servers else None,
             self._why_not() if not self._connected else "",
             local=shown(local) if local is not None else "",
             open_ports=self._open_ports(),
@@ -316,7 +316,8 @@ class TcpPlan:
             return ()
         if any(call.kind in ("server", "other") for call in self._calls.values()):
             return ()
-        return tuple(port for port in limits.PROBE_WEB_PORTS if port in {address[1] for address in self._connected})
+        ports = {address[1] for address in self._reached}  # a refusal came from there as well
+        return tuple(port for port in limits.PROBE_WEB_PORTS if port in ports)
 
     @property
     def _reached(self) -> set[Address]:

@@ -23,9 +23,11 @@ from tests.natlab.stun import (
     PATIENCE,
     Address,
     all_over_udp,
+    answered,
     family,
     over_tcp,
     over_udp,
+    request,
 )
 
 SAMPLES = 6  # mappings that are looked at to tell how ports are given
@@ -105,6 +107,64 @@ def meet(address: str, server: str, port: int, name: str) -> None:
                 else:
                     heard = other = sender[:2]  # a symmetric NAT has another port for us than for the server
         _tell(heard=heard, other=other)
+
+
+def watch(address: str, server: str, port: int) -> None:
+    """On a host: ask ten times a second from one socket, and tell where it is seen whenever that changes."""
+    with socket.socket(family(address), socket.SOCK_DGRAM) as sock:
+        sock.bind(("", 0))  # the host's own address may change
+        seen: Address | None | str = "nothing yet"
+        heard = time.monotonic()
+        while True:
+            asked = request()
+            with contextlib.suppress(OSError):
+                sock.sendto(asked, (server, port))
+            end = time.monotonic() + 0.1
+            while (left := end - time.monotonic()) > 0 and select.select([sock], [], [], left)[0]:
+                with contextlib.suppress(OSError):
+                    if answer := answered(sock.recv(2048), asked):
+                        heard = time.monotonic()
+                        if seen != answer.mapped:
+                            seen = answer.mapped
+                            _tell(mapped=seen)
+            if seen is not None and time.monotonic() > heard + PATIENCE / 2:
+                seen = None
+                _tell(mapped=None)
+
+
+def pause(address: str, server: str, port: int, seconds: float) -> None:
+    """On a host: where one socket is seen, before and after it was quiet for so long."""
+    with socket.socket(family(address), socket.SOCK_DGRAM) as sock:
+        sock.bind((address, 0))
+        before = over_udp(sock, (server, port))
+        time.sleep(seconds)
+        after = over_udp(sock, (server, port))
+        assert before and after
+        _tell(before=before.mapped, after=after.mapped)
+
+
+def hole(address: str, server: str, port: int, seconds: float) -> None:
+    """On a host: where a socket is seen that asks once; then how much later others reached it for the last time."""
+    with socket.socket(family(address), socket.SOCK_DGRAM) as sock:
+        sock.bind((address, 0))
+        answer = over_udp(sock, (server, port))
+        began = latest = time.monotonic()
+        assert answer is not None
+        _tell(mapped=answer.mapped)
+        while (left := began + seconds - time.monotonic()) > 0 and select.select([sock], [], [], left)[0]:
+            sock.recv(2048)
+            latest = time.monotonic()
+        _tell(latest=latest - began)
+
+
+def knock(target: Address, seconds: float) -> None:
+    """On the server: send there, ten times a second, each time from a socket that nobody knows."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with socket.socket(family(target[0]), socket.SOCK_DGRAM) as sock:
+            sock.sendto(b"knock", tuple(target))
+        time.sleep(0.1)
+    _tell()
 
 
 def _tell(**found: Any) -> None:
@@ -222,5 +282,5 @@ def _neighbours(values: list[int]) -> Iterator[tuple[int, int]]:
 
 
 if __name__ == "__main__":
-    programs = {each.__name__: each for each in (inside, strangers, introduce, meet)}
+    programs = {each.__name__: each for each in (inside, strangers, introduce, meet, watch, pause, hole, knock)}
     programs[sys.argv[1]](**json.loads(sys.argv[2]))

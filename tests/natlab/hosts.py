@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from tests.natlab import names
@@ -145,6 +146,12 @@ class Machine:
         return ["python", "-m", "tests.natlab.probes", name, json.dumps(arguments)]
 
 
+def counted(network: str, first: int = 1) -> Callable[[], str]:
+    """The addresses of a /24, one after the other."""
+    numbers = iter(range(first, 254))
+    return lambda: f"{network}.{next(numbers)}"
+
+
 class Host(Machine):
     """
     A machine on the Internet, which it reaches by ``wan``; a `Lab` makes it.
@@ -164,6 +171,7 @@ class Host(Machine):
         self.all_ipv6 = tuple(f"2a10:20:{number}::{each:x}" for each in range(1, addresses + 1) if has_ipv6)
         self.link = Link(internet, name)
         self.gateway4, self.gateway6 = f"20.0.{number}.254", f"2a10:20:{number}::fe"
+        self.next_address = counted(f"20.0.{number}", addresses + 1)
         self._mtu, self._realm = mtu, ""
 
     @property
@@ -197,8 +205,9 @@ class Host(Machine):
         lines += [f"route replace default via {self.gateway4} dev {INTERFACE}"]
         return lines + [f"route replace default via {self.gateway6} dev {INTERFACE}" for _ in self.all_ipv6[:1]]
 
-    def renumber(self, ipv4: str) -> None:
-        """Another address of IPv4, in place of all that it has."""
+    def renumber(self, ipv4: str = "") -> None:
+        """Another address of IPv4, by default the next, in place of all that it has."""
+        ipv4 = ipv4 or self.next_address()
         old, self.all_ipv4 = self.all_ipv4, (ipv4,)
         self._internet.ask("unroute", name=self.name, addresses=list(old))
         self._internet.ask("route", name=self.name, addresses=[ipv4])

@@ -87,7 +87,7 @@ class Link:
         self.down.set(**changes, seed=seed + 1)
 
     def cut(self) -> None:
-        """Nothing passes from now on, nor what is under way to the link; the interface stays up and nobody is told."""
+        """Nothing enters it from now on; what is under way arrives. The interface stays up, and nobody is told."""
         self.set(broken=True)
 
     def restore(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from tests.natlab.hosts import Machine
@@ -92,4 +92,34 @@ def _start(host: Machine, program: str, /, **arguments: Any) -> Program:
 
 def _result(program: Program) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(program.wait_for(r"^\{.*\}$", PATIENCE)[0])
+    return found
+
+
+class Watch:
+    """Where a socket on a host is seen by a server's coturn, while things happen to the network."""
+
+    def __init__(self, server: Server, host: Machine) -> None:
+        self._program = _start(host, "watch", address=host.ipv4, server=server.ipv4, port=3478)  # type: ignore[attr-defined]
+        self.first: tuple[str, int] | None = self.next()
+
+    def next(self) -> tuple[str, int] | None:
+        """Where it is seen next; None: there is no answer any more."""
+        found = _result(self._program)["mapped"]
+        return found and tuple(found)
+
+
+def paused(server: Server, hosts: Sequence[Machine], seconds: Sequence[float]) -> list[bool]:
+    """Whether the mappings of sockets on these hosts outlive so many seconds of silence, all at once."""
+    programs = [
+        _start(host, "pause", address=host.ipv4, server=server.ipv4, port=3478, seconds=each)  # type: ignore[attr-defined]
+        for host, each in zip(hosts, seconds, strict=True)
+    ]
+    return [found["before"] == found["after"] for found in map(_result, programs)]
+
+
+def open_for(server: Server, host: Machine, seconds: float) -> float:
+    """How long strangers reach a socket on a host that has sent once: seconds, or all of these."""
+    program = _start(host, "hole", address=host.ipv4, server=server.ipv4, port=3478, seconds=seconds)  # type: ignore[attr-defined]
+    _result(_start(server, "knock", target=_result(program)["mapped"], seconds=seconds))
+    found: float = _result(program)["latest"]
     return found

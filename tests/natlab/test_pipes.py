@@ -161,3 +161,42 @@ def test_a_link_may_cut_nothing() -> None:
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError):
         Settings(**wrong)  # type: ignore[arg-type]
+
+
+def test_jitter_delays_unevenly_and_keeps_the_order() -> None:
+    """Each packet gets up to so much more, by the seed; what was sent first still arrives first."""
+    made, again = (Made(delay=0.1, jitter=0.05, seed=3) for _ in range(2))
+    for each in (made, again):
+        for number in range(200):
+            each.pipe.take(packet(100, number), number * 0.01)
+    leaving = made.times()
+    assert leaving == again.times()
+    late = [when - number * 0.01 - 0.1 for number, when in enumerate(leaving)]
+    assert min(late) >= -0.001 and max(late) <= 0.0511
+    assert min(late) < 0.015 and max(late) > 0.04
+    for number in range(10):
+        made.pipe.take(packet(100, number), 20.0)
+    assert [each[20] for each in made.pipe.due(30.0)] == list(range(10))
+
+
+def test_jitter_does_not_change_what_is_lost() -> None:
+    """The losses are the same with it as without."""
+    steady, uneven = Made(loss=0.5), Made(loss=0.5, jitter=0.02)
+    left = []
+    for each in (steady, uneven):
+        each.pour(100, 100)
+        left.append([packet_[20] for packet_ in each.pipe.due(1.0)])
+    assert left[0] == left[1] and 20 < len(left[0]) < 80
+
+
+def test_a_broken_link_carries_nothing() -> None:
+    """What comes while it is cut is gone; what was under way arrives."""
+    made = Made(delay=0.1)
+    made.pour(1, 100)
+    made.pipe.set(Settings(delay=0.1, broken=True), 0.05)
+    made.pour(3, 100, now=0.06)
+    assert len(list(made.pipe.due(1.0))) == 1
+    assert made.pipe.counts.broken == 3
+    made.pipe.set(Settings(delay=0.1), 1.0)
+    made.pour(1, 100, now=1.0)
+    assert len(list(made.pipe.due(2.0))) == 1

@@ -24,10 +24,10 @@ _FORWARDING = {
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """What a router's ``wan`` is joined to."""
+    """What a router's ``wan`` is joined to, if not to the Internet itself."""
 
     realm: str
-    """The name of the carrier; empty: the Internet itself."""
+    """The name of the carrier."""
 
     gateway: str
     next_address: Callable[[], str]
@@ -57,9 +57,9 @@ class Router(Host):
     ) -> None:
         super().__init__(internet, name, number, has_ipv6=has_ipv6)
         self.number = number
-        self.line = line or Line("", self.gateway4, counted(f"20.0.{number}"))
-        self.all_ipv4 = (self.line.next_address(),)
-        self.gateway4, self._realm = self.line.gateway, self.line.realm
+        if line:
+            self._realm, self.gateway4, self.next_address = line.realm, line.gateway, line.next_address
+            self.all_ipv4 = (self.next_address(),)
         self.plan = dataclasses.replace(plan, wan=self.ipv4)
         network = ipaddress.ip_network(plan.lan)
         self.lan_ipv4 = str(network[1])
@@ -110,7 +110,7 @@ class Router(Host):
 
     def renumber(self, ipv4: str = "") -> None:
         """Get another address from the provider (IPv4 only), by default the next; mappings of the old one are lost."""
-        super().renumber(ipv4 or self.line.next_address())
+        super().renumber(ipv4)
         self.translate(dataclasses.replace(self.plan, wan=self.ipv4))
         self._internet.ask("forget", name=self.name)
 
@@ -121,9 +121,3 @@ class Router(Host):
     def restore(self) -> None:
         """The end of `cut`."""
         self.link.restore()
-
-
-def counted(network: str, first: int = 1) -> Callable[[], str]:
-    """The addresses of a /24, one after the other."""
-    numbers = iter(range(first, 254))
-    return lambda: f"{network}.{next(numbers)}"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 
-from tests.natlab.hosts import Host, Machine, ip
+from tests.natlab.hosts import Host, Machine, counted, ip
 from tests.natlab.internet import Internet, Link
 from tests.natlab.routers import rules
 from tests.natlab.routers.kinds import Kind
-from tests.natlab.routers.router import LAN, Line, Router, counted
+from tests.natlab.routers.router import LAN, Line, Router
 
 INTERFACE = "eth0"
 HAIRPINS = ("full", "addr", "port", "udpblock", "strict", "rst", "tcpblock")
@@ -78,6 +78,18 @@ class Site:
     def public_ipv4(self) -> str:
         """The address that the world sees."""
         return self.carrier.router.ipv4 if self.carrier else self.edge.ipv4
+
+    def cut(self) -> None:
+        """Nothing passes the line to the provider from now on; the LAN works on, and nobody is told."""
+        self.link.cut()
+
+    def restore(self) -> None:
+        """The end of `cut`."""
+        self.link.restore()
+
+    def renumber(self) -> None:
+        """Get the next address of IPv4 from the provider; what was mapped at the old one is lost."""
+        self.edge.renumber()
 
 
 class Carrier:

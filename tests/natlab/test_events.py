@@ -1,0 +1,70 @@
+"""What happens to sites: mappings expire, routers reboot, lines are cut and get other addresses."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.natlab.judge import Watch, open_for, paused
+from tests.natlab.lab import Lab
+
+
+def test_mappings_expire(lab: Lab) -> None:
+    """After the seconds that are set, and not before; each flow of a symmetric NAT then gets another port."""
+    server = lab.server()
+    server.coturn()
+    sites = [lab.site(f"home{seconds}", "sym", mapping_timeout=seconds) for seconds in (2, 120)]
+    hosts = [site.host for site in sites]
+    assert paused(server, [*hosts, hosts[0]], [3.5, 3.5, 0.5]) == [False, True, True]
+
+
+def test_what_the_rules_remember_expires_as_well(lab: Lab) -> None:
+    """A full cone closes to strangers when nothing has gone out for so long."""
+    server, home = lab.server(), lab.site("home", "full", mapping_timeout=2)
+    server.coturn()
+    assert 1.5 < open_for(server, home.host, 5.0) < 4.5
+
+
+@pytest.mark.parametrize("kind", ["sym", "cgnat"])
+def test_a_reboot(lab: Lab, kind: str) -> None:
+    """The router is gone for a moment, and has forgotten what it mapped; the address stays."""
+    server = lab.server()
+    server.coturn()
+    home = lab.site("home", "sym", behind=lab.carrier("isp") if kind == "cgnat" else None)
+    watch = Watch(server, home.host)
+    assert home.router is not None and watch.first is not None
+    home.router.reboot()
+    while (seen := watch.next()) is None:  # the moment may be short
+        pass
+    assert seen[0] == watch.first[0] == home.public_ipv4 and seen[1] != watch.first[1]
+
+
+def test_a_cut(lab: Lab) -> None:
+    """Nothing passes; afterwards all is as before."""
+    server = lab.server()
+    server.coturn()
+    home = lab.site("home", "sym")
+    watch = Watch(server, home.host)
+    assert home.router is not None
+    home.router.cut()
+    assert watch.next() is None
+    assert home.link.up.counts().broken > 0
+    home.router.restore()
+    assert watch.next() == watch.first
+
+
+@pytest.mark.parametrize("kind", ["none", "port", "cgnat"])
+def test_another_address(lab: Lab, kind: str) -> None:
+    """The provider gives it; a carrier's is inside, where the world does not see it."""
+    server = lab.server()
+    server.coturn()
+    home = lab.site("home", "sym", behind=lab.carrier("isp")) if kind == "cgnat" else lab.site("home", kind)
+    watch = Watch(server, home.host)
+    assert watch.first is not None
+    before = home.wan_ipv4
+    home.renumber()
+    assert home.wan_ipv4 != before
+    seen = watch.next()
+    while seen is None:
+        seen = watch.next()
+    assert seen != watch.first and seen[0] == home.public_ipv4
+    assert (home.public_ipv4 == home.wan_ipv4) is (kind != "cgnat")

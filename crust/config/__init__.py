@@ -4,6 +4,7 @@ What can be set, and how it is read.
 - ``schema``: every key as frozen dataclasses; ``Config`` is the whole.
 - ``kinds``: what a value may be. ``sections``: how the dataclasses check themselves.
 - ``loader``: the YAML file. ``render``: the example file and the table of what is in force.
+- ``servers``: public STUN servers.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from .schema import (
     SessionConfig,
     UtpConfig,
 )
+from .servers import PublicServer, public_servers
 
 __all__ = [
     "AccessConfig",
@@ -40,10 +42,12 @@ __all__ = [
     "ListenConfig",
     "NatConfig",
     "NetworkConfig",
+    "PublicServer",
     "Row",
     "SendBufferConfig",
     "SessionConfig",
     "UtpConfig",
     "effective_rows",
     "example",
+    "public_servers",
 ]

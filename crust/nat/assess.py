@@ -75,8 +75,8 @@ def _gaps(survey: NetworkSurvey, kind: SiteKind) -> Iterator[str]:
 
 def _gaps_of(finding: ProtocolFinding, survey: NetworkSurvey) -> Iterator[str]:
     what = f"{finding.protocol.upper()} over IPv{finding.family}"
-    if finding.reachable is None and finding.family == 4:
-        yield f"{what}: not tried{f', {finding.reason}' if finding.reason else ''}."
+    if finding.reachable is None:
+        yield f"{what}: {finding.reason.rstrip('.') or 'not tried'}."
     if not finding.reachable or finding.intercepted:
         return
     if finding.open_ports:

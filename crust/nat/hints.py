@@ -193,12 +193,13 @@ def _blocked(survey: NetworkSurvey, kind: SiteKind) -> Iterator[Hint]:
 def _several(survey: NetworkSurvey, kind: SiteKind) -> Iterator[Hint]:
     if "several_ways_out" not in survey.hints:
         return
-    names = ", ".join(each.name for each in survey.interfaces if each.default)
+    usual = (InterfaceKind.ETHERNET, InterfaceKind.WIRELESS, InterfaceKind.MOBILE)
+    names = ", ".join(each.name for each in survey.interfaces if each.kind in usual)
     yield Hint(
         "several_ways_out",
-        "More than one way out",
-        f"This machine has several ways to the Internet{f' ({names})' if names else ''}. The "
-        "report is about the one that the system prefers; unplug it or switch it off to learn about the other.",
+        "More than one network",
+        f"This machine is in several networks{f' ({names})' if names else ''}. The report is about the one that the "
+        "system prefers; unplug it or switch it off to learn about the other.",
     )
 
 

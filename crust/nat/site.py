@@ -98,13 +98,8 @@ def kind_of(survey: NetworkSurvey) -> SiteKind:
     """The kind; what matters most first: whether anything gets out, then whether callers get in."""
     if "no_network" in survey.hints or not survey.interfaces and not survey.protocols:
         return SiteKind.NO_NETWORK
-    if "captive_portal" in survey.hints:
-        return SiteKind.CAPTIVE_PORTAL
-    asked = [finding for finding in survey.protocols if finding.reachable is not None]
-    if not asked and "no_dns" not in survey.hints:
-        return SiteKind.MAPPED if opens_ports(survey) else SiteKind.UNKNOWN
-    if not any(finding.reachable or finding.open_ports for finding in asked):
-        return SiteKind.NO_INTERNET
+    if not any((finding.reachable or finding.open_ports) and not finding.intercepted for finding in survey.protocols):
+        return _cut_off(survey)
     entrances = {way.entrance for way in side_of(survey).ways if way.family == _family(survey)}
     blocked = _blocked(survey)
     if Entrance.MAPPED in entrances and blocked is not SiteKind.WEB_ONLY:
@@ -114,6 +109,17 @@ def kind_of(survey: NetworkSurvey) -> SiteKind:
     if Entrance.OPEN in entrances:
         return SiteKind.OPEN
     return _translator(survey, entrances)
+
+
+def _cut_off(survey: NetworkSurvey) -> SiteKind:
+    """Nothing outside has answered: why?"""
+    if "captive_portal" in survey.hints:
+        return SiteKind.CAPTIVE_PORTAL
+    asked = any(finding.servers for finding in survey.protocols) or "no_dns" in survey.hints
+    possible = any(finding.reachable is None for finding in survey.protocols) or not survey.protocols
+    if possible and not asked:
+        return SiteKind.MAPPED if opens_ports(survey) else SiteKind.UNKNOWN
+    return SiteKind.NO_INTERNET
 
 
 def _family(survey: NetworkSurvey) -> int:
@@ -127,11 +133,15 @@ def _blocked(survey: NetworkSurvey) -> SiteKind | None:
     udp, tcp = survey.finding("udp", family), survey.finding("tcp", family)
     if tcp is not None and tcp.open_ports:
         return SiteKind.WEB_ONLY if udp is None or not udp.reachable else SiteKind.TCP_BLOCKED
-    if udp is not None and udp.reachable is False and tcp is not None and tcp.reachable:
+    if udp is not None and _fails(udp) and tcp is not None and tcp.reachable:
         return SiteKind.UDP_BLOCKED
-    if tcp is not None and tcp.reachable is False and udp is not None and udp.reachable:
+    if tcp is not None and _fails(tcp) and udp is not None and udp.reachable:
         return SiteKind.TCP_BLOCKED
     return None
+
+
+def _fails(finding: ProtocolFinding) -> bool:
+    return finding.reachable is False or bool(finding.intercepted)
 
 
 def _translator(survey: NetworkSurvey, entrances: set[Entrance]) -> SiteKind:

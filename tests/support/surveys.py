@@ -91,6 +91,7 @@ def _six(filtering: Behaviour, unsolicited: Unsolicited | None) -> tuple[Protoco
 
 
 PUBLIC: dict[str, Any] = {"local": f"{OUTER}:41233", "translated": False, "hairpin": None}
+NO_WAY = "this machine has no way to the Internet by this family"
 OPEN = _udp(filtering=INDEPENDENT, **PUBLIC), _tcp(unsolicited=Unsolicited.ACCEPTED, **PUBLIC)
 PORT = _udp(), _tcp()
 SYMMETRIC = _udp(mapping=BOTH, ports=RANDOM), _tcp(mapping=BOTH, ports=RANDOM)
@@ -161,7 +162,15 @@ SURVEYS: dict[str, NetworkSurvey] = {
     ),
     "no network": _survey(gateway=GatewayFinding(""), interfaces=(), contacted=(), hints=("no_network",)),
     "offline": _survey(
-        *(ProtocolFinding(name, 4, None, "offline") for name in ("udp", "tcp")), offline=True, contacted=()
+        *(ProtocolFinding(name, 4, None, "not tried: no server was named") for name in ("udp", "tcp")),
+        *(ProtocolFinding(name, 6, False, NO_WAY) for name in ("udp", "tcp")),
+        offline=True,
+        contacted=(),
+        gateway=None,
+    ),
+    "no route": _survey(*(ProtocolFinding(name, 4, False, NO_WAY) for name in ("udp", "tcp")), gateway=None),
+    "a proxy for TCP": _survey(
+        _udp(), _tcp(intercepted="a web server answered on the port of a STUN server"), hints=("captive_portal",)
     ),
     "offline, mapping works": _survey(
         *(ProtocolFinding(name, 4, None, "offline") for name in ("udp", "tcp")),
@@ -212,6 +221,8 @@ KINDS: dict[str, tuple[SiteKind, str]] = {
     "no names": (SiteKind.NO_INTERNET, "F"),
     "no network": (SiteKind.NO_NETWORK, "F"),
     "offline": (SiteKind.UNKNOWN, ""),
+    "no route": (SiteKind.NO_INTERNET, "F"),
+    "a proxy for TCP": (SiteKind.TCP_BLOCKED, "D"),
     "offline, mapping works": (SiteKind.MAPPED, "A"),
     "vpn": (SiteKind.SYMMETRIC, "C"),
     "two ways out": (SiteKind.PORT_RESTRICTED, "C"),

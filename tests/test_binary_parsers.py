@@ -20,6 +20,7 @@ CODECS = (
     "crust.wire",
     "crust.transports.utp.packet",
     "crust.transports.utp.definition",
+    "crust.nat.mapping.definition",
     "crust.nat.stun.message",
     "crust.nat.stun.definition",
 )
@@ -40,6 +41,7 @@ BY_NAME = {
     "crust.wire.codec.parse_next",
     "crust.wire.definitions",
     "crust.transports.utp.definition",
+    "crust.nat.mapping.definition",
     "crust.nat.stun.definition",
 }
 """What parses by a definition that stands in another module."""

@@ -21,17 +21,10 @@ from types import TracebackType
 from ..crypto.identity import TEXT_MAX, KeyPair, decode_network_secrets
 from ..exceptions import IdentityError, IdentityInUse
 from .files import link_new, sync_folder
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
+from .locks import try_lock, unlock
 
 __all__ = ["Identity", "IdentityLock", "load_network_secrets", "save_private_text"]
 
-_LOCK_OFFSET = (
-    1 << 30
-)  # Windows locks bytes, and bytes locked cannot be read: lock one far behind the process id
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
 
@@ -257,7 +250,7 @@ class IdentityLock:
             return self
         descriptor, with_id = self._open()
         try:
-            if not _try_lock(descriptor):
+            if not try_lock(descriptor):
                 raise IdentityInUse(self._in_use(descriptor if with_id else None))
             if with_id:
                 os.ftruncate(descriptor, 0)
@@ -282,7 +275,7 @@ class IdentityLock:
             return
         try:
             if self._owner == os.getpid():
-                _unlock(descriptor)
+                unlock(descriptor)
         finally:
             os.close(descriptor)
 
@@ -320,32 +313,3 @@ class IdentityLock:
             f"identity file {self.path} is in use by {who}; close that node first, or give this one an identity of "
             "its own"
         )
-
-
-if sys.platform == "win32":
-
-    def _try_lock(descriptor: int) -> bool:
-        os.lseek(descriptor, _LOCK_OFFSET, os.SEEK_SET)
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        finally:
-            os.lseek(descriptor, 0, os.SEEK_SET)
-        return True
-
-    def _unlock(descriptor: int) -> None:
-        os.lseek(descriptor, _LOCK_OFFSET, os.SEEK_SET)
-        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
-
-else:
-
-    def _try_lock(descriptor: int) -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def _unlock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)

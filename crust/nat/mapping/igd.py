@@ -1,0 +1,238 @@
+"""
+One UPnP router, by miniupnpc: a library in C whose calls block for seconds, cannot be cancelled, and raise nothing but
+``Exception`` with a text. Everything here runs on a :class:`crust.runtime.native.NativeWorker` and touches no lock, no
+socket and no clock of Python's.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import urllib.parse
+from typing import Any
+
+from ...exceptions import CrustError
+from ...values import dataclass
+from .ways import Ask, Refusal, Wanted
+
+__all__ = ["Entry", "IgdError", "IgdInfo", "IgdRouter", "refusal_of"]
+
+_LEASE_MAX = 604_800  # a week: what IGD:2 allows
+_CONNECTED = ("connected", "up")
+
+
+class IgdError(CrustError):
+    """
+    The router, or the library, says no.
+
+    Attributes:
+        kind: What to do about it.
+    """
+
+    def __init__(self, reason: str, kind: Refusal = Refusal.OTHER) -> None:
+        super().__init__(reason)
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class IgdInfo:
+    """What a router says of itself."""
+
+    external_ip: str
+    """Its outer address; empty: it names none that is one."""
+    connected: bool
+    uptime: int
+    """Seconds since it was connected; 0: it does not say."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a router's table."""
+
+    client: str
+    port: int
+    description: str
+
+
+# Texts of miniupnpc for UPnP's error numbers, which it does not give; and what they mean here.
+_ERRORS: dict[str, tuple[Refusal, str]] = {
+    "OnlyPermanentLeasesSupported": (Refusal.PERMANENT_ONLY, "it knows no leases (725)"),
+    "Invalid Args": (Refusal.PERMANENT_ONLY, "it does not understand the request (402)"),
+    "ConflictInMappingEntry": (Refusal.CONFLICT, "the port belongs to another machine (718)"),
+    "Action Failed": (Refusal.CONFLICT, "it failed (501)"),
+    "SamePortValuesRequired": (Refusal.SAME_PORT, "it opens a port only under its own number (724)"),
+    "ConflictWithOtherMechanisms": (Refusal.CONFLICT, "the port is used otherwise (729)"),
+    "ExternalPortOnlySupportsWildcard": (Refusal.OTHER, "it opens all ports or none (727)"),
+    "RemoteHostOnlySupportsWildcard": (Refusal.OTHER, "it refuses the request (726)"),
+    "Action not authorized": (
+        Refusal.OTHER,
+        "it does not allow that (606): port mapping is restricted in it",
+    ),
+    "Invalid Action": (Refusal.OTHER, "it does not open ports (401)"),
+    "Miniupnpc HTTP error": (Refusal.NO_ANSWER, "it did not answer properly, or in time"),
+    "Miniupnpc Socket error": (Refusal.NO_ANSWER, "it could not be reached"),
+    "Miniupnpc Invalid response": (Refusal.NO_ANSWER, "its answer is garbled"),
+    "No UPnP device discovered": (
+        Refusal.NO_ANSWER,
+        "its description could not be read, or is not that of a router",
+    ),
+}
+# "Success" as the text of an exception is the library's way to say that a call came back with nothing.
+_ERRORS["Success"] = _ERRORS["No UPnP device discovered"]
+
+
+def refusal_of(error: Exception) -> IgdError:
+    """What an exception of miniupnpc means."""
+    text = str(error)
+    kind, reason = _ERRORS.get(text, (Refusal.OTHER, ""))
+    if not reason:
+        known = "".join(c for c in text if c.isascii() and c.isprintable())[:80]
+        reason = f"it says: {known}" if known else "it gives no reason"
+    return IgdError(reason, kind)
+
+
+class IgdRouter:
+    """
+    A router by the address of its description. Every method blocks; one at a time.
+
+    Args:
+        url: Of its description.
+        local: Our address towards it.
+        description: Under which its table shows our ports: short ASCII.
+    """
+
+    def __init__(self, url: str, local: str, description: str) -> None:
+        self._url = url
+        self._local = local
+        self._description = description
+        self._upnp: Any = None
+
+    def open(self) -> IgdInfo:
+        """
+        Read its description, and what it says of its connection.
+
+        Raises:
+            IgdError: It is no router, or does not answer.
+        """
+        try:
+            import miniupnpc
+        except ImportError as error:
+            raise IgdError("the package miniupnpc is not installed: pip install miniupnpc") from error
+        upnp = miniupnpc.UPnP()
+        try:
+            control = upnp.selectigd(self._url)
+        except Exception as error:
+            raise refusal_of(error) from error
+        here, there = _host(self._url), _host(control or "")
+        if not there:
+            raise IgdError("its description names no place to ask")
+        if there != here:
+            raise IgdError(f"its description sends us to another machine ({there})")
+        self._upnp = upnp
+        return self.status()
+
+    def status(self) -> IgdInfo:
+        """
+        Its outer address, and whether it is connected.
+
+        Raises:
+            IgdError: It does not answer.
+        """
+        try:
+            external = self._upnp.externalipaddress()
+        except Exception as error:
+            if refusal_of(error).kind is Refusal.NO_ANSWER:
+                raise refusal_of(error) from error
+            external = ""
+        try:
+            state, uptime, *_ = self._upnp.statusinfo()
+        except Exception as error:
+            if refusal_of(error).kind is Refusal.NO_ANSWER:
+                raise refusal_of(error) from error
+            state, uptime = "", 0  # some do not implement it
+        connected = str(state).lower() in _CONNECTED if state else bool(_usable(external))
+        return IgdInfo(_usable(external), connected, uptime if isinstance(uptime, int) else 0)
+
+    def add(self, ask: Ask) -> bool:
+        """
+        Make or refresh a mapping.
+
+        Returns:
+            Whether its table was seen to have it; False if it does not let us look.
+
+        Raises:
+            IgdError: It will not, or the port is somebody else's.
+        """
+        lease = min(max(0, ask.lifetime), _LEASE_MAX)  # the library passes anything on, -1 as 4294967295
+        if not 1024 <= ask.external <= 65535:
+            raise ValueError(f"external port {ask.external}")
+        wanted = ask.wanted
+        try:
+            self._upnp.addportmapping(
+                ask.external,
+                wanted.protocol.upper(),  # some refuse it in lower case
+                self._local,
+                wanted.port,
+                self._description,
+                "",
+                lease,
+            )
+        except Exception as error:
+            raise refusal_of(error) from error
+        entry = self.entry(ask)
+        if entry is None:
+            return False
+        if not self._is_ours(entry, wanted):
+            raise IgdError(f"it agreed, and still leads the port to {entry.client}", Refusal.CONFLICT)
+        return True
+
+    def entry(self, ask: Ask) -> Entry | None:
+        """The line of its table for an outer port; None: it has none, or does not show it."""
+        try:
+            found = self._upnp.getspecificportmapping(ask.external, ask.wanted.protocol.upper())
+            if not found:
+                return None
+            client, port, description, *_ = found
+            return Entry(str(client), int(port), str(description))
+        except Exception:  # miniupnpc raises nothing more exact; whatever it was, there is no line to see
+            return None
+
+    def holds(self, ask: Ask) -> bool:
+        """Whether its table still has our mapping."""
+        entry = self.entry(ask)
+        return entry is not None and self._is_ours(entry, ask.wanted)
+
+    def delete(self, ask: Ask) -> None:
+        """
+        Remove a mapping, unless it has become somebody else's.
+
+        Raises:
+            IgdError: It will not.
+        """
+        entry = self.entry(ask)
+        if entry is not None and not self._is_ours(entry, ask.wanted):
+            return
+        try:
+            self._upnp.deleteportmapping(ask.external, ask.wanted.protocol.upper())
+        except Exception as error:
+            if str(error) in ("NoSuchEntryInArray", "NoSuchEntry"):
+                return
+            raise refusal_of(error) from error
+
+    def _is_ours(self, entry: Entry, wanted: Wanted) -> bool:
+        return entry.client == self._local and entry.port == wanted.port
+
+
+def _host(url: str) -> str:
+    try:
+        return urllib.parse.urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _usable(external: object) -> str:
+    """The outer address if it is one: not the nonsense that some routers give."""
+    try:
+        ip = ipaddress.IPv4Address(str(external))
+    except ValueError:
+        return ""
+    return "" if ip.is_unspecified or ip.is_loopback or ip.is_multicast or ip.is_link_local else str(ip)

@@ -1,0 +1,196 @@
+"""What speaks to one router for a :class:`~crust.nat.mapping.mapper.Mapper`: two sockets and a native thread."""
+
+from __future__ import annotations
+
+import functools
+import os
+import random
+import selectors
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+from ... import limits
+from ...runtime.native import NativeWorker
+from ...runtime.threads import abandon_socket
+from .gateway import Gateway
+from .igd import IgdError, IgdRouter
+from .igd_way import Job
+from .mapper import Mapper
+
+__all__ = ["Line"]
+
+_READS_MAX = 64  # datagrams taken before others have their turn
+
+
+class _Settings(Protocol):
+    """The part of :class:`crust.nat.mapping.keeper.Settings` that is needed here."""
+
+    @property
+    def protocols(self) -> tuple[str, ...]: ...
+
+    @property
+    def lifetime(self) -> int: ...
+
+    @property
+    def description(self) -> str: ...
+
+    @property
+    def port(self) -> int: ...
+
+    @property
+    def search_port(self) -> int: ...
+
+    @property
+    def group(self) -> str: ...
+
+
+class Line:
+    """
+    One router and all that goes to and comes from it. For one thread.
+
+    Args:
+        gateway: The router.
+        settings: Of the keeper.
+        now: The clock.
+        source: Of random ports.
+
+    Raises:
+        OSError: There are no sockets for it.
+    """
+
+    def __init__(
+        self, gateway: Gateway, settings: _Settings, now: Callable[[], float], source: random.Random
+    ) -> None:
+        self.gateway = gateway
+        self.mapper = Mapper(gateway, settings.protocols, settings.lifetime, source, os.urandom)
+        self._settings = settings
+        self._now = now
+        self._routers: dict[str, IgdRouter] = {}
+        self._worker: NativeWorker | None = None
+        self._selector: selectors.BaseSelector | None = None
+        self._control = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._search = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            self._control.setblocking(False)
+            self._control.bind((gateway.local, 0))
+            # Connected: only the router's own answers come in, and its saying that nobody is there.
+            self._control.connect((gateway.address, settings.port))
+            self._search.setblocking(False)
+            self._search.bind((gateway.local, 0))
+            self._search.setsockopt(
+                socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(gateway.local)
+            )
+            self._search.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 2)
+        except BaseException:
+            self._control.close()
+            self._search.close()
+            raise
+
+    def register(self, selector: selectors.BaseSelector) -> None:
+        """Have it watched; the data of each key is what to call."""
+        self._selector = selector
+        selector.register(self._control, selectors.EVENT_READ, self._read_control)
+        selector.register(self._search, selectors.EVENT_READ, self._read_search)
+
+    def send(self, now: float) -> None:
+        """Send, and begin to call, what the mapper wants."""
+        if any(not self._sent(self._control, data, None) for data in self.mapper.datagrams()):
+            self.mapper.unreachable(now)
+        group = (self._settings.group, self._settings.search_port)
+        router = (self.gateway.address, self._settings.search_port)
+        for data in self.mapper.searches():
+            self._sent(self._search, data, group)
+            self._sent(self._search, data, router)
+        job = self.mapper.next_job(now)
+        if job is not None:
+            self._call(job, now)
+
+    @staticmethod
+    def _sent(sock: socket.socket, data: bytes, to: tuple[str, int] | None) -> bool:
+        """False if the system knows that nobody is there."""
+        try:
+            if to is None:
+                sock.send(data)
+            else:
+                sock.sendto(data, to)
+        except BlockingIOError:
+            return True  # as if it had been lost on the way: it is sent again
+        except ConnectionRefusedError:
+            return False
+        except OSError:
+            return to is not None  # no way there, such as for multicast: others may do
+        return True
+
+    def _read_control(self) -> None:
+        for _ in range(_READS_MAX):
+            try:
+                data = self._control.recv(2048)
+            except BlockingIOError:
+                return
+            except ConnectionRefusedError:
+                self.mapper.unreachable(self._now())
+                return
+            except OSError:
+                return  # what else ICMP says: the timers see to it
+            self.mapper.receive(data, self._now())
+
+    def _read_search(self) -> None:
+        for _ in range(_READS_MAX):
+            try:
+                data, source = self._search.recvfrom(limits.SSDP_ANSWER_MAX + 1)
+            except BlockingIOError:
+                return
+            except OSError:
+                continue  # nobody is at the gateway's port for searches; the group may answer
+            self.mapper.receive_answer(data, str(source[0]), self._now())
+
+    # --- calls --------------------------------------------------------------------------------------------------------
+
+    def _call(self, job: Job, now: float) -> None:
+        if self._worker is None:
+            try:
+                self._worker = NativeWorker("crust-upnp")
+            except (OSError, RuntimeError) as error:
+                self.mapper.lost_thread(f"there is no thread for it: {error}", now)
+                return
+            if self._selector is not None:
+                self._selector.register(self._worker.fileno(), selectors.EVENT_READ, self._read_calls)
+        router = self._routers.get(job.url)
+        if router is None or job.what == "open":
+            router = self._routers[job.url] = IgdRouter(
+                job.url, self.gateway.local, self._settings.description
+            )
+        call: Callable[..., object] = getattr(router, job.what)
+        self._worker.submit(job, call if job.ask is None else functools.partial(call, job.ask))
+
+    def _read_calls(self) -> None:
+        assert self._worker is not None
+        for job, result, error in self._worker.results():
+            if error is None:
+                self.mapper.job_done(job, result, self._now())
+            elif isinstance(error, IgdError):
+                self.mapper.job_done(job, error, self._now())
+            else:
+                raise error
+
+    # --- the end ------------------------------------------------------------------------------------------------------
+
+    def close(self, selector: selectors.BaseSelector | None) -> None:
+        """Let go of all of it. A call under way goes on without us."""
+        if selector is not None:
+            selector.unregister(self._control)
+            selector.unregister(self._search)
+            if self._worker is not None:
+                selector.unregister(self._worker.fileno())
+        self._control.close()
+        self._search.close()
+        if self._worker is not None:
+            self._worker.close()
+
+    def abandon(self) -> None:
+        """In a forked child: close the copies of the descriptors."""
+        abandon_socket(self._control)
+        abandon_socket(self._search)
+        if self._worker is not None:
+            self._worker.abandon()

@@ -188,6 +188,9 @@ class GatewayFinding:
     reason: str = ""
     """How that is known, in a sentence."""
 
+    hops: tuple[str, ...] = ()
+    """The first routers on the way out over IPv4, nearest first; an empty text for one that keeps silent."""
+
 
 @dataclass(frozen=True)
 class InterfaceFinding:

@@ -33,6 +33,8 @@ PRIORITY_MAX = 255  # least urgent; 0 is most urgent
 NETWORK_HINT_SIZE = 8  # bytes of the network id that connection info shows (docs/wire-format.md, "Text forms")
 CONTROL_FRAMES_MAX = 32  # frames in one record besides BATCH, PIECE and ACK: they are the dear ones to parse
 CONTACT_WIRE_MAX = 1024  # bytes of one suggested contact
+ECHO_PORT_MIN = 1024  # lower ones belong to services that may not want to be tried
+ECHO_TOKEN_SIZE = 12  # the transaction of a STUN message
 TRANSFER_NAME_MAX = 1024  # bytes of an offered file's name
 
 # --- fixed by BEP 29 and by what interoperates with libutp ----------------------------------------------------
@@ -192,6 +194,11 @@ STUN_TIMEOUT = 3.0  # seconds from the first question until nobody has answered
 STUN_ANSWERS_PER_SECOND = 50  # to one IPv4 address or one IPv6 /64
 STUN_ANSWERS_ALL_PER_SECOND = 1000
 STUN_REQUESTS_PER_CONNECTION = 16  # over TCP, within the time that a handshake has to begin
+ECHO_PAUSES = (0.0, 0.1, 0.2)  # seconds before each datagram of an echo
+ECHO_DIAL_TIMEOUT = 2.5  # seconds that an echo tries to connect: the kernel sends a second SYN after one second
+ECHO_TIMEOUT = 3.0  # seconds that the asker waits
+ECHOES_PER_MINUTE = 4  # for one peer
+ECHOES_ALL_PER_MINUTE = 32
 REFLEXIVE_INTERVAL = 120.0  # seconds from asking everybody where we are to asking again, +/- 25 %
 REFLEXIVE_DELAY = 0.2  # seconds from a new peer to asking it: several that come together are asked together
 REFLEXIVE_LIFE = 310.0  # seconds that an answer counts: two more questions may be lost
@@ -235,6 +242,7 @@ PROBE_ECHO_SECONDS = 1.7  # for a helper's call and its report: a SYN is repeate
 PROBE_ECHO_WAIT = 0.7  # for its datagram after that
 PROBE_LIFETIMES = (20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0)  # seconds of silence that a mapping may survive
 PROBE_LIFETIME_TALK = 2.5  # seconds from the first word to the last: Linux lets a conversation live longer
+PROBE_HOPS = 4  # routers on the way out that are looked at
 PROBE_WEB_PORTS = (443, 80)
 PROBE_OTHER_PORTS = (3478, 33_434)  # tried if only a port of the web has been, to see whether others are closed
 

@@ -30,7 +30,7 @@ EXEMPT = {
     ("crust.crypto.handshake", "_length"): "a masked length in front of an encrypted message, not a message",
     ("crust.crypto.records", "_length"): "the same in front of a record",
     ("crust.transports.udp_offload", "segment_of"): "what the kernel says of a datagram, not network bytes",
-    ("crust.transports.udp_offload", "icmp_errors"): "the same",
+    ("crust.transports.icmp", "icmp_errors"): "the same",
     ("crust.transports.udp_receive", "run_length"): "two bytes of a header that is compared, not read",
     ("crust.cli.control_socket", "_pid_of"): "what the kernel says of a Unix socket's other end, not network bytes",
 }

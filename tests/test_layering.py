@@ -71,6 +71,7 @@ SANS_IO = (
     "crust.nat.stun.transaction",
     "crust.nat.probe.actions",
     "crust.nat.probe.classes",
+    "crust.nat.probe.hops_plan",
     "crust.nat.probe.lifetime_plan",
     "crust.nat.probe.questions",
     "crust.nat.probe.servers",

@@ -16,9 +16,10 @@ import contextlib
 import socket
 import struct
 import sys
-from typing import Any, NamedTuple
+from typing import Any
 
 from .. import limits
+from .icmp import IcmpError, hear_icmp, icmp_errors
 
 __all__ = ["IcmpError", "Offload", "route"]
 
@@ -32,18 +33,14 @@ _SO_SNDBUFFORCE = 32
 _SO_RCVBUFFORCE = 33
 _IP_PKTINFO = 8
 _IP_MTU_DISCOVER = 10
-_IP_RECVERR = 11
 _IP_MTU = 14
 _IPV6_MTU_DISCOVER = 23
 _IPV6_MTU = 24
-_IPV6_RECVERR = 25
 _IPV6_RECVPKTINFO = 49
 _IPV6_PKTINFO = 50
 _PMTUDISC_DONT = 0
 _PMTUDISC_PROBE = 3
 _IPV6_MIN_MTU = 1280
-_MSG_ERRQUEUE = 0x2000
-_ORIGIN_LOCAL = 1
 _ANCILLARY_SIZE = 128
 _IPV4_OVERHEAD = 28  # bytes of IPv4's and UDP's headers
 _IPV6_OVERHEAD = 48
@@ -51,17 +48,6 @@ _USUAL_MTU = 1500
 
 Address = tuple[Any, ...]
 Ancillary = list[tuple[int, int, bytes]]
-
-
-class IcmpError(NamedTuple):
-    """A router, or the other machine, refused a datagram of ours."""
-
-    address: Address
-    """Where it was to go."""
-    number: int
-    """As an errno."""
-    mtu: int
-    """Bytes of the largest UDP payload that gets through; 0 if that was not the trouble."""
 
 
 class Offload:
@@ -88,7 +74,7 @@ class Offload:
         level, discover = self._discover()
         self.can_probe = LINUX and _takes(sock, level, discover, _PMTUDISC_DONT)
         """Whether fragmentation can be forbidden for a single datagram."""
-        self.errors = LINUX and _takes(sock, level, _IPV6_RECVERR if self.ipv6 else _IP_RECVERR, 1)
+        self.errors = hear_icmp(sock)
         """Whether errors by ICMP can be read."""
         self.sources = (
             LINUX and wildcard and _takes(sock, level, _IPV6_RECVPKTINFO if self.ipv6 else _IP_PKTINFO, 1)
@@ -185,24 +171,8 @@ class Offload:
 
     def icmp_errors(self) -> list[IcmpError]:
         """What has been refused since; empties the queue."""
-        errors: list[IcmpError] = []
-        while self.errors:
-            try:
-                # The plain socket, which does not wait for this queue (it never does, whatever the flags).
-                _, ancillary, _, address = self._plain.recvmsg(64, 512, _MSG_ERRQUEUE | socket.MSG_DONTWAIT)
-            except OSError:
-                break
-            for level, kind, data in ancillary:
-                is_error = (level, kind) in (
-                    (socket.IPPROTO_IP, _IP_RECVERR),
-                    (socket.IPPROTO_IPV6, _IPV6_RECVERR),
-                )
-                if is_error and len(data) >= 16 and address:
-                    number, origin, _, _, _, info = struct.unpack_from("=IBBBBI", data)
-                    if origin != _ORIGIN_LOCAL:
-                        overhead = _IPV6_OVERHEAD if self.ipv6 else _IPV4_OVERHEAD
-                        errors.append(IcmpError(address, number, max(0, info - overhead)))
-        return errors
+        # The plain socket, which does not wait for this queue (it never does, whatever the flags).
+        return icmp_errors(self._plain) if self.errors else []
 
 
 def route(family: int, address: Address) -> tuple[int, str]:

@@ -21,8 +21,8 @@ class StunServer:
         self._threads: list[threading.Thread] = []
         self._callers: list[threading.Thread] = []
         for (host, port), (datagrams, listener) in self._ends.items():
-            self._threads.append(threading.Thread(target=self._serve_udp, args=(datagrams, (host, port))))
-            self._threads.append(threading.Thread(target=self._serve_tcp, args=(listener, (host, port))))
+            self._threads.append(threading.Thread(target=self._serve_udp, args=(datagrams, (host, port)), daemon=True))
+            self._threads.append(threading.Thread(target=self._serve_tcp, args=(listener, (host, port)), daemon=True))
         for thread in self._threads:
             thread.start()
 
@@ -60,7 +60,7 @@ class StunServer:
                 sock, source = listener.accept()
             except OSError:
                 return
-            thread = threading.Thread(target=self._talk, args=(sock, at, source))
+            thread = threading.Thread(target=self._talk, args=(sock, at, source), daemon=True)
             self._callers.append(thread)
             thread.start()
 

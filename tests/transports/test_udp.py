@@ -17,8 +17,9 @@ from crust.addresses import Endpoint
 from crust.transports import udp_offload
 from crust.transports.blocking import BlockingStream
 from crust.transports.contract import Connection
+from crust.transports.icmp import IcmpError
 from crust.transports.udp import UdpHub
-from crust.transports.udp_offload import IcmpError, Offload
+from crust.transports.udp_offload import Offload
 from crust.transports.udp_receive import ReceiveBuffer, UdpReceiver, run_length
 from crust.transports.utp.burst import number_headers
 from crust.transports.utp.packet import PacketType, build_header, parse_packet_untrusted

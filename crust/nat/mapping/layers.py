@@ -6,11 +6,11 @@ import ipaddress
 
 from ...values import dataclass
 
-__all__ = ["CARRIER", "DOUBLE", "Layers", "is_global", "judge_layers"]
+__all__ = ["CARRIER", "DOUBLE", "SHARED", "Layers", "is_global", "judge_layers"]
 
 CARRIER = "carrier"
 DOUBLE = "double"
-_SHARED = ipaddress.ip_network("100.64.0.0/10")  # RFC 6598: what carriers number their customers with
+SHARED = ipaddress.ip_network("100.64.0.0/10")  # RFC 6598: what carriers number their customers with
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def judge_layers(external: str, *, seen: str | None = None, mismatch: bool = Fal
         ip = ipaddress.ip_address(external)
     except ValueError:
         return Layers()
-    if ip in _SHARED:
+    if ip in SHARED:
         return Layers(
             CARRIER,
             f"the router's outer address, {external}, is one that Internet providers share among customers: the"

@@ -8,6 +8,7 @@ The map::
     actions     what a plan wants done with sockets
     udp_plan    what to ask over UDP, and what comes of it
     tcp_plan    the same over TCP
+    hops_plan   the first routers on the way
     lifetime_plan  how long a quiet mapping lives, which takes minutes
     runner      sockets, and the thread that does what plans want
     servers     whom to ask

@@ -16,6 +16,8 @@ class Open:
     towards: Address
     whole: bool = False
     """Its datagrams are not cut on the way, whatever the system believes of the path's MTU."""
+    hops: int = 0
+    """Its datagrams pass so many routers at most (0: as many as there are), and what ICMP says of that is heard."""
 
 
 @dataclass(frozen=True)

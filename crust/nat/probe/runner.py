@@ -15,18 +15,21 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ...runtime.threads import Waker
+from ...transports.icmp import hear_icmp, icmp_errors
 from .actions import Action, Close, Dial, Listen, Open, Send, Write
 from .classes import Address
+from .hops_plan import HopsPlan
 from .lifetime_plan import LifetimePlan
 from .tcp_plan import TcpPlan
 from .udp_plan import UdpPlan
 
 __all__ = ["Plan", "Runner", "way_to"]
 
-Plan = UdpPlan | TcpPlan | LifetimePlan
+Plan = UdpPlan | TcpPlan | LifetimePlan | HopsPlan
 
 _READ = 65536
 _IN_PROGRESS = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EAGAIN})
+_HEARD = frozenset({errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EPROTO})
 _WHOLE = {  # setsockopt arguments that send a datagram uncut, whatever is believed of the path (Linux)
     4: (socket.IPPROTO_IP, 10, 3),  # IP_MTU_DISCOVER, IP_PMTUDISC_PROBE
     6: (socket.IPPROTO_IPV6, 23, 3),  # IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE
@@ -159,6 +162,10 @@ class Runner:
                 if sys.platform != "linux":
                     raise OSError(errno.ENOTSUP, "this system cannot send a datagram uncut")
                 sock.setsockopt(*_WHOLE[plan.family])
+            if action.hops:
+                if not hear_icmp(sock):
+                    raise OSError(errno.ENOTSUP, "this system does not tell what routers say")
+                sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, action.hops)
             sock.bind((way_to(action.towards), 0))
             sock.setblocking(False)
         except OSError:
@@ -217,7 +224,7 @@ class Runner:
         except (BlockingIOError, InterruptedError):
             pass  # lost on the way, as it were: it is sent again
         except OSError as error:
-            if error.errno not in (errno.EMSGSIZE, errno.ECONNREFUSED, errno.ENOBUFS):
+            if error.errno not in (errno.EMSGSIZE, errno.ECONNREFUSED, errno.ENOBUFS) and action.slot[:3] != "hop":
                 raise
 
     def _close(self, plan: Plan, slot: str) -> None:
@@ -245,12 +252,19 @@ class Runner:
         except OSError as error:
             self._failed(plan, slot, error)
 
-    def _receive_datagrams(self, plan: UdpPlan | LifetimePlan, slot: str, sock: socket.socket) -> None:
+    def _receive_datagrams(self, plan: UdpPlan | LifetimePlan | HopsPlan, slot: str, sock: socket.socket) -> None:
+        if isinstance(plan, HopsPlan):
+            for error in icmp_errors(getattr(sock, "_sock", sock)):
+                plan.reported(slot, error.reporter, self._clock())
         while True:
             try:
                 data, source = sock.recvfrom(_READ)
-            except ConnectionError:  # an ICMP about an earlier datagram; the question is repeated anyway
-                continue
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in _HEARD:  # an ICMP about an earlier datagram; the question is repeated anyway
+                    continue
+                raise
             plan.received(slot, data, source[:2], self._clock())
 
     def _connected(self, plan: TcpPlan, slot: str, sock: socket.socket) -> None:

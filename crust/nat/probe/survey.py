@@ -15,6 +15,7 @@ from ...runtime.clock import Clock
 from ...runtime.interfaces import local_addresses
 from ...runtime.threads import spawn
 from .helping import Helper, Helping
+from .hops_plan import HopsPlan
 from .lifetime_plan import LifetimePlan
 from .machine import describe_interfaces
 from .names import NamedServer, find_servers
@@ -49,6 +50,7 @@ class Survey:
         self._deadline = self._begun + timeout
         self._gateway: GatewayFinding | None = None
         self._gateway_thread: threading.Thread | None = None
+        self._hops: HopsPlan | None = None
         self._ways: dict[int, str] = {}
 
     def run(self, ask_router: bool, offline: bool, lifetime: bool) -> NetworkSurvey:
@@ -80,7 +82,7 @@ class Survey:
             offline=offline,
             interfaces=interfaces,
             protocols=findings,
-            gateway=self._gateway,
+            gateway=self._judged_gateway(findings),
             contacted=(*(server.name for server in self._servers), *(str(peer.id) for peer in self._helpers)),
         )
         return dataclasses.replace(found, hints=_hints(found, self._servers))
@@ -96,7 +98,11 @@ class Survey:
         return plans
 
     def _probe(self, plans: list[UdpPlan | TcpPlan]) -> None:
-        runner = Runner([plan for plan in plans if plan.servers], self._clock.now)
+        for plan in plans:
+            if plan.servers and (plan.protocol, plan.family) == ("udp", 4):
+                self._hops = HopsPlan(plan.servers[0], os.urandom)
+        slow = [] if self._hops is None else [self._hops]
+        runner = Runner([*(plan for plan in plans if plan.servers), *slow], self._clock.now)
         helping = Helping(plans, self._helpers, runner, self._clock)
         for plan in plans:
             if plan.servers:
@@ -112,7 +118,8 @@ class Survey:
             return now < self._deadline and not (helping.done and all(plan.done for plan in plans if plan.servers))
 
         def changed(plan: Plan) -> None:
-            self._tell(f"{plan.protocol}{plan.family}", f"{_name(plan)} done", True)
+            if plan is not self._hops:
+                self._tell(f"{plan.protocol}{plan.family}", f"{_name(plan)} done", True)
 
         runner.run(go_on, changed)
         helping.join()
@@ -166,6 +173,29 @@ class Survey:
             return
         self._gateway_thread.join(max(0.0, self._deadline - self._clock.now()))
         self._tell("gateway", "the router has been asked", True)
+
+    def _judged_gateway(self, findings: Sequence[ProtocolFinding]) -> GatewayFinding | None:
+        """With what the servers and the way out say of another translator beyond it."""
+        from ..mapping.layers import CARRIER, DOUBLE, SHARED, judge_layers
+
+        gateway, hops = self._gateway, () if self._hops is None else self._hops.hops
+        seen = next((each.mapped.rpartition(":")[0] for each in findings if each.family == 4 and each.mapped), None)
+        if gateway is None:
+            if not hops:
+                return None
+            gateway = GatewayFinding(hops[0])
+        gateway = dataclasses.replace(gateway, hops=hops)
+        external = next((offer.external for offer in gateway.offers if offer.external), "")
+        layers = judge_layers(external, seen=seen)
+        if layers.kind and not gateway.layers:
+            return dataclasses.replace(gateway, layers=layers.kind, reason=layers.reason)
+        second = "" if self._hops is None else self._hops.second_translator
+        translated = any(each.translated for each in findings if each.family == 4)
+        if second and translated and not gateway.layers:
+            kind = CARRIER if ipaddress.ip_address(second) in SHARED else DOUBLE
+            reason = f"beyond the router stands another one with the inner address {second}"
+            return dataclasses.replace(gateway, layers=kind, reason=reason)
+        return gateway
 
     def _tell(self, stage: str, text: str, done: bool) -> None:
         if self._on_progress is not None:

@@ -177,7 +177,7 @@ def test_a_web_page_instead(server: StunServer) -> None:
         listener.bind(("127.0.0.1", 0))
         listener.listen(8)
         port = listener.getsockname()[1]
-        threads = [threading.Thread(target=_portal, args=(listener,))]
+        threads = [threading.Thread(target=_portal, args=(listener,), daemon=True)]
         threads[0].start()
         found = survey(f"127.0.0.1:{port}", families=[4])
         threads[0].join(10)
@@ -197,7 +197,7 @@ def _portal(listener: socket.socket) -> None:
 def test_two_at_once(server: StunServer) -> None:
     """A survey has nothing in common with another one."""
     results: list[crust.NetworkSurvey] = []
-    threads = [threading.Thread(target=lambda: results.append(survey(server.name, families=[4]))) for _ in range(3)]
+    threads = [threading.Thread(target=lambda: results.append(survey(server.name, families=[4])), daemon=True) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -197,7 +197,11 @@ def _portal(listener: socket.socket) -> None:
 def test_two_at_once(server: StunServer) -> None:
     """A survey has nothing in common with another one."""
     results: list[crust.NetworkSurvey] = []
-    threads = [threading.Thread(target=lambda: results.append(survey(server.name, families=[4])), daemon=True) for _ in range(3)]
+
+    def add() -> None:
+        results.append(survey(server.name, families=[4]))
+
+    threads = [threading.Thread(target=add, daemon=True) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -108,6 +108,8 @@ from .service.events import (
     PeerSuspended,
     SendReady,
 )
+    PortMapFailed,
+    PortMapped,
 from .service.process_local import ProcessLocal
 from .service.service import Service
 from .service.stats import Stats
@@ -197,6 +199,8 @@ __all__ = [
     "ProtocolFinding",
     "Reach",
     "RemoteProtocolError",
+    "PortMapFailed",
+    "PortMapped",
     "SendBufferConfig",
     "SendReady",
     "ServerFinding",

@@ -43,6 +43,8 @@ EVENTS: tuple[type[Any], ...] = (
     crust.PeerMisbehaved,
     crust.PeerResumed,
     crust.PeerSuspended,
+    crust.PortMapFailed,
+    crust.PortMapped,
     crust.SendReady,
 )
 

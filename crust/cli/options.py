@@ -107,7 +107,7 @@ def add_common(parser: argparse.ArgumentParser, *, identity: str) -> None:
         help="a STUN server, which tells this node under which address the Internet sees it; may be repeated",
     )
     add("--no-beacon", action="store_true", help=f"{_LATER} LAN beacon anyway")
-    add("--no-portmap", action="store_true", help=f"{_LATER} port mapping anyway")
+    add("--no-portmap", action="store_true", help="do not ask the router to open ports for this node")
     add("--no-relay", action="store_true", help=f"{_LATER} relays anyway")
     add("--serve-relay", action="store_true", help=f"{_LATER} relays")
 
@@ -145,6 +145,7 @@ def with_options(config: crust.Config, arguments: argparse.Namespace) -> tuple[c
         ("--listen", "listen.addresses", arguments.listen),
         ("--allow-bootstrap", "bootstrap.accept", arguments.allow_bootstrap or None),
         ("--stun", "nat.stun_servers", arguments.stun),
+        ("--no-portmap", "nat.port_mapping", () if arguments.no_portmap else None),
     ):
         if value is None:
             continue

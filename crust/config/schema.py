@@ -182,6 +182,16 @@ class NatConfig(Section):
 
     KEY: ClassVar[str] = "nat"
 
+    port_mapping: tuple[str, ...] = key(
+        ("pcp", "natpmp", "igd"),
+        ListOf(Choice(("pcp", "natpmp", "igd")), "protocols: pcp, natpmp, igd"),
+        "How this node asks its router to open a port for each listener: pcp, natpmp, igd (UPnP). []: never touch it.",
+    )
+    mapping_lease: int = key(
+        limits.MAPPING_LEASE,
+        Number("seconds", 60, limits.MAPPING_LIFE_MAX),
+        "Seconds that the router is asked to keep a port open; renewed at half, and closed at the end.",
+    )
     stun_servers: tuple[str, ...] = key(
         (),
         ListOf(

@@ -38,6 +38,8 @@ __all__ = [
     "PeerMisbehaved",
     "PeerResumed",
     "PeerSuspended",
+    "PortMapFailed",
+    "PortMapped",
     "SendReady",
 ]
 
@@ -226,6 +228,33 @@ class AddressesChanged(Event):
     """The node's own addresses are others than before."""
 
     addresses: tuple[Endpoint, ...]
+
+
+@dataclass(frozen=True)
+class PortMapped(Event):
+    """The router leads one of its ports to a listener of this node. Renewals raise no event, changes do."""
+
+    listener: Endpoint
+    """The listener, as bound."""
+    endpoint: Endpoint
+    """Where others reach it."""
+    protocol: str
+    """What the router understood: ``pcp``, ``natpmp`` or ``igd`` (UPnP)."""
+    lease: int
+    """Seconds that it was granted for, renewed in time; 0: until it is closed."""
+    reason: str
+    """
+    Empty; or, in a sentence, why the Internet does not reach it there all the same: another NAT beyond the router, of
+    the provider or at home.
+    """
+
+
+@dataclass(frozen=True)
+class PortMapFailed(Event):
+    """The router opens no port for some listener, or there is none; once for each change of the reason."""
+
+    reason: str
+    """What each protocol came to, in a sentence."""
 
 
 @dataclass(frozen=True)

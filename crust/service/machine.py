@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
+from ..addresses import Endpoint
 from ..config import Config
+from ..peers.echoes import Shots
 from ..runtime.clock import Clock
 from ..runtime.dispatcher import Dispatcher
 from ..runtime.flusher import IoLoop
@@ -12,6 +15,10 @@ from ..runtime.interfaces import InterfaceAddress, local_addresses
 from ..runtime.threads import CrashHook, Spawn, Threads
 from ..transports.contract import Transport
 from ..transports.tcp import TcpTransport
+from ..transports.udp_once import UdpOnce
+
+if TYPE_CHECKING:
+    from ..nat.mapping.gateway import Gateway
 
 __all__ = ["Machine"]
 
@@ -56,6 +63,24 @@ class Machine:
             "utp": UtpTransport(loop, spawn, on_crash, congestion=config.utp.congestion),
         }
 
+    def datagrams(self, remote: Endpoint, local: str) -> Shots:
+        """
+        A socket from which datagrams go to ``remote``, from the address ``local`` if possible.
+
+        Raises:
+            OSError: There is none to be had.
+        """
+        return UdpOnce(remote, local)
+
     def addresses(self, include: Iterable[str] | None, exclude: Iterable[str]) -> list[InterfaceAddress]:
         """The addresses of the interfaces that these patterns let through, those that reach farthest first."""
         return local_addresses(include, exclude)
+
+    def gateways(self) -> Callable[[], Sequence[Gateway]] | None:
+        """
+        What finds the routers that may be asked to open ports, and may block; None if none is to be asked
+        (``CRUST_PORT_MAPPING=off`` in the environment).
+        """
+        from ..nat.mapping.gateway import default_gateways, is_switched_off  # not before the first listener
+
+        return None if is_switched_off() else default_gateways

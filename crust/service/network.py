@@ -11,6 +11,7 @@ from ..candidates import Candidate, CandidateKind
 from . import events
 from .listeners import Listeners
 from .node import Node
+from .port_mapping import PortMapping
 from .reflection import Reflection
 
 __all__ = ["Network"]
@@ -33,7 +34,9 @@ class Network:
             configured=listen.addresses != type(listen)().addresses,
             on_failed=self._failed,
         )
-        self.reflection = Reflection(node, self.listeners.open_now, lambda: None)
+        self.port_mapping = PortMapping(node, self.listeners, self._changed)
+        """Ports of the router that lead to the listeners."""
+        self.reflection = Reflection(node, self.listeners.open_now, self._seen)
         """Where others see the listeners. It changes candidates, not what strangers are told."""
 
     def _failed(self, endpoint: Endpoint, error: str) -> None:
@@ -53,19 +56,29 @@ class Network:
         if opened:
             self._changed()
             self.reflection.refresh()
+            self.port_mapping.follow()
 
     def stop_listening(self) -> None:
         """Close the listeners, until :meth:`listen`."""
         if self.listeners.endpoints():
             self.listeners.close()
+            self.port_mapping.follow()
             self._changed()
+
+    def _seen(self) -> None:
+        """Others may see us at another address than before."""
+        found = (each for endpoints in self.reflection.reflexive().values() for each in endpoints)
+        self.port_mapping.seen_at(next((each.host for each in found if each.family == 4), None))
 
     def _changed(self) -> None:
         self._node.subscriptions.emit(events.AddressesChanged(self.addresses()))
 
     def addresses(self) -> tuple[Endpoint, ...]:
         """Where others may reach this node; empty while it does not listen."""
-        return self.listeners.addresses()
+        mapped = [each.endpoint for each in self.port_mapping.mapped() if each.public]
+        if not self.listeners.endpoints():
+            mapped = []
+        return tuple(dict.fromkeys((*self.listeners.advertised(), *mapped, *self.listeners.on_interfaces())))
 
     def candidates(self) -> tuple[Candidate, ...]:
         """
@@ -82,19 +95,28 @@ class Network:
         bound = self.listeners.endpoints()
         for endpoint in self.listeners.on_interfaces():
             add(CandidateKind.INTERFACE, endpoint, _listener_of(endpoint, bound), True)
+        for each in self.port_mapping.mapped():
+            add(CandidateKind.MAPPED, each.endpoint, each.local, each.public)
         for local, endpoints in self.reflection.reflexive().items():
             for endpoint in endpoints:
                 add(CandidateKind.REFLEXIVE, endpoint, local, False)
         return tuple(found.values())
 
-    def close(self) -> None:
-        """For good: stop listening, and undo what was done to be reachable. Comes before the transports' end."""
+    def close(self, timeout: float | None) -> None:
+        """
+        For good: stop listening, and begin to undo what was done to be reachable. Comes before the transports' end.
+
+        Args:
+            timeout: Seconds that the node has to end.
+        """
+        self.port_mapping.close(timeout)
         self.reflection.close()
         self.listeners.close(for_good=True)
 
     def abandon(self) -> None:
         """In a forked child: forget everything (takes no lock)."""
         self.reflection.abandon()
+        self.port_mapping.abandon()
 
 
 def _listener_of(endpoint: Endpoint, bound: tuple[Endpoint, ...]) -> Endpoint | None:

@@ -109,6 +109,7 @@ class Node:
         self.dispatcher = machine.dispatcher(self.crashed)
         self.local_addresses = machine.addresses
         self.log = NodeLog(logger, self.dispatcher)
+        self.find_gateways = machine.gateways
         self.budget = Budget(config.limits.total_buffers)
         self.brake = Brake(self.budget, self.io)
         self.access = Access(config.access)

@@ -229,7 +229,7 @@ class Service:
             self._finishing = True
         try:
             if self._network is not None:
-                self._network.close()
+                self._network.close(timeout)
             self._clean = node.close(timeout)
         finally:
             self._unlock_identity()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable
 
+from ..addresses import Endpoint
 from ..config import Config
+from ..peers.echoes import Shots
 from ..runtime.flusher import IoLoop, Nap
 from ..runtime.interfaces import InterfaceAddress
 from ..runtime.threads import CrashHook, Deadline, Spawn, Threads, forward_interrupt
@@ -157,6 +160,10 @@ class MemoryMachine(Machine):
         """What stands in for TCP, and for µTP."""
         return {name: MemoryTransport(self._cables, self.host, loop, on_crash, name) for name in ("tcp", "utp")}
 
+    def datagrams(self, remote: Endpoint, local: str) -> Shots:
+        """There are no datagrams here."""
+        raise OSError(errno.ENETUNREACH, "a network in memory carries no datagrams", str(remote))
+
     def addresses(self, include: Iterable[str] | None, exclude: Iterable[str]) -> list[InterfaceAddress]:
         """The addresses of the one interface, ``mem0``, and of loopback."""
         wanted = None if include is None else tuple(include)
@@ -167,6 +174,10 @@ class MemoryMachine(Machine):
             for ip in ips
             if (wanted is None or _matches(interface, wanted)) and not _matches(interface, unwanted)
         ]
+
+    def gateways(self) -> None:
+        """There is no router in memory."""
+        return None
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:

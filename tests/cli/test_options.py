@@ -66,7 +66,7 @@ def test_every_option_reaches_its_key() -> None:
         parse(
             *("--identity", "/i", "--network-secret-file", "/s", "--allow-bootstrap"),
             *("--listen", "tcp://127.0.0.1:0", "--listen", "tcp://[::1]:0"),
-            *("--stun", "stun.example:3479", "--stun", "192.0.2.1"),
+            *("--stun", "stun.example:3479", "--stun", "192.0.2.1", "--no-portmap"),
         ),
         {"HOME": "/nowhere"},
     )
@@ -75,10 +75,11 @@ def test_every_option_reaches_its_key() -> None:
     assert config.listen.addresses == ("tcp://127.0.0.1:0", "tcp://[::1]:0")
     assert config.bootstrap.accept is True
     assert config.nat.stun_servers == ("stun.example:3479", "192.0.2.1:3478")
+    assert config.nat.port_mapping == ()
 
 
 def test_options_of_later_versions_are_accepted() -> None:
-    words = ("--no-beacon", "--no-portmap", "--no-relay", "--serve-relay")
+    words = ("--no-beacon", "--no-relay", "--serve-relay")
     assert load_config(parse(*words), {"HOME": "/nowhere"}) == crust.Config()
 
 

@@ -10,10 +10,10 @@ import ipaddress
 import os
 import re
 import socket
-import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 
+from ... import limits
 from ...values import dataclass
 
 __all__ = [
@@ -48,6 +48,12 @@ class Gateway:
     local: str
     """Our own address towards it."""
 
+    port: int = limits.MAPPING_PORT
+    """Where it answers PCP and NAT-PMP."""
+
+    search_port: int = limits.SSDP_PORT
+    """Where it, and the group of its kind, hears who searches for UPnP."""
+
 
 def is_switched_off() -> bool:
     """Whether the environment forbids to ask routers."""
@@ -68,7 +74,7 @@ def default_gateways(family: int = 4) -> list[Gateway]:
         return []
     try:
         routes = _routes(family)
-    except (OSError, subprocess.SubprocessError, ValueError):
+    except (OSError, ValueError):
         return []
     found = []
     for address, interface in dict.fromkeys(routes):
@@ -90,14 +96,19 @@ def _routes(family: int) -> list[tuple[str, str]]:
 
 
 def _output(*command: str) -> list[str]:
-    done = subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        timeout=_COMMAND_SECONDS,
-        check=False,
-    )
+    import subprocess  # for systems that tell in no other way
+
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=_COMMAND_SECONDS,
+            check=False,
+        )
+    except subprocess.SubprocessError as error:
+        raise OSError(f"{command[0]} does not tell: {error}") from error
     return done.stdout.decode("ascii", "replace").splitlines()
 
 

@@ -14,14 +14,15 @@ import secrets
 import selectors
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from collections.abc import Mapping as Map
 
 from ... import limits
 from ...runtime.threads import Spawn, Waker, abandon_selector
 from ...values import dataclass
 from .gateway import Gateway
 from .journal import Entry, Journal
-from .layers import Layers, judge_layers
+from .layers import Layers, is_global, judge_layers
 from .line import Line
 from .mapper import Failed, Leftover, Mapped, Unmapped
 from .ways import Wanted
@@ -60,9 +61,6 @@ class Settings:
     """Of our ports in a UPnP router's table."""
     folder: pathlib.Path | None
     """For the list of open ports; None: none is kept."""
-    port: int = limits.MAPPING_PORT
-    search_port: int = limits.SSDP_PORT
-    group: str = limits.SSDP_GROUP
 
 
 class Keeper:
@@ -91,7 +89,7 @@ class Keeper:
         self._now = now
         self._changed = changed
         self._lock = threading.Lock()  # guards what other threads ask for and see, down to _seen
-        self._wanted: tuple[Wanted, ...] = ()
+        self._wanted: dict[Wanted, str] = {}
         self._running = False
         self._close_by: float | None = None
         self._mappings: tuple[Mapping, ...] = ()
@@ -112,12 +110,15 @@ class Keeper:
 
     # --- for others ---------------------------------------------------------------------------------------------------
 
-    def want(self, wanted: Iterable[Wanted]) -> None:
-        """From now on exactly these listeners are to be mapped. The thread begins with the first of them."""
+    def want(self, wanted: Map[Wanted, str]) -> None:
+        """
+        From now on exactly these listeners are to be mapped, each with the address that it is bound to (empty: all).
+        The thread begins with the first of them.
+        """
         with self._lock:
             if self._close_by is not None:
                 return
-            self._wanted = tuple(dict.fromkeys(wanted))
+            self._wanted = dict(wanted)
             if self._running or not self._wanted:
                 start = False
             else:
@@ -212,7 +213,9 @@ class Keeper:
             if close_by is not None:
                 line.mapper.close(now)
             elif index == 0 or self._failed_before(index):
-                line.mapper.want(wanted, now)
+                line.mapper.want(
+                    [each for each, host in wanted.items() if host in ("", line.gateway.local)], now
+                )
             line.mapper.handle_timer(now)
         self._collect(now)
         self._save(now)
@@ -240,6 +243,8 @@ class Keeper:
         self._failures.clear()
         self._lines = []
         for gateway in found:
+            if is_global(gateway.local):
+                continue  # the Internet reaches us without a router's help
             try:
                 line = Line(gateway, self._settings, self._now, random.Random(secrets.randbits(64)))
             except OSError as error:
@@ -286,12 +291,12 @@ class Keeper:
             self._mappings, self._failure = mappings, failure
         self._changed()
 
-    def _why_not(self, wanted: Sequence[Wanted]) -> str:
+    def _why_not(self, wanted: Map[Wanted, str]) -> str:
         open_now = {each for _, each in self._held}
         if not wanted or open_now.issuperset(wanted):
             return ""
         if not self._lines:
-            return NO_GATEWAY
+            return "" if self._gateways else NO_GATEWAY
         reasons = []
         for line in self._lines:
             reasons += [

@@ -35,15 +35,6 @@ class _Settings(Protocol):
     @property
     def description(self) -> str: ...
 
-    @property
-    def port(self) -> int: ...
-
-    @property
-    def search_port(self) -> int: ...
-
-    @property
-    def group(self) -> str: ...
-
 
 class Line:
     """
@@ -75,7 +66,7 @@ class Line:
             self._control.setblocking(False)
             self._control.bind((gateway.local, 0))
             # Connected: only the router's own answers come in, and its saying that nobody is there.
-            self._control.connect((gateway.address, settings.port))
+            self._control.connect((gateway.address, gateway.port))
             self._search.setblocking(False)
             self._search.bind((gateway.local, 0))
             self._search.setsockopt(
@@ -97,8 +88,8 @@ class Line:
         """Send, and begin to call, what the mapper wants."""
         if any(not self._sent(self._control, data, None) for data in self.mapper.datagrams()):
             self.mapper.unreachable(now)
-        group = (self._settings.group, self._settings.search_port)
-        router = (self.gateway.address, self._settings.search_port)
+        group = (limits.SSDP_GROUP, self.gateway.search_port)
+        router = (self.gateway.address, self.gateway.search_port)
         for data in self.mapper.searches():
             self._sent(self._search, data, group)
             self._sent(self._search, data, router)

@@ -29,9 +29,6 @@ class _Place:
     protocols: tuple[str, ...]
     lifetime: int = _LIFETIME
     description: str = _DESCRIPTION
-    port: int = limits.MAPPING_PORT
-    search_port: int = limits.SSDP_PORT
-    group: str = limits.SSDP_GROUP
 
 
 class _Trial:
@@ -99,8 +96,6 @@ def ask_gateway(
     stun_ip: str | None = None,
     *,
     gateways: Callable[[], Collection[Gateway]] = default_gateways,
-    port: int = limits.MAPPING_PORT,
-    search_port: int = limits.SSDP_PORT,
 ) -> GatewayFinding:
     """
     Have the first default gateway open a random port for TCP and for UDP, by each protocol alone and all at once, and
@@ -111,8 +106,6 @@ def ask_gateway(
         timeout: Seconds for all of it.
         stun_ip: The IPv4 address that others see us at, to compare with what the router says.
         gateways: Finds the gateways.
-        port: Of the router, for PCP and NAT-PMP.
-        search_port: Of UPnP.
     """
     found = list(gateways())
     if not found:
@@ -124,7 +117,7 @@ def ask_gateway(
     for name in _PROTOCOLS:
         if name in protocols:
             own = inner.randrange(*limits.MAPPING_PORTS)  # each its own, so that none removes another's
-            place = _Place((name,), port=port, search_port=search_port)
+            place = _Place((name,))
             wanted = [Wanted("tcp", own), Wanted("udp", own)]
             try:
                 trials.append(_Trial(gateway, place, now, wanted))

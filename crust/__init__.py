@@ -48,6 +48,7 @@ from .exceptions import (
     ContactSyntaxError,
     CrustError,
     Denied,
+    EchoRefused,
     FileRefused,
     ForkedError,
     IdentityError,
@@ -80,6 +81,7 @@ from .findings import (
 from .nat.assess import assess
 from .nat.survey import survey
 from .paths import Attempt, Path
+from .peers.echoes import Echo
 from .peers.file_contract import FileOffer, FileProgress, FileSent
 from .peers.messages import CONFIG
 from .peers.peer import Peer, PeerStats
@@ -147,6 +149,8 @@ __all__ = [
     "CrustError",
     "Denied",
     "DropConfig",
+    "Echo",
+    "EchoRefused",
     "Endpoint",
     "Event",
     "EventStream",

@@ -19,6 +19,7 @@ What can go wrong, as a tree split by who can do something about it::
     │   └── IdentityInUse                       another running process holds it
     ├── ConfigError (ValueError)                the configuration says something it may not
     ├── ContactSyntaxError (ValueError)         a peer id, endpoint or contact is mistyped
+    ├── EchoRefused                             a peer did not send the echo that it was asked for
     └── TransferError                           a file did not get across
         └── FileRefused                         the other side did not want it
 """
@@ -36,6 +37,7 @@ __all__ = [
     "ContactSyntaxError",
     "CrustError",
     "Denied",
+    "EchoRefused",
     "FileRefused",
     "ForkedError",
     "IdentityError",
@@ -183,6 +185,10 @@ class ContactSyntaxError(CrustError, ValueError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return (type(self), (self.args[0], self.text, self.column))
+
+
+class EchoRefused(CrustError):
+    """A peer did not send the echo that it was asked for; the text has its reason."""
 
 
 class TransferError(CrustError):

@@ -228,6 +228,10 @@ class Conversation(Sending):
             link.close()
         # Else the word that we move has not come yet, on the other link; the controller closes this one by itself.
 
+    def receive_echo(self, link: Link, frame: frames.EchoRequest | frames.EchoReply) -> None:
+        """The peer wants an echo, or says what became of ours."""
+        self._host.echo(self, link, frame)
+
     def _wake_locked(self) -> bool:
         """Wake waiting senders if it is worth it; True if somebody wants to hear SendReady."""
         outbox = self.session.outbox

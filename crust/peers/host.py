@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..exceptions import RemoteProtocolError
 from ..paths import Path
+from ..wire.frames import EchoReply, EchoRequest
 from .session import Delivery
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from ..runtime.flusher import IoLoop
     from .brake import Brake
     from .conversation import Conversation
+    from .link import Link
 
 __all__ = ["Host"]
 
@@ -56,6 +58,9 @@ class Host(Protocol):
 
     def send_ready(self, conversation: Conversation) -> None:
         """There is room again after WouldBlock."""
+
+    def echo(self, conversation: Conversation, link: Link, frame: EchoRequest | EchoReply) -> None:
+        """The peer wants an echo, or says what became of ours (the link's reader thread)."""
 
     def dropped(self, conversation: Conversation, numbers: list[int], priority: int) -> None:
         """Messages grew too old."""

@@ -409,6 +409,8 @@ class Link:
                 self._receive_answer(frame)
             elif self.conversation is not None and isinstance(frame, (frames.Goodbye, frames.Retire)):
                 self.conversation.receive_end(self, frame)
+            elif self.conversation is not None and isinstance(frame, (frames.EchoRequest, frames.EchoReply)):
+                self.conversation.receive_echo(self, frame)
             else:
                 raise RemoteProtocolError(f"{type(frame).__name__} on a link that is open already")
         except RemoteProtocolError as error:  # authentic: only the peer itself can have sent this

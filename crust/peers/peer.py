@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..runtime.clock import Clock, Queue
     from ..runtime.flusher import IoLoop
     from .conversation import Conversation
+    from .echoes import Echo, Echoes
     from .file_contract import FileSent
 
 __all__ = ["Peer", "PeerHost", "PeerStats"]
@@ -67,6 +68,7 @@ class PeerHost(Protocol):
 
     clock: Clock
     io: IoLoop
+    echoes: Echoes
 
     def consumes_messages(self) -> str:
         """Who takes new messages instead of inboxes, in words; empty if nobody does."""
@@ -161,6 +163,31 @@ class Peer:
                 unread_bytes=inbox.used,
                 rtt=conversation.session.srtt,
             )
+
+    def echo(
+        self, transport: str, port: int, token: bytes | None = None, *, timeout: float = limits.ECHO_TIMEOUT
+    ) -> Echo:
+        """
+        Have the peer send something to our address, as it sees that, from a port of its own that it has not used: what
+        gets in shows whom our router lets in. It does so a few times a minute.
+
+        Args:
+            transport: ``udp``: three datagrams, each a Binding success response of STUN with ``token`` as transaction
+                and our address; ``tcp``: a connection, which it closes at once.
+            port: Which port of ours, as seen from outside; at least 1,024, and not the one that the link uses.
+            token: 12 bytes; None: random ones.
+            timeout: Seconds to wait for its answer.
+
+        Returns:
+            What came of it, as the peer says.
+
+        Raises:
+            ValueError: ``transport``, ``port`` or ``token`` cannot be.
+            EchoRefused: The peer does not do it; the text has its reason.
+            Timeout: No answer in time, or no link to ask by.
+            PeerLost, ServiceClosed: The session is over.
+        """
+        return self._host.echoes.ask(self._conversation, transport, port, token, timeout)
 
     # --- sending ------------------------------------------------------------------------------------------------------
 

@@ -37,5 +37,6 @@ def abandon_node(node: Node, error: ForkedError, *, clear_identity: bool) -> Non
     node.registry.abandon()
     node.dialer.abandon()
     node.acceptor.abandon()
+    node.echoes.abandon()
     node.files.abandon()
     node.subscriptions.abandon(error)

@@ -33,6 +33,7 @@ from ..peers.access import Access
 from ..peers.brake import Brake
 from ..peers.conversation import Conversation
 from ..peers.dialer import Dialer
+from ..peers.echoes import Echoes
 from ..peers.file_contract import FileSent
 from ..peers.files import Files
 from ..peers.gate import Gate
@@ -45,7 +46,7 @@ from ..runtime.logs import NodeLog, RateLimited
 from ..runtime.memory import keep_freed_memory
 from ..runtime.threads import Deadline
 from ..transports.contract import Transport
-from ..wire.frames import Goodbye, GoodbyeCode, Kind
+from ..wire.frames import EchoReply, EchoRequest, Goodbye, GoodbyeCode, Kind
 from ..wire.handshake import Capability, DenialCode, Purpose, Role
 from . import events
 from .machine import Machine
@@ -108,8 +109,8 @@ class Node:
         self.io = machine.loop(self.crashed)
         self.dispatcher = machine.dispatcher(self.crashed)
         self.local_addresses = machine.addresses
-        self.log = NodeLog(logger, self.dispatcher)
         self.find_gateways = machine.gateways
+        self.log = NodeLog(logger, self.dispatcher)
         self.budget = Budget(config.limits.total_buffers)
         self.brake = Brake(self.budget, self.io)
         self.access = Access(config.access)
@@ -131,7 +132,7 @@ class Node:
                 resume_timeout=session.resume_timeout,
             ),
             role=Role[config.network.role.upper()],
-            capabilities=Capability.FILES,
+            capabilities=Capability.FILES | Capability.ECHO,
             max_peers=config.limits.max_peers,
             send_timeout=session.send_timeout,
         )
@@ -148,6 +149,7 @@ class Node:
         self.transports: dict[str, Transport] = machine.transports(
             self.io, self.threads.spawn, self.crashed, config
         )
+        self.echoes = Echoes(self, allowed=config.nat.echo_for_others, datagrams=machine.datagrams)
         self.on_connected: Callable[[Conversation], object] = lambda conversation: None
         """Hears that a link carries a session."""
         self.crashes = 0
@@ -304,6 +306,7 @@ class Node:
         """The session is over."""
         self.registry.ended(conversation)
         self.dialer.session_lost(conversation)
+        self.echoes.peer_lost(conversation)
         peer: Peer | None = getattr(conversation, "peer", None)
         if peer is None:
             return  # agreed to, but never begun: nobody has heard of it
@@ -321,6 +324,10 @@ class Node:
     def dropped(self, conversation: Conversation, numbers: list[int], priority: int) -> None:
         """Messages grew too old."""
         self.subscriptions.emit(events.MessagesDropped(conversation.peer, tuple(numbers), priority))
+
+    def echo(self, conversation: Conversation, link: Link, frame: EchoRequest | EchoReply) -> None:
+        """The peer wants an echo, or says what became of ours."""
+        self.echoes.received(conversation, link, frame)
 
     def dial_failed(self, peer_id: PeerId, purpose: Purpose, error: CrustError) -> None:
         """An effort came to nothing. (``bootstrap`` reports its failures together.)"""
@@ -405,6 +412,7 @@ class Node:
         conversations = self.registry.close()
         self.acceptor.close()
         self.dialer.close(closed)
+        self.echoes.close()
         remaining = deadline.remaining()
         drain = self.clock.deadline(None if remaining is None else remaining * _DRAIN_SHARE)
         for conversation in conversations:

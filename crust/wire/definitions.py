@@ -18,6 +18,10 @@ from .frame_values import (
     Ack,
     Batch,
     Denied,
+    EchoOutcome,
+    EchoReply,
+    EchoRequest,
+    EchoTransport,
     FrameType,
     Goodbye,
     GoodbyeCode,
@@ -110,6 +114,17 @@ USE: Definition = typed(Use, "decision" / checked(_u32, bool, "decisions count f
 GOODBYE: Definition = typed(Goodbye, "code" / choice(_u8, GoodbyeCode), "text" / _EXPLANATION)
 
 
+ECHO_REQUEST: Definition = typed(
+    EchoRequest,
+    "number" / _u32,
+    "transport" / choice(_u8, EchoTransport),
+    "port" / checked(_u16, lambda port: port >= limits.ECHO_PORT_MIN, "an echo to a port below 1,024"),
+    "token" / construct.Bytes(limits.ECHO_TOKEN_SIZE),
+)
+
+ECHO_REPLY: Definition = typed(EchoReply, "number" / _u32, "outcome" / choice(_u8, EchoOutcome), "text" / _EXPLANATION)
+
+
 def _decode_batch(raw: Any, _context: object) -> Batch:
     return Batch(raw.first, raw.kind, raw.priority, list(raw.messages))
 
@@ -184,6 +199,8 @@ FRAME: Definition = by_type(
         FrameType.KEY_UPDATE: (KeyUpdate, typed(KeyUpdate)),
         FrameType.GOODBYE: (Goodbye, GOODBYE),
         FrameType.RETIRE: (Retire, typed(Retire)),
+        FrameType.ECHO_REQUEST: (EchoRequest, ECHO_REQUEST),
+        FrameType.ECHO_REPLY: (EchoReply, ECHO_REPLY),
         FrameType.BATCH: (Batch, BATCH),
         FrameType.PIECE: (Piece, PIECE),
     },

@@ -15,6 +15,10 @@ __all__ = [
     "Ack",
     "Batch",
     "Denied",
+    "EchoOutcome",
+    "EchoReply",
+    "EchoRequest",
+    "EchoTransport",
     "Frame",
     "FrameType",
     "Goodbye",
@@ -50,6 +54,8 @@ class FrameType(enum.IntEnum):
     KEY_UPDATE = 0x07
     GOODBYE = 0x08
     RETIRE = 0x09
+    ECHO_REQUEST = 0x0A
+    ECHO_REPLY = 0x0B
     BATCH = 0x40
     PIECE = 0x41
 
@@ -77,6 +83,30 @@ class GoodbyeCode(enum.IntEnum):
     """The receiver of this code broke the protocol."""
     RESTARTED = 4
     OVERLOADED = 5
+
+
+class EchoTransport(enum.IntEnum):
+    """By what an echo is wanted."""
+
+    UDP = 0
+    TCP = 1
+
+
+class EchoOutcome(enum.IntEnum):
+    """What became of the wish for an echo."""
+
+    SENT = 0
+    """UDP: the datagrams are out."""
+    CONNECTED = 1
+    """TCP: a connection stood."""
+    REFUSED = 2
+    """TCP: it was answered with a reset."""
+    TIMEOUT = 3
+    """TCP: nothing came back."""
+    UNREACHABLE = 4
+    """There is no way there."""
+    DENIED = 5
+    """Nothing was sent; the text says why."""
 
 
 class Kind(enum.IntEnum):
@@ -178,6 +208,32 @@ class Retire:
     """The session has moved to another link; this one ends."""
 
 
+@dataclass(frozen=True, slots=True)
+class EchoRequest:
+    """
+    A wish that the receiver sends something to the sender's address, as it sees that, at a port that the sender names:
+    to see whether that gets in. Only to peers with :attr:`crust.wire.handshake.Capability.ECHO`.
+    """
+
+    number: int
+    """u32, which comes back."""
+    transport: EchoTransport
+    port: int
+    """At least 1,024."""
+    token: bytes
+    """12 bytes, the transaction of the STUN message that is sent by UDP."""
+
+
+@dataclass(frozen=True, slots=True)
+class EchoReply:
+    """What became of an :class:`EchoRequest`."""
+
+    number: int
+    outcome: EchoOutcome
+    text: str = ""
+    """An explanation for people, at most 200 bytes; show it sanitised."""
+
+
 class Batch(NamedTuple):
     """Small messages, one chunk each. (A tuple: several times cheaper to make than a dataclass.)"""
 
@@ -207,4 +263,18 @@ class Piece(NamedTuple):
     """1 to ``total`` bytes."""
 
 
-Frame: TypeAlias = Welcome | Denied | Use | Ack | Ping | Pong | KeyUpdate | Goodbye | Retire | Batch | Piece
+Frame: TypeAlias = (
+    Welcome
+    | Denied
+    | Use
+    | Ack
+    | Ping
+    | Pong
+    | KeyUpdate
+    | Goodbye
+    | Retire
+    | EchoRequest
+    | EchoReply
+    | Batch
+    | Piece
+)

@@ -98,6 +98,9 @@ class Capability(enum.IntFlag):
     FILES = 1 << 0
     """Takes messages of kind 1, file transfer."""
 
+    ECHO = 1 << 1
+    """Takes ECHO_REQUEST."""
+
 
 @dataclass(frozen=True, slots=True)
 class Hello:

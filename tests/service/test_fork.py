@@ -96,6 +96,7 @@ def child():
         "peer.send_many nothing": lambda: to_far.send_many([]),
         "peer.flush": to_far.flush, "peer.recv": to_far.recv, "peer.recv_message": lambda: to_far.recv_message(0),
         "peer.iter": lambda: next(iter(to_far)), "peer.disconnect": to_far.disconnect, "peer.stats": to_far.stats,
+        "peer.echo": lambda: to_far.echo("tcp", 5483),
         "peer.send_file": lambda: to_far.send_file(sys.executable), "peer.accepted": lambda: to_far.accepted,
         "peer.last_number": lambda: to_far.last_number,
         "stream.get": stream.get, "stream.fileno": stream.fileno, "stream.iter": lambda: next(iter(stream)),

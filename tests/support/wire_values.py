@@ -82,6 +82,14 @@ control = st.one_of(
     st.just(frames.KeyUpdate()),
     st.builds(frames.Goodbye, st.sampled_from(frames.GoodbyeCode), explanations),
     st.just(frames.Retire()),
+    st.builds(
+        frames.EchoRequest,
+        number=numbers(32),
+        transport=st.sampled_from(frames.EchoTransport),
+        port=st.integers(1024, 65535),
+        token=st.binary(min_size=12, max_size=12),
+    ),
+    st.builds(frames.EchoReply, numbers(32), st.sampled_from(frames.EchoOutcome), explanations),
 )
 acks = st.builds(frames.Ack, numbers(64), numbers(32))
 

@@ -34,6 +34,11 @@ LAYOUTS = [
     (frames.Goodbye(frames.GoodbyeCode.RESTARTED, "bye"), "08 04 03 627965"),
     (frames.Retire(), "09"),
     (
+        frames.EchoRequest(7, frames.EchoTransport.TCP, 0x1234, bytes(range(12))),
+        "0a 00000007 01 1234 000102030405060708090a0b",
+    ),
+    (frames.EchoReply(7, frames.EchoOutcome.DENIED, "no"), "0b 00000007 05 02 6e6f"),
+    (
         Batch(5, 1, 200, [b"one", b"", b"two!"]),
         "40 0000000000000005 01 00 c8 0003 0003 0000 0004 6f6e65 74776f21",
     ),
@@ -205,7 +210,10 @@ def test_no_beginning_of_a_frame_is_a_frame(frame: Frame, text: str) -> None:
     "text",
     [
         "",
-        "0a",  # types that do not exist
+        "0c",  # types that do not exist
+        "0a 00000007 02 1234 000102030405060708090a0b",  # an echo by what does not exist
+        "0a 00000007 01 03ff 000102030405060708090a0b",  # to a port of the system
+        "0b 00000007 06 00",
         "3f",
         "42",
         "ff",

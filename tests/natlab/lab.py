@@ -64,10 +64,10 @@ class Lab:
 
     def __enter__(self) -> Lab:
         remove_orphans()
-        self._folder = pathlib.Path(names.FILES, names.fresh("files"))
+        self.folder = pathlib.Path(names.FILES, names.fresh("files"))  # of what its programs read and write
         with contextlib.ExitStack() as stack:
-            stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
-            self._folder.mkdir(0o700)
+            stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
+            self.folder.mkdir(0o700)
             self._internet = Internet()
             stack.callback(self._internet.close)
             if folder := os.environ.get(CAPTURE):
@@ -96,7 +96,7 @@ class Lab:
 
     def server(self, name: str = "srv", **settings: Any) -> Server:
         """One more host, with two addresses of each family, which can run coturn (`Server.coturn`)."""
-        return self._created(Server(self._internet, name, self._next(name), self._folder), settings)
+        return self._created(Server(self._internet, name, self._next(name), self.folder), settings)
 
     def carrier(
         self, name: str, *, kind: str = "port", hairpin: bool = False, isolates: bool = True, **settings: Any
@@ -184,7 +184,7 @@ class Lab:
         router = Router(self._internet, f"{name}_router", number, plan, line=line, has_ipv6=ipv6 != "none")
         if upnp:
             protocols = PROTOCOLS if upnp is True else tuple(upnp)
-            router.gateway = Gateway(router, self._folder, protocols)
+            router.gateway = Gateway(router, self.folder, protocols)
         inside = [LanHost(self._internet, each, router, index) for index, each in enumerate(_names(name, hosts))]
         for each in inside:
             self._check(each.name)

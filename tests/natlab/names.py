@@ -20,12 +20,18 @@ _numbers = itertools.count(1)
 
 
 def _start_of(process: int) -> str | None:
-    """When a process began; None if there is none with this id."""
+    """When a process began; None if there is none with this id, or it has ended and waits to be buried."""
     try:
         with open(f"/proc/{process}/stat") as file:
-            return file.read().rpartition(")")[2].split()[19]
+            fields = file.read().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
+    return None if fields[0] in "ZX" else fields[19]
+
+
+def alive(process: int) -> bool:
+    """Whether a process with this id runs."""
+    return _start_of(process) is not None
 
 
 def fresh(host: str) -> str:
@@ -50,6 +56,11 @@ def own() -> list[str]:
 def orphans() -> list[str]:
     """Those whose owner is dead."""
     return [name for name, process, start in _named() if _start_of(process) != start]
+
+
+def folders() -> list[str]:
+    """The folders of all laboratories."""
+    return [f"{FILES}/{name}" for name, _, _ in _named(FILES)]
 
 
 def orphaned_folders() -> list[str]:

@@ -220,23 +220,6 @@ def test_a_capture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert data[:4] == b"\xd4\xc3\xb2\xa1" and data.count(b"\x14\x00\x01\x01\x14\x00\x02\x01") == 1
 
 
-@pytest.mark.usefixtures("laboratory")
-def test_two_hosts_by_hand() -> None:
-    """``python -m tests.natlab`` runs a command on one, and says at the end what became of the packets."""
-    command = ["sh", "-c", "echo at $A; $IN_B ip -brief address; exit 7"]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.natlab", "--delay", "20", "--mtu", "1280", *command],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 7
-    assert all(each in done.stdout for each in ("at 20.0.1.1\n", "20.0.2.1/24", "--- b down:"))
-    assert "B=20.0.2.1\n" in done.stderr
-
-
 # --- and leaves -------------------------------------------------------------------------------------------------------
 
 

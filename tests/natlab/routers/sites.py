@@ -33,7 +33,8 @@ class LanHost(Machine):
         if self.ipv6:
             lines += [f"addr add {self.ipv6}/64 dev {INTERFACE} nodad"]
             lines += [f"route add default via {self.router.lan_ipv6} dev {INTERFACE}"]
-        self.prepare()
+        # As on any machine there is a link-local address, too, whether the site has IPv6 or not.
+        self.prepare(**{f"ipv6__conf__{INTERFACE}__addr_gen_mode": 0})
         self.configure(*lines)
 
 

@@ -26,7 +26,7 @@ from tests.support.documents import DOCUMENTS, GENERATED, Block, blocks, program
 from tests.support.source import ROOT
 
 DOCS = ROOT / "docs"
-PAGES_WITH_EXAMPLES = ["api", "configuration", "delivery", "embedding", "testing", "threads", "two-machines"]
+PAGES_WITH_EXAMPLES = ["api", "configuration", "delivery", "embedding", "nat", "testing", "threads", "two-machines"]
 PAGES_WITH_PROGRAMS = ["first-steps", "migration", "threads-or-gevent"]  # tests/test_guides.py runs them
 BIND = "tcp://127.0.0.1:0"
 

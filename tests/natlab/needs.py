@@ -14,7 +14,14 @@ import pytest
 
 ADVICE = "run `make lab` as root on Linux; .ci/tools installs what Debian has for it (docs/laboratory.md)"
 
-PACKAGES = {"ip": "iproute2", "nft": "nftables", "turnserver": "coturn", "miniupnpd": "miniupnpd-nftables"}
+PACKAGES = {
+    "ip": "iproute2",
+    "nft": "nftables",
+    "miniupnpd": "miniupnpd-nftables",
+    "turnserver": "coturn",
+    "turnutils_natdiscovery": "coturn",
+    "turnutils_stunclient": "coturn",
+}
 """The programs, and which package of Debian has each."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import subprocess
@@ -64,10 +65,11 @@ def test_the_wheel_has_the_package_and_nothing_else(archives: tuple[pathlib.Path
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0].split("-")[0] for name in names} == {"crust"}
     wanted = {str(path.relative_to(ROOT)) for path in (ROOT / "crust").rglob("*.py")}
-    wanted |= {"crust/py.typed", "crust/config/crust.yaml"}
+    wanted |= {"crust/py.typed", "crust/config/crust.yaml", "crust/config/stun-servers.yaml"}
     assert {name for name in names if ".dist-info/" not in name} == wanted
     assert sum("LICENSE-" in name for name in names) == 2
-    assert zipfile.ZipFile(wheel).read("crust/config/crust.yaml") == (ROOT / "conf" / "crust.yaml").read_bytes()
+    for name in ("crust.yaml", "stun-servers.yaml"):
+        assert zipfile.ZipFile(wheel).read(f"crust/config/{name}") == (ROOT / "conf" / name).read_bytes()
 
 
 def test_the_source_archive_is_complete(archives: tuple[pathlib.Path, pathlib.Path]) -> None:
@@ -90,6 +92,12 @@ def test_the_installed_commands_work_away_from_the_source(installed: pathlib.Pat
     example = run([installed / "crust", "config", "--example"], cwd=tmp_path)
     assert example == (ROOT / "conf" / "crust.yaml").read_text()
     (tmp_path / "crust.yaml").write_text(example)
+    for command in ([installed / "punch-test"], [installed / "crust", "punch-test"]):
+        report = json.loads(run([*command, "report", "--offline", "--json", "-q"], cwd=tmp_path, check=False))
+        assert (report["schema"], report["survey"]["contacted"]) == (1, [])
+    assert "stun.nextcloud.com" in run(
+        [installed / "python", "-c", "import crust; print(crust.config.public_servers())"], cwd=tmp_path
+    )
     effective = run([installed / "crust", "config", "--effective", "--config", "crust.yaml"], cwd=tmp_path)
     assert "session.connect_timeout" in effective
 

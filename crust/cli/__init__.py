@@ -14,5 +14,6 @@ The command line: ``crust``, or ``python -m crust``. One file a command, each us
     book       contacts add | list | remove: names for peers
     keygen     identity files and network secrets                         config_command  what is in force
     node       a node on its own, for people or a script: control is its language, as_json its words
+    punch_test  what the network allows: the report
     control_socket  the same language for several programs: hub decides who hears what
 """

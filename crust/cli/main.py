@@ -23,13 +23,14 @@ from . import book, chat, config_command, demo, keygen, node, receive, send
 from .context import Context
 from .errors import CommandError, UsageError
 from .options import add_verbosity, user_directory
+from .punch_test import command as punch_test
 from .terminal import Terminal, printable
 
 __all__ = ["DONE", "FAILED", "INTERRUPTED", "USAGE", "Terminated", "build_parser", "main", "run"]
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
-_COMMANDS = (demo, send, receive, chat, node, book, keygen, config_command)
+_COMMANDS = (demo, send, receive, chat, node, book, keygen, config_command, punch_test)
 _ERROR_MAX = 2000  # characters of an error's line
 
 
@@ -55,12 +56,13 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:
     """
     Run one command with the streams and the environment of this process.
 
     Args:
         argv: The arguments without the program's name; those of the process if None.
+        parser: Of another program than ``crust``; sets ``run`` as those of `build_parser` do.
 
     Returns:
         The exit code. (Wrong usage and ``--help`` exit by `SystemExit`, as argparse does.)
@@ -68,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a name that the locale cannot show is no error
-    parser = build_parser()
+    parser = build_parser() if parser is None else parser
     arguments = parser.parse_args(argv)
     verbosity = -1 if getattr(arguments, "quiet", False) else getattr(arguments, "verbose", 0)
     if not hasattr(arguments, "run"):

@@ -208,7 +208,7 @@ def _several(survey: NetworkSurvey, kind: SiteKind) -> Iterator[Hint]:
 
 def _named(survey: NetworkSurvey) -> str:
     gateway = survey.gateway
-    return "" if gateway is None else " ".join(word for word in (gateway.model, f"http://{gateway.address}") if word)
+    return "" if gateway is None else ", ".join(word for word in (gateway.model, f"http://{gateway.address}") if word)
 
 
 def _at(survey: NetworkSurvey) -> str:

@@ -94,7 +94,7 @@ def meet(address: str, server: str, port: int, name: str) -> None:
         sock.settimeout(0.05)
         other: Address | None = None
         heard: Address | None = None
-        end = time.monotonic() + 2 * PATIENCE
+        end = time.monotonic() + PATIENCE
         after = 0  # datagrams sent since something was heard: the other may not have been heard by then
         while time.monotonic() < end and after < 10:
             with contextlib.suppress(OSError):

@@ -55,7 +55,9 @@ def _both(says: str, mapping: Mapping, filtering: Filtering, ports: Ports, **mor
 
 KINDS: dict[str, Kind] = {
     "none": _both("a public address, no firewall", "none", "independent", "preserved", stranger="accepted"),
-    "full": _both("full cone: mapped is open to all", "independent", "independent", "preserved", stranger="accepted"),
+    "full": _both(
+        "full cone: what is mapped is open to all", "independent", "independent", "preserved", stranger="accepted"
+    ),
     "addr": _both("address-restricted: open to addresses that were sent to", "independent", "address", "preserved"),
     "port": _both("port-restricted, as most homes: open to what was sent to", "independent", "port", "preserved"),
     "sym": _both("symmetric: a random port for each destination", "dependent", "port", "random"),

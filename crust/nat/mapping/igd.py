@@ -123,8 +123,11 @@ class IgdRouter:
         except Exception as error:
             raise refusal_of(error) from error
         here, there = _host(self._url), _host(control or "")
-        if not there:
-            raise IgdError("its description names no place to ask")
+        if not there or urllib.parse.urlsplit(control).path in (
+            "",
+            "/",
+        ):  # what the library makes of any text at all
+            raise IgdError("its description is not that of a router")
         if there != here:
             raise IgdError(f"its description sends us to another machine ({there})")
         self._upnp = upnp

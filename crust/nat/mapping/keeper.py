@@ -196,6 +196,8 @@ class Keeper:
 
     def _nap(self) -> float:
         now = self._now()
+        if any(line.mapper.has_changes for line in self._lines):
+            return 0.0
         due = [timer for line in self._lines if (timer := line.mapper.get_timer()) is not None]
         due += [self._look_at, now + limits.MAPPING_CHECK]
         if self._close_by is not None:
@@ -212,12 +214,13 @@ class Keeper:
         for index, line in enumerate(self._lines):
             if close_by is not None:
                 line.mapper.close(now)
-            elif index == 0 or self._failed_before(index):
-                line.mapper.want(
-                    [each for each, host in wanted.items() if host in ("", line.gateway.local)], now
-                )
+            else:
+                turn = index == 0 or self._failed_before(index)
+                mine = [each for each, host in wanted.items() if turn and host in ("", line.gateway.local)]
+                line.mapper.want(mine, now)
             line.mapper.handle_timer(now)
-        self._collect(now)
+            self._take(line)
+        self._tell()
         self._save(now)
         for line in self._lines:
             line.send(now)
@@ -259,18 +262,20 @@ class Keeper:
             line.mapper.sweep(each.leftover for each in mine)
             self._lines.append(line)
 
-    def _collect(self, now: float) -> None:
-        """Take what has changed, and tell."""
-        for line in self._lines:
-            for change in line.mapper.changes():
-                key = (line, change.wanted)
-                if isinstance(change, Mapped):
-                    self._held[key] = change
-                    self._failures.pop(key, None)
-                elif isinstance(change, Unmapped):
-                    self._held.pop(key, None)
-                elif isinstance(change, Failed):
-                    self._failures[key] = change.reason
+    def _take(self, line: Line) -> None:
+        """What has changed at one router."""
+        for change in line.mapper.changes():
+            key = (line, change.wanted)
+            if isinstance(change, Mapped):
+                self._held[key] = change
+                self._failures.pop(key, None)
+            elif isinstance(change, Unmapped):
+                self._held.pop(key, None)
+            elif isinstance(change, Failed):
+                self._failures[key] = change.reason
+
+    def _tell(self) -> None:
+        """Show others what has changed."""
         with self._lock:
             wanted, seen = self._wanted, self._seen
             mappings = tuple(

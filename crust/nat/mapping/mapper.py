@@ -449,6 +449,11 @@ class Mapper:
         self._changes.clear()
         return found
 
+    @property
+    def has_changes(self) -> bool:
+        """Whether :meth:`changes` has something."""
+        return bool(self._changes)
+
     def get_timer(self) -> float | None:
         """When :meth:`handle_timer` is due; None: never."""
         due = [timer for way in self.ways.values() if (timer := way.get_timer()) is not None]

@@ -150,6 +150,8 @@ def _run(trials: list[_Trial], ends: float, now: Callable[[], float]) -> None:
                 return
             timers = [timer for trial in left if (timer := trial.line.mapper.get_timer()) is not None]
             due = min([*timers, closing_at if at < closing_at else ends])
+            if any(trial.line.mapper.has_changes for trial in left):
+                due = at
             for key, _ in selector.select(max(0.0, due - now())):
                 key.data()
     finally:

@@ -195,15 +195,20 @@ STUN_ANSWERS_PER_SECOND = 50  # to one IPv4 address or one IPv6 /64
 STUN_ANSWERS_ALL_PER_SECOND = 1000
 STUN_REQUESTS_PER_CONNECTION = 16  # over TCP, within the time that a handshake has to begin
 ECHO_PAUSES = (0.0, 0.1, 0.2)  # seconds before each datagram of an echo
-ECHO_DIAL_TIMEOUT = 2.5  # seconds that an echo tries to connect: the kernel sends a second SYN after one second
+ECHO_DIAL_TIMEOUT = 1.6  # seconds that an echo tries to connect: the kernel sends a second SYN after one second
 ECHO_TIMEOUT = 3.0  # seconds that the asker waits
 ECHOES_PER_MINUTE = 4  # for one peer
 ECHOES_ALL_PER_MINUTE = 32
 REFLEXIVE_INTERVAL = 120.0  # seconds from asking everybody where we are to asking again, +/- 25 %
 REFLEXIVE_DELAY = 0.2  # seconds from a new peer to asking it: several that come together are asked together
+REFLEXIVE_KEEPALIVE = 25.0  # the same while strangers are told where others see us: routers forget UDP after 30
 REFLEXIVE_LIFE = 310.0  # seconds that an answer counts: two more questions may be lost
-REFLEXIVE_PEERS = 4  # peers asked each time: two that agree are enough
+REFLEXIVE_PEERS = 3  # peers asked each time: two that agree are enough
 REFLEXIVE_SOURCES_MAX = 16  # answers remembered for each port
+FILTER_MEMORY = 600.0  # seconds that a router may let in those whom we have sent something to
+FILTER_INTERVAL = 600.0  # seconds from trying whether strangers get in to trying again
+FILTER_HOSTS_MAX = 256  # addresses remembered as having been sent something to
+ECHO_GRACE = 0.5  # seconds that a datagram may come after the word that it is out
 
 # --- our choice: what to expect of ways to reach a peer ------------------------------------------------------
 
@@ -238,8 +243,9 @@ PROBE_DIAL_SILENCE = 1.3  # seconds without any connection until the ports of th
 PROBE_ADDRESSES_MAX = 8  # addresses of a server's name that are looked at
 PROBE_NAME_SECONDS = 1.5  # for looking names up
 PROBE_SECONDS = 5.0  # for all of a survey
-PROBE_ECHO_SECONDS = 1.7  # for a helper's call and its report: a SYN is repeated after 1 second
+PROBE_ECHO_SECONDS = 3.0  # for a helper's call, and for its report to come back
 PROBE_ECHO_WAIT = 0.7  # for its datagram after that
+PROBE_ECHO_GRACE = 3.0  # seconds more than a survey may take if a helper is still at it
 PROBE_LIFETIMES = (20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0)  # seconds of silence that a mapping may survive
 PROBE_LIFETIME_TALK = 2.5  # seconds from the first word to the last: Linux lets a conversation live longer
 PROBE_HOPS = 4  # routers on the way out that are looked at

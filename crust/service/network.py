@@ -37,7 +37,8 @@ class Network:
         self.port_mapping = PortMapping(node, self.listeners, self._changed)
         """Ports of the router that lead to the listeners."""
         self.reflection = Reflection(node, self.listeners.open_now, self._seen)
-        """Where others see the listeners. It changes candidates, not what strangers are told."""
+        """Where others see the listeners; strangers are told if they get in there."""
+        self._shown: tuple[Endpoint, ...] = ()  # where strangers were told last that they get in
 
     def _failed(self, endpoint: Endpoint, error: str) -> None:
         self._node.subscriptions.emit(events.ListenerFailed(endpoint, error))
@@ -69,16 +70,21 @@ class Network:
         """Others may see us at another address than before."""
         found = (each for endpoints in self.reflection.reflexive().values() for each in endpoints)
         self.port_mapping.seen_at(next((each.host for each in found if each.family == 4), None))
+        shown = tuple(self.reflection.filtering.open_places().values())
+        if shown != self._shown:
+            self._shown = shown
+            self._changed()
 
     def _changed(self) -> None:
         self._node.subscriptions.emit(events.AddressesChanged(self.addresses()))
 
     def addresses(self) -> tuple[Endpoint, ...]:
         """Where others may reach this node; empty while it does not listen."""
-        mapped = [each.endpoint for each in self.port_mapping.mapped() if each.public]
+        outer = [each.endpoint for each in self.port_mapping.mapped() if each.public]
+        outer += self.reflection.filtering.open_places().values()
         if not self.listeners.endpoints():
-            mapped = []
-        return tuple(dict.fromkeys((*self.listeners.advertised(), *mapped, *self.listeners.on_interfaces())))
+            outer = []
+        return tuple(dict.fromkeys((*self.listeners.advertised(), *outer, *self.listeners.on_interfaces())))
 
     def candidates(self) -> tuple[Candidate, ...]:
         """
@@ -97,9 +103,10 @@ class Network:
             add(CandidateKind.INTERFACE, endpoint, _listener_of(endpoint, bound), True)
         for each in self.port_mapping.mapped():
             add(CandidateKind.MAPPED, each.endpoint, each.local, each.public)
+        open_places = self.reflection.filtering.open_places()
         for local, endpoints in self.reflection.reflexive().items():
             for endpoint in endpoints:
-                add(CandidateKind.REFLEXIVE, endpoint, local, False)
+                add(CandidateKind.REFLEXIVE, endpoint, local, open_places.get(local) == endpoint)
         return tuple(found.values())
 
     def close(self, timeout: float | None) -> None:

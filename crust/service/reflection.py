@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from .. import limits
-from ..addresses import Endpoint, IPNetwork
+from ..addresses import Endpoint
 from ..nat.stun.names import NameQuestion
 from ..nat.stun.opinions import Opinions, network_of
 from ..nat.stun.responder import Responder
@@ -26,6 +26,7 @@ from ..peers.conversation import Conversation
 from ..runtime.timers import Timer
 from ..transports.contract import Listener
 from ..values import dataclass
+from .filtering import Filtering, is_near
 from .node import Node
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Reflection:
     Args:
         node: The node, not started.
         listeners: Those that are open now.
-        changed: Called, on any thread of the node, when :meth:`reflexive` may have changed.
+        changed: Called, on any thread of the node, when :meth:`reflexive` has changed, or what strangers reach of it.
     """
 
     def __init__(
@@ -66,6 +67,8 @@ class Reflection:
         """Answers others."""
         node.acceptor.stun = self.responder
         self._udp = UdpStun(node.io, self.responder)
+        self.filtering = Filtering(node, self._udp, self._filtered)
+        """Whether strangers reach us where others see us."""
         self._utp: UtpTransport | None = None
         self._lock = threading.Lock()  # guards the fields below
         self._closed = False
@@ -75,6 +78,8 @@ class Reflection:
         self._settled: dict[Endpoint, tuple[Endpoint, ...]] = {}
         self._running: set[TcpQuestion | NameQuestion] = set()
         self._asking: set[str] = set()  # the names of sources with a thread
+        self._trusted: set[Endpoint] = set()  # listeners that servers of ours say everything about
+        self._asked_before: frozenset[str] = frozenset()  # the peers asked last
         self._attach()
 
     def _attach(self) -> None:
@@ -93,7 +98,8 @@ class Reflection:
         """Ask everybody now; called when listeners have opened, or the network has changed."""
         if self._utp is None:
             return
-        interval = limits.REFLEXIVE_INTERVAL * (1 + random.uniform(-_JITTER, _JITTER))
+        base = limits.REFLEXIVE_KEEPALIVE if self.filtering.open_places() else limits.REFLEXIVE_INTERVAL
+        interval = base * (1 + random.uniform(-_JITTER, _JITTER))
         with self._lock:
             if self._closed:
                 return
@@ -103,6 +109,12 @@ class Reflection:
         for source in (*self._servers(), *self._peers()):
             self._begin(source)
         self._look(self._node.io.now())
+        self.filtering.look(self.reflexive())
+
+    def _filtered(self) -> None:
+        """Strangers reach us where others see us, or do so no longer: from now on that is kept up, or not."""
+        self._changed()
+        self.refresh()
 
     def _met(self, conversation: Conversation) -> None:
         """A link carries a session: ask that peer too, soon."""
@@ -114,6 +126,7 @@ class Reflection:
     def _ask_peers(self, _now: float) -> None:
         for source in self._peers():
             self._begin(source)
+        self.filtering.look(self.reflexive())
 
     # --- whom ---------------------------------------------------------------------------------------------------------
 
@@ -123,17 +136,25 @@ class Reflection:
             yield _Source(text, True, endpoints)
 
     def _peers(self) -> list[_Source]:
-        """A few peers to ask, of different networks; those who are as near as ourselves can tell nothing."""
+        """
+        A few peers to ask, of different networks, and the same as last time if they are still there: the others have
+        heard nothing from our ports. Those who are as near as ourselves can tell nothing; and where a server of ours
+        says all, nobody else need be asked.
+        """
+        with self._lock:
+            if self._closed or self._trusted >= {listener.endpoint for listener in self._listeners()}:
+                return []
         near = [each.network for each in self._node.local_addresses(None, ())]
         found: dict[str, _Source] = {}
         conversations = self._node.registry.all()
         random.shuffle(conversations)
+        conversations.sort(key=lambda each: str(each.peer_id) not in self._asked_before)
         for conversation in conversations:
             path = conversation.path
             if path is None or path.remote is None:
                 continue
             link = Endpoint.parse(path.remote)
-            if _is_near(link, near):
+            if is_near(link, near):
                 continue
             known = (*conversation.redial, *self._node.known.get(conversation.peer_id, ()))
             # Where it listens: µTP dials leave from there; a TCP caller comes from anywhere.
@@ -143,7 +164,9 @@ class Reflection:
             endpoints = tuple(dict.fromkeys((each.transport, each) for each in here))
             if endpoints:
                 found.setdefault(network_of(link.host), _Source(str(conversation.peer_id), False, endpoints))
-        return list(found.values())[: limits.REFLEXIVE_PEERS]
+        chosen = list(found.values())[: limits.REFLEXIVE_PEERS]
+        self._asked_before = frozenset(source.name for source in chosen)
+        return chosen
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
@@ -188,9 +211,11 @@ class Reflection:
         from ..transports.utp.transport import UtpListener
 
         if isinstance(listener, UtpListener):
+            self.filtering.sends(listener.endpoint, server.host)
             address = (server.host, server.port) if server.family == 4 else (server.host, server.port, 0, 0)
             self._udp.ask(listener.hub, address, lambda question: self._answered(source, listener, server, question))
             return
+        self.filtering.sends(listener.endpoint, server.host)
         question = TcpQuestion(self._node.transports["tcp"], self._node.io, server, listener.endpoint.port)
         if not self._track(question):
             return
@@ -232,6 +257,8 @@ class Reflection:
                 return
             opinions = self._opinions.setdefault(listener.endpoint, Opinions())
             opinions.heard(source.name, server.host, address, now, trusted=source.trusted)
+            if source.trusted:
+                self._trusted.add(listener.endpoint)
         self._look(now)
 
     def _look(self, now: float) -> None:
@@ -241,6 +268,7 @@ class Reflection:
             if self._closed:
                 return
             self._opinions = {local: said for local, said in self._opinions.items() if local in here}
+            self._trusted &= {local for local, said in self._opinions.items() if said.is_trusted(now)}
             settled = {
                 local: tuple(Endpoint(local.transport, *address) for address in said.settled(now))
                 for local, said in self._opinions.items()
@@ -253,6 +281,7 @@ class Reflection:
             if found != before.get(local):
                 self._node.log.info("others see %s at %s", local, ", ".join(map(str, found)))
         self._changed()
+        self.filtering.look(settled)
 
     def reflexive(self) -> dict[Endpoint, tuple[Endpoint, ...]]:
         """Where others see each listener, as bound; the address with most voices first. Only what counts."""
@@ -270,6 +299,7 @@ class Reflection:
         for timer in timers:
             timer.cancel()
         self._udp.close()
+        self.filtering.close()
         for each in running:
             each.cancel()
 
@@ -279,12 +309,7 @@ class Reflection:
         self._closed = True
         self._running = set()
         self._udp.abandon()
-
-
-def _is_near(endpoint: Endpoint, networks: list[IPNetwork]) -> bool:
-    """Whether nothing that translates addresses can be on the way there."""
-    ip = endpoint.ip
-    return ip is None or ip.is_loopback or ip.is_link_local or any(ip in each for each in networks)
+        self.filtering.abandon()
 
 
 def _goes(local: Endpoint, server: Endpoint) -> bool:

@@ -12,9 +12,9 @@ import pytest
 import crust
 from crust import CandidateKind, Endpoint, ListenConfig, Service, limits
 from crust.nat.stun.message import build_stun, parse_stun_untrusted
-from crust.service import reflection
+from crust.service import filtering, reflection
 from tests.support.nodes import Nodes, config
-from tests.support.sockets import has_ipv6
+from tests.support.sockets import has_ipv6, unused_port
 from tests.support.stun import StunServer, ask_udp, read_message, request
 from tests.support.waiting import wait_until
 
@@ -227,7 +227,8 @@ def test_lies_are_not_believed(nodes: Nodes) -> None:
 @pytest.fixture
 def far_peers(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ListenConfig]:
     """Peers on loopback pass for distant ones, each address in a network of its own."""
-    monkeypatch.setattr(reflection, "_is_near", lambda endpoint, networks: False)
+    for module in (filtering, reflection):
+        monkeypatch.setattr(module, "is_near", lambda endpoint, networks: False)
     return lambda host: ListenConfig(addresses=(f"tcp://{host}:0", f"utp://{host}:0"))
 
 
@@ -246,6 +247,79 @@ def test_two_peers_say_where_we_are(nodes: Nodes, far_peers: Callable[[str], Lis
     assert {transport: [(each.host, each.port) for each in seen] for transport, seen in found.items()} == {
         transport: [("127.0.0.1", ports[transport])] for transport in ("tcp", "utp")
     }
+
+
+def open_to_strangers(node: Service) -> set[str]:
+    """The transports by which they are told to come where others see us."""
+    return {each.endpoint.transport for each in node.candidates if each.kind is CandidateKind.REFLEXIVE and each.shown}
+
+
+def stranger_to_itself(nodes: Nodes, server: StunServer) -> Service:
+    """A node that does not know its own interfaces."""
+    listen = ListenConfig(addresses=("tcp://0.0.0.0:0", "utp://0.0.0.0:0"))
+    node = nodes.make(config(listen=listen, nat__stun_servers=[server.name], nat__port_mapping=[]))
+    node._machine.addresses = lambda include, exclude: []  # type: ignore[method-assign]
+    return node.start()
+
+
+def test_strangers_are_told_if_they_get_in(nodes: Nodes, far_peers: Callable[[str], ListenConfig]) -> None:
+    """A peer that our ports have sent nothing to tries it; then contact and addresses have what others see."""
+    helper = nodes.start(config(listen=far_peers("127.0.1.1")))
+    with StunServer() as server:
+        node = stranger_to_itself(nodes, server)
+        found = learned(node)
+        assert node.addresses == ()
+        node.connect(helper.contact)
+        wait_until(lambda: open_to_strangers(node) == {"tcp", "utp"}, what="that strangers get in")
+        assert set(node.addresses) == {each for seen in found.values() for each in seen}
+        heard = nodes.heard(node)
+        wait_until(lambda: heard.of(crust.AddressesChanged)[-1].addresses == node.addresses, what="the event")
+        stranger = nodes.start(config(listen=ListenConfig(addresses=())))
+        assert stranger.connect(node.contact).id == node.id
+        node.stop_listening()
+        assert node.addresses == ()
+
+
+def test_strangers_are_not_told_if_they_do_not_get_in(
+    nodes: Nodes, far_peers: Callable[[str], ListenConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An address where nobody answers stays a candidate."""
+    monkeypatch.setattr(limits, "ECHO_GRACE", 0.1)
+    helper = nodes.start(config(listen=far_peers("127.0.1.1")))
+    with StunServer(mapped=("127.0.0.1", unused_port())) as server:
+        node = stranger_to_itself(nodes, server)
+        learned(node)
+        node.connect(helper.contact)
+        assert node._network is not None
+        filtering = node._network.reflection.filtering
+        wait_until(lambda: len(filtering._open) == 2, what="both attempts")
+        assert filtering.open_places() == {}
+        assert node.addresses == ()
+        assert open_to_strangers(node) == set()
+        # And when others see it elsewhere, what was found is forgotten.
+        filtering._open = dict.fromkeys(filtering._open, True)
+        assert len(node.addresses) == 2
+        filtering.look({})
+        assert node.addresses == ()
+
+
+def test_whoever_has_heard_from_a_port_cannot_tell(nodes: Nodes, far_peers: Callable[[str], ListenConfig]) -> None:
+    """A server or peer that was asked, or that has a link from that very port."""
+    helper = nodes.start(config(listen=ListenConfig(addresses=("utp://127.0.1.1:0",))))
+    with StunServer() as server:
+        node = stranger_to_itself(nodes, server)
+        seen = learned(node)
+        node.connect(helper.contact)
+        wait_until(lambda: open_to_strangers(node), what="that strangers get in by TCP")
+        assert node._network is not None
+        filtering = node._network.reflection.filtering
+        places = {local.transport: (local, seen[local.transport][0]) for local in node._network.listeners.endpoints()}
+        now = node._machine.clock.now()
+        assert filtering._helper(places["utp"], [], now) is None
+        assert filtering._helper(places["tcp"], [], now) is not None
+        filtering.sends(places["tcp"][0], "127.0.1.1")
+        assert filtering._helper(places["tcp"], [], now) is None
+        assert filtering._helper(places["tcp"], [], now + limits.FILTER_MEMORY + 1) is not None
 
 
 def test_peers_as_near_as_ourselves_are_not_asked(nodes: Nodes) -> None:

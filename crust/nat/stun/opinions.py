@@ -46,6 +46,10 @@ class Opinions:
             oldest = next((each for each, said in self._opinions.items() if not said.trusted), source)
             del self._opinions[oldest]
 
+    def is_trusted(self, now: float) -> bool:
+        """Whether one that is believed alone has spoken lately."""
+        return any(said.trusted and said.until > now for said in self._opinions.values())
+
     def settled(self, now: float) -> tuple[Address, ...]:
         """The addresses that count, those with most voices first."""
         self._opinions = {source: said for source, said in self._opinions.items() if said.until > now}

@@ -3,7 +3,8 @@ STUN on the UDP sockets of a node: who asks there is answered from the address t
 from the very socket that the answer is about.
 
 A datagram is taken only if its head is one of STUN (cookie and length) and it is a request, or answers a question of
-ours that went out by that socket to that address: the head of an answer is a possible head of µTP.
+ours that went out by that socket to that address, or is expected by its transaction: the head of an answer is a
+possible head of µTP.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ class UdpStun:
         self._responder = responder
         self._lock = threading.Lock()  # guards _asked and the transactions in it
         self._asked: dict[bytes, Question] = {}
+        self._expected: dict[bytes, Callable[[], object]] = {}
         self._closed = False
 
     # --- questions ----------------------------------------------------------------------------------------------------
@@ -114,17 +116,26 @@ class UdpStun:
         with self._lock:
             return self._asked.pop(question.transaction.id, None) is not None
 
+    def expect(self, token: bytes, on_arrival: Callable[[], object] | None) -> None:
+        """Call ``on_arrival()`` (a hub's thread) when an answer comes that has that transaction; None: no more."""
+        with self._lock:
+            if on_arrival is None or self._closed:
+                self._expected.pop(token, None)
+            else:
+                self._expected[token] = on_arrival
+
     def close(self) -> None:
         """Give up all questions; answers to others go on until the sockets close. Idempotent."""
         with self._lock:
             self._closed = True
             self._asked.clear()
+            self._expected.clear()
 
     def abandon(self) -> None:
         """In a forked child: forget everything (takes no lock)."""
         self._lock = threading.Lock()
         self._closed = True
-        self._asked = {}
+        self._asked, self._expected = {}, {}
 
     # --- what arrives -------------------------------------------------------------------------------------------------
 
@@ -138,7 +149,12 @@ class UdpStun:
                 with contextlib.suppress(OSError):  # lost on the way, as it were
                     hub.transmit(single_burst(answer), address, source)
             return True
-        question = self._asked.get(bytes(data[8:20]))
+        token = bytes(data[8:20])
+        expecting = self._expected.get(token)
+        if expecting is not None:
+            expecting()
+            return True
+        question = self._asked.get(token)
         if question is None or question.hub is not hub or question.address[:2] != address[:2]:
             return False
         try:

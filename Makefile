@@ -4,6 +4,7 @@ PYTHON ?= python3
 PYTEST_ARGS ?=
 FUZZ_EXAMPLES ?= 20000
 SIMULATE_RUNS ?= 5000
+RUNS ?= 20
 BENCH_ARGS ?=
 
 VENV := .venv
@@ -15,7 +16,7 @@ SHELL := /bin/sh
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv demo lint check test tools plain patched packaging lab versions fuzz simulate bench docs dist clean
+.PHONY: help venv demo lint check test tools plain patched packaging lab surveys versions fuzz simulate bench docs dist clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s%s\n", $$1, $$2 }'
@@ -54,6 +55,10 @@ packaging: $(STAMP) ## build the wheel, install it from wheels alone, use it
 
 lab: $(STAMP) tools ## the tests in a laboratory of network namespaces: as root, on Linux
 	CRUST_REQUIRE_LAB=1 $(PLAIN) tests/natlab $(PYTEST_ARGS)
+
+surveys: $(STAMP) tools ## punch-test report at every kind of site, RUNS times, on a good network and a poor one: as root
+	$(BIN)/python -m tests.natlab.surveys --runs $(RUNS)
+	$(BIN)/python -m tests.natlab.surveys --runs $(RUNS) --delay 100 --loss 5
 
 versions: $(STAMP) ## the suite on every Python from 3.10 to 3.13 at hand, installed from wheels alone
 	@sh .ci/versions

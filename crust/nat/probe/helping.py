@@ -65,6 +65,7 @@ class Helping:
         self._runner = runner
         self._clock = clock
         self._threads: list[threading.Thread] = []
+        self._ended = False
         self.errors: list[str] = []
         """Why a helper did not help."""
 
@@ -87,8 +88,9 @@ class Helping:
         """Nobody is being asked, or will be."""
         return not self._waiting and not any(thread.is_alive() for thread in self._threads)
 
-    def join(self) -> None:
-        """Wait for the threads."""
+    def end(self) -> None:
+        """The sockets are closed: what helpers find from now on says nothing. Waits for the threads."""
+        self._ended = True
         for thread in self._threads:
             thread.join()
 
@@ -102,13 +104,10 @@ class Helping:
         return None
 
     def _ask(self, plan: UdpPlan | TcpPlan, mapped: Address, helper: Helper, address: Address) -> None:
-        try:
-            if address[0] not in plan.asked and self._called(plan, helper, mapped[1], "stranger"):
-                return
-            if self._on_runner(lambda: plan.greet(address, self._clock.now())):
-                self._called(plan, helper, mapped[1], "known_address")
-        except (CrustError, OSError) as error:
-            self.errors.append(str(error))
+        if address[0] not in plan.asked and self._called(plan, helper, mapped[1], "stranger"):
+            return
+        if self._on_runner(lambda: plan.greet(address, self._clock.now())):
+            self._called(plan, helper, mapped[1], "known_address")
 
     def _on_runner(self, function: Callable[[], None]) -> bool:
         """Have it done on the runner's thread, and wait for that; False if the runner has ended."""
@@ -122,14 +121,21 @@ class Helping:
         return done.wait(limits.PROBE_ECHO_SECONDS)
 
     def _called(self, plan: UdpPlan | TcpPlan, helper: Helper, port: int, which: str) -> bool:
-        """Whether the helper got in."""
+        """Whether the helper got in. One that refuses, or is too slow, shows nothing."""
         token = os.urandom(12)
+        came = self._clock.event()
         if isinstance(plan, UdpPlan):
-            came = self._clock.event()
             self._on_runner(lambda: plan.expect(token, came.set))
-            helper.echo("udp", port, token, timeout=limits.PROBE_ECHO_SECONDS)
-            plan.echoed[which] = came.wait(limits.PROBE_ECHO_WAIT)
-            return plan.echoed[which]
-        outcome = helper.echo("tcp", port, token, timeout=limits.PROBE_ECHO_SECONDS).outcome
-        plan.echoed[which] = outcome
+        try:
+            outcome = helper.echo(plan.protocol, port, token, timeout=limits.PROBE_ECHO_SECONDS).outcome
+        except (CrustError, OSError) as error:
+            self.errors.append(str(error))
+            return False
+        if isinstance(plan, UdpPlan):
+            got_in = came.wait(limits.PROBE_ECHO_WAIT)
+            if not self._ended:
+                plan.echoed[which] = got_in
+            return got_in
+        if not self._ended:
+            plan.echoed[which] = outcome
         return outcome == "connected"

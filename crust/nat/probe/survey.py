@@ -115,14 +115,18 @@ class Survey:
                         if isinstance(other, TcpPlan) and other.family == plan.family:
                             other.other_known(*plan.other, now)
             helping.look()
-            return now < self._deadline and not (helping.done and all(plan.done for plan in plans if plan.servers))
+            if not helping.done:
+                return now < self._deadline + limits.PROBE_ECHO_GRACE
+            return now < self._deadline and not all(plan.done for plan in plans if plan.servers)
 
         def changed(plan: Plan) -> None:
             if plan is not self._hops:
                 self._tell(f"{plan.protocol}{plan.family}", f"{_name(plan)} done", True)
 
-        runner.run(go_on, changed)
-        helping.join()
+        try:
+            runner.run(go_on, changed)
+        finally:
+            helping.end()
 
     def _finding(self, plan: UdpPlan | TcpPlan) -> ProtocolFinding:
         finding = plan.finding()

@@ -92,7 +92,9 @@ def _message(cls: type[Any], head: tuple[Definition, ...], has_map: bool) -> Def
         return cls(**found)
 
     def encode(value: Any, _context: object) -> dict[str, Any]:
-        own = {name: getattr(value, name, 0) for name in names}
+        if type(value) is not cls:
+            raise TypeError(f"a {cls.__name__} is needed")
+        own = {name: getattr(value, name) for name in names}
         if has_map:
             own["map"] = {**{name: getattr(value, name) for name in _MAP_FIELDS}, "reserved": None}
         return {**own, "reserved": None, "unused": None, "options": b""}
@@ -100,23 +102,20 @@ def _message(cls: type[Any], head: tuple[Definition, ...], has_map: bool) -> Def
     return construct.ExprAdapter(fields, decode, encode)
 
 
-def _answer(cls: type[Any], opcode: int, has_map: bool) -> Definition:
-    """A ``cls``; or a Rejection, if there is an error and nothing, or anything, behind the header."""
-    whole = _message(cls, _ANSWER, has_map)
+def _answer() -> Definition:
+    """What comes back for MAP; or a Rejection, if there is an error and nothing, or anything, behind the header."""
+    whole = _message(pcp.MapResponse, _ANSWER, True)
     rejection = construct.Struct(*_ANSWER, "rest" / construct.GreedyBytes)
 
-    def is_whole(raw: Any) -> bool:
-        return isinstance(raw, cls)
-
     def decode(raw: Any, _context: object) -> Any:
-        if is_whole(raw):
+        if isinstance(raw, pcp.MapResponse):
             return raw
         if raw.result == pcp.SUCCESS:
             raise ValueError("a success without what was asked for")
-        return pcp.Rejection(opcode, raw.result, raw.lifetime, raw.epoch)
+        return pcp.Rejection(raw.result, raw.lifetime, raw.epoch)
 
     def encode(value: Any, _context: object) -> Any:
-        if is_whole(value):
+        if isinstance(value, pcp.MapResponse):
             return value
         own = {name: getattr(value, name) for name in ("result", "lifetime", "epoch")}
         return {**own, "reserved": None, "unused": None, "rest": b""}
@@ -130,8 +129,7 @@ def _decode_pcp(raw: Any, _context: object) -> Any:
 
 
 def _encode_pcp(value: Any, _context: object) -> dict[str, Any]:
-    kind = _KINDS.get(type(value), 0x80 | getattr(value, "opcode", 0))
-    return {"version": pcp.VERSION, "kind": kind, "body": value}
+    return {"version": pcp.VERSION, "kind": _KINDS[type(value)], "body": value}
 
 
 _KINDS = {
@@ -139,12 +137,13 @@ _KINDS = {
     pcp.MapRequest: pcp.MAP,
     pcp.AnnounceResponse: 0x80 | pcp.ANNOUNCE,
     pcp.MapResponse: 0x80 | pcp.MAP,
+    pcp.Rejection: 0x80 | pcp.MAP,
 }
 _BODIES = {
     pcp.ANNOUNCE: _message(pcp.AnnounceRequest, _REQUEST, False),
     pcp.MAP: _message(pcp.MapRequest, _REQUEST, True),
-    0x80 | pcp.ANNOUNCE: _answer(pcp.AnnounceResponse, pcp.ANNOUNCE, False),
-    0x80 | pcp.MAP: _answer(pcp.MapResponse, pcp.MAP, True),
+    0x80 | pcp.ANNOUNCE: _message(pcp.AnnounceResponse, _ANSWER, False),
+    0x80 | pcp.MAP: _answer(),
 }
 
 PCP: Definition = construct.ExprAdapter(

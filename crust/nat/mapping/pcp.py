@@ -111,9 +111,8 @@ class MapResponse:
 
 @dataclass(frozen=True)
 class Rejection:
-    """An error that does not repeat what was asked."""
+    """The answer to MAP if it is an error and does not repeat what was asked."""
 
-    opcode: int
     result: int
     lifetime: int
     epoch: int

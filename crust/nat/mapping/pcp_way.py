@@ -155,8 +155,6 @@ class PcpWay(Way):
         if message.result == pcp.Result.UNSUPP_VERSION:
             self._gone("it speaks another version of PCP")
             return
-        if message.opcode == pcp.ANNOUNCE:
-            return
         for key, ask in list(self._asks.items()):  # it does not say which: all that wait
             self._exchanges.answered(key)
             del self._asks[key]

@@ -171,8 +171,9 @@ def test_every_command_in_the_documents_exists() -> None:
     for where, words in shown_commands():
         if words[0] == "make":
             wrong += [f"{where}: make {word}" for word in words[1:] if word not in targets]
-        elif words[0] == "crust":
-            action = words[1:3] if words[1] == "contacts" else words[1:2]
+        elif words[0] in ("crust", "punch-test"):
+            words = ["crust", *words] if words[0] == "punch-test" else words
+            action = words[1:3] if words[1] in ("contacts", "punch-test") else words[1:2]
             text = help_of(*(word for word in action if not word.startswith("-")))
             wrong += [f"{where}: {word}" for word in words if word.startswith("-") and word not in text]
     assert wrong == []
@@ -180,8 +181,8 @@ def test_every_command_in_the_documents_exists() -> None:
 
 def test_every_command_is_documented() -> None:
     """command-line.md shows each subcommand that ``crust --help`` lists."""
-    listed = set(re.findall(r"^ {2,4}([a-z]+) {2,}", help_of(), re.MULTILINE))
-    assert listed >= {"demo", "send", "recv", "node", "chat", "keygen", "contacts", "config"}
+    listed = set(re.findall(r"^ {2,4}([a-z-]+) {2,}", help_of(), re.MULTILINE))
+    assert listed >= {"demo", "send", "recv", "node", "chat", "keygen", "contacts", "config", "punch-test"}
     assert listed - {words[1] for words in shown("crust")} == set()
 
 
@@ -191,7 +192,8 @@ def options_of(*command: str) -> set[str]:
 
 def test_every_option_is_documented() -> None:
     """command-line.md has every option of every command, and every option in its table of common ones exists."""
-    commands = [tuple(words[1:3]) if words[1] == "contacts" else (words[1],) for words in shown("crust")]
+    nested = ("contacts", "punch-test")
+    commands = [tuple(words[1:3]) if words[1] in nested else (words[1],) for words in shown("crust")]
     options = set().union(*(options_of(*command) for command in commands))
     documented = set(re.findall(r"--[a-z][a-z-]+", page("docs/command-line.md")))
     assert options - documented - {"--help", "--verbose", "--quiet"} == set()

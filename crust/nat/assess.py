@@ -90,8 +90,8 @@ def _gaps_of(finding: ProtocolFinding, survey: NetworkSurvey) -> Iterator[str]:
         yield f"{what}, who may send to this machine: no server that answered can test it (RFC 5780)."
     if finding.protocol == "tcp" and finding.unsolicited is None and finding.filtering is None:
         yield (
-            f"{what}, what becomes of a stranger's call: it takes a second crust node outside to try "
-            "(punch-test report --contact)."
+            f"{what}, what becomes of a stranger's call: no crust node outside has tried it; punch-test report "
+            "--contact names one."
         )
 
 

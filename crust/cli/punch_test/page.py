@@ -42,7 +42,8 @@ th, td { text-align: left; vertical-align: top; padding: .35rem .6rem; border: 1
 th { font-weight: 600 } tbody th { font-weight: 400; width: 40% }
 .found tbody th { width: 11rem; color: var(--faint) }
 .found td.good, .found td.bad, .found td.unknown { background: none }
-svg { width: 100%; height: auto; margin: .5rem 0; font: 14px system-ui, sans-serif }
+div.way { overflow-x: auto }
+svg { width: 100%; min-width: 40rem; height: auto; margin: .5rem 0; font: 14px system-ui, sans-serif }
 svg rect { fill: var(--plain-bg); stroke: var(--line); stroke-width: 1.5 }
 svg text { fill: var(--ink); text-anchor: middle } svg .title { font-weight: 700; font-size: 16px }
 svg .sign { font-weight: 700; font-size: 17px } svg .way { fill: none; stroke: var(--faint); stroke-width: 2 }
@@ -50,7 +51,8 @@ svg .good rect { fill: var(--good-bg); stroke: var(--good) } svg .good .sign { f
 svg .bad rect { fill: var(--bad-bg); stroke: var(--bad) } svg .bad .sign { fill: var(--bad) }
 svg .unknown rect { fill: var(--unknown-bg); stroke: var(--unknown); stroke-dasharray: 5 4 }
 svg .unknown .sign { fill: var(--unknown) }
-@media print { body { max-width: none; padding: 0; font-size: .85rem } h2, h3 { break-after: avoid }
+@media print { svg { min-width: 0 }
+  body { max-width: none; padding: 0; font-size: .85rem } h2, h3 { break-after: avoid }
   tr, li, .verdict, svg { break-inside: avoid } }
 """
 _MARKS = {"A": "good", "B": "good", "E": "bad", "F": "bad"}
@@ -76,7 +78,7 @@ def _page(survey: crust.NetworkSurvey, assessment: crust.Assessment) -> Iterator
     yield "<main>"
     yield from _verdict(assessment)
     yield "<h2>The way to the Internet</h2>"
-    yield as_svg(stops(survey, assessment))
+    yield f'<div class="way">{as_svg(stops(survey, assessment))}</div>'
     yield from _forecasts(assessment)
     yield from _hints(assessment)
     yield "<h2>What was found</h2>"

@@ -134,7 +134,8 @@ def _router(survey: crust.NetworkSurvey) -> Iterator[Row]:
         for offer in gateway.offers:
             errors.setdefault(offer.error or "no answer", []).append(_OFFERS.get(offer.protocol, offer.protocol))
         told = "; ".join(f"{', '.join(names)}: {error}" for error, names in errors.items())
-        yield Row("opens ports", f"no ({told})", "bad", lasting="no")
+        mark = "plain" if _translated(survey) is False else "bad"  # there is nothing to open
+        yield Row("opens ports", f"no ({told})", mark, lasting="no")
     elif not gateway.offers:
         yield Row("opens ports", "was not asked to", "unknown")
     if gateway.layers:
@@ -197,7 +198,7 @@ def _who_gets_in(finding: crust.ProtocolFinding) -> Iterator[Row]:
         text, mark = _STRANGERS[finding.unsolicited]
         yield Row("strangers' calls", text, mark)
     elif finding.protocol == "tcp" and finding.filtering is None:
-        yield Row("strangers' calls", "not known: it takes a second crust node outside to try", "unknown")
+        yield Row("strangers' calls", "not known: no crust node outside has tried", "unknown")
 
 
 def _details(finding: crust.ProtocolFinding) -> Iterator[Row]:

@@ -33,8 +33,8 @@ from tests.natlab.stun import (
 SAMPLES = 6  # mappings that are looked at to tell how ports are given
 
 
-def inside(address: str, server: str, port: int) -> None:
-    """On a host with this address, asking a server with RFC 5780; it stays with an open port."""
+def inside(address: str, server: str, port: int, usual: int) -> None:
+    """On a host with this address, asking a server with RFC 5780 at a port and its usual one; it stays, listening."""
     with contextlib.ExitStack() as stack:
         listener = _bound(stack, socket.SOCK_STREAM, address)
         listener.listen()
@@ -44,7 +44,8 @@ def inside(address: str, server: str, port: int) -> None:
         if tcp["mapping"] != "blocked" and (call := _call(stack, listener.getsockname(), (server, port))):
             mapped = call[0]
             tcp["hairpin"] = _connects(stack, address, mapped)
-        _tell(udp=udp, tcp=tcp, listener=mapped)
+        elsewhere = _call(stack, _bound(stack, socket.SOCK_STREAM, address).getsockname(), (server, usual)) is not None
+        _tell(udp=udp, tcp=tcp, listener=mapped, elsewhere=elsewhere)
         while True:
             listener.accept()[0].close()
 

@@ -12,7 +12,8 @@ from tests.natlab.routers.kinds import BLOCKED, Behaviour
 from tests.natlab.server import Server
 from tests.support.programs import Program
 
-PATIENCE = 60.0
+PATIENCE = 60.0  # seconds
+PORT = 3478
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +30,9 @@ class Verdict:
 
     steps: tuple[int, int]
     """Between one port and the next, where they are sequential, of UDP and TCP; else 0."""
+
+    any_port: bool
+    """Whether TCP goes out to a port that has nothing special."""
 
 
 def judged(
@@ -47,7 +51,7 @@ def judged(
     programs = {}
     for name, host in hosts.items():
         address = getattr(host, "ipv6" if name in over_ipv6 else "ipv4")
-        arguments = {"address": address, "server": sources[name][0], "port": ports.get(name, 3478)}
+        arguments = {"address": address, "server": sources[name][0], "port": ports.get(name, PORT), "usual": PORT}
         programs[name] = _start(host, "inside", **arguments)
     found = {name: _result(program) for name, program in programs.items()}
     targets = {name: each["listener"] for name, each in found.items() if each["listener"]}
@@ -70,6 +74,7 @@ def _verdict(found: dict[str, Any], calls: dict[str, str] | None, addresses: tup
         stranger,
         (found["udp"].get("hairpin", False), found["tcp"].get("hairpin", False)),
         (found["udp"].get("step", 0), found["tcp"].get("step", 0)),
+        found["elsewhere"],
     )
 
 
@@ -99,7 +104,7 @@ class Watch:
     """Where a socket on a host is seen by a server's coturn, while things happen to the network."""
 
     def __init__(self, server: Server, host: Machine) -> None:
-        self._program = _start(host, "watch", address=host.ipv4, server=server.ipv4, port=3478)  # type: ignore[attr-defined]
+        self._program = _start(host, "watch", address=host.ipv4, server=server.ipv4, port=PORT)  # type: ignore[attr-defined]
         self.first: tuple[str, int] | None = self.next()
 
     def next(self) -> tuple[str, int] | None:
@@ -111,7 +116,7 @@ class Watch:
 def paused(server: Server, hosts: Sequence[Machine], seconds: Sequence[float]) -> list[bool]:
     """Whether the mappings of sockets on these hosts outlive so many seconds of silence, all at once."""
     programs = [
-        _start(host, "pause", address=host.ipv4, server=server.ipv4, port=3478, seconds=each)  # type: ignore[attr-defined]
+        _start(host, "pause", address=host.ipv4, server=server.ipv4, port=PORT, seconds=each)  # type: ignore[attr-defined]
         for host, each in zip(hosts, seconds, strict=True)
     ]
     return [found["before"] == found["after"] for found in map(_result, programs)]
@@ -119,7 +124,7 @@ def paused(server: Server, hosts: Sequence[Machine], seconds: Sequence[float]) -
 
 def open_for(server: Server, host: Machine, seconds: float) -> float:
     """How long strangers reach a socket on a host that has sent once: seconds, or all of these."""
-    program = _start(host, "hole", address=host.ipv4, server=server.ipv4, port=3478, seconds=seconds)  # type: ignore[attr-defined]
+    program = _start(host, "hole", address=host.ipv4, server=server.ipv4, port=PORT, seconds=seconds)  # type: ignore[attr-defined]
     _result(_start(server, "knock", target=_result(program)["mapped"], seconds=seconds))
     found: float = _result(program)["latest"]
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 
 import pytest
@@ -43,14 +44,20 @@ def test_a_kind_is_what_it_says(verdicts: dict[str, Verdict], name: str) -> None
     kind = KINDS[name]
     steps = (1, 1) if name == "symseq" else (0, 0)
     hairpin = (True, True) if name == "none" else (False, False)
-    assert verdicts[name] == Verdict(kind.udp, kind.tcp, kind.stranger, hairpin, steps)
+    any_port = kind.tcp.mapping != "blocked" and not kind.tcp_only
+    assert verdicts[name] == Verdict(kind.udp, kind.tcp, kind.stranger, hairpin, steps, any_port)
+
+
+def test_the_judge_tells_kinds_apart(verdicts: dict[str, Verdict]) -> None:
+    """So a kind that is another one by mistake is found."""
+    assert len({verdicts[name] for name in KINDS}) == len(KINDS)
 
 
 @pytest.mark.parametrize("kind", HAIRPINS_TRIED)
 def test_hairpins(verdicts: dict[str, Verdict], kind: str) -> None:
     """The option leads back what is sent to an outer address from inside, and changes nothing else."""
     found, plain = verdicts[f"hairpin_{kind}"], verdicts[kind]
-    assert found == Verdict(plain.udp, plain.tcp, plain.stranger, (True, True), (0, 0))
+    assert found == dataclasses.replace(plain, hairpin=(True, True))
 
 
 @pytest.mark.parametrize("step", [2, 256])
@@ -61,7 +68,7 @@ def test_the_step_of_a_sequential_nat(verdicts: dict[str, Verdict], step: int) -
 def test_any_kind_may_reset(verdicts: dict[str, Verdict]) -> None:
     """Strangers are told, and all else is as in that kind."""
     plain = verdicts["symseq"]
-    assert verdicts["resetting"] == Verdict(plain.udp, plain.tcp, "reset", plain.hairpin, plain.steps)
+    assert verdicts["resetting"] == dataclasses.replace(plain, stranger="reset")
 
 
 @pytest.mark.parametrize("name", ["firewall6", "open6", "carried6"])
@@ -70,7 +77,7 @@ def test_ipv6_is_routed(verdicts: dict[str, Verdict], name: str) -> None:
     is_open = name == "open6"
     behaviour = Behaviour("none", "independent" if is_open else "port", "preserved")
     stranger = "accepted" if is_open else "dropped"
-    assert verdicts[name] == Verdict(behaviour, behaviour, stranger, (True, True), (0, 0))
+    assert verdicts[name] == Verdict(behaviour, behaviour, stranger, (True, True), (0, 0), True)
 
 
 # --- how fast, and how many -------------------------------------------------------------------------------------------

@@ -526,6 +526,17 @@ def test_no_byte_or_bit_of_the_opening_is_biased() -> None:
     assert min(len(seen) for seen in values) > 240
 
 
+def test_no_opening_looks_like_a_request_of_stun() -> None:
+    """Salts that do are drawn again: a callee would answer them as such."""
+    salts = [bytes.fromhex("0001 ffff 2112a442 0000000000000000"), bytes.fromhex("0001 ffff 2112a443 0000000000000000")]
+    source = random.Random(3)
+    initiator = Initiator(
+        config(ALICE), BOB.peer_id, lambda size: salts.pop(0) if size == 16 and salts else source.randbytes(size)
+    )
+    assert initiator.start()[:8] == bytes.fromhex("0001 ffff 2112a443")
+    assert salts == []
+
+
 def test_message_lengths_vary_with_the_padding() -> None:
     """The same two nodes never show the same pattern of sizes; and every message fits its bound."""
     source: Callable[[int], bytes] = random.Random(7).randbytes

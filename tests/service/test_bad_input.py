@@ -258,6 +258,8 @@ def test_a_caller_that_hangs_up_after_its_introduction(scene: Scene) -> None:
         frames.Goodbye(frames.GoodbyeCode.CLOSED),
         frames.Retire(),
         frames.Denied(DenialCode.BANNED),
+        frames.EchoRequest(1, frames.EchoTransport.TCP, 5483, bytes(12)),
+        frames.EchoReply(1, frames.EchoOutcome.SENT),
     ],
 )
 def test_data_before_the_decision(nodes: Nodes, early: frames.Frame) -> None:

@@ -13,7 +13,10 @@ import crust
 import crust.testing
 from crust import EchoRefused, ListenConfig, limits
 from crust.nat.stun.message import Class, Message, parse_stun_untrusted
-from tests.support.nodes import Nodes, Pair, config
+from crust.wire import frames
+from crust.wire.handshake import Capability
+from tests.support.nodes import Nodes, Pair, config, pair_of_identities
+from tests.support.puppet import Caller
 from tests.support.sockets import has_ipv6, loopback, silent_listener, unused_port
 from tests.support.threads import Background
 from tests.support.waiting import wait_until
@@ -187,6 +190,47 @@ def test_not_of_those_who_cannot(pair: Pair) -> None:
     pair.to_far._conversation.capabilities = 0
     with pytest.raises(EchoRefused, match="its program cannot"):
         pair.to_far.echo("tcp", 5483)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0a 00000007 01 0050 000102030405060708090a0b",  # to a port of the system
+        "0a 00000007 02 1234 000102030405060708090a0b",  # by what does not exist
+        "0a 00000007 01 1234 000102030405060708090a0b 05 00000001",  # with something else in its record
+        "0b 00000007 09 00",
+    ],
+)
+def test_whoever_asks_for_what_cannot_be_breaks_the_protocol(nodes: Nodes, text: str) -> None:
+    """The session ends, loudly, and nothing is sent."""
+    lesser, greater = pair_of_identities()
+    node = nodes.start(identity=lesser)
+    with Caller(node, greater) as caller:
+        caller.begin()
+        caller.send_plaintext(bytes.fromhex(text))
+        goodbye = caller.expect(frames.Goodbye)
+        assert isinstance(goodbye, frames.Goodbye)
+        assert goodbye.code is frames.GoodbyeCode.PROTOCOL
+    assert nodes.heard(node).wait(crust.LostPeer).reason == "protocol"
+
+
+def test_an_answer_to_nothing_means_nothing(nodes: Nodes) -> None:
+    """Nor does one that comes twice, or from another peer; a text is made harmless."""
+    lesser, greater = pair_of_identities()
+    node = nodes.start(identity=lesser)
+    with Caller(node, greater) as caller:
+        caller.begin()
+        peer = nodes.heard(node).wait(crust.ConnectSuccess).peer
+        caller.send(frames.EchoReply(1, frames.EchoOutcome.SENT))
+        peer._conversation.capabilities = Capability.ECHO
+        job = Background(peer.echo, "tcp", 5483, TOKEN)
+        request = caller.expect(frames.EchoRequest)
+        assert request == frames.EchoRequest(1, frames.EchoTransport.TCP, 5483, TOKEN)
+        caller.send(frames.EchoReply(2, frames.EchoOutcome.CONNECTED))
+        caller.send(frames.EchoReply(1, frames.EchoOutcome.DENIED, "no\x1b[31m"))
+        caller.send(frames.EchoReply(1, frames.EchoOutcome.CONNECTED))
+        with pytest.raises(EchoRefused, match="no\ufffd"):
+            job.result()
 
 
 # --- how it ends ------------------------------------------------------------------------------------------------------

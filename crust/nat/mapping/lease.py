@@ -28,7 +28,7 @@ class Lease:
     def of(cls, granted: Granted, now: float) -> Lease:
         """A mapping that was granted at ``now``; it is renewed when half of its life is over."""
         ask = granted.ask
-        lifetime = granted.lifetime
+        lifetime = min(granted.lifetime, limits.MAPPING_LIFE_MAX)  # nobody promises for longer than that
         kept = Ask(ask.wanted, granted.external, ask.lifetime, ask.nonce)
         if not lifetime:
             return cls(kept, granted.external_ip, 0, float("inf"), float("inf"))

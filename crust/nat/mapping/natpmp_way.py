@@ -21,7 +21,6 @@ from .ways import (
     Wanted,
     Way,
     WayState,
-    believable,
 )
 
 __all__ = ["NatPmpWay"]
@@ -105,8 +104,7 @@ class NatPmpWay(Way):
         elif not message.external:
             self._found(Refused(ask, Refusal.OTHER, "it agreed to a mapping that leads nowhere"))
         else:
-            lifetime = believable(message.lifetime)
-            self._found(Granted(ask, message.external, lifetime, self.external_ip))
+            self._found(Granted(ask, message.external, message.lifetime, self.external_ip))
 
     def _failed(self, message: natpmp.Error) -> None:
         known = natpmp.Result(message.result) if message.result in set(natpmp.Result) else None

@@ -21,7 +21,6 @@ from .ways import (
     Wanted,
     Way,
     WayState,
-    believable,
 )
 
 __all__ = ["PcpWay"]
@@ -147,8 +146,7 @@ class PcpWay(Way):
             self._found(Refused(ask, Refusal.OTHER, "it agreed to a mapping that leads nowhere"))
         else:
             self.external_ip = message.external_ip
-            lifetime = believable(message.lifetime)
-            self._found(Granted(ask, message.external, lifetime, message.external_ip))
+            self._found(Granted(ask, message.external, message.lifetime, message.external_ip))
 
     def _rejected(self, message: pcp.Rejection, now: float) -> None:
         self._heard(message.epoch, now)

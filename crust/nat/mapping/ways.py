@@ -6,7 +6,6 @@ import collections
 import enum
 from collections.abc import Sequence
 
-from ... import limits
 from ...values import dataclass
 
 __all__ = [
@@ -24,7 +23,6 @@ __all__ = [
     "Wanted",
     "Way",
     "WayState",
-    "believable",
 ]
 
 
@@ -211,8 +209,3 @@ class Epoch:
         if theirs < -1:
             return True
         return ours + 2 < theirs - theirs / 16 or theirs + 2 < ours - ours / 16
-
-
-def believable(lifetime: int) -> int:
-    """A granted lifetime, no longer than is believed."""
-    return min(lifetime, limits.MAPPING_LIFE_MAX)

@@ -74,42 +74,6 @@ def strangers(sources: dict[str, list[str]], targets: dict[str, Address]) -> Non
     _tell(**found)
 
 
-def introduce(address: str) -> None:
-    """On the server: tell two callers of UDP each other's addresses, and again whenever one asks once more."""
-    with socket.socket(family(address), socket.SOCK_DGRAM) as sock:
-        sock.bind((address, 0))
-        _tell(port=sock.getsockname()[1])
-        callers: dict[bytes, Address] = {}
-        while True:
-            name, sender = sock.recvfrom(100)
-            callers[name] = sender[:2]
-            for each in callers:
-                if each != name:
-                    sock.sendto(json.dumps(callers[each]).encode(), sender)
-
-
-def meet(address: str, server: str, port: int, name: str) -> None:
-    """On a host: ask for the other's address, and send there while listening; whether something came, and whence."""
-    with socket.socket(family(address), socket.SOCK_DGRAM) as sock:
-        sock.bind((address, 0))
-        sock.settimeout(0.05)
-        other: Address | None = None
-        heard: Address | None = None
-        end = time.monotonic() + PATIENCE
-        after = 0  # datagrams sent since something was heard: the other may not have been heard by then
-        while time.monotonic() < end and after < 10:
-            with contextlib.suppress(OSError):
-                sock.sendto(b"hello", other) if other else sock.sendto(name.encode(), (server, port))
-            after += heard is not None
-            with contextlib.suppress(OSError):
-                data, sender = sock.recvfrom(100)
-                if sender[:2] == (server, port):
-                    other = tuple(json.loads(data))
-                else:
-                    heard = other = sender[:2]  # a symmetric NAT has another port for us than for the server
-        _tell(heard=heard, other=other)
-
-
 def watch(address: str, server: str, port: int) -> None:
     """On a host: ask ten times a second from one socket, and tell where it is seen whenever that changes."""
     with socket.socket(family(address), socket.SOCK_DGRAM) as sock:
@@ -283,5 +247,5 @@ def _neighbours(values: list[int]) -> Iterator[tuple[int, int]]:
 
 
 if __name__ == "__main__":
-    programs = {each.__name__: each for each in (inside, strangers, introduce, meet, watch, pause, hole, knock)}
+    programs = {each.__name__: each for each in (inside, strangers, watch, pause, hole, knock)}
     programs[sys.argv[1]](**json.loads(sys.argv[2]))

@@ -78,21 +78,26 @@ def _verdict(found: dict[str, Any], calls: dict[str, str] | None, addresses: tup
     )
 
 
-def met(server: Server, one: Machine, other: Machine) -> bool:
-    """Whether two hosts that send each other UDP at the same time, to the addresses that a server saw, both hear."""
-    introducer = _start(server, "introduce", address=server.ipv4)
+def met(server: Server, one: Machine, other: Machine, protocol: str = "udp") -> bool:
+    """
+    Whether two hosts hear each other that send at the same time to the addresses that a server saw.
+
+    Args:
+        protocol: ``udp`` or ``tcp``.
+    """
+    introducer = _start(server, "introduce", "meeting", address=server.ipv4)
     arguments = {"server": server.ipv4, "port": _result(introducer)["port"]}
     programs = [
-        _start(host, "meet", address=host.ipv4, name=host.name, **arguments)  # type: ignore[attr-defined]
+        _start(host, protocol, "meeting", address=host.ipv4, name=host.name, **arguments)  # type: ignore[attr-defined]
         for host in (one, other)
     ]
-    heard = [_result(program)["heard"] is not None for program in programs]
+    heard = [_result(program)["heard"] for program in programs]
     assert heard[0] == heard[1], f"only one of {one.name} and {other.name} heard the other"
     return all(heard)
 
 
-def _start(host: Machine, program: str, /, **arguments: Any) -> Program:
-    return host.start("python", "-m", "tests.natlab.classify", program, json.dumps(arguments))
+def _start(host: Machine, program: str, module: str = "classify", /, **arguments: Any) -> Program:
+    return host.start("python", "-m", f"tests.natlab.{module}", program, json.dumps(arguments))
 
 
 def _result(program: Program) -> dict[str, Any]:

@@ -127,14 +127,23 @@ def test_what_cannot_be_is_refused(lab: Lab, options: dict[str, object]) -> None
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "meets"),
-    [("port", "port", True), ("addr", "sym", True), ("port", "cgnat", True), ("port", "sym", False)],
+    ("protocol", "one", "other", "meets"),
+    [
+        ("udp", "port", "port", True),
+        ("udp", "addr", "sym", True),
+        ("udp", "port", "cgnat", True),
+        ("udp", "port", "sym", False),
+        ("tcp", "port", "cgnat", True),
+        ("tcp", "rst", "rst", True),
+        ("tcp", "full", "sym", True),
+        ("tcp", "port", "sym", False),
+    ],
 )
-def test_who_can_meet(lab: Lab, one: str, other: str, meets: bool) -> None:
-    """UDP sent at the same time gets through where the theory says so, and only there."""
+def test_who_can_meet(lab: Lab, protocol: str, one: str, other: str, meets: bool) -> None:
+    """What is sent at the same time gets through where the theory says so, and only there."""
     server = lab.server()
     here, there = lab.site("here", one, delay=0.02), lab.site("there", other)
-    assert met(server, here.host, there.host) is meets
+    assert met(server, here.host, there.host, protocol) is meets
 
 
 @pytest.mark.parametrize("hairpin", [True, False])

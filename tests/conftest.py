@@ -23,6 +23,11 @@ os.environ[SWITCH] = "off"
 SLOW = (
     "tests/cli/test_control_socket.py::test_a_program_that_does_not_read",
     "tests/cli/test_programs_",
+    "tests/nat/mapping/test_keeper.py::test_a_description_that",
+    "tests/nat/mapping/test_keeper.py::test_a_hung",
+    "tests/nat/mapping/test_keeper.py::test_answers_from",
+    "tests/nat/mapping/test_keeper.py::test_garbage",
+    "tests/nat/mapping/test_keeper.py::test_the_library",
     "tests/peers/test_files.py::test_both_sides_send_at_once",
     "tests/peers/test_outbox_interrupts",
     "tests/platforms/test_service.py::test_on_what_is_left",

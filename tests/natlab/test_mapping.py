@@ -158,6 +158,16 @@ def test_what_a_killed_node_left(lab: Lab, home: Path, protocol: str) -> None:
     assert table(site) == set()
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_end_of_the_interpreter(lab: Lab, home: Path, protocol: str) -> None:
+    """A program that does not close its node: its ports are closed all the same, though no thread can be made then."""
+    site = lab.site("home", "port", upnp=[protocol])
+    node = MappedNode(site, home, leaves=True)
+    node.mapped()
+    assert node.program.stop() == 0
+    assert table(site) == set()
+
+
 def test_all_protocols_at_once(lab: Lab, home: Path) -> None:
     """One mapping a listener, by the best of them."""
     site = lab.site("home", "port", upnp=True)

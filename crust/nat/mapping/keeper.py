@@ -72,7 +72,8 @@ class Keeper:
         gateways: Finds the routers; may block.
         spawn: Makes the thread.
         now: The clock.
-        changed: Called on the thread, without a lock, when :meth:`mappings` or the failure has changed.
+        changed: Called on the thread, without a lock, when :meth:`mappings`, the failure, or where others see us has
+            changed.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class Keeper:
         # What follows belongs to the thread.
         self._selector: selectors.BaseSelector | None = None
         self._lines: list[Line] = []
+        self._told: tuple[tuple[Mapping, ...], str, str | None] = ((), "", None)
         self._journal: Journal | None = None
         self._entries: dict[Leftover, float] = {}
         self._orphans: list[Entry] = []  # of routers that are not here now
@@ -291,8 +293,10 @@ class Keeper:
                 for (line, _), each in self._held.items()
             )
             failure = self._why_not(wanted)
-            if (mappings, failure) == (self._mappings, self._failure):
+            news = mappings, failure, seen
+            if news == self._told:
                 return
+            self._told = news
             self._mappings, self._failure = mappings, failure
         self._changed()
 

@@ -54,7 +54,9 @@ def test_packets_as_rfc_6886_draws_them() -> None:
     """Sections 3.2 and 3.3."""
     assert natpmp.build_natpmp(natpmp.AddressRequest()) == b"\0\0"
     assert natpmp.build_natpmp(natpmp.MapRequest("tcp", 1, 2, 3)) == b"\0\x02\0\0\0\x01\0\x02\0\0\0\x03"
-    assert natpmp.parse_natpmp_untrusted(b"\0\x80\0\0\0\0\0\x05\x14\0\x01\x01") == natpmp.AddressResponse(5, "20.0.1.1")
+    assert natpmp.parse_natpmp_untrusted(b"\0\x80\0\0\0\0\0\x05\x14\0\x01\x01") == natpmp.AddressResponse(
+        5, "20.0.1.1"
+    )
     answer = b"\0\x81\0\0\0\0\0\x05\x12\x67\x12\x68\0\0\x0e\x10"
     assert natpmp.parse_natpmp_untrusted(answer) == natpmp.MapResponse("udp", 5, 4711, 4712, 3600)
 

@@ -108,7 +108,9 @@ def test_another_nat(external: str, seen: str | None, kind: str) -> None:
 
 def test_addresses_of_the_internet() -> None:
     """Carriers' shared addresses are neither private nor global for Python."""
-    assert [is_global(each) for each in ("20.0.1.1", "100.64.0.1", "10.0.0.1", "224.0.0.1", "x")] == [True] + [False] * 4
+    assert [is_global(each) for each in ("20.0.1.1", "100.64.0.1", "10.0.0.1", "224.0.0.1", "x")] == [
+        True
+    ] + [False] * 4
 
 
 # --- leases -----------------------------------------------------------------------------------------------------------
@@ -159,11 +161,15 @@ def answer(location: str, *more: str, status: str = "HTTP/1.1 200 OK") -> bytes:
 
 
 def test_an_answer() -> None:
-    found = ssdp.read_answer(answer("http://192.168.1.1:5000/a", "Server: X/1 \x07é"), "192.168.1.1", "192.168.1.1")
+    found = ssdp.read_answer(
+        answer("http://192.168.1.1:5000/a", "Server: X/1 \x07é"), "192.168.1.1", "192.168.1.1"
+    )
     assert found == ssdp.SearchAnswer("http://192.168.1.1:5000/a", "X/1 ")
 
 
-@pytest.mark.parametrize("location", ["http://10.1.1.1:80/x", "http://evil.example:80/x", "http://8.8.8.8:80/x"])
+@pytest.mark.parametrize(
+    "location", ["http://10.1.1.1:80/x", "http://evil.example:80/x", "http://8.8.8.8:80/x"]
+)
 def test_an_answer_cannot_send_us_to_others(location: str) -> None:
     found = ssdp.read_answer(answer(location), "192.168.1.7", "192.168.1.1")
     assert found is not None and found.url == "http://192.168.1.7:80/x"

@@ -62,7 +62,10 @@ class Filtering:
     def look(self, seen: Mapping[Endpoint, tuple[Endpoint, ...]]) -> None:
         """See whether there is something to try, given where others see each listener."""
         now = self._node.clock.now()
-        here = self._node.local_addresses(None, ())
+        try:
+            here = self._node.local_addresses(None, ())
+        except OSError:  # the system does not tell at the moment: the next round tries again
+            return
         near = [each.network for each in here]
         ours = {str(each.ip) for each in here}
         places = {(local, found[0]) for local, found in seen.items() if found and found[0].host not in ours}

@@ -144,7 +144,10 @@ class Reflection:
         with self._lock:
             if self._closed or self._trusted >= {listener.endpoint for listener in self._listeners()}:
                 return []
-        near = [each.network for each in self._node.local_addresses(None, ())]
+        try:
+            near = [each.network for each in self._node.local_addresses(None, ())]
+        except OSError:  # the system does not tell at the moment: the next round tries again
+            return []
         found: dict[str, _Source] = {}
         conversations = self._node.registry.all()
         random.shuffle(conversations)

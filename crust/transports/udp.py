@@ -48,6 +48,7 @@ _DONTWAIT: int = getattr(socket, "MSG_DONTWAIT", 0)
 _GSO_REFUSED = frozenset({errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.ENOPROTOOPT, errno.EOPNOTSUPP})
 # What a router or the other machine said of an earlier datagram, told at the next call.
 _ECHOES = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EPROTO})
+_STUN_COOKIE = b"\x21\x12\xa4\x42"  # at byte 4 of what may be STUN: RFC 8489 section 5. µTP has its timestamp there
 _PLAIN_REMEMBERED = 4096  # addresses that several datagrams at once are refused for
 
 class Member(Protocol):
@@ -105,7 +106,7 @@ class UdpHub:
         self.silent = False
         """Unknown packets get no answer: a punched socket, whose remote end may not know us yet."""
         self.stun: StunHook | None = None
-        """Takes what looks like STUN; False if it is not, or answers nothing that was asked."""
+        """Takes what has STUN's cookie; False if it is none all the same, or answers nothing that was asked."""
         self.probes: Callable[[memoryview, Address, float], bool] | None = None
         """Takes what no connection knows; False if it is not a probe either."""
         self.strays = 0
@@ -503,7 +504,7 @@ class UdpHub:
     ) -> None:
         """A datagram whose header was received apart."""
         first = header[0]
-        if self.stun is not None and first < 4:
+        if self.stun is not None and first < 4 and header[4:8] == _STUN_COOKIE:
             if self.stun(self, memoryview(bytes(header) + payload), address, source, now):
                 return
         try:
@@ -519,7 +520,7 @@ class UdpHub:
 
     def _datagram(self, data: memoryview, address: Address, source: Source | None, now: float) -> None:
         """One datagram in one piece."""
-        if self.stun is not None and len(data) >= HEADER_SIZE and data[0] < 4:
+        if self.stun is not None and len(data) >= HEADER_SIZE and data[0] < 4 and data[4:8] == _STUN_COOKIE:
             if self.stun(self, data, address, source, now):
                 return
         try:

@@ -151,13 +151,14 @@ def _udp(stack: contextlib.ExitStack, address: str, server: Address) -> dict[str
     assert all(later), "the server has ended"
     mapped = [first.mapped, *(each.mapped for each in later if each)]
     by_any, by_address = all_over_udp([(fresh(), server, CHANGE_BOTH), (fresh(), server, CHANGE_PORT)])
-    pairs = []
+    pairs, latest = [], first
     for sock in (fresh() for _ in range(SAMPLES)):
         answer = over_udp(sock, server)
         assert answer is not None
+        latest = answer
         pairs.append((sock.getsockname()[1], answer.mapped[1]))
     filtering = "independent" if by_any else "address" if by_address else "port"
-    hairpin = _reaches(fresh(), sock, answer.mapped)
+    hairpin = _reaches(fresh(), sock, latest.mapped)
     return {"mapping": _mapping(mapped, address), "filtering": filtering, "hairpin": hairpin, **_allocation(pairs)}
 
 

@@ -88,8 +88,20 @@ class Machine:
         self.prefix = ("ip", "netns", "exec", self.namespace)
         """What a command begins with that is to run in here."""
         self.firewall = Firewall(lambda text: self.run("nft", "-f", "-", lines=text), interface)
+        self.all_ipv4: tuple[str, ...] = ()
+        self.all_ipv6: tuple[str, ...] = ()
         self._programs: list[Program] = []
         self._internet = internet
+
+    @property
+    def ipv4(self) -> str:
+        """Its IPv4 address, the first if it has several."""
+        return self.all_ipv4[0]
+
+    @property
+    def ipv6(self) -> str:
+        """Its IPv6 address; empty if it has none."""
+        return self.all_ipv6[0] if self.all_ipv6 else ""
 
     def prepare(self, **settings: int) -> None:
         """Have IPv6 in the namespace, and these settings, named as in /proc/sys/net with ``__`` for the slashes."""
@@ -173,16 +185,6 @@ class Host(Machine):
         self.gateway4, self.gateway6 = f"20.0.{number}.254", f"2a10:20:{number}::fe"
         self.next_address = counted(f"20.0.{number}", addresses + 1)
         self._mtu, self._realm = mtu, ""
-
-    @property
-    def ipv4(self) -> str:
-        """Its IPv4 address, the first if it has several."""
-        return self.all_ipv4[0]
-
-    @property
-    def ipv6(self) -> str:
-        """Its IPv6 address; empty if it has none."""
-        return self.all_ipv6[0] if self.all_ipv6 else ""
 
     def create(self) -> None:
         """Make the namespace, its interface, addresses and routes."""

@@ -85,15 +85,24 @@ def met(server: Server, one: Machine, other: Machine, protocol: str = "udp") -> 
     Args:
         protocol: ``udp`` or ``tcp``.
     """
-    introducer = _start(server, "introduce", "meeting", address=server.ipv4)
-    arguments = {"server": server.ipv4, "port": _result(introducer)["port"]}
-    programs = [
-        _start(host, protocol, "meeting", address=host.ipv4, name=host.name, **arguments)  # type: ignore[attr-defined]
-        for host in (one, other)
-    ]
-    heard = [_result(program)["heard"] for program in programs]
-    assert heard[0] == heard[1], f"only one of {one.name} and {other.name} heard the other"
-    return all(heard)
+    return all_met(server, [(one, other, protocol)])[0]
+
+
+def all_met(server: Server, pairs: Sequence[tuple[Machine, Machine, str]]) -> list[bool]:
+    """The same of several pairs, at once."""
+    under_way = []
+    introducers = [_start(server, "introduce", "meeting", address=server.ipv4) for _ in pairs]
+    for introducer, (*hosts, protocol) in zip(introducers, pairs, strict=True):
+        where = {"server": server.ipv4, "port": _result(introducer)["port"]}
+        under_way.append(
+            [_start(host, protocol, "meeting", address=host.ipv4, name=host.name, **where) for host in hosts]
+        )
+    found = []
+    for programs, (one, other, protocol) in zip(under_way, pairs, strict=True):
+        heard = [_result(program)["heard"] for program in programs]
+        assert heard[0] == heard[1], f"only one of {one.name} and {other.name} heard the other over {protocol}"
+        found.append(all(heard))
+    return found
 
 
 def _start(host: Machine, program: str, module: str = "classify", /, **arguments: Any) -> Program:
@@ -109,7 +118,7 @@ class Watch:
     """Where a socket on a host is seen by a server's coturn, while things happen to the network."""
 
     def __init__(self, server: Server, host: Machine) -> None:
-        self._program = _start(host, "watch", address=host.ipv4, server=server.ipv4, port=PORT)  # type: ignore[attr-defined]
+        self._program = _start(host, "watch", address=host.ipv4, server=server.ipv4, port=PORT)
         self.first: tuple[str, int] | None = self.next()
 
     def next(self) -> tuple[str, int] | None:
@@ -121,7 +130,7 @@ class Watch:
 def paused(server: Server, hosts: Sequence[Machine], seconds: Sequence[float]) -> list[bool]:
     """Whether the mappings of sockets on these hosts outlive so many seconds of silence, all at once."""
     programs = [
-        _start(host, "pause", address=host.ipv4, server=server.ipv4, port=PORT, seconds=each)  # type: ignore[attr-defined]
+        _start(host, "pause", address=host.ipv4, server=server.ipv4, port=PORT, seconds=each)
         for host, each in zip(hosts, seconds, strict=True)
     ]
     return [found["before"] == found["after"] for found in map(_result, programs)]
@@ -129,7 +138,7 @@ def paused(server: Server, hosts: Sequence[Machine], seconds: Sequence[float]) -
 
 def open_for(server: Server, host: Machine, seconds: float) -> float:
     """How long strangers reach a socket on a host that has sent once: seconds, or all of these."""
-    program = _start(host, "hole", address=host.ipv4, server=server.ipv4, port=PORT, seconds=seconds)  # type: ignore[attr-defined]
+    program = _start(host, "hole", address=host.ipv4, server=server.ipv4, port=PORT, seconds=seconds)
     _result(_start(server, "knock", target=_result(program)["mapped"], seconds=seconds))
     found: float = _result(program)["latest"]
     return found

@@ -40,15 +40,18 @@ def natpmp(address: str, gateway: str, port: int) -> dict[str, Any]:
         return {"silent": True}
     result, age = struct.unpack("!HI", answer[2:8])
     assert result == 0, answer
+    mapped: bytes | None = None
     for number in (1, 2):  # UDP, TCP
         mapped = _asked(gateway, struct.pack("!BBHHHI", 0, number, 0, port, port, LIFETIME))
         assert mapped is not None and mapped[:4] == bytes([0, 128 + number, 0, 0]), mapped
+    assert mapped is not None
     return {"address": socket.inet_ntoa(answer[8:12]), "port": int.from_bytes(mapped[10:12], "big"), "age": age}
 
 
 def pcp(address: str, gateway: str, port: int) -> dict[str, Any]:
     """RFC 6887, MAP."""
     ours = bytes(10) + b"\xff\xff" + socket.inet_aton(address)
+    answer: bytes | None = None
     for protocol in PROTOCOLS.values():
         body = os.urandom(12) + struct.pack("!B3xHH", protocol, port, port) + bytes(10) + b"\xff\xff" + bytes(4)
         answer = _asked(gateway, struct.pack("!BBHI", 2, 1, 0, LIFETIME) + ours + body)
@@ -56,6 +59,7 @@ def pcp(address: str, gateway: str, port: int) -> dict[str, Any]:
             return {"silent": True}
         if answer[3]:
             return {"error": answer[3]}
+    assert answer is not None
     return {
         "address": socket.inet_ntoa(answer[-4:]),
         "port": int.from_bytes(answer[42:44], "big"),

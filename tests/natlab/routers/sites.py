@@ -23,8 +23,9 @@ class LanHost(Machine):
         super().__init__(internet, name, INTERFACE)
         self.router = router
         network = ipaddress.ip_network(router.plan.lan)
-        self.ipv4 = str(network[10 + index])
-        self.ipv6 = router.lan_ipv6[:-1] + f"{0x10 + index:x}" if router.lan_ipv6 else ""
+        self.all_ipv4 = (str(network[10 + index]),)
+        if router.lan_ipv6:
+            self.all_ipv6 = (router.lan_ipv6[:-1] + f"{0x10 + index:x}",)
 
     def join(self) -> None:
         """Set up its interface."""

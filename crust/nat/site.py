@@ -26,7 +26,7 @@ WORDS: dict[SiteKind, tuple[str, str]] = {
     SiteKind.FULL_CONE: (
         "A lenient router",
         "This machine shares its router's public address. While a connection to anywhere is kept up, everybody may "
-        "call in by the same port (a full-cone NAT).",
+        "call in by the same port (a full-cone NAT); crust keeps one up once it has a peer that has tried that.",
     ),
     SiteKind.ADDRESS_RESTRICTED: (
         "An ordinary router, of the milder kind",

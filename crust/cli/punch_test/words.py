@@ -118,7 +118,7 @@ def _router(survey: crust.NetworkSurvey) -> Iterator[Row]:
         yield Row("asked", "no", "unknown")
         return
     if not gateway.address:
-        yield Row("address", "none was found on this network", "unknown")
+        yield Row("address", gateway.reason or "none was found on this network", "unknown")
         return
     yield Row("address", f"{gateway.address}{f', {gateway.model}' if gateway.model else ''}")
     works = [offer for offer in gateway.offers if offer.works]

@@ -4,8 +4,8 @@ How a node learns at which addresses others see its listeners, and answers other
 It asks the configured STUN servers and a few of its peers, from the very sockets that it listens on: at the start, when
 peers come, and every two minutes. Nothing waits for it. Who is believed: :mod:`crust.nat.stun.opinions`.
 
-Questions over UDP need no thread. Those over TCP, and the look-up of a server's name, run on a thread ``crust-stun``
-for each source and round, which is over within seconds; the transports' end and :meth:`Reflection.close` cut it short.
+Each source is asked on a thread ``crust-stun``, which is over within seconds; the transports' end and
+:meth:`Reflection.close` cut it short. Answers over UDP come on the sockets' own threads.
 """
 
 from __future__ import annotations
@@ -106,10 +106,8 @@ class Reflection:
             if self._round is not None:
                 self._round.cancel()
             self._round = self._node.io.call_later(interval, lambda now: self.refresh())
-        for source in (*self._servers(), *self._peers()):
-            self._begin(source)
-        self._look(self._node.io.now())
-        self.filtering.look(self.reflexive())
+        if self._node.config.nat.stun_servers or self._node.registry.all():
+            self._spawn(self._ask_all, True)
 
     def _filtered(self) -> None:
         """Strangers reach us where others see us, or do so no longer: from now on that is kept up, or not."""
@@ -124,9 +122,21 @@ class Reflection:
             self._soon = self._node.io.call_later(limits.REFLEXIVE_DELAY, self._ask_peers)
 
     def _ask_peers(self, _now: float) -> None:
-        for source in self._peers():
+        self._spawn(self._ask_all, False)
+
+    def _ask_all(self, servers: bool) -> None:
+        """A thread that sees whom to ask. (The I/O thread cannot wait for what the system says of its addresses.)"""
+        for source in (*(self._servers() if servers else ()), *self._peers()):
             self._begin(source)
+        self._look(self._node.io.now())
         self.filtering.look(self.reflexive())
+
+    def _spawn(self, target: Callable[..., object], *arguments: object) -> bool:
+        try:
+            self._node.spawn("crust-stun", target, *arguments)
+        except RuntimeError:  # no thread to be had: the next round tries again
+            return False
+        return True
 
     # --- whom ---------------------------------------------------------------------------------------------------------
 
@@ -168,7 +178,8 @@ class Reflection:
             if endpoints:
                 found.setdefault(network_of(link.host), _Source(str(conversation.peer_id), False, endpoints))
         chosen = list(found.values())[: limits.REFLEXIVE_PEERS]
-        self._asked_before = frozenset(source.name for source in chosen)
+        with self._lock:
+            self._asked_before = frozenset(source.name for source in chosen)
         return chosen
 
     # --- asking -------------------------------------------------------------------------------------------------------
@@ -178,9 +189,7 @@ class Reflection:
             if self._closed or source.name in self._asking:
                 return
             self._asking.add(source.name)
-        try:
-            self._node.spawn("crust-stun", self._ask, source)
-        except RuntimeError:  # no thread to be had: the next round tries again
+        if not self._spawn(self._ask, source):
             with self._lock:
                 self._asking.discard(source.name)
 
@@ -284,7 +293,7 @@ class Reflection:
             if found != before.get(local):
                 self._node.log.info("others see %s at %s", local, ", ".join(map(str, found)))
         self._changed()
-        self.filtering.look(settled)
+        self._spawn(self.filtering.look, settled)
 
     def reflexive(self) -> dict[Endpoint, tuple[Endpoint, ...]]:
         """Where others see each listener, as bound; the address with most voices first. Only what counts."""

@@ -222,6 +222,8 @@ def test_an_answer_to_nothing_means_nothing(nodes: Nodes) -> None:
         caller.begin()
         peer = nodes.heard(node).wait(crust.ConnectSuccess).peer
         caller.send(frames.EchoReply(1, frames.EchoOutcome.SENT))
+        caller.send(frames.Ping(5))
+        assert caller.expect(frames.Pong) == frames.Pong(5)  # it has read both
         peer._conversation.capabilities = Capability.ECHO
         job = Background(peer.echo, "tcp", 5483, TOKEN)
         request = caller.expect(frames.EchoRequest)

@@ -86,7 +86,7 @@ def _forecasts(assessment: crust.Assessment, width: int, paint: Paint) -> Iterat
     yield from _wrapped(MEETING, width, "")
     beside = width >= _BESIDE
     rest = width - 2
-    columns = (rest * 40 // 100, rest * 30 // 100, rest * 30 // 100)
+    columns = (rest - 2 * (rest * 32 // 100), rest * 32 // 100, rest * 32 // 100)
     if beside:
         yield f"  {'':<{columns[0]}}{'you call them':<{columns[1]}}they call you"
     for forecast in assessment.forecasts:
@@ -101,9 +101,11 @@ def _forecasts(assessment: crust.Assessment, width: int, paint: Paint) -> Iterat
         parts += [list(_wrapped(text, size - 2, "")) for (text, _), size in zip(cells, columns[1:], strict=True)]
         for number in range(max(len(part) for part in parts)):
             shown = [part[number] if number < len(part) else "" for part in parts]
-            padded = [f"{text:<{size}}" for text, size in zip(shown, columns, strict=True)]
-            marks = [paint(padded[at], *_STYLES[cells[at - 1][1]]) for at in (1, 2)]
-            yield f"  {padded[0]}{marks[0]}{marks[1]}".rstrip()
+            call, called = (
+                paint(text, *_STYLES[mark]) if text else "" for text, (_, mark) in zip(shown[1:], cells, strict=True)
+            )
+            gap = " " * (columns[1] - len(shown[1]))  # outside of the colours
+            yield f"  {shown[0]:<{columns[0]}}{call}{gap}{called}".rstrip()
     for remark in remarks(assessment):
         yield from _wrapped(f"({remark})", width, "  ")
 

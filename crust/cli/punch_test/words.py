@@ -319,10 +319,9 @@ def _answer(reach: crust.Reach | None, note: str) -> tuple[str, str]:
     if reach.chance is None:
         return "not known", "unknown"
     sure = "yes" if reach.chance >= 0.9 else "probably" if reach.likely else "perhaps"
-    how = "directly" if reach.method == "direct" else f"by {reach.method}"
     transport = "UDP" if reach.path_class.endswith("utp") else "TCP"
     soon = "at once" if reach.seconds < 0.1 else f"{reach.seconds:.1f} s"
-    return f"{sure}, {how} by {transport}, {soon}", "good" if reach.likely else "plain"
+    return f"{sure}, {reach.method} {transport}, {soon}", "good" if reach.likely else "plain"
 
 
 def host_of(address: str) -> str:

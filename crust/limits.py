@@ -204,6 +204,7 @@ REFLEXIVE_DELAY = 0.2  # seconds from a new peer to asking it: several that come
 REFLEXIVE_KEEPALIVE = 25.0  # the same while strangers are told where others see us: routers forget UDP after 30
 REFLEXIVE_LIFE = 310.0  # seconds that an answer counts: two more questions may be lost
 REFLEXIVE_PEERS = 3  # peers asked each time: two that agree are enough
+REFLEXIVE_LOOKED_AT = 64  # peers looked at each time to find those: there may be thousands
 REFLEXIVE_SOURCES_MAX = 16  # answers remembered for each port
 FILTER_MEMORY = 600.0  # seconds that a router may let in those whom we have sent something to
 FILTER_INTERVAL = 600.0  # seconds from trying whether strangers get in to trying again

@@ -9,6 +9,7 @@ everybody, and the address is worth telling. A peer that the port has sent somet
 from __future__ import annotations
 
 import os
+import random
 import threading
 from collections.abc import Callable, Mapping
 
@@ -95,7 +96,9 @@ class Filtering:
         local, seen = place
         with self._lock:
             told = {host for (listener, host), until in self._told.items() if listener == local and until > now}
-        for conversation in self._node.registry.all():
+        conversations = self._node.registry.all()
+        random.shuffle(conversations)
+        for conversation in conversations[: limits.REFLEXIVE_LOOKED_AT]:
             path, link = conversation.path, conversation.link
             if path is None or link is None or not conversation.capabilities & Capability.ECHO:
                 continue

@@ -162,7 +162,7 @@ class Reflection:
         conversations = self._node.registry.all()
         random.shuffle(conversations)
         conversations.sort(key=lambda each: str(each.peer_id) not in self._asked_before)
-        for conversation in conversations:
+        for conversation in conversations[: limits.REFLEXIVE_LOOKED_AT]:
             path = conversation.path
             if path is None or path.remote is None:
                 continue

@@ -108,10 +108,10 @@ from .service.events import (
     PeerMisbehaved,
     PeerResumed,
     PeerSuspended,
-    SendReady,
-)
     PortMapFailed,
     PortMapped,
+    SendReady,
+)
 from .service.process_local import ProcessLocal
 from .service.service import Service
 from .service.stats import Stats
@@ -199,12 +199,12 @@ __all__ = [
     "PeerStats",
     "PeerSuspended",
     "PortAllocation",
+    "PortMapFailed",
+    "PortMapped",
     "ProcessLocal",
     "ProtocolFinding",
     "Reach",
     "RemoteProtocolError",
-    "PortMapFailed",
-    "PortMapped",
     "SendBufferConfig",
     "SendReady",
     "ServerFinding",

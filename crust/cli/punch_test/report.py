@@ -19,7 +19,7 @@ from ..context import Context
 from ..errors import CommandError, UsageError
 from ..options import config_file
 from ..terminal import Terminal, printable
-from .changes import Seen, changes, seen
+from .changes import Seen, carried, changes, seen
 from .document import as_document
 from .page import as_page
 from .text import Paint, as_text
@@ -29,6 +29,7 @@ __all__ = ["FINE", "LIMITED", "report"]
 FINE, LIMITED = 0, 1
 
 _HELPER_TIMEOUT = 5.0  # seconds to connect to those that are to call back
+_HELPER_PAUSE = 61.0  # seconds between two surveys with them: each takes all the calls of a minute that they grant us
 
 
 def report(arguments: argparse.Namespace, context: Context) -> int:
@@ -44,10 +45,20 @@ def report(arguments: argparse.Namespace, context: Context) -> int:
         helpers = _helpers(contacts, config, context, stack)
         look = _Look(arguments, context.terminal, servers, helpers)
         fine = look.tell()
-        while arguments.watch is not None:
-            time.sleep(arguments.watch)
+        pause = _pause(arguments, context.terminal)
+        while pause is not None:
+            time.sleep(pause)
             fine = look.tell()
     return FINE if fine else LIMITED
+
+
+def _pause(arguments: argparse.Namespace, terminal: Terminal) -> float | None:
+    """Seconds between two looks; None: one is enough."""
+    pause: float | None = arguments.watch
+    if pause is None or not arguments.contact or pause >= _HELPER_PAUSE:
+        return pause
+    terminal.say(f"nodes that call back do so once a minute: looking again every {_HELPER_PAUSE:g} s")
+    return _HELPER_PAUSE
 
 
 # --- whom to ask ------------------------------------------------------------------------------------------------------
@@ -137,7 +148,7 @@ class _Look:
             _save(self._arguments.html, as_page(survey, assessment))
             if self._before is None:
                 self._terminal.say(f"the same as a page: {printable(str(self._arguments.html))}")
-        self._before = seen(survey, assessment)
+        self._before = carried(self._before or {}, seen(survey, assessment))
         return assessment.fine
 
     def _survey(self) -> crust.NetworkSurvey:

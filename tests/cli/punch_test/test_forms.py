@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 
 import crust
-from crust.cli.punch_test.changes import changes, seen
+from crust.cli.punch_test.changes import carried, changes, seen
 from crust.cli.punch_test.document import as_document
 from crust.cli.punch_test.page import as_page
 from crust.cli.punch_test.text import as_text
@@ -330,3 +330,12 @@ def test_what_has_changed_is_named() -> None:
     assert "UDP over IPv4, works: no (was: yes)" in between("port", "udpblock")
     assert "(new)" in between("port", "ipv6 open")
     assert "no longer known" in between("ipv6 open", "port")
+
+
+def test_what_is_not_known_has_not_changed() -> None:
+    """A helper that does not call back this time changes nothing, and nothing again when it does."""
+    first, second = (seen(SURVEYS[name], crust.assess(SURVEYS[name])) for name in ("port", "port, TCP not tested"))
+    assert changes(first, second) == []
+    assert carried(first, second) == first
+    assert changes(carried(first, second), first) == []
+    assert [line for line in changes(second, first) if "(new)" not in line] == []

@@ -219,6 +219,19 @@ def test_watching_in_json_is_an_object_a_line(surveyor: Surveyor, waits: list[fl
     assert [json.loads(line)["schema"] for line in data.splitlines()] == [1, 1, 1, 1]
 
 
+def test_helpers_are_not_asked_more_often_than_they_answer(
+    surveyor: Surveyor,
+    waits: list[float],
+    fake_service: type[FakeService],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Each survey takes all the calls that they grant in a minute."""
+    helping(fake_service, monkeypatch, FakePeer())
+    _, _, told = run(tmp_path, "--stun", SERVER, "--contact", CONTACT, "--watch", "7")
+    assert min(waits) > 60 and "once a minute" in told
+
+
 def test_an_interrupt_ends_the_survey(surveyor: Surveyor, tmp_path: Path) -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt

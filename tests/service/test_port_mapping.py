@@ -15,6 +15,7 @@ from crust.nat.mapping.gateway import Gateway
 from crust.runtime.native import native_workers
 from crust.service.machine import Machine
 from tests.nat.mapping.fake import FakeRouter
+from tests.support.modes import run_python
 from tests.support.nodes import config
 from tests.support.waiting import eventually, wait_until
 
@@ -189,3 +190,46 @@ def test_close_with_a_router_that_hangs(home: Home) -> None:
     before = time.monotonic()
     assert node.close()
     assert time.monotonic() - before < 1.5
+
+
+FORKED = """
+import os, sys, time
+import crust
+from crust.service.machine import Machine
+from tests.nat.mapping.fake import FakeRouter
+
+os.environ["XDG_STATE_HOME"] = sys.argv[1]
+
+with FakeRouter() as fake:
+    class Behind(Machine):
+        def gateways(self):
+            return lambda: [fake.gateway]
+
+    class Node(crust.Service):
+        def _make_machine(self):
+            return Behind()
+
+    node = Node(crust.Config().replace(**{"listen.addresses": ["tcp://0.0.0.0:0"]}))
+    opened = []
+    node.on(crust.PortMapped, opened.append)
+    node.start()
+    while not opened:
+        time.sleep(0.01)
+    child = os.fork()
+    if not child:
+        node.close()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert len(fake.router.table) == 1, "the child closed the parent's port"
+    (listed,) = [each for each in os.scandir(sys.argv[1] + "/crust/port-mappings") if each.name.endswith(".json")]
+    assert node.close()
+    assert not fake.router.table and not os.path.exists(listed.path)
+print("well")
+"""
+
+
+@pytest.mark.parametrize("gevent", [False, True])
+def test_a_forked_child_leaves_the_ports_alone(tmp_path: pathlib.Path, gevent: bool) -> None:
+    """They are the parent's, as is the list on disk; the parent closes them."""
+    done = run_python(FORKED, str(tmp_path), gevent=gevent, forks=True)
+    assert (done.returncode, done.stdout) == (0, "well\n"), done.stderr

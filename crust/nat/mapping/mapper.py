@@ -97,6 +97,7 @@ class _Want:
         self.way: Way | None = None
         """Who has the mapping, or is asked for it."""
         self.asking = False
+        self.stands = False  # what is being renewed is in the router's table, as far as we know
         self.refused: dict[str, str] = {}  # by protocol
         self.tries = 0
         self.permanent = False
@@ -318,7 +319,7 @@ class Mapper:
         for want in wants:
             if want.lease is not None and not want.asking and want.way is not None:
                 want.external = want.lease.ask.external
-                want.tries = 0
+                want.tries, want.stands = 0, False
                 self._ask(want, want.way, now)
 
     def _granted(self, way: Way, granted: Granted, now: float) -> None:
@@ -358,9 +359,13 @@ class Mapper:
             want.permanent = True
             self._ask(want, way, now)
             return
-        if want.lease is not None and refused.kind is not Refusal.CONFLICT and not want.lease.is_over(now):
-            # One failure is no reason to let go of a port that others know; it is tried again before its time is up.
-            want.lease.missed(now)
+        lease = want.lease
+        if lease is not None and not lease.is_over(now) and (want.stands or refused.kind is not Refusal.CONFLICT):
+            # One failure is no reason to let go of a port that others know: it is tried again before its time is up.
+            if want.stands:
+                lease.missed(now)
+            else:
+                lease.renew_at = min(lease.renew_at, now + limits.MAPPING_CHECK)
             return
         if self._next_port(want, refused.kind):
             want.tries += 1
@@ -494,7 +499,7 @@ class Mapper:
                 want.way = None
                 self._probe(now)
             elif now >= lease.renew_at:
-                want.external, want.tries = lease.ask.external, 0
+                want.external, want.tries, want.stands = lease.ask.external, 0, True
                 self._ask(want, want.way, now)
 
     def _check(self, now: float) -> None:

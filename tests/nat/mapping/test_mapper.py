@@ -102,6 +102,29 @@ def test_one_failed_renewal_moves_nothing() -> None:
     assert [key for key in bench.router.table] == [("tcp", 4711)]
 
 
+@pytest.mark.parametrize("codes", [[501], [718, 501], [606]])
+def test_a_router_that_refuses_a_renewal_moves_nothing(codes: list[int]) -> None:
+    """UPnP: an error while the mapping stands is no reason for another port."""
+    bench = Bench(only("igd"), lifetime=600)
+    bench.want(TCP)
+    bench.run(1.0)
+    bench.router.soap_errors["AddPortMapping"] = codes
+    bench.run(2000.0)
+    assert bench.router.soap_errors["AddPortMapping"] == []
+    assert len(bench.changes) == 1 and list(bench.router.table) == [("tcp", 4711)]
+
+
+def test_a_port_that_another_machine_took_during_a_reboot() -> None:
+    """The mapping is gone, and cannot come back: another port at once."""
+    bench = Bench(only("igd"))
+    bench.want(TCP)
+    bench.run(1.0)
+    bench.router.reboot(bench.now)
+    bench.router.taken = {("tcp", 4711)}
+    bench.run(limits.MAPPING_CHECK + 5)
+    assert bench.held()[TCP][1] != 4711 and len(bench.router.table) == 1
+
+
 def test_a_router_that_has_gone_is_noticed_when_the_lease_ends() -> None:
     """No answer at all: unmapped at the end of the lease, told once, and mapped again when it is back."""
     bench = Bench(only("pcp"), lifetime=120)

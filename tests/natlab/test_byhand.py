@@ -84,6 +84,12 @@ def test_up_exec_list_down() -> None:
     assert natlab("exec", "home", "--", "sh", "-c", "exit 7").returncode == 7
     assert "home_router" in natlab("exec", "office").stderr
     assert "already" in natlab("up", "b:none").stderr
+    assert [owner.tell(state, "home", what) for what in ("reboot", "cut", "restore", "renumber")] == [""] * 4
+    assert natlab("do", "home", "delay=20").returncode == 0 and "no site" in natlab("do", "nas", "cut").stderr
+    assert "nothing to reboot" in owner.tell(state, "srv", "reboot") and "no option" in owner.tell(state, "srv", "x")
+    later = owner.running()
+    assert later is not None and later.machine("home_router") != state.machine("home_router")
+    assert natlab("exec", "home_2", "--", *ask).returncode == 0
     assert natlab("down").returncode == 0
     assert owner.running() is None and not names.alive(state.owner)
     left = set(os.listdir(names.FOLDER)) & {each.namespace for each in state.machines}

@@ -21,6 +21,8 @@ EXAMPLE = """
   sudo tools/natlab up isp:carrier home:cgnat,behind=isp office:sym,delay=40,loss=1 srv
   sudo tools/natlab exec home -- punch-test report --stun 20.0.3.1:3478
   sudo tools/natlab exec home_router            # a shell there
+  sudo tools/natlab do home renumber
+  sudo tools/natlab do home delay=200,loss=5
   sudo tools/natlab down
 """
 
@@ -38,6 +40,9 @@ def main(arguments: list[str] | None = None) -> int:
     run = commands.add_parser("exec", help="run a command on one of its machines, or a shell")
     run.add_argument("machine")
     run.add_argument("command", nargs=argparse.REMAINDER, help="after --")
+    happen = commands.add_parser("do", help="let something happen to a site, as a cut, or set its line anew")
+    happen.add_argument("site")
+    happen.add_argument("what", metavar="EVENT|OPTION=VALUE[,…]")
     commands.add_parser("list", help="its machines and their addresses")
     commands.add_parser("down", help="take it down, and what killed ones have left behind")
     options = parser.parse_args(arguments)
@@ -47,6 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _up(options.words)
     if options.do == "exec":
         return _exec(options.machine, options.command)
+    if options.do == "do":
+        return _happen(options.site, options.what)
     return _down() if options.do == "down" else _list()
 
 
@@ -99,6 +106,14 @@ def _exec(name: str, command: list[str]) -> int:
     words = words or [os.environ.get("SHELL", "/bin/sh")]
     sys.stdout.flush()
     os.execvp("ip", ["ip", "netns", "exec", machine.namespace, *words])
+
+
+def _happen(site: str, what: str) -> int:
+    state = owner.running()
+    if state is None:
+        return _failed("there is none: `natlab up` makes it")
+    reason = owner.tell(state, site, what)
+    return _failed(reason) if reason else 0
 
 
 def _list() -> int:

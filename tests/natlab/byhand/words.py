@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.natlab.lab import Lab
 from tests.natlab.routers.kinds import KINDS
+from tests.natlab.routers.router import Router
 from tests.natlab.routers.sites import Carrier, Site
 from tests.natlab.server import Server
 
@@ -87,16 +88,20 @@ class Word:
         if kind not in KINDS and kind not in MADE:
             raise ValueError(f"{text}: there is no kind {kind!r}, but {', '.join([*KINDS, *MADE])}")
         known = {SERVER: _SERVER, CARRIER: _CARRIER}.get(kind, _SITE) | _LINK
-        options = {}
-        for each in rest:
-            key, _, value = each.partition("=")
-            if key not in known:
-                raise ValueError(f"{text}: {kind} has no option {key!r}, but {', '.join(known)}")
-            try:
-                options[_RENAMED.get(key, key)] = known[key][0](value)
-            except ValueError as error:
-                raise ValueError(f"{text}: {key}: {error}") from error
-        return cls(name, kind, options)
+        return cls(name, kind, _options(text, rest, known, kind))
+
+
+def _options(text: str, words: list[str], known: Mapping[str, tuple[Callable[[str], Any], str]], whose: str) -> Any:
+    options = {}
+    for each in words:
+        key, _, value = each.partition("=")
+        if key not in known:
+            raise ValueError(f"{text}: {whose} has no option {key!r}, but {', '.join(known)}")
+        try:
+            options[_RENAMED.get(key, key)] = known[key][0](value)
+        except ValueError as error:
+            raise ValueError(f"{text}: {key}: {error}") from error
+    return options
 
 
 def make(lab: Lab, words: list[Word]) -> dict[str, Part]:
@@ -120,6 +125,31 @@ def make(lab: Lab, words: list[Word]) -> dict[str, Part]:
     return made
 
 
+EVENTS = {
+    "cut": "nothing passes the line to the provider",
+    "restore": "it does again",
+    "reboot": "the router forgets all mappings",
+    "renumber": "the provider gives another address of IPv4",
+}
+
+
+def change(part: Part, text: str) -> None:
+    """Let one of `EVENTS` happen to it, or set its line: ``delay=100,loss=5``. ValueError if that cannot be."""
+    edge = part.edge if isinstance(part, Site) else part.router if isinstance(part, Carrier) else part
+    if text == "cut":
+        edge.link.cut()
+    elif text == "restore":
+        edge.link.restore()
+    elif text == "renumber" and not isinstance(part, Server):
+        edge.renumber()
+    elif text == "reboot" and isinstance(edge, Router):
+        edge.reboot()
+    elif text in EVENTS:
+        raise ValueError(f"there is nothing to {text}")
+    else:
+        edge.link.set(**_options(text, text.split(","), _LINK, "a line"))
+
+
 def help_text() -> str:
     """The kinds and options, as lists."""
     lines = ["kinds:"]
@@ -127,4 +157,6 @@ def help_text() -> str:
     lines += [f"  {name:<10}{says}" for name, says in MADE.items()]
     for title, options in OPTIONS.items():
         lines += ["", f"options {title}:", *(f"  {name:<17}{says}" for name, (_, says) in options.items())]
+    lines += ["", "what may happen to a site (`do`), beside other options of its line:"]
+    lines += [f"  {name:<17}{says}" for name, says in EVENTS.items()]
     return "\n".join(lines)

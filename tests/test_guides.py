@@ -114,7 +114,7 @@ def test_every_configuration_shown_is_valid(path: pathlib.Path) -> None:
 
 # Commands of others, shown as they are.
 OTHERS = {"cd", "cp", "curl", "django-admin", "journalctl", "nc", "sha256sum", "ss", "sudo", "turnutils_stunclient"}
-SHOWN = {".", "crust", "git", "make", "pip", "python", "python3", ".venv/bin/python", *OTHERS}
+SHOWN = {".", "crust", "git", "make", "pip", "punch-test", "python", "python3", ".venv/bin/python", *OTHERS}
 
 
 def test_no_command_is_mistyped() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import crust
 
+from .announcing import Announcing
 from .as_json import value_as_json
 from .lines import Lines
 from .options import add_common, parse_seconds, restricted, start_node
@@ -48,12 +49,12 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     to = None if arguments.to is None else restricted(context.book.resolve(arguments.to), arguments.only)
     with Lines(terminal.stdin.fileno(), _LINE_MAX) as lines:
         talk = _Talk(context, lines, None if to is None else to.peer_id)
-        with contextlib.closing(start_node(arguments, context, prepare=talk.watch)) as node:
+        with contextlib.closing(start_node(arguments, context, prepare=talk.watch, called=to is None)) as node:
             if to is None:
                 terminal.say(
                     "waiting for a call; on the other side run:  crust chat CONTACT  with this contact:"
                 )
-                terminal.out(str(node.contact))
+                talk.announcing.begin(node)
             else:
                 limits = {} if arguments.timeout is None else {"timeout": arguments.timeout}
                 terminal.say(f"calling {context.call(to.peer_id)}")
@@ -70,9 +71,12 @@ class _Talk:
         self._lines = lines
         self._called = called
         self._exit_code = 0
+        self.announcing = Announcing(self._terminal, lambda contact: self._terminal.out(str(contact)))
 
     def watch(self, node: crust.Service) -> None:
         """Hear of everything; all of this runs on the node's dispatcher."""
+        if self._called is None:
+            self.announcing.watch(node)
         node.on(crust.NewMessage, self._heard)
         node.on(crust.ConnectSuccess, self._arrived)
         node.on(crust.BootstrapAccept, self._arrived)

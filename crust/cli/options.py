@@ -223,6 +223,7 @@ def start_node(
     *,
     one_shot: bool = True,
     fresh: bool = False,
+    called: bool = True,
     prepare: Callable[[crust.Service], object] | None = None,
 ) -> crust.Service:
     """
@@ -233,6 +234,7 @@ def start_node(
         context: Its terminal is told when the identity is not the expected one.
         one_shot: The command does one thing and ends: if the user's identity is in use, it takes a fresh one.
         fresh: Take a fresh identity unless one is named.
+        called: Others are to call it. If it only calls, the router need not open a port.
         prepare: Called with the node before it starts: callbacks registered there miss no event.
 
     Raises:
@@ -240,6 +242,8 @@ def start_node(
         crust.CrustError: The configuration, the identity or a listening address cannot be used.
     """
     plan = _plan(arguments, context.environ, fresh)
+    if not called:
+        plan = dataclasses.replace(plan, config=plan.config.replace(**{"nat.port_mapping": ()}))
     contacts = [_restricted(_contact(text, context), arguments.only) for text in arguments.contact]
     try:
         return _started(plan.config, contacts, prepare)

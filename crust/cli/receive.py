@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import crust
 
+from .announcing import Announcing
 from .as_json import event_as_json
 from .errors import CommandError, UsageError
 from .options import add_common, start_node
@@ -117,6 +118,9 @@ class _Receiver:
         self._take_all: bool = arguments.yes
         self._max_size: int | None = arguments.max_size
         self._as_json: bool = arguments.json
+        self._announcing = Announcing(
+            self._terminal, self._show, lambda contact: self._tell("addresses_changed", contact)
+        )
         self._inbox: queue.SimpleQueue[_Question | crust.FileReceived | crust.FileFailed] = (
             queue.SimpleQueue()
         )
@@ -124,7 +128,8 @@ class _Receiver:
         self._bar: Progress | None = None
 
     def watch(self, node: crust.Service) -> None:
-        """Hear about files and links."""
+        """Hear about files, links and addresses."""
+        self._announcing.watch(node)
         node.on(crust.FileReceived, self._inbox.put)
         node.on(crust.FileFailed, self._inbox.put)
         node.on(
@@ -143,11 +148,19 @@ class _Receiver:
         if not node.contact.endpoints:
             self._terminal.warn("this node listens nowhere, so nobody can reach it by this contact")
         self._terminal.say("ready; on the other side run:  crust send CONTACT FILE  with this contact:")
+        self._announcing.begin(node)
+
+    def _show(self, contact: crust.Contact) -> None:
         if self._as_json:
-            told = {"event": "started", "peer": str(node.id), "contact": str(node.contact)}
-            self._terminal.out(json.dumps(told))
+            self._tell("started", contact)
         else:
-            self._terminal.out(str(node.contact))
+            self._terminal.out(str(contact))
+
+    def _tell(self, event: str, contact: crust.Contact) -> None:
+        if self._as_json:
+            self._terminal.out(
+                json.dumps({"event": event, "peer": str(contact.peer_id), "contact": str(contact)})
+            )
 
     def decide(self, offer: crust.FileOffer) -> bool | str:
         """Take this file? Called by the node on a thread of this offer's own, which may wait for the person."""

@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         _check_readable(path)
     to = restricted(context.book.resolve(arguments.to), arguments.only)
     sender = _Sender(context, arguments.json)
-    with contextlib.closing(start_node(arguments, context, prepare=sender.watch)) as node:
+    with contextlib.closing(start_node(arguments, context, prepare=sender.watch, called=False)) as node:
         limits = {} if arguments.timeout is None else {"timeout": arguments.timeout}
         context.terminal.say(f"calling {context.call(to.peer_id)}")
         peer = node.connect(to, **limits)

@@ -148,3 +148,12 @@ def test_ctrl_c_closes_the_node(
     assert code == 130
     assert shown(terminal).endswith("interrupted\n")
     assert fake_service.made[0].closed
+
+
+def test_the_router_is_left_alone(fake_service: type[FakeService], tmp_path: Path) -> None:
+    """Who only calls need not be called; who waits must."""
+    (tmp_path / "file").write_bytes(b"x")
+    run_command(tmp_path, "send", f"{BOB}@tcp://127.0.0.1:4", str(tmp_path / "file"))
+    assert fake_service.made[-1].config.nat.port_mapping == ()
+    run_command(tmp_path, "node")
+    assert fake_service.made[-1].config.nat.port_mapping == crust.Config().nat.port_mapping != ()

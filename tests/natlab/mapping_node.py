@@ -1,7 +1,7 @@
 """
 A node for the tests of port mapping: a program that runs in the laboratory and tells what happens as lines of JSON.
 
-Its argument is JSON: ``home`` for its state, ``limits`` to replace, and ``config`` keys beside. It ends at SIGTERM; with
+Its argument is JSON: ``home`` for its state, ``limits`` to replace, and ``config`` keys beside. SIGTERM ends it; with
 ``leaves`` true without closing its node.
 """
 

@@ -51,6 +51,7 @@ SANS_IO = (
     "crust.nat.methods",
     "crust.nat.sides",
     "crust.nat.site",
+    "crust.nat.verdict",
     "crust.nat.mapping.definition",
     "crust.nat.mapping.exchange",
     "crust.nat.mapping.igd_way",

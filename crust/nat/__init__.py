@@ -9,5 +9,6 @@ The map::
     methods     the ways to reach a peer that this version has, and which networks they work between
     sides       what a survey says, as methods need it         forecast    each kind of peer: reached how, how fast
     site        the kind of network, in words                  hints       what a person could change
-    assess      all of these together, a grade, and what is not known
+    verdict     all of these together, a grade, and what is not known
+    assess, survey   the public functions, which load the rest when they are called
 """

@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from .. import limits
 from ..crypto.handshake import HandshakeConfig, Responder, SaltMemory
-from ..nat.stun.door import Door
-from ..nat.stun.responder import Responder as StunResponder
 from ..runtime.clock import Clock
 from ..runtime.descriptors import exhaustion
 from ..runtime.flusher import IoLoop
@@ -28,6 +26,9 @@ from .access import Access
 from .gate import Gate, Slot
 from .link import Link, Stage
 from .registry import Registry
+
+if TYPE_CHECKING:
+    from ..nat.stun.responder import Responder as StunResponder
 
 __all__ = ["Acceptor", "AcceptorHost"]
 
@@ -128,6 +129,8 @@ class Acceptor:
         )
         link.owner_data = slot
         if self.stun is not None and connection.transport == "tcp":
+            from ..nat.stun.door import Door  # who set `stun` has loaded it
+
             link.door = Door(self.stun, (address.partition("%")[0], connection.remote.port))
         made.append(link)
         self._host.opened(link)

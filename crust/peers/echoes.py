@@ -18,7 +18,6 @@ from typing import Protocol
 from .. import limits
 from ..addresses import Endpoint, PeerId
 from ..exceptions import EchoRefused, Timeout
-from ..nat.stun.message import Class, Message, build_stun
 from ..runtime.clock import Clock, Event
 from ..runtime.flusher import IoLoop
 from ..runtime.rates import Rates
@@ -205,6 +204,8 @@ class Echoes:
         (conversation.link or link).write_control(EchoReply(request.number, outcome))
 
     def _send(self, link: Link, to: Endpoint, token: bytes) -> EchoOutcome:
+        from ..nat.stun.message import Class, Message, build_stun  # `import crust` stays cheap
+
         data = build_stun(Message(Class.SUCCESS, token, xor_mapped=(to.host.partition("%")[0], to.port)))
         shots = self._datagrams(to, link.connection.local.host)
         with self._lock:

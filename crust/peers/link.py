@@ -32,13 +32,13 @@ from ..crypto.handshake import (
 from ..crypto.keys import CIPHERS
 from ..crypto.records import RECORD_MAX, RecordOpener, RecordSealer
 from ..exceptions import RemoteProtocolError
-from ..nat.stun.door import Door
 from ..transports.contract import Connection
 from ..wire import frames
 from ..wire.handshake import DenialCode, Introduction
 from .transfer import printable
 
 if TYPE_CHECKING:
+    from ..nat.stun.door import Door
     from ..runtime.timers import Timer
     from .conversation import Conversation
 

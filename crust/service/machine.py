@@ -15,7 +15,6 @@ from ..runtime.interfaces import InterfaceAddress, local_addresses
 from ..runtime.threads import CrashHook, Spawn, Threads
 from ..transports.contract import Transport
 from ..transports.tcp import TcpTransport
-from ..transports.udp_once import UdpOnce
 
 if TYPE_CHECKING:
     from ..nat.mapping.gateway import Gateway
@@ -70,6 +69,8 @@ class Machine:
         Raises:
             OSError: There is none to be had.
         """
+        from ..transports.udp_once import UdpOnce  # not before the first echo
+
         return UdpOnce(remote, local)
 
     def addresses(self, include: Iterable[str] | None, exclude: Iterable[str]) -> list[InterfaceAddress]:

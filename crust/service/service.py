@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any, NoReturn, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 from .. import limits
 from ..addresses import ConnectionInfo, Contact, Endpoint, PeerId, network_id
@@ -31,11 +31,13 @@ from .bootstrap import Blacklist, bootstrap
 from .connecting import Target, as_contact, as_peer_id, connect, dial, resolve
 from .forking import abandon_node
 from .machine import Machine
-from .network import Network
 from .node import Node
 from .stats import Stats
 from .stream import EventStream
 from .subscriptions import Subscription
+
+if TYPE_CHECKING:
+    from .network import Network
 
 __all__ = ["Service"]
 
@@ -170,6 +172,8 @@ class Service:
             node.subscriptions.add(subscription)
         for contact in (*self._fallback, *map(as_contact, self._config.bootstrap.contacts)):
             node.known[contact.peer_id] = (*node.known.get(contact.peer_id, ()), *contact.endpoints)
+        from .network import Network  # with all that asks others where we are: `import crust` stays cheap
+
         self._network = Network(node)
         return node
 
@@ -192,8 +196,9 @@ class Service:
             timeout: Seconds; None: no limit. The first caller's counts.
 
         Returns:
-            True if nothing is left running. (The system may still look up a name for a dial, or a UPnP router's answer be
-            waited for in C, on daemon threads that hold nothing of this node.) False: the log shows where callbacks, or ``decide`` functions, are stuck.
+            True if nothing is left running. (The system may still look up a name for a dial, or a UPnP router's answer
+            be waited for in C, on daemon threads that hold nothing of this node.) False: the log shows where callbacks,
+            or ``decide`` functions, are stuck.
         """
         if self._forked:
             return True

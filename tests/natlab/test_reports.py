@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterator
 from concurrent import futures
@@ -29,7 +30,8 @@ DEAD = ("20.0.99.1:3478", "20.0.99.2:3478")  # nobody has these addresses
 
 def report(host: Host, *words: str) -> dict[str, Any]:
     """What the command says there, whatever its exit code; the router is asked, which tests of nodes switch off."""
-    command = ["sh", "-c", 'python tools/punch-test report --json "$@" || test $? = 1', "sh", *words]
+    script = '"$0" tools/punch-test report --json "$@" || test $? = 1'
+    command = ["sh", "-c", script, sys.executable, *words]
     found: dict[str, Any] = json.loads(host.run("env", "-u", "CRUST_PORT_MAPPING", "HOME=/nonexistent", *command))
     return found
 

@@ -128,6 +128,7 @@ class Echoes:
         with self._lock:
             self._asked[number] = asked
         try:
+            conversation.check_alive()  # again: from now on we hear of its end
             request = EchoRequest(number, _TRANSPORTS[transport], port, bytes(token))
             self._host.io.shielded(lambda: link.write_control(request))
             asked.answered.wait(timeout)
@@ -172,7 +173,8 @@ class Echoes:
                 return
             except RuntimeError:
                 reason = "it has no thread to spare"
-        link.write_control(EchoReply(request.number, EchoOutcome.DENIED, reason))
+        if not link.blocked:  # else it asks, but reads no answers: these must not pile up here
+            link.write_control(EchoReply(request.number, EchoOutcome.DENIED, reason))
 
     def _objection(self, peer_id: PeerId, link: Link, request: EchoRequest) -> str:
         """Why there is no echo; empty if there is one."""

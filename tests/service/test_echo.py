@@ -13,6 +13,7 @@ import crust
 import crust.testing
 from crust import EchoRefused, ListenConfig, limits
 from crust.nat.stun.message import Class, Message, parse_stun_untrusted
+from crust.peers.echoes import Echoes
 from crust.wire import frames
 from crust.wire.handshake import Capability
 from tests.support.nodes import Nodes, Pair, config, pair_of_identities
@@ -174,6 +175,24 @@ def test_not_for_all_together_either(nodes: Nodes, monkeypatch: pytest.MonkeyPat
     assert [peer.echo("tcp", port).outcome for peer in peers[:2]] == ["refused"] * 2
     with pytest.raises(EchoRefused, match="too many"):
         peers[2].echo("tcp", port)
+
+
+def test_not_a_word_to_those_who_do_not_listen(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks again and again and reads no refusal finds that none are kept for it."""
+    lesser, greater = pair_of_identities()
+    node = nodes.start(config(nat__echo_for_others=False), identity=lesser)
+    with Caller(node, greater) as caller:
+        caller.begin()
+        link = nodes.heard(node).wait(crust.ConnectSuccess).peer._conversation.link
+        assert link is not None
+        assert node._node is not None
+        echoes, seen = node._node.echoes, []
+        monkeypatch.setattr(echoes, "received", lambda *said: (Echoes.received(echoes, *said), seen.append(said)))
+        waiting = link._pending = b"what the connection has no room for"
+        for number in range(20):
+            caller.send(frames.EchoRequest(number, frames.EchoTransport.TCP, 5483, TOKEN))
+        wait_until(lambda: len(seen) == 20, what="the last question")
+        assert link._pending == waiting
 
 
 @pytest.mark.parametrize(

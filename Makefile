@@ -44,8 +44,8 @@ test: lint tools plain patched packaging ## everything: the whole suite on threa
 tools: ## install what some tests run and pip does not have, if this is root's Debian
 	@sh .ci/tools
 
-plain: $(STAMP) ## the suite on threads
-	$(PLAIN) -m 'not packaging' $(PYTEST_ARGS)
+plain: $(STAMP) ## the suite on threads, and the laboratory at the same time
+	@sh .ci/plain $(BIN)/python $(PYTEST_ARGS)
 
 patched: $(STAMP) ## the same suite on greenlets
 	$(PATCHED) -m 'not packaging' $(PYTEST_ARGS)

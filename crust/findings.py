@@ -245,7 +245,7 @@ class SurveyProgress:
     """A survey goes on."""
 
     stage: str
-    """What: ``interfaces``, ``dns``, ``udp4``, ``tcp4``, ``udp6``, ``tcp6``, ``gateway``, ``helpers``, ``lifetime``."""
+    """What: ``interfaces``, ``dns``, ``udp4``, ``tcp4``, ``udp6``, ``tcp6``, ``gateway``, ``lifetime``."""
 
     text: str
     """The same for people."""

@@ -50,7 +50,9 @@ def survey(
         on_progress: Told on the caller's thread when a part begins and ends.
 
     Raises:
-        ValueError: A server's name cannot be read. A network that does nothing at all raises nothing.
+        ValueError: A server's name cannot be read.
+        OSError, RuntimeError: The system has no descriptors, or no threads, to spare. A network that does nothing at
+            all raises nothing; what ``on_progress`` raises comes out when all sockets are closed.
     """
     from .probe.names import read_server  # not before they are wanted: `import crust` stays cheap
     from .probe.survey import Survey

@@ -16,7 +16,7 @@ from ... import limits
 from ...addresses import Endpoint, PeerId
 from ...exceptions import CrustError
 from ...paths import Path
-from ...runtime.clock import Clock
+from ...runtime.clock import Clock, Event
 from ...runtime.threads import spawn
 from .classes import Address
 from .runner import Runner
@@ -55,19 +55,25 @@ class Helping:
         helpers: Whom to ask; the first that has an address of the plan's family is asked.
         runner: Runs the plans.
         clock: What to wait with.
+        until: When all must be over, on that clock.
     """
 
     def __init__(
-        self, plans: Sequence[UdpPlan | TcpPlan], helpers: Sequence[Helper], runner: Runner, clock: Clock
+        self,
+        plans: Sequence[UdpPlan | TcpPlan],
+        helpers: Sequence[Helper],
+        runner: Runner,
+        clock: Clock,
+        until: float,
     ) -> None:
         self._waiting = [plan for plan in plans if plan.servers] if helpers else []
         self._helpers = helpers
         self._runner = runner
         self._clock = clock
+        self._until = until
         self._threads: list[threading.Thread] = []
+        self._waits: list[Event] = []  # what the threads wait for; appended by them
         self._ended = False
-        self.errors: list[str] = []
-        """Why a helper did not help."""
 
     def look(self) -> None:
         """Begin with each plan that knows its outer address by now."""
@@ -89,8 +95,13 @@ class Helping:
         return not self._waiting and not any(thread.is_alive() for thread in self._threads)
 
     def end(self) -> None:
-        """The sockets are closed: what helpers find from now on says nothing. Waits for the threads."""
+        """
+        The sockets are closed: what helpers find from now on says nothing. Waits for the threads, which are over when
+        the helpers' present calls are.
+        """
         self._ended = True
+        for event in list(self._waits):
+            event.set()
         for thread in self._threads:
             thread.join()
 
@@ -111,28 +122,40 @@ class Helping:
 
     def _on_runner(self, function: Callable[[], None]) -> bool:
         """Have it done on the runner's thread, and wait for that; False if the runner has ended."""
-        done = self._clock.event()
+        done: Event = self._clock.event()
 
         def do() -> None:
             function()
             done.set()
 
         self._runner.call(do)
-        return done.wait(limits.PROBE_ECHO_SECONDS)
+        return self._wait(done, limits.PROBE_ECHO_SECONDS)
+
+    def _wait(self, event: Event, seconds: float) -> bool:
+        """Whether it comes to that before the end."""
+        self._waits.append(event)
+        if not self._ended:
+            event.wait(min(seconds, self._left))
+        return event.is_set() and not self._ended
+
+    @property
+    def _left(self) -> float:
+        """Seconds."""
+        return max(0.0, self._until - self._clock.now())
 
     def _called(self, plan: UdpPlan | TcpPlan, helper: Helper, port: int, which: str) -> bool:
         """Whether the helper got in. One that refuses, or is too slow, shows nothing."""
         token = os.urandom(12)
-        came = self._clock.event()
+        came: Event = self._clock.event()
         if isinstance(plan, UdpPlan):
             self._on_runner(lambda: plan.expect(token, came.set))
         try:
-            outcome = helper.echo(plan.protocol, port, token, timeout=limits.PROBE_ECHO_SECONDS).outcome
-        except (CrustError, OSError) as error:
-            self.errors.append(str(error))
+            timeout = min(limits.PROBE_ECHO_SECONDS, self._left)
+            outcome = helper.echo(plan.protocol, port, token, timeout=timeout).outcome
+        except (CrustError, OSError):
             return False
         if isinstance(plan, UdpPlan):
-            got_in = came.wait(limits.PROBE_ECHO_WAIT)
+            got_in = self._wait(came, limits.PROBE_ECHO_WAIT)
             if not self._ended:
                 plan.echoed[which] = got_in
             return got_in

@@ -15,9 +15,8 @@ from ...transports.resolving import Answers, Resolver
 from .classes import Address
 from .servers import Server
 
-__all__ = ["STUN_PORT", "NamedServer", "find_servers", "read_server"]
+__all__ = ["NamedServer", "find_servers", "read_server"]
 
-STUN_PORT = 3478  # RFC 8489 section 18.6
 _PRIVATE_NAMES = ("arpa", "corp", "home", "internal", "lan", "local", "localdomain", "test")  # not the Internet's
 
 
@@ -57,7 +56,7 @@ def read_server(text: str) -> NamedServer:
     with contextlib.suppress(ValueError):
         given = f"[{ipaddress.IPv6Address(given)}]"
     if given.endswith("]") or ":" not in given:
-        given = f"{given}:{STUN_PORT}"
+        given = f"{given}:{limits.STUN_PORT}"
     try:
         return NamedServer(text.strip(), Endpoint.parse(f"utp://{given}"))
     except ContactSyntaxError as error:

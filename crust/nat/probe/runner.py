@@ -224,8 +224,9 @@ class Runner:
         except (BlockingIOError, InterruptedError):
             pass  # lost on the way, as it were: it is sent again
         except OSError as error:
-            if error.errno not in (errno.EMSGSIZE, errno.ECONNREFUSED, errno.ENOBUFS) and action.slot[:3] != "hop":
-                raise
+            # It is sent again too: this may be about an earlier datagram, and other addresses must not suffer from it.
+            if isinstance(plan, UdpPlan) and error.errno not in (errno.EMSGSIZE, errno.ECONNREFUSED, errno.ENOBUFS):
+                plan.unsent(slot, action.address, (error.strerror or str(error)).lower())
 
     def _close(self, plan: Plan, slot: str) -> None:
         self._connecting.discard((plan, slot))

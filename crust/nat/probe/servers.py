@@ -9,7 +9,7 @@ from ...findings import ServerFinding
 from ...values import dataclass
 from .classes import Address
 
-__all__ = ["Server", "shown", "usable_other"]
+__all__ = ["Server", "answered", "shown", "usable_other"]
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,17 @@ def usable_other(primary: Address, other: Address | None) -> Address | None:
     """
     The second address that a server names (RFC 5780 section 7.4), if it is one: same family, another IP, another port.
 
-    Servers behind a translator, and some that are set up halfway, name their own private address or 0.0.0.0.
+    Servers behind a translator, and some that are set up halfway, name their own private address or 0.0.0.0; and no
+    server makes us ask services of our own machine.
     """
     if other is None:
         return None
     ip, own = ipaddress.ip_address(other[0]), ipaddress.ip_address(primary[0])
     if ip.version != own.version or ip == own or not other[1] or other[1] == primary[1]:
         return None
-    if ip.is_unspecified or ip.is_multicast or (own.is_global and not ip.is_global):
+    if ip.is_unspecified or ip.is_multicast or ip.is_link_local or (own.is_global and not ip.is_global):
+        return None
+    if ip.is_loopback != own.is_loopback or (ip.version == 4 and ip.is_reserved):
         return None
     return other
 

@@ -14,12 +14,14 @@ from ...findings import GatewayFinding, InterfaceKind, NetworkSurvey, ProtocolFi
 from ...runtime.clock import Clock
 from ...runtime.interfaces import local_addresses
 from ...runtime.threads import spawn
+from .classes import Address
 from .helping import Helper, Helping
 from .hops_plan import HopsPlan
 from .lifetime_plan import LifetimePlan
 from .machine import describe_interfaces
 from .names import NamedServer, find_servers
 from .runner import Plan, Runner, way_to
+from .servers import Server
 from .tcp_plan import TcpPlan
 from .udp_plan import UdpPlan
 
@@ -93,8 +95,13 @@ class Survey:
         plans: list[UdpPlan | TcpPlan] = []
         for family in self._families:
             known = [server.of_family(family) for server in self._servers] if family in self._ways else []
-            asked = [server for server in known if server is not None]
-            plans.extend(plan(family, asked, os.urandom) for plan in (UdpPlan, TcpPlan))
+            asked: dict[Address, Server] = {}  # two names may be one server: it is asked once
+            for server in known:
+                if server is not None:
+                    asked.setdefault(server.address, server)
+            # The first one's way is the plan's.
+            servers = sorted(asked.values(), key=lambda server: not _has_way(server.address))
+            plans.extend(plan(family, servers, os.urandom) for plan in (UdpPlan, TcpPlan))
         return plans
 
     def _probe(self, plans: list[UdpPlan | TcpPlan]) -> None:
@@ -102,11 +109,13 @@ class Survey:
             if plan.servers and (plan.protocol, plan.family) == ("udp", 4):
                 self._hops = HopsPlan(plan.servers[0], os.urandom)
         slow = [] if self._hops is None else [self._hops]
-        runner = Runner([*(plan for plan in plans if plan.servers), *slow], self._clock.now)
-        helping = Helping(plans, self._helpers, runner, self._clock)
-        for plan in plans:
-            if plan.servers:
-                self._tell(f"{plan.protocol}{plan.family}", f"trying {_name(plan)}", False)
+        probing = [plan for plan in plans if plan.servers]
+        for plan in probing:
+            self._tell(f"{plan.protocol}{plan.family}", f"trying {_name(plan)}", False)
+        runner = Runner([*probing, *slow], self._clock.now)
+        until = self._deadline + limits.PROBE_ECHO_GRACE
+        helping = Helping(plans, self._helpers, runner, self._clock, until)
+        told: set[Plan] = set()
 
         def go_on(now: float) -> bool:
             for plan in plans:
@@ -116,17 +125,20 @@ class Survey:
                             other.other_known(*plan.other, now)
             helping.look()
             if not helping.done:
-                return now < self._deadline + limits.PROBE_ECHO_GRACE
-            return now < self._deadline and not all(plan.done for plan in plans if plan.servers)
+                return now < until
+            return now < self._deadline and not all(plan.done for plan in probing)
 
         def changed(plan: Plan) -> None:
-            if plan is not self._hops:
+            if plan is not self._hops and plan not in told:
+                told.add(plan)
                 self._tell(f"{plan.protocol}{plan.family}", f"{_name(plan)} done", True)
 
         try:
             runner.run(go_on, changed)
         finally:
             helping.end()
+        for plan in probing:
+            changed(plan)  # those whose time was over
 
     def _finding(self, plan: UdpPlan | TcpPlan) -> ProtocolFinding:
         finding = plan.finding()
@@ -204,6 +216,14 @@ class Survey:
     def _tell(self, stage: str, text: str, done: bool) -> None:
         if self._on_progress is not None:
             self._on_progress(SurveyProgress(stage, text, done, self._clock.now() - self._begun))
+
+
+def _has_way(address: Address) -> bool:
+    try:
+        way_to(address)
+    except OSError:
+        return False
+    return True
 
 
 def _name(plan: Plan) -> str:

@@ -3,9 +3,11 @@ What to ask over TCP to learn what a network does to it, and what the answers sa
 
 The plan for one family:
 
-1. All servers are dialled from one port, *main*, which listens too; each is asked where it sees us.
-2. The first answer begins: *samples*, connections from fresh ports to that server in one go (how ports are chosen), and
-   one to our own outer address (hairpin).
+1. All servers are dialled from one port, *main*, which listens too; each is asked where it sees us. The first of them
+   is dialled from fresh ports as well, in one go: the *samples* (how ports are chosen). They come so early since the
+   system waits for seconds when it repeats what got lost. If that server does not answer, the next one that does is
+   dialled so.
+2. The first answer to *main* begins a connection to our own outer address (hairpin).
 3. As soon as a server's second address is known, from its answer or from the UDP plan, *main* dials its other addresses
    (on what the mapping depends). They stay open until the end, and the mapping with them.
 4. If nobody answers for a while, the ports of the web are tried; if only those worked, some others are, to see whether
@@ -17,6 +19,7 @@ Who is let in from outside cannot be seen from inside: a helper has to dial (:at
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Sequence
 
 from ... import limits
@@ -29,6 +32,8 @@ from .classes import Address, Observation, filtering_of, mapping_of, ports_of
 from .servers import Server, answered, shown, usable_other
 
 __all__ = ["TcpPlan"]
+
+_PORTAL = re.compile(rb"HTTP/1\.. ([23]|511)")  # 511: "Network Authentication Required", RFC 6585
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,8 @@ class _Call:
     @property
     def end(self) -> float:
         """When it has had its time."""
+        if self.kind == "hairpin":
+            return self.begun + limits.PROBE_HAIRPIN_SECONDS
         return self.begun + limits.PROBE_DIAL_SECONDS[self.kind in ("server", "mapping", "sample")]
 
 
@@ -71,15 +78,16 @@ class TcpPlan:
         self._local: dict[str, Address] = {}
         self._everything: list[str] = []  # every slot, in order
         self._seen: list[Observation] = []
-        self._samples: dict[int, tuple[int, int]] = {}
+        self._samples: dict[Address, dict[int, tuple[int, int]]] = {}  # by server
         self._cards: list[ServerFinding] = [server.finding() for server in servers]
         self._connected: dict[Address, float] = {}  # who took a connection, and seconds until then
         self._refused: dict[Address, float] = {}
         self._hairpin: bool | None = None
         self._intercepted = ""
+        self._asked: set[str] = set()
         self._other_of: set[Address] = set()  # primaries whose other addresses are known
         self._begun_at: float | None = None
-        self._sampling = self._web_tried = self._others_tried = False
+        self._web_tried = self._others_tried = False
         self.echoed: dict[str, str] = {}
         """How helpers' dials ended: ``stranger`` and ``known_address``, and ``connected``, ``refused``, ``timeout``."""
 
@@ -94,6 +102,12 @@ class TcpPlan:
         self._everything.append("main")
         for number, server in enumerate(self.servers):
             self._dial("server", number, server.address, now, "main")
+        self._begin_samples(self.servers[0].address, now)
+
+    def _begin_samples(self, address: Address, now: float) -> None:
+        """In one go, so that no other flow of ours takes a number in between."""
+        for number in range(limits.PROBE_SAMPLES):
+            self._dial("sample", number, address, now)
 
     def actions(self) -> list[Action]:
         """What is to be done with sockets, once each."""
@@ -169,9 +183,10 @@ class TcpPlan:
         self._settle(slot, "it answered, but not what was asked", now)
 
     def accepted(self, source: Address, now: float) -> None:
-        """Somebody reached the listener: ourselves by the way of the translator, or a helper."""
+        """Somebody reached the listener: ourselves by the way of the translator, or a helper, who shows no hairpin."""
+        own = self._local.get("main", ("", 0))[0]
         for slot, call in list(self._calls.items()):
-            if call.kind == "hairpin":
+            if call.kind == "hairpin" and source[0] in (call.address[0], own):
                 self._hairpin = True
                 self._settle(slot, "", now)
 
@@ -185,7 +200,7 @@ class TcpPlan:
     @property
     def asked(self) -> set[str]:
         """IP addresses that the main port has dialled."""
-        return {server.address[0] for server in self.servers} | {seen[0][0] for seen in self._seen}
+        return self._asked
 
     def other_known(self, primary: Address, other: Address, now: float) -> None:
         """A server has a second address."""
@@ -211,11 +226,19 @@ class TcpPlan:
         if slot in self._everything:
             return
         self._everything.append(slot)
+        if source and kind != "greeting":
+            self._asked.add(address[0])
         self._calls[slot] = _Call(kind, number, address, now)
         self._actions.append(Dial(slot, address, source))
 
     def _strange(self, slot: str, call: _Call, answer: bytes, now: float) -> None:
-        """Not STUN: somebody else took the connection."""
+        """
+        Not STUN: somebody else took the connection. At the ports of the web that may well be a web server of the
+        machine that was asked: it refuses what is no request of its own, while a portal leads elsewhere.
+        """
+        if call.kind == "web" and not _PORTAL.match(answer):
+            self._settle(slot, "", now)
+            return
         who = "a web page, which a captive portal or a proxy sends" if answer.startswith(b"HTTP/") else "something else"
         self._intercepted = f"{shown(call.address)} answered {who}"
         self._settle(slot, self._intercepted, now)
@@ -238,24 +261,26 @@ class TcpPlan:
         self._try_others(now)
 
     def _learn(self, slot: str, call: _Call, message: Message, mapped: Address, now: float) -> None:
-        if call.kind == "sample":
-            self._samples[call.number] = (self._local[slot][1], mapped[1])
-            return
         if call.kind == "web":
             return
-        self._seen.append((call.address, mapped))
-        if call.kind != "server":
-            return
         other = usable_other(call.address, message.other)
-        self._cards[call.number] = answered(self._cards[call.number], now - call.begun, mapped, other is not None)
-        if not self._sampling:
-            self._sampling = True
-            for number in range(limits.PROBE_SAMPLES):
-                self._dial("sample", number, call.address, now)
+        if call.kind == "sample":
+            self._samples.setdefault(call.address, {})[call.number] = (self._local[slot][1], mapped[1])
+        else:
+            self._seen.append((call.address, mapped))
+        if call.kind == "server":
+            self._cards[call.number] = answered(self._cards[call.number], now - call.begun, mapped, other is not None)
             if mapped != self._local[slot]:
                 self._dial("hairpin", 0, mapped, now)
-        if other is not None:
+            if not self._samples and self._first_is_dead:
+                self._begin_samples(call.address, now)
+        if other is not None and call.kind != "mapping":
             self.other_known(call.address, other, now)
+
+    @property
+    def _first_is_dead(self) -> bool:
+        """The first server has not taken a connection, nor refused to be asked, for a while."""
+        return self.servers[0].address not in self._connected
 
     def _try_web(self, now: float) -> None:
         self._web_tried = True
@@ -292,7 +317,8 @@ class TcpPlan:
         )
         if mapped is None or local is None:
             return base
-        ports, step = ports_of([self._samples[number] for number in sorted(self._samples)])
+        samples = max(self._samples.values(), key=len, default={})
+        ports, step = ports_of([samples[number] for number in sorted(samples)])
         translated = mapped != local
         mapping = mapping_of(self._seen)
         if not translated and mapping is None:

@@ -31,6 +31,7 @@ __all__ = ["UdpPlan"]
 
 _SAMPLES = [f"sample{number}" for number in range(limits.PROBE_SAMPLES)]
 _REQUEST = Message(Class.REQUEST, b"")
+_GREETINGS = 3  # datagrams to a helper, since nobody says whether one arrived
 _HEADERS = {4: 20 + 8, 6: 40 + 8}  # bytes of IP and UDP
 
 
@@ -59,6 +60,7 @@ class UdpPlan:
         self._sent: dict[Key, float] = {}  # when a question was asked first
         self._expected: dict[bytes, Callable[[], object]] = {}  # tokens of helpers
         self._error = ""
+        self._unsent: dict[Address, str] = {}  # where the system would not send from the main socket, and why
         self._hairpin = False
         self._mtu: int | None = None
         self._sampling = self._begun = False
@@ -101,11 +103,16 @@ class UdpPlan:
         self._local[slot] = local
 
     def failed(self, slot: str, reason: str, now: float) -> None:
-        """A socket could not be made, or the system knows no way there."""
+        """A socket could not be made, or has broken."""
         if slot == "main":
             self._error = reason
         for key in self._keys_of(slot):
             self._questions.give_up(key)
+
+    def unsent(self, slot: str, address: Address, reason: str) -> None:
+        """The system would not send there. It is tried again: the others go on."""
+        if slot == "main":
+            self._unsent[address] = reason
 
     def received(self, slot: str, data: bytes, source: Address, now: float) -> None:
         """A datagram came in."""
@@ -151,7 +158,7 @@ class UdpPlan:
     def greet(self, address: Address, now: float) -> None:
         """Send something to a helper from the main socket, so that its address is a known one."""
         data = build_stun(dataclasses.replace(_REQUEST, transaction=bytes(12)))
-        self._actions.append(Send("main", data, address))
+        self._actions += [Send("main", data, address)] * _GREETINGS
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
@@ -277,13 +284,20 @@ class UdpPlan:
             return "no server to ask"
         if self._error:
             return self._error
+        refused = [self._unsent.get(server.address, "") for server in self.servers]
+        if all(refused):
+            return "; ".join(dict.fromkeys(refused))
         names = ", ".join(dict.fromkeys(server.name for server in self.servers))
         return f"no answer from {names} by UDP"
 
     def _ended_cards(self) -> tuple[ServerFinding, ...]:
         """With a reason where there was no answer."""
-        why = self._error or "no answer"
-        return tuple(card if card.rtt is not None else dataclasses.replace(card, error=why) for card in self._cards)
+        return tuple(
+            card
+            if card.rtt is not None
+            else dataclasses.replace(card, error=self._error or self._unsent.get(server.address) or "no answer")
+            for card, server in zip(self._cards, self.servers, strict=True)
+        )
 
     def close(self) -> None:
         """Close all sockets."""

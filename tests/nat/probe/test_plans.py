@@ -16,6 +16,7 @@ from tests.nat.probe.world import OTHER, OUTER, PRIMARY, Nat, World
 
 PLAIN = ("20.0.8.1", 19302)
 SERVER = Server("stun.example.org:3478", PRIMARY)
+PORTAL = b"HTTP/1.1 302 Found\r\nLocation: http://login/\r\n\r\n"
 KINDS = list(itertools.product(Behaviour, Behaviour, PortAllocation))
 
 
@@ -168,9 +169,52 @@ def test_a_server_at_443_where_all_is_open() -> None:
 
 def test_a_captive_portal() -> None:
     _, tcp = plans()
-    World([tcp], http=True).run()
+    World([tcp], http=PORTAL).run()
     assert "web page" in tcp.finding().intercepted
     assert not tcp.finding().mapped
+
+
+@pytest.mark.parametrize(
+    ("page", "portal"),
+    [
+        (PORTAL, True),
+        (b"HTTP/1.0 200 OK\r\n\r\nlog in", True),
+        (b"HTTP/1.1 511 Network Authentication Required\r\n\r\n", True),
+        (b"HTTP/1.1 400 Bad Request\r\nServer: nginx\r\n\r\n", False),
+        (b"\x15\x03\x01\x00\x02\x02\x46" + bytes(20), False),
+    ],
+)
+def test_a_web_server_is_no_captive_portal(page: bytes, portal: bool) -> None:
+    """At a port of the web, tried since nothing else answered, it says that it does not understand."""
+    _, tcp = plans()
+    World([tcp], Nat(blocked=lambda address: address[1] != 80), plain_servers=[(PRIMARY[0], 80)], http=page).run()
+    assert tcp.finding().open_ports == (80,)
+    assert bool(tcp.finding().intercepted) is portal
+
+
+def test_a_helper_that_gets_in_shows_no_hairpin() -> None:
+    """While it is looked whether there is one, somebody else's connection may come in."""
+    _, tcp = plans()
+    world = World([tcp], Nat(filtering=Behaviour.INDEPENDENT))
+    world.after(0.5, lambda: tcp.accepted(("20.0.66.6", 5483), world.now))
+    world.run()
+    assert tcp.finding().hairpin is False
+
+
+def test_a_helper_is_greeted_more_than_once() -> None:
+    """One datagram may be lost, and the filter then looks stricter than it is."""
+    udp, _ = plans()
+    udp.greet(("20.0.66.6", 5483), 0.0)
+    assert len(udp.actions()) > 2
+
+
+def test_who_has_been_dialled_is_no_stranger() -> None:
+    """Whether it answered or not."""
+    _, tcp = plans()
+    tcp.begin(0.0)
+    tcp.other_known(PRIMARY, OTHER, 0.0)
+    tcp.greet(("20.0.66.6", 5483), 0.0)
+    assert tcp.asked == {PRIMARY[0], OTHER[0]}
 
 
 def test_helpers_tell_the_filter_of_tcp() -> None:
@@ -208,6 +252,10 @@ def test_a_second_address_that_is_none() -> None:
     """Servers behind a translator name a private one, others 0.0.0.0: it is not asked."""
     for other in (("192.168.1.2", 3479), ("0.0.0.0", 3479), (PRIMARY[0], 3479), ("20.0.9.2", 0), ("2001:db8::1", 3479)):
         assert usable_other(PRIMARY, other) is None
+    private = ("192.168.1.1", 3478)
+    for other in (("127.0.0.1", 3479), ("255.255.255.255", 3479), ("169.254.1.1", 3479), ("224.0.0.1", 3479)):
+        assert usable_other(private, other) is None
+    assert usable_other(private, ("192.168.1.2", 3479)) is not None
     assert usable_other(PRIMARY, OTHER) == OTHER
     assert usable_other(PRIMARY, None) is None
 

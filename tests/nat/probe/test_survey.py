@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import socket
 import threading
 from collections.abc import Iterator
@@ -14,8 +15,10 @@ import crust
 from crust import limits
 from crust.findings import Behaviour, PortAllocation, SurveyProgress, Unsolicited
 from crust.nat.stun.message import Class, Message, build_stun
+from tests.support.leaks import descriptors
 from tests.support.sockets import silent_listener, unused_port
 from tests.support.stun_server import StunServer, stun_server
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -51,6 +54,15 @@ class Helper:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.sendto(build_stun(Message(Class.SUCCESS, token, xor_mapped=("127.0.0.1", port))), ("127.0.0.1", port))
         return _Echo("sent")
+
+
+class SilentHelper(Helper):
+    """A peer that takes all the time it is given."""
+
+    def echo(self, transport: str, port: int, token: bytes, *, timeout: float) -> object:
+        self.calls.append((transport, port))
+        threading.Event().wait(timeout)
+        raise crust.Timeout("nothing")
 
 
 @dataclasses.dataclass
@@ -211,6 +223,52 @@ def test_two_at_once(server: StunServer) -> None:
 
 def test_the_deadline_is_kept(server: StunServer) -> None:
     server.answering = False
-    found = survey(server.name, families=[4], timeout=0.5)
+    told: list[SurveyProgress] = []
+    found = survey(server.name, families=[4], timeout=0.5, on_progress=told.append)
     assert 0.5 <= found.seconds < 3 * limits.PROBE_SECONDS
     assert found.protocols[0].reachable is False
+    assert {("udp4", True), ("tcp4", True)} <= {(each.stage, each.done) for each in told}  # whatever came of it
+
+
+def test_a_helper_that_never_says_anything(server: StunServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not waited for longer than a survey may take."""
+    monkeypatch.setattr(limits, "PROBE_ECHO_GRACE", 0.3)
+    helper = SilentHelper("tcp://127.0.0.3:5483")
+    found = survey(server.name, helpers=[helper], families=[4], timeout=0.3)
+    assert helper.calls
+    assert found.seconds < 0.3 + 0.3 + 1.0
+    assert found.protocols[1].reachable and found.protocols[1].filtering is None
+
+
+@pytest.mark.parametrize("stage", [("interfaces", True), ("dns", False), ("udp4", False), ("tcp4", True)])
+def test_progress_that_raises_ends_it(server: StunServer, stage: tuple[str, bool]) -> None:
+    """As Ctrl-C would; all sockets are closed then."""
+
+    def tell(progress: SurveyProgress) -> None:
+        if (progress.stage, progress.done) == stage:
+            raise KeyboardInterrupt
+
+    gc.collect()
+    before = descriptors()
+    with pytest.raises(KeyboardInterrupt) as caught:  # which keeps the frames, and what is in them
+        survey(server.name, families=[4], on_progress=tell)
+    wait_until(lambda: descriptors() <= before, what="the end of all sockets")  # the server's own, too
+    assert caught.value.__traceback__ is not None
+
+
+def test_a_server_that_cannot_be_sent_to(server: StunServer) -> None:
+    """The others are asked all the same, wherever it stands."""
+    nowhere = "255.255.255.255:3478"  # the system sends nothing there without being told that it may
+    for names in ((nowhere, server.name), (server.name, nowhere)):
+        udp, tcp = survey(*names, families=[4]).protocols
+        assert udp.reachable and tcp.reachable
+        assert udp.filtering is Behaviour.INDEPENDENT
+        assert {card.name: "denied" in card.error for card in udp.servers} == {nowhere: True, server.name: False}
+    alone = survey(nowhere, families=[4]).protocols[0]
+    assert alone.reachable is False and "denied" in alone.reason
+
+
+def test_one_server_by_two_names(server: StunServer) -> None:
+    """One port cannot be connected to another one twice."""
+    for finding in survey(server.name, f"{server.name} ", families=[4]).protocols:
+        assert [card.error for card in finding.servers] == [""]

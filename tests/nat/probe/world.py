@@ -127,7 +127,7 @@ class World:
         mtu: int = 1500,
         full: bool = True,
         plain_servers: Iterable[Address] = (),
-        http: bool = False,
+        http: bytes = b"",
         other_ports: bool = True,
     ) -> None:
         self.plans = tuple(plans)
@@ -274,7 +274,7 @@ class World:
         def arrive() -> None:
             remote = self._remote[plan, slot + " connected"]
             if self._http:
-                plan.received(slot, b"HTTP/1.1 302 Found\r\nLocation: http://login/\r\n\r\n", self.now)
+                plan.received(slot, self._http, self.now)
                 return
             outer = self.nat.out(self._sockets[plan, slot], remote)
             full = self._full and remote in self._serving

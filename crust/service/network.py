@@ -81,8 +81,9 @@ class Network:
     def addresses(self) -> tuple[Endpoint, ...]:
         """Where others may reach this node; empty while it does not listen."""
         outer = [each.endpoint for each in self.port_mapping.mapped() if each.public]
-        outer += self.reflection.filtering.open_places().values()
-        if not self.listeners.endpoints():
+        bound = self.listeners.endpoints()
+        outer += (seen for local, seen in self.reflection.filtering.open_places().items() if local in bound)
+        if not bound:
             outer = []
         return tuple(dict.fromkeys((*self.listeners.advertised(), *outer, *self.listeners.on_interfaces())))
 
@@ -105,7 +106,7 @@ class Network:
             add(CandidateKind.MAPPED, each.endpoint, each.local, each.public)
         open_places = self.reflection.filtering.open_places()
         for local, endpoints in self.reflection.reflexive().items():
-            for endpoint in endpoints:
+            for endpoint in endpoints if local in bound else ():  # what was seen of closed ones is forgotten later
                 add(CandidateKind.REFLEXIVE, endpoint, local, open_places.get(local) == endpoint)
         return tuple(found.values())
 

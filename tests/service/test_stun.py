@@ -142,6 +142,8 @@ def test_a_server_says_where_we_are(nodes: Nodes) -> None:
     assert list(kinds) == [(CandidateKind.REFLEXIVE, False)]
     assert kinds[CandidateKind.REFLEXIVE, False].local in node.addresses
     assert all(endpoint.host != OUTSIDE[0] for endpoint in (*node.addresses, *node.contact.endpoints))
+    node.stop_listening()
+    assert node.candidates == ()  # nothing leads to a listener that is closed
 
 
 def test_an_address_of_our_own_is_one_candidate(nodes: Nodes) -> None:

@@ -3,7 +3,7 @@ Answers to those who ask at which address we see them. Sans-IO.
 
 What is answered is a Binding request, with the address that it came from and nothing else: no second address, no
 software's name. Who may ask: addresses that we have a link with, or everybody, each only so often. An answer is at most
-24 bytes longer than the request, and a request for anything else gets a refusal shorter than itself or nothing.
+24 bytes longer than the request, and a refusal of anything else at most 12.
 """
 
 from __future__ import annotations

@@ -76,6 +76,10 @@ def test_answers_are_short(responder: Responder, source: tuple[str, int]) -> Non
         built = responder.answer(request, source, 1.0)
         assert built is not None
         assert len(built) <= len(request) + 24
+    for fields in ({"unknown": (0x7FFF,)}, {"change_ip": True}, {"response_port": 7}):
+        built = responder.answer(ask(**fields), source, 1.0)
+        assert built is not None
+        assert len(built) <= len(ask(**fields)) + 12
 
 
 def test_broken_requests_get_nothing(responder: Responder) -> None:

@@ -45,7 +45,7 @@ tools: ## install what some tests run and pip does not have, if this is root's D
 	@sh .ci/tools
 
 plain: $(STAMP) ## the suite on threads, and the laboratory at the same time
-	@sh .ci/plain $(BIN)/python $(PYTEST_ARGS)
+	$(BIN)/python .ci/plain $(PYTEST_ARGS)
 
 patched: $(STAMP) ## the same suite on greenlets
 	$(PATCHED) -m 'not packaging' $(PYTEST_ARGS)

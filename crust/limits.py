@@ -240,6 +240,7 @@ PROBE_STEP_MAX = 1024  # a larger distance that repeats is chance
 PROBE_SPAN_MAX = 4096  # ports so close together are no random ones
 PROBE_SIZES = (1500, 1492, 1480, 1460, 1440, 1420, 1400, 1380, 1360, 1340, 1320, 1300, 1280)  # bytes of IP packets
 PROBE_DIAL_SECONDS = (2.3, 3.6)  # for a TCP connection, and one that matters: a SYN is repeated after 1 and 3 seconds
+PROBE_HAIRPIN_SECONDS = 1.2  # for one to our own outer address, which goes no farther than the router
 PROBE_DIAL_SILENCE = 1.3  # seconds without any connection until the ports of the web are tried
 PROBE_ADDRESSES_MAX = 8  # addresses of a server's name that are looked at
 PROBE_NAME_SECONDS = 1.5  # for looking names up

@@ -46,6 +46,9 @@ class SiteKind(str, enum.Enum):
     TRANSLATED = "translated"
     """Behind a router about which not enough was found out."""
 
+    CONNECTED = "connected"
+    """Something outside answers, but whether callers get in was not found out."""
+
     CARRIER = "carrier"
     """The provider shares one public address among its customers."""
 

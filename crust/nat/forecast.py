@@ -96,16 +96,14 @@ def forecasts(survey: NetworkSurvey) -> tuple[Forecast, ...]:
 def _forecast(ours: Side, peer: Peer) -> Forecast:
     note = ""
     limited = next((way.out_ports for way in ours.ways if way.out_ports), ())
-    if limited and _listens(peer.side):
+    if limited and _listens_anywhere(peer.side):
         note = f"only if it listens on port {' or '.join(str(port) for port in limited)}"
     theirs = next((way.out_ports for way in peer.side.ways if way.out_ports), ())
-    if theirs and any(way.transport == "tcp" and way.entrance in _ENTRANCES for way in ours.ways):
+    if theirs and _listens_anywhere(ours):
         note = f"only if you listen on port {' or '.join(str(port) for port in theirs)}"
     return Forecast(peer.name, peer.title, best(ours, peer.side), best(peer.side, ours), note)
 
 
-_ENTRANCES = (Entrance.OPEN, Entrance.MAPPED, Entrance.LIKELY)
-
-
-def _listens(side: Side) -> bool:
-    return any(way.entrance in _ENTRANCES for way in side.ways)
+def _listens_anywhere(side: Side) -> bool:
+    """On a port of the web, too: those are never asked of a router."""
+    return any(way.transport == "tcp" and way.entrance in (Entrance.OPEN, Entrance.LIKELY) for way in side.ways)

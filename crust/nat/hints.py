@@ -22,6 +22,8 @@ _ROUTERS = {
     SiteKind.SEQUENTIAL,
     SiteKind.SYMMETRIC,
     SiteKind.TRANSLATED,
+    SiteKind.UDP_BLOCKED,
+    SiteKind.TCP_BLOCKED,
 }
 
 
@@ -54,6 +56,8 @@ def _first_of_all(survey: NetworkSurvey, kind: SiteKind) -> Iterator[Hint]:
 
 
 def _names(survey: NetworkSurvey, kind: SiteKind) -> Iterator[Hint]:
+    if kind is SiteKind.NO_NETWORK:
+        return
     if "no_dns" in survey.hints:
         yield Hint(
             "no_dns",
@@ -90,22 +94,26 @@ def _router(survey: NetworkSurvey, kind: SiteKind) -> Iterator[Hint]:
     if kind not in _ROUTERS or "vpn" in survey.hints:
         return
     gateway = survey.gateway
+    if gateway is not None and gateway.layers or not any(finding.translated for finding in survey.protocols):
+        return
     if gateway is None or gateway.address:
-        at = f" ({_named(survey)})" if gateway is not None else ""
+        where = f"settings of your router{f' ({_named(survey)})' if gateway is not None else ''}"
+        closed = False
         if gateway is not None and gateway.offers and not any(offer.works for offer in gateway.offers):
+            closed = True
             yield Hint(
                 "switch_on_upnp",
                 "Let the router open ports",
-                f"In the settings of your router{at}, switch on UPnP; it may also be called UPnP IGD, NAT-PMP, PCP, or "
+                f"In the {where}, switch on UPnP; it may also be called UPnP IGD, NAT-PMP, PCP, or "
                 '"allow programs to open ports". crust then opens the port that it needs by itself, and everybody can '
                 "call you. If somebody else runs the router, ask them.",
             )
         yield Hint(
             "forward_port",
-            "Or forward a port by hand",
-            f"In the same settings, forward port {PORT}, both TCP and UDP, to this machine{_inner(survey)}. Then tell "
-            f"crust, in its configuration file: listen.addresses is tcp://0.0.0.0:{PORT} and utp://0.0.0.0:{PORT}, and "
-            f"listen.advertise is {_advertised(survey)}.",
+            "Or forward a port by hand" if closed else "Forward a port by hand",
+            f"In the {'same settings' if closed else where}, forward port {PORT}, both TCP and UDP, to this "
+            f"machine{_inner(survey)}. Then tell crust, in its configuration file: listen.addresses is "
+            f"tcp://0.0.0.0:{PORT} and utp://0.0.0.0:{PORT}, and listen.advertise is {_advertised(survey)}.",
         )
 
 

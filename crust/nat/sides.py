@@ -19,7 +19,8 @@ def side_of(survey: NetworkSurvey) -> Side:
     ways: list[Way] = []
     for finding in survey.protocols:
         entrance = _entrance(finding, survey)
-        if mapped and finding.family == 4 and finding.reachable is not False and entrance is not Entrance.OPEN:
+        shut = finding.reachable is False or finding.intercepted or finding.open_ports
+        if mapped and finding.family == 4 and not shut and entrance is not Entrance.OPEN:
             entrance = Entrance.MAPPED
         ways.append(
             Way(

@@ -57,10 +57,14 @@ WORDS: dict[SiteKind, tuple[str, str]] = {
         "Behind a router",
         "This machine shares its router's public address. What the router does with callers could not be found out.",
     ),
+    SiteKind.CONNECTED: (
+        "Connected to the Internet",
+        "Servers outside answer this machine, but whether callers get through to it could not be found out.",
+    ),
     SiteKind.CARRIER: (
         "The provider shares your address among customers",
         "Beyond your router is another one, of the provider, with a public address that many customers share "
-        "(carrier-grade NAT). Callers do not get through it, and no setting at home changes that.",
+        "(carrier-grade NAT). No setting at home opens a port there.",
     ),
     SiteKind.DOUBLE: (
         "Two routers, one behind the other",
@@ -68,11 +72,11 @@ WORDS: dict[SiteKind, tuple[str, str]] = {
     ),
     SiteKind.UDP_BLOCKED: (
         "UDP is blocked",
-        "Of the two kinds of traffic that crust uses, TCP and UDP, this network lets only TCP out, and no caller in.",
+        "Of the two kinds of traffic that crust uses, TCP and UDP, this network lets only TCP out.",
     ),
     SiteKind.TCP_BLOCKED: (
         "TCP is blocked",
-        "Of the two kinds of traffic that crust uses, TCP and UDP, this network lets only UDP out, and no caller in.",
+        "Of the two kinds of traffic that crust uses, TCP and UDP, this network lets only UDP out.",
     ),
     SiteKind.WEB_ONLY: (
         "Only web traffic gets out",
@@ -98,7 +102,7 @@ def kind_of(survey: NetworkSurvey) -> SiteKind:
     """The kind; what matters most first: whether anything gets out, then whether callers get in."""
     if "no_network" in survey.hints or not survey.interfaces and not survey.protocols:
         return SiteKind.NO_NETWORK
-    if not any((finding.reachable or finding.open_ports) and not finding.intercepted for finding in survey.protocols):
+    if not any(_works(finding) for finding in survey.protocols):
         return _cut_off(survey)
     entrances = {way.entrance for way in side_of(survey).ways if way.family == _family(survey)}
     blocked = _blocked(survey)
@@ -125,7 +129,7 @@ def _cut_off(survey: NetworkSurvey) -> SiteKind:
 def _family(survey: NetworkSurvey) -> int:
     """The family that the verdict is about: the older one, unless only the newer one works."""
     four = [finding for finding in survey.protocols if finding.family == 4]
-    return 4 if any(finding.reachable or finding.open_ports for finding in four) else 6
+    return 4 if any(_works(finding) for finding in four) else 6
 
 
 def _blocked(survey: NetworkSurvey) -> SiteKind | None:
@@ -133,11 +137,15 @@ def _blocked(survey: NetworkSurvey) -> SiteKind | None:
     udp, tcp = survey.finding("udp", family), survey.finding("tcp", family)
     if tcp is not None and tcp.open_ports:
         return SiteKind.WEB_ONLY if udp is None or not udp.reachable else SiteKind.TCP_BLOCKED
-    if udp is not None and _fails(udp) and tcp is not None and tcp.reachable:
+    if udp is not None and _fails(udp) and tcp is not None and _works(tcp):
         return SiteKind.UDP_BLOCKED
-    if tcp is not None and _fails(tcp) and udp is not None and udp.reachable:
+    if tcp is not None and _fails(tcp) and udp is not None and _works(udp):
         return SiteKind.TCP_BLOCKED
     return None
+
+
+def _works(finding: ProtocolFinding) -> bool:
+    return bool((finding.reachable or finding.open_ports) and not finding.intercepted)
 
 
 def _fails(finding: ProtocolFinding) -> bool:
@@ -148,9 +156,9 @@ def _translator(survey: NetworkSurvey, entrances: set[Entrance]) -> SiteKind:
     family = _family(survey)
     findings = [finding for name in ("udp", "tcp") if (finding := survey.finding(name, family)) is not None]
     known = [finding for finding in findings if finding.reachable]
-    if all(finding.translated is False for finding in known):
+    if not any(finding.translated for finding in known):
         unclear = {Entrance.UNKNOWN, Entrance.LIKELY} & entrances and Entrance.CLOSED not in entrances
-        return SiteKind.UNKNOWN if unclear else SiteKind.FIREWALL
+        return SiteKind.CONNECTED if unclear else SiteKind.FIREWALL
     if survey.gateway is not None and survey.gateway.layers == "carrier":
         return SiteKind.CARRIER
     if survey.gateway is not None and survey.gateway.layers == "double":

@@ -41,15 +41,24 @@ def _grade(kind: SiteKind, side: Side, expected: tuple[Forecast, ...]) -> tuple[
         return "B", "you connect with most kinds of peers, one way or the other"
     if reached:
         transports = {way.transport for way in side.ways if way.out}
-        whom = "you can call peers that have an open port, but nearly nobody can call you"
+        whom = f"you can call peers that have an open port, but {_who_calls(peers)}"
         if len(transports) > 1:
             return "C", whom
-        return "D", f"{whom}, and only {'TCP' if 'tcp' in transports else 'UDP'} works"
+        known = {way.transport for way in side.ways if way.out is not None}
+        works = "works" if len(known) > 1 else "is known to work"
+        return "D", f"{whom}, and only {'TCP' if 'tcp' in transports else 'UDP'} {works}"
     if any(way.out_ports for way in side.ways):
         return "E", "only peers that listen on a port of the web can be called, and nobody can call you"
     if kind is SiteKind.UNKNOWN:
         return "", "not graded: nobody outside was asked"
     return "F", "nobody outside this network can be reached"
+
+
+def _who_calls(peers: list[Forecast]) -> str:
+    called = [forecast.called for forecast in peers if forecast.called is not None]
+    if any(reach.likely for reach in called):
+        return "only some kinds of peers can call you"
+    return "whether anybody can call you is not known" if called else "nearly nobody can call you"
 
 
 # --- what was not found out -------------------------------------------------------------------------------------------
@@ -86,7 +95,7 @@ def _gaps_of(finding: ProtocolFinding, survey: NetworkSurvey) -> Iterator[str]:
     if finding.protocol == "tcp" and finding.unsolicited is None and finding.filtering is None:
         yield (
             f"{what}, what becomes of a stranger's call: no crust node outside has tried it; punch-test report "
-            "--contact names one."
+            f"--contact names one, which must have an IPv{finding.family} address."
         )
 
 

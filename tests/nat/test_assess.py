@@ -86,6 +86,8 @@ def test_who_can_be_called_is_reached_the_other_way_round() -> None:
         assert home.call is None and home.called is not None and home.called.likely
         assert home.best == home.called
     assert "443" in forecast("none", "web_only").note
+    for name, peer in (("mapping works", "web_only"), ("strict", "home_mapped")):
+        assert (forecast(name, peer).best, forecast(name, peer).note) == (None, "")  # no router is asked for port 443
     assert "443" in forecast("strict", "open").note and forecast("strict", "open").best is None
 
 
@@ -106,6 +108,43 @@ def test_blocked_udp_leaves_tcp() -> None:
     assert by_tcp is not None and by_tcp.path_class == "direct-tcp"
     assert by_utp is not None and by_utp.path_class == "direct-utp"
     assert forecast("tcpblock", "udp_blocked").best is None
+
+
+def test_the_sentences_do_not_deny_what_the_table_promises() -> None:
+    """That nobody calls here is never a matter of the kind alone."""
+    for name in NAMES:
+        found = crust.assess(SURVEYS[name])
+        if any(each.called is not None and each.called.likely for each in found.forecasts if each.peer != "local"):
+            assert not re.search(r"no caller|do not get through|[Nn]obody", f"{found.title} {found.text}"), name
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("port", "but nearly nobody can call you"),
+        ("port, one plain server", "but whether anybody can call you is not known"),
+        ("ipv6 open, a carrier's IPv4", "but only some kinds of peers can call you"),
+        ("udpblock", "nearly nobody can call you, and only TCP works"),
+    ],
+)
+def test_the_reason_says_who_calls(name: str, words: str) -> None:
+    """No more than is known, and nothing but what the table says."""
+    assert crust.assess(SURVEYS[name]).reason.endswith(words)
+
+
+def test_what_was_not_tried_is_not_said_to_fail() -> None:
+    survey = SURVEYS["port"]
+    udp = dataclasses.replace(survey.protocols[0], reachable=None, reason="not tried")
+    found = crust.assess(dataclasses.replace(survey, protocols=(udp, survey.protocols[1])))
+    assert found.grade == "D" and found.reason.endswith("only TCP is known to work")
+
+
+def test_a_family_without_a_helper_of_its_own_asks_for_one() -> None:
+    """Whoever has named one that is reached over IPv4 is not told to do it again."""
+    survey = SURVEYS["ipv6 firewall"]
+    last = dataclasses.replace(survey.protocols[3], unsolicited=None)
+    gaps = crust.assess(dataclasses.replace(survey, protocols=(*survey.protocols[:3], last))).gaps
+    assert len(gaps) == 1 and gaps[0].endswith("--contact names one, which must have an IPv6 address.")
 
 
 def test_ipv6_lets_those_in_who_have_it() -> None:
@@ -145,8 +184,11 @@ def test_an_opened_port_must_lead_somewhere() -> None:
         ("sym", ["switch_on_upnp", "forward_port"]),
         ("cgnat", ["ask_provider"]),
         ("double", ["bridge_mode"]),
-        ("udpblock", ["let_udp_out"]),
-        ("tcpblock", ["let_tcp_out"]),
+        ("udpblock", ["switch_on_upnp", "forward_port", "let_udp_out"]),
+        ("tcpblock", ["switch_on_upnp", "forward_port", "let_tcp_out"]),
+        ("none, but UDP is blocked", ["let_udp_out"]),
+        ("none, one plain server", []),
+        ("servers that tell nothing", []),
         ("strict", ["listen_on_web_port"]),
         ("captive portal", ["log_in"]),
         ("nothing answers", ["no_internet"]),
@@ -171,11 +213,24 @@ def test_hints_name_the_things_of_this_network() -> None:
         assert word in text, word
 
 
+def test_no_second_router_is_told_to_open_what_the_first_one_closes() -> None:
+    """Where UDP is blocked, too, ports of a router behind a carrier's lead nowhere."""
+    survey = dataclasses.replace(SURVEYS["udpblock"], gateway=SURVEYS["cgnat"].gateway)
+    assert [hint.name for hint in crust.assess(survey).hints] == ["ask_provider", "let_udp_out"]
+
+
+def test_without_a_network_nothing_else_is_said() -> None:
+    """That no name can be looked up either goes without saying."""
+    survey = dataclasses.replace(SURVEYS["no network"], hints=("no_network", "no_dns"))
+    assert [hint.name for hint in crust.assess(survey).hints] == ["connect"]
+
+
 def test_a_router_that_was_not_asked_is_not_accused() -> None:
-    """Whether it opens ports is not known, and said to be so."""
+    """Whether it opens ports is not known, and said to be so; the hint stands on its own."""
     survey = dataclasses.replace(SURVEYS["port"], gateway=None)
     found = crust.assess(survey)
     assert [hint.name for hint in found.hints] == ["forward_port"]
+    assert "In the settings of your router, forward" in found.hints[0].text and "Or " not in found.hints[0].title
     assert any("router" in gap for gap in found.gaps)
 
 

@@ -100,9 +100,22 @@ SEQUENCE = (
     _tcp(mapping=BOTH, ports=SEQUENTIAL, step=1),
 )
 LENIENT = _udp(filtering=INDEPENDENT), _tcp(unsolicited=Unsolicited.ACCEPTED)
+PORTAL = _tcp(
+    mapped="",
+    translated=None,
+    mapping=None,
+    intercepted="a web server answered on the port of a STUN server",
+)
 GRANTED = (
     MappingOffer("pcp", False, error="no answer"),
     MappingOffer("igd", True, OUTER, 0.41, 3600),
+)
+CARRIED = GatewayFinding(
+    ROUTER,
+    "FRITZ!Box 7590",
+    (MappingOffer("igd", True, "100.64.3.7", 0.4, 3600),),
+    "carrier",
+    "the router's own address is 100.64.3.7, which carriers share out",
 )
 
 SURVEYS: dict[str, NetworkSurvey] = {
@@ -123,16 +136,7 @@ SURVEYS: dict[str, NetworkSurvey] = {
     "rst": _survey(_udp(), _tcp(unsolicited=Unsolicited.RESET)),
     "sym": _survey(*SYMMETRIC),
     "symseq": _survey(*SEQUENCE),
-    "cgnat": _survey(
-        *PORT,
-        gateway=GatewayFinding(
-            ROUTER,
-            "FRITZ!Box 7590",
-            (MappingOffer("igd", True, "100.64.3.7", 0.4, 3600),),
-            "carrier",
-            "the router's own address is 100.64.3.7, which carriers share out",
-        ),
-    ),
+    "cgnat": _survey(*PORT, gateway=CARRIED),
     "double": _survey(
         *PORT,
         gateway=GatewayFinding(
@@ -194,6 +198,24 @@ SURVEYS: dict[str, NetworkSurvey] = {
     ),
     "ipv6 firewall": _survey(*PORT, *_six(BOTH, Unsolicited.DROPPED)),
     "ipv6 open": _survey(*PORT, *_six(INDEPENDENT, Unsolicited.ACCEPTED)),
+    "none, one plain server": _survey(
+        _udp(mapping=None, filtering=None, **PUBLIC), _tcp(mapping=None, unsolicited=None, **PUBLIC), interfaces=(WIRE,)
+    ),
+    "servers that tell nothing": _survey(*(ProtocolFinding(name, 4, True, rtt=0.02) for name in ("udp", "tcp"))),
+    "none, but UDP is blocked": _survey(_silent("udp"), OPEN[1], interfaces=(WIRE,)),
+    "captive portal, mapping works": _survey(
+        _silent("udp"),
+        PORTAL,
+        gateway=GatewayFinding(ROUTER, "", GRANTED),
+        hints=("captive_portal",),
+    ),
+    "cgnat, lenient": _survey(*LENIENT, gateway=CARRIED),
+    "ipv6 open, a carrier's IPv4": _survey(*PORT, *_six(INDEPENDENT, Unsolicited.ACCEPTED), gateway=CARRIED),
+    "ipv6 open, a portal by IPv4": _survey(
+        _silent("udp"),
+        PORTAL,
+        *_six(INDEPENDENT, Unsolicited.ACCEPTED),
+    ),
     "ipv6 alone": _survey(_silent("udp"), _silent("tcp"), *_six(BOTH, Unsolicited.DROPPED)),
 }
 
@@ -229,5 +251,12 @@ KINDS: dict[str, tuple[SiteKind, str]] = {
     "ipv6 firewall": (SiteKind.PORT_RESTRICTED, "C"),
     "ipv6 open": (SiteKind.PORT_RESTRICTED, "C"),
     "ipv6 alone": (SiteKind.FIREWALL, "C"),
+    "none, one plain server": (SiteKind.CONNECTED, "C"),
+    "servers that tell nothing": (SiteKind.CONNECTED, "C"),
+    "none, but UDP is blocked": (SiteKind.UDP_BLOCKED, "A"),
+    "captive portal, mapping works": (SiteKind.CAPTIVE_PORTAL, "F"),
+    "cgnat, lenient": (SiteKind.CARRIER, "B"),
+    "ipv6 open, a carrier's IPv4": (SiteKind.CARRIER, "C"),
+    "ipv6 open, a portal by IPv4": (SiteKind.OPEN, "C"),
 }
 """What each example is, and how it is graded by what this version can do."""

@@ -181,7 +181,7 @@ class _Look:
         """Lines for what is different, with the time; none if nothing is."""
         now = time.strftime("%H:%M:%S", time.localtime(survey.started))
         found = changes(self._before or {}, seen(survey, assessment))
-        if not found:
+        if not found and self._terminal.bars:
             self._terminal.show_bar(f"{now}  no change")
         return [f"{now}  {printable(line)}" for line in found]
 
@@ -230,7 +230,7 @@ def _save(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def _temporary(target: Path) -> Iterator[Path]:
-    path = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}")
+    path = target.with_name(f".punch-test.{secrets.token_hex(8)}")  # however long the name of the file is
     try:
         yield path
     finally:

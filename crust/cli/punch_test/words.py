@@ -123,7 +123,7 @@ def _router(survey: crust.NetworkSurvey) -> Iterator[Row]:
     yield Row("address", f"{gateway.address}{f', {gateway.model}' if gateway.model else ''}")
     works = [offer for offer in gateway.offers if offer.works]
     for offer in works:
-        seconds = "" if offer.seconds is None else f" in {offer.seconds:.1f} s"
+        seconds = "" if offer.seconds is None else " at once" if offer.seconds < 0.1 else f" in {offer.seconds:.1f} s"
         granted = "" if offer.lease is None else f", for {_span(offer.lease)}" if offer.lease else ", for good"
         lasting = f"yes, by {_OFFERS.get(offer.protocol, offer.protocol)}"
         text = f"{lasting}{seconds}{granted}"
@@ -267,7 +267,7 @@ def _carrier_stop(survey: crust.NetworkSurvey) -> Stop:
     if layers == "carrier":
         return Stop("Provider", ("shares one address", "among customers"), "bad")
     if layers == "double":
-        return Stop("Provider", ("a second router", "translates again"), "bad")
+        return Stop("Second router", ("translates again",), "bad")
     if _translated(survey) is None:
         return Stop("Provider", ("not known",), "unknown")
     if _translated(survey) and (survey.gateway is None or not survey.gateway.offers):

@@ -42,11 +42,13 @@ def flat(text: str) -> str:
 def hostile(word: str) -> crust.NetworkSurvey:
     """A survey in which everybody who can say something says this."""
     survey = SURVEYS["port"]
-    server = crust.ServerFinding("stun.example.org:3478", word, None, "", error=word)
+    server = crust.ServerFinding(word, word, None, "", error=word)
     protocols = tuple(dataclasses.replace(each, reason=word, servers=(server,)) for each in survey.protocols)
     offer = crust.MappingOffer("igd", False, word, error=word)
     gateway = crust.GatewayFinding("192.168.1.1", word, (offer,), "double", word)
-    return dataclasses.replace(survey, protocols=protocols, gateway=gateway)
+    tunnel = crust.InterfaceFinding(word, crust.InterfaceKind.VPN, ("10.8.0.2/24",), True)
+    changes: dict[str, Any] = {"interfaces": (tunnel,), "contacted": (word,), "hints": ("vpn", "several_ways_out")}
+    return dataclasses.replace(survey, protocols=protocols, gateway=gateway, **changes)
 
 
 # --- text -------------------------------------------------------------------------------------------------------------
@@ -198,11 +200,23 @@ def test_the_picture_shows_the_way(name: str) -> None:
         assert float(box.attrib["x"]) + float(box.attrib["width"]) <= width
         assert float(box.attrib["y"]) + float(box.attrib["height"]) <= height
     titles = [stop.title for stop in stops(survey, crust.assess(survey))]
-    assert titles == ["This machine", "Router", "Provider", "Internet"]
+    third = "Second router" if name == "double" else "Provider"
+    assert titles == ["This machine", "Router", third, "Internet"]
     description = root.findtext("desc") or ""
     for stop in stops(survey, crust.assess(survey)):
         assert stop.lines and all(line in description for line in (stop.title, *stop.lines))
     assert root.attrib["role"] == "img"
+
+
+def test_a_router_with_a_long_name_still_says_what_it_does() -> None:
+    """The name is cut, the finding is not."""
+    survey = SURVEYS["port"]
+    assert survey.gateway is not None
+    gateway = dataclasses.replace(survey.gateway, model="The Very Best Router " * 9)
+    picture = page_of(dataclasses.replace(survey, gateway=gateway)).split("</desc>", 1)[1].split("</svg>")[0]
+    shown = re.findall(r'<text x="\d+" y="(\d+)">([^<]*)</text>', picture)
+    assert any(text == "opens no ports" for _, text in shown)
+    assert any(text.endswith("…") for _, text in shown) and max(int(y) for y, _ in shown) < 110
 
 
 @pytest.mark.parametrize(

@@ -219,6 +219,15 @@ def test_watching_in_json_is_an_object_a_line(surveyor: Surveyor, waits: list[fl
     assert [json.loads(line)["schema"] for line in data.splitlines()] == [1, 1, 1, 1]
 
 
+def test_nothing_moves_the_cursor_of_a_log(surveyor: Surveyor, waits: list[float], tmp_path: Path) -> None:
+    """That nothing has changed is for who looks on."""
+    words = ("--stun", SERVER, "--watch", "7")
+    assert "no change" in run(tmp_path, *words, tty=True)[2]
+    waits.clear()
+    _, _, told = run(tmp_path, *words)
+    assert "no change" not in told and "\x1b" not in told
+
+
 def test_helpers_are_not_asked_more_often_than_they_answer(
     surveyor: Surveyor,
     waits: list[float],
@@ -251,6 +260,13 @@ def test_the_page_is_written_beside_the_text(surveyor: Surveyor, tmp_path: Path)
     assert path.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     assert "Grade C" in data and str(path) in told
     assert [each.name for each in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_the_name_may_be_as_long_as_the_system_takes(surveyor: Surveyor, tmp_path: Path) -> None:
+    """In bytes, too."""
+    path = tmp_path / f"{'界' * 83}.html"
+    run(tmp_path, "--stun", SERVER, "--html", str(path))
+    assert path.stat().st_size > 1000
 
 
 def test_the_file_behind_a_link_is_written(surveyor: Surveyor, tmp_path: Path) -> None:

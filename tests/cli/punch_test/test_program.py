@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -49,6 +50,19 @@ def test_the_tool_and_the_command_are_the_same(tmp_path: Path) -> None:
         found = json.loads(done.stdout)
         assert (done.returncode, found["survey"]["contacted"], found["survey"]["gateway"]) == (1, [], None)
         assert "Traceback" not in done.stderr
+
+
+def test_the_tool_takes_the_environment_of_the_checkout(tmp_path: Path) -> None:
+    """Where the system's Python runs it, which lacks what crust needs."""
+    base: str = sys._base_executable  # type: ignore[attr-defined]
+    tool, python = tmp_path / "tools" / "punch-test", tmp_path / ".venv" / "bin" / "python"
+    for path in (tool, python):
+        path.parent.mkdir(parents=True)
+    shutil.copy(TOOL[1], tool)
+    python.write_text('#!/bin/sh\necho "in place: $@"\n')
+    python.chmod(0o755)
+    done = run(tmp_path, base, str(tool), "report", "--offline")
+    assert done.stdout == f"in place: {tool} report --offline\n", done.stderr
 
 
 def test_a_node_of_crust_is_server_enough(tmp_path: Path) -> None:

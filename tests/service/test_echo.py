@@ -130,6 +130,9 @@ def test_over_utp_too(nodes: Nodes) -> None:
     port = crust.Endpoint.parse(path.remote).port
     with pytest.raises(EchoRefused, match="the link itself uses that port"):
         pair.to_far.echo("udp", port)
+    with contextlib.closing(socket.socket()) as sock:
+        sock.bind(("127.0.0.1", port))  # the same number, by the other protocol: nothing is open there
+        assert pair.to_far.echo("tcp", port).outcome == "refused"
 
 
 # --- what it does not -------------------------------------------------------------------------------------------------
@@ -252,6 +255,28 @@ def test_an_answer_to_nothing_means_nothing(nodes: Nodes) -> None:
         caller.send(frames.EchoReply(1, frames.EchoOutcome.CONNECTED))
         with pytest.raises(EchoRefused, match="no\ufffd"):
             job.result()
+
+
+def test_nobody_answers_for_another_peer(nodes: Nodes) -> None:
+    """Numbers can be guessed."""
+    node = nodes.start()
+    with contextlib.ExitStack() as callers:
+        asked = callers.enter_context(Caller(node, crust.Identity.generate()))
+        asked.begin()
+        peer = nodes.heard(node).wait(crust.ConnectSuccess).peer
+        other = callers.enter_context(Caller(node, crust.Identity.generate()))
+        other.begin()
+        peer._conversation.capabilities = Capability.ECHO
+        job = Background(peer.echo, "tcp", 5483, TOKEN)
+        request = asked.expect(frames.EchoRequest)
+        assert isinstance(request, frames.EchoRequest)
+        other.send(frames.EchoReply(request.number, frames.EchoOutcome.CONNECTED))
+        other.send(frames.Ping(5))
+        assert other.expect(frames.Pong) == frames.Pong(5)  # it has been read
+        asked.send(frames.EchoReply(request.number, frames.EchoOutcome.REFUSED))
+        echo = job.result()
+        assert isinstance(echo, crust.Echo)
+        assert echo.outcome == "refused"
 
 
 # --- how it ends ------------------------------------------------------------------------------------------------------

@@ -7,9 +7,11 @@ import random
 import pytest
 
 from crust.findings import Behaviour, PortAllocation
+from crust.nat.probe.actions import Send
 from crust.nat.probe.lifetime_plan import LifetimePlan
 from crust.nat.probe.servers import Server
-from tests.nat.probe.world import PRIMARY, Nat, World
+from crust.nat.stun.message import Class, Message, build_stun
+from tests.nat.probe.world import OTHER, OUTER, PRIMARY, Nat, World
 
 
 def plan() -> LifetimePlan:
@@ -38,3 +40,14 @@ def test_no_answer() -> None:
     slow = plan()
     World([slow], Nat(blocked=lambda address: True)).run(400.0)
     assert slow.lifetime() is None
+
+
+def test_strangers_say_nothing_of_it() -> None:
+    """Whoever has seen a question can answer it, but not from the server's address."""
+    slow = plan()
+    slow.begin(0.0)
+    sent = next(action for action in slow.actions() if isinstance(action, Send))
+    answer = build_stun(Message(Class.SUCCESS, sent.data[8:20], xor_mapped=(OUTER, 9)))
+    for source in (OTHER, PRIMARY):
+        slow.received(sent.slot, answer, source, 0.1)
+        assert bool(slow._mapped) is (source == PRIMARY)

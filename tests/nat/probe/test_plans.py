@@ -12,6 +12,7 @@ from crust.findings import Behaviour, PortAllocation, Unsolicited
 from crust.nat.probe.servers import Server, usable_other
 from crust.nat.probe.tcp_plan import TcpPlan
 from crust.nat.probe.udp_plan import UdpPlan
+from crust.nat.stun.message import Class, Message, build_stun
 from tests.nat.probe.world import OTHER, OUTER, PRIMARY, Nat, World
 
 PLAIN = ("20.0.8.1", 19302)
@@ -246,6 +247,17 @@ def test_what_strangers_send_is_ignored() -> None:
     udp.received("main", forged, OTHER, 0.1)
     udp.received("main", mirrored, PRIMARY, 0.1)
     assert not udp.done and udp.finding().mapped == ""
+
+
+def test_what_answers_another_question_by_tcp_says_nothing() -> None:
+    """Somebody on the way may send what a server sent somebody else."""
+    _, tcp = plans()
+    tcp.begin(0.0)
+    slot = next(iter(tcp._calls))
+    tcp.opened(slot, ("192.168.7.2", 5), 0.1)
+    tcp.received(slot, build_stun(Message(Class.SUCCESS, bytes(12), xor_mapped=("20.0.66.6", 1))), 0.2)
+    assert tcp.mapped is None
+    assert "not what was asked" in tcp.finding().servers[0].error
 
 
 def test_a_second_address_that_is_none() -> None:

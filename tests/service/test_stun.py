@@ -318,7 +318,11 @@ def test_whoever_has_heard_from_a_port_cannot_tell(nodes: Nodes, far_peers: Call
         places = {local.transport: (local, seen[local.transport][0]) for local in node._network.listeners.endpoints()}
         now = node._machine.clock.now()
         assert filtering._helper(places["utp"], [], now) is None
-        assert filtering._helper(places["tcp"], [], now) is not None
+        helping = filtering._helper(places["tcp"], [], now)
+        assert helping is not None and helping.link is not None
+        true, helping.link.observed = helping.link.observed, ("20.0.6.6", 5483)
+        assert filtering._helper(places["tcp"], [], now) is None  # its echo would go there
+        helping.link.observed = true
         filtering.sends(places["tcp"][0], "127.0.1.1")
         assert filtering._helper(places["tcp"], [], now) is None
         assert filtering._helper(places["tcp"], [], now + limits.FILTER_MEMORY + 1) is not None

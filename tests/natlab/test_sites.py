@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from typing import Any
 
 import pytest
 
@@ -81,6 +82,17 @@ def test_ipv6_is_routed(verdicts: dict[str, Verdict], name: str) -> None:
 
 
 # --- how fast, and how many -------------------------------------------------------------------------------------------
+
+
+def test_a_router_asks_where_its_machines_are(lab: Lab) -> None:
+    """By IPv6, too, whenever it has forgotten, as after minutes without traffic: what comes for them gets there."""
+    server, home = lab.server(), lab.site("home", ipv6="firewall")
+    assert home.router is not None
+    echo = server.serve("echo", address=server.ipv6)
+    question: dict[str, Any] = {"address": server.ipv6, "port": echo.port, "count": 5}
+    assert None not in home.host.probe("ping", **question)["trips"]
+    home.router.run("ip", "-6", "neigh", "flush", "dev", "lan")
+    assert set(home.host.probe("ping", **question)["trips"]) != {None}
 
 
 def test_four_sites_are_quick(lab: Lab) -> None:

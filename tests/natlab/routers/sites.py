@@ -158,7 +158,8 @@ def connect(internet: Internet, router: Router, hosts: list[LanHost], carrier: C
     lines = ["link set lo up", *router.wan_lines(), f"link add {LAN} type bridge", f"link set {LAN} up"]
     lines += [f"addr add {router.lan_ipv4}/24 dev {LAN}"]
     if router.lan_ipv6:
-        lines += [f"addr add {router.lan_ipv6}/64 dev {LAN} nodad"]
+        # The other one is what it asks by where a machine is, whenever it has forgotten.
+        lines += [f"addr add {address}/64 dev {LAN} nodad" for address in (router.lan_ipv6, "fe80::1")]
     for index, host in enumerate(hosts, 1):
         lines += [f"link add {LAN}{index} type veth peer name {INTERFACE} netns {host.namespace}"]
         lines += [f"link set {LAN}{index} master {LAN} up"]

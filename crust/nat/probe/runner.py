@@ -278,7 +278,10 @@ class Runner:
 
     def _accept(self, plan: TcpPlan, listener: socket.socket) -> None:
         while True:
-            sock, source = listener.accept()
+            try:
+                sock, source = listener.accept()
+            except ConnectionAbortedError:
+                continue  # it has gone again; the listener stands
             sock.close()
             plan.accepted(source[:2], self._clock())
 

@@ -7,6 +7,7 @@ import dataclasses
 import gc
 import socket
 import threading
+import types
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 import crust
 from crust import limits
 from crust.findings import Behaviour, PortAllocation, SurveyProgress, Unsolicited
+from crust.nat.probe.runner import Runner
 from crust.nat.stun.message import Class, Message, build_stun
 from tests.support.leaks import descriptors
 from tests.support.sockets import silent_listener, unused_port
@@ -266,6 +268,27 @@ def test_a_server_that_cannot_be_sent_to(server: StunServer) -> None:
         assert {card.name: "denied" in card.error for card in udp.servers} == {nowhere: True, server.name: False}
     alone = survey(nowhere, families=[4]).protocols[0]
     assert alone.reachable is False and "denied" in alone.reason
+
+
+def test_a_caller_that_has_gone_again() -> None:
+    """It does not take the listener, and what servers say, with it."""
+    calls: list[object] = [ConnectionAbortedError(), (socket.socket(), ("127.0.0.1", 5)), BlockingIOError()]
+
+    def accept() -> object:
+        call = calls.pop(0)
+        if isinstance(call, OSError):
+            raise call
+        return call
+
+    heard: list[object] = []
+    plan = types.SimpleNamespace(accepted=lambda source, now: heard.append(source))
+    runner = Runner([], lambda: 0.0)
+    try:
+        with pytest.raises(BlockingIOError):
+            runner._accept(plan, types.SimpleNamespace(accept=accept))  # type: ignore[arg-type]
+    finally:
+        runner.run(lambda now: False, lambda plan: None)
+    assert heard == [("127.0.0.1", 5)]
 
 
 def test_one_server_by_two_names(server: StunServer) -> None:

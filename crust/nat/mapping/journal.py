@@ -31,6 +31,7 @@ _VERSION = 1
 _NAME = re.compile(r"[0-9a-f]{16}\.lock")
 _FLAGS = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _SIZE_MAX = 65_536
+_TRIES = 4  # new files that others may take before we have their lock
 _WAYS = ("pcp", "natpmp", "igd")
 
 
@@ -66,15 +67,32 @@ class Journal:
 
     def __init__(self, folder: pathlib.Path) -> None:
         self._folder = folder
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        name = secrets.token_hex(8)
-        self._path = folder / f"{name}.json"
-        self._lock_path = folder / f"{name}.lock"
-        self._lock: int | None = os.open(self._lock_path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
-        if not try_lock(self._lock):  # a file system without locks: nobody takes it for a dead one's either
-            self._unlock()
-            raise OSError("no lock is to be had on a new file")
         self._saved: tuple[Entry, ...] = ()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for _ in range(_TRIES):
+            name = secrets.token_hex(8)
+            self._path = folder / f"{name}.json"
+            self._lock_path = folder / f"{name}.lock"
+            self._lock: int | None = os.open(self._lock_path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
+            if self._has_locked():
+                return
+        raise OSError("no lock is to be had on a new file")
+
+    def _has_locked(self) -> bool:
+        """
+        Lock our new file. False: somebody who starts at this moment took it for a dead node's, before we had its lock.
+        """
+        assert self._lock is not None
+        try:
+            if try_lock(self._lock) and self._lock_path.exists():
+                return True
+        except OSError:  # a file system without locks: nobody takes it for a dead one's either
+            self._unlock()
+            with contextlib.suppress(OSError):
+                self._lock_path.unlink()
+            raise
+        self._unlock()
+        return False
 
     def take_over(self, now: float) -> list[Entry]:
         """
@@ -99,7 +117,7 @@ class Journal:
                 return []
             data = lock.with_suffix(".json")
             entries = _read(data)
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):  # not there, or not to be removed: the other lists are to be read
                 data.unlink()
             with contextlib.suppress(OSError):  # Windows: not while it is open
                 lock.unlink()
@@ -166,21 +184,22 @@ def _read(path: pathlib.Path) -> list[Entry]:
         if data["version"] != _VERSION:
             return []
         return list(_entries(data["mappings"]))
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, OverflowError):
         return []
 
 
 def _entries(items: Iterable[Any]) -> Iterable[Entry]:
     for item in list(items)[: limits.MAPPING_LEFTOVERS_MAX]:
         wanted = Wanted(str(item["protocol"]), _number(item["port"]))
-        ask = Ask(wanted, _number(item["external"]), int(item["lifetime"]), bytes.fromhex(item["nonce"]))
+        lifetime, until = _number(item["lifetime"], 0, limits.MAPPING_LIFE_MAX), float(item["until"])
+        ask = Ask(wanted, _number(item["external"]), lifetime, bytes.fromhex(item["nonce"]))
         by = str(item["by"])
         if by not in _WAYS or wanted.protocol not in ("tcp", "udp") or len(ask.nonce) not in (0, 12):
             raise ValueError("not what this version writes")
-        yield Entry(Leftover(str(item["gateway"]), str(item["local"]), by, ask), float(item["until"]))
+        yield Entry(Leftover(str(item["gateway"]), str(item["local"]), by, ask), until)
 
 
-def _number(value: Any) -> int:
-    if not isinstance(value, int) or not 1 <= value <= 65535:
-        raise ValueError("not a port")
+def _number(value: Any, low: int = 1, high: int = 65535) -> int:
+    if not isinstance(value, int) or not low <= value <= high:
+        raise ValueError("not a port, or not a lifetime")
     return value

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pathlib
+import re
 
 import pytest
 from hypothesis import given
@@ -13,6 +15,7 @@ from crust.nat.mapping import journal
 from crust.nat.mapping.journal import Entry, Journal, state_folder
 from crust.nat.mapping.mapper import Leftover
 from crust.nat.mapping.ways import Ask, Wanted
+from crust.runtime import locks
 
 ENTRY = Entry(
     Leftover("192.168.1.1", "192.168.1.10", "pcp", Ask(Wanted("tcp", 4711), 5000, 3600, bytes(12))), 2000.0
@@ -59,6 +62,89 @@ def test_a_list_that_is_not_empty_stays_after_close(tmp_path: pathlib.Path) -> N
     after = Journal(tmp_path)
     assert after.take_over(0.0) == [ENTRY]
     after.close()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("lifetime", "1e999"),
+        ("lifetime", "9" * 400),
+        ("lifetime", "-1"),
+        ("lifetime", "86401"),
+        ("external", "0"),
+        ("external", "1e999"),
+        ("until", "9" * 400),
+        ("nonce", "7"),
+    ],
+)
+def test_numbers_that_are_none(tmp_path: pathlib.Path, key: str, value: str) -> None:
+    """A damaged list is no list; it is removed, and the others are read."""
+    for name in ("0" * 16, "1" * 16):
+        dead = Journal(tmp_path)
+        dead.save([ENTRY])
+        text = re.sub(rf'"{key}": [^,\n]+', f'"{key}": {value}', dead._path.read_text()) if name[0] == "0" else ""
+        (tmp_path / f"{name}.json").write_text(text or dead._path.read_text())
+        (tmp_path / f"{name}.lock").touch()
+        dead.save([])
+        dead.close()
+    after = Journal(tmp_path)
+    assert after.take_over(1000.0) == [ENTRY]
+    after.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_list_that_cannot_be_removed(tmp_path: pathlib.Path) -> None:
+    """A folder in its place: the other lists are read all the same."""
+    (tmp_path / "0000000000000000.json").mkdir()
+    (tmp_path / "0000000000000000.lock").touch()
+    dead = Journal(tmp_path)
+    dead.save([ENTRY])
+    die(dead)
+    after = Journal(tmp_path)
+    assert after.take_over(1000.0) == [ENTRY]
+    after.close()
+
+
+def test_a_new_file_that_is_taken_for_a_dead_ones(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody starts at the same moment, and is quicker with the lock: then another file."""
+    really, others = journal.try_lock, [True, False]
+
+    def taken(descriptor: int) -> bool:
+        if not others:
+            return really(descriptor)
+        for each in tmp_path.glob("*.lock"):
+            each.unlink()
+        return really(descriptor) and others.pop()
+
+    monkeypatch.setattr(journal, "try_lock", taken)
+    one = Journal(tmp_path)
+    assert others == [] and one._lock_path.exists() and not try_lock_again(one)
+    one.close()
+
+
+def try_lock_again(one: Journal) -> bool:
+    """Whether somebody else could have its lock."""
+    descriptor = os.open(one._lock_path, os.O_RDWR)
+    try:
+        return locks.try_lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def test_a_file_system_without_locks(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No list, and neither a file nor a descriptor is left of the attempt."""
+    opened: list[int] = []
+
+    def refused(descriptor: int) -> bool:
+        opened.append(descriptor)
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr(journal, "try_lock", refused)
+    with pytest.raises(OSError, match="no locks"):
+        Journal(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(OSError, match="Bad file"):
+        os.fstat(opened[0])
 
 
 @given(data=st.one_of(st.binary(max_size=200), st.text(max_size=100).map(str.encode)))

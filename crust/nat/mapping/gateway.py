@@ -69,12 +69,15 @@ def default_gateways(family: int = 4) -> list[Gateway]:
 
     Args:
         family: 4 or 6.
+
+    Raises:
+        OSError: The system does not tell now: there are no descriptors for it, or its command takes too long.
     """
     if is_switched_off():
         return []
     try:
         routes = _routes(family)
-    except (OSError, ValueError):
+    except (FileNotFoundError, PermissionError, ValueError):  # a system of another kind, or one that tells nobody
         return []
     found = []
     for address, interface in dict.fromkeys(routes):

@@ -6,12 +6,12 @@ socket and no clock of Python's.
 
 from __future__ import annotations
 
-import ipaddress
 import urllib.parse
 from typing import Any
 
 from ...exceptions import CrustError
 from ...values import dataclass
+from .layers import usable_ipv4
 from .ways import Ask, Refusal, Wanted
 
 __all__ = ["Entry", "IgdError", "IgdInfo", "IgdRouter", "refusal_of"]
@@ -152,8 +152,8 @@ class IgdRouter:
             if refusal_of(error).kind is Refusal.NO_ANSWER:
                 raise refusal_of(error) from error
             state, uptime = "", 0  # some do not implement it
-        connected = str(state).lower() in _CONNECTED if state else bool(_usable(external))
-        return IgdInfo(_usable(external), connected, uptime if isinstance(uptime, int) else 0)
+        connected = str(state).lower() in _CONNECTED if state else bool(usable_ipv4(external))
+        return IgdInfo(usable_ipv4(external), connected, uptime if isinstance(uptime, int) else 0)
 
     def add(self, ask: Ask) -> bool:
         """
@@ -167,7 +167,7 @@ class IgdRouter:
         """
         lease = min(max(0, ask.lifetime), _LEASE_MAX)  # the library passes anything on, -1 as 4294967295
         if not 1024 <= ask.external <= 65535:
-            raise ValueError(f"external port {ask.external}")
+            raise IgdError(f"port {ask.external} is not to be asked for", Refusal.CONFLICT)
         wanted = ask.wanted
         try:
             self._upnp.addportmapping(
@@ -230,12 +230,3 @@ def _host(url: str) -> str:
         return urllib.parse.urlsplit(url).hostname or ""
     except ValueError:
         return ""
-
-
-def _usable(external: object) -> str:
-    """The outer address if it is one: not the nonsense that some routers give."""
-    try:
-        ip = ipaddress.IPv4Address(str(external))
-    except ValueError:
-        return ""
-    return "" if ip.is_unspecified or ip.is_loopback or ip.is_multicast or ip.is_link_local else str(ip)

@@ -36,6 +36,8 @@ class _Router:
     url: str
     source: str
     server: str
+    kind: tuple[bool, bool]
+    """Whether our own router answered, and said that it is one. Of each kind so many have a place, whoever floods."""
     asked: bool = False
     info: IgdInfo | None = None
     error: str = ""
@@ -61,6 +63,7 @@ class IgdWay(Way):
         self._ends: float | None = None
         self._jobs: collections.deque[Job] = collections.deque()
         self._running: Job | None = None
+        self._running_until = 0.0
         self._changed_at = float("-inf")
         self._shown: set[Ask] = set()  # what the router's table was seen to have
         self._uptime = (0.0, 0)
@@ -81,9 +84,11 @@ class IgdWay(Way):
         if self._ends is None:
             return
         answer = ssdp.read_answer(data, source, self._gateway)
-        if answer is None or len(self._routers) >= limits.IGD_ROUTERS_MAX:
+        if answer is None or not (answer.is_router or source == self._gateway):
+            return  # televisions, printers
+        router = _Router(answer.url, source, answer.server, (source == self._gateway, answer.is_router))
+        if sum(each.kind == router.kind for each in self._routers.values()) >= limits.IGD_ROUTERS_MAX:
             return
-        router = _Router(answer.url, source, answer.server)
         self._routers.setdefault(answer.url, router)
         self._open_due(now)
 
@@ -100,8 +105,8 @@ class IgdWay(Way):
         else:
             router.error = str(result)
             other = ssdp.with_host(router.url, self._gateway)
-            if other not in self._routers and len(self._routers) < limits.IGD_ROUTERS_MAX:
-                self._routers[other] = _Router(other, self._gateway, router.server, asked=True)
+            if other not in self._routers and len(self._routers) < 4 * limits.IGD_ROUTERS_MAX:
+                self._routers[other] = _Router(other, self._gateway, router.server, router.kind, asked=True)
                 self._jobs.appendleft(Job("open", other))
         info = router.info
         if info is None or self._chosen is not None:
@@ -159,7 +164,12 @@ class IgdWay(Way):
                 return None
             self._changed_at = now
         self._running = self._jobs.popleft()
+        self._running_until = now + limits.IGD_CALL_MAX
         return self._running
+
+    def overdue_job(self, now: float) -> Job | None:
+        """The call that takes too long, to be given up: :meth:`job_done` must follow, with an error."""
+        return self._running if now >= self._running_until else None
 
     def job_done(self, job: Job, result: object, now: float) -> None:
         """What a call returned, or the :class:`IgdError` that it raised."""
@@ -204,6 +214,8 @@ class IgdWay(Way):
 
     def get_timer(self) -> float | None:
         due = list(self._searches)
+        if self._running is not None:
+            due.append(self._running_until)
         if self._ends is not None:
             if any(not each.asked for each in self._routers.values()):
                 due.append(self._started + limits.SSDP_PATIENCE)

@@ -104,6 +104,7 @@ class Keeper:
         self._journal: Journal | None = None
         self._entries: dict[Leftover, float] = {}
         self._orphans: list[Entry] = []  # of routers that are not here now
+        self._unwritten = False  # the list on disk is an older one, and that has been said
         self._held: dict[tuple[Line, Wanted], Mapped] = {}
         self._failures: dict[tuple[Line, Wanted], str] = {}
         self._look_at = 0.0
@@ -201,9 +202,8 @@ class Keeper:
         if any(line.mapper.has_changes for line in self._lines):
             return 0.0
         due = [timer for line in self._lines if (timer := line.mapper.get_timer()) is not None]
-        due += [self._look_at, now + limits.MAPPING_CHECK]
-        if self._close_by is not None:
-            due.append(self._close_by)
+        due.append(now + limits.MAPPING_CHECK)
+        due.append(self._look_at if self._close_by is None else self._close_by)
         return max(0.0, min(due) - now)
 
     def _turn(self) -> bool:
@@ -237,7 +237,11 @@ class Keeper:
     def _look(self, now: float) -> None:
         """Which routers are there now?"""
         self._look_at = now + limits.MAPPING_CHECK
-        found = tuple(self._find())[: limits.MAPPING_GATEWAYS_MAX]
+        try:
+            found = tuple(self._find())[: limits.MAPPING_GATEWAYS_MAX]
+        except OSError as error:  # such as no descriptors: that says nothing about routers
+            self._log.info("port mapping: the system does not tell the gateways: %s", error)
+            return
         if found == self._gateways:
             return
         self._gateways = found
@@ -331,6 +335,7 @@ class Keeper:
     def _save(self, now: float) -> None:
         if self._journal is None:
             return
+        self._orphans = [each for each in self._orphans if each.until > time.time()][-limits.MAPPING_LEFTOVERS_MAX :]
         entries = list(self._orphans)
         current: dict[Leftover, float] = {}
         for line in self._lines:
@@ -343,10 +348,12 @@ class Keeper:
         entries += [Entry(leftover, until) for leftover, until in current.items()]
         try:
             self._journal.save(entries)
-        except OSError as error:
-            self._log.info("the list of open ports cannot be written: %s", error)
-            self._journal.close()
-            self._journal = None
+        except OSError as error:  # a full disk; it stays ours, lest somebody takes us for dead and closes our ports
+            if not self._unwritten:
+                self._log.info("the list of open ports cannot be written: %s", error)
+            self._unwritten = True
+        else:
+            self._unwritten = False
 
     @staticmethod
     def _until(leftover: Leftover) -> float:

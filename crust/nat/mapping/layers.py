@@ -6,7 +6,7 @@ import ipaddress
 
 from ...values import dataclass
 
-__all__ = ["CARRIER", "DOUBLE", "SHARED", "Layers", "is_global", "judge_layers"]
+__all__ = ["CARRIER", "DOUBLE", "SHARED", "Layers", "is_global", "judge_layers", "usable_ipv4"]
 
 CARRIER = "carrier"
 DOUBLE = "double"
@@ -30,6 +30,16 @@ def is_global(address: str) -> bool:
     except ValueError:
         return False
     return ip.is_global and not ip.is_multicast  # not is_private: 100.64.0.0/10 is neither
+
+
+def usable_ipv4(external: object) -> str:
+    """What a router calls its outer address, if it can be one; else empty: not the nonsense that some give."""
+    try:
+        ip = ipaddress.IPv4Address(str(external))
+    except ValueError:
+        return ""
+    nonsense = ip.is_unspecified or ip.is_loopback or ip.is_multicast or ip.is_link_local or ip.is_reserved
+    return "" if nonsense else str(ip)
 
 
 def judge_layers(external: str, *, seen: str | None = None, mismatch: bool = False) -> Layers:

@@ -17,6 +17,7 @@ from .gateway import Gateway
 from .igd import IgdError, IgdRouter
 from .igd_way import Job
 from .mapper import Mapper
+from .ways import Refusal
 
 __all__ = ["Line"]
 
@@ -59,9 +60,14 @@ class Line:
         self._now = now
         self._routers: dict[str, IgdRouter] = {}
         self._worker: NativeWorker | None = None
+        self._stuck = 0
         self._selector: selectors.BaseSelector | None = None
         self._control = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._search = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            self._search = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        except BaseException:
+            self._control.close()
+            raise
         try:
             self._control.setblocking(False)
             self._control.bind((gateway.local, 0))
@@ -93,6 +99,9 @@ class Line:
         for data in self.mapper.searches():
             self._sent(self._search, data, group)
             self._sent(self._search, data, router)
+        overdue = self.mapper.overdue_job(now)
+        if overdue is not None:
+            self._give_up(overdue, now)
         job = self.mapper.next_job(now)
         if job is not None:
             self._call(job, now)
@@ -138,7 +147,17 @@ class Line:
 
     # --- calls --------------------------------------------------------------------------------------------------------
 
+    def _give_up(self, job: Job, now: float) -> None:
+        """The call goes on for as long as whoever answers likes; the next one has a thread of its own."""
+        if self._worker is not None:
+            self._let_go(self._selector)
+            self._stuck += 1
+        self.mapper.job_done(job, IgdError("its answer does not come to an end", Refusal.NO_ANSWER), now)
+
     def _call(self, job: Job, now: float) -> None:
+        if self._worker is None and self._stuck >= limits.IGD_STUCK_MAX:
+            self.mapper.lost_thread("its answers do not come to an end", now)
+            return
         if self._worker is None:
             try:
                 self._worker = NativeWorker("crust-upnp")
@@ -156,7 +175,8 @@ class Line:
         self._worker.submit(job, call if job.ask is None else functools.partial(call, job.ask))
 
     def _read_calls(self) -> None:
-        assert self._worker is not None
+        if self._worker is None:  # given up a moment ago
+            return
         for job, result, error in self._worker.results():
             if error is None:
                 self.mapper.job_done(job, result, self._now())
@@ -172,12 +192,16 @@ class Line:
         if selector is not None:
             selector.unregister(self._control)
             selector.unregister(self._search)
-            if self._worker is not None:
-                selector.unregister(self._worker.fileno())
         self._control.close()
         self._search.close()
-        if self._worker is not None:
-            self._worker.close()
+        self._let_go(selector)
+
+    def _let_go(self, selector: selectors.BaseSelector | None) -> None:
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            if selector is not None:
+                selector.unregister(worker.fileno())
+            worker.close()
 
     def abandon(self) -> None:
         """In a forked child: close the copies of the descriptors."""

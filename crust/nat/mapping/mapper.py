@@ -142,6 +142,7 @@ class Mapper:
         self._retry_at: float | None = None
         self._retry_after = limits.MAPPING_RETRY
         self._check_at = float("inf")
+        self._restart_at = float("-inf")  # until then a restart is not believed
         self._closing = False
         self.mismatch = False
         """The router saw another address than ours on our packets."""
@@ -295,7 +296,9 @@ class Mapper:
                 self._unsure.append((way.name, outcome.ask))
             self._removing = [each for each in self._removing if each != (way.name, outcome.ask)]
         elif isinstance(outcome, Restarted):
-            self._ask_again([each for each in self._wants.values() if each.way is way], now)
+            if now >= self._restart_at:  # ages that jump with each answer would have us ask without end
+                self._restart_at = now + limits.MAPPING_RESTART
+                self._ask_again([each for each in self._wants.values() if each.way is way], now)
         elif isinstance(outcome, Vanished):
             held = self._wants.get(outcome.ask.wanted)
             if held is not None and held.lease is not None and held.lease.ask == outcome.ask:
@@ -433,6 +436,11 @@ class Mapper:
         """The next call to a UPnP router, if none is under way."""
         way = self.ways.get("igd")
         return way.next_job(now) if isinstance(way, IgdWay) else None
+
+    def overdue_job(self, now: float) -> Job | None:
+        """The call that takes too long: no result of it is waited for after :meth:`job_done` with an error."""
+        way = self.ways.get("igd")
+        return way.overdue_job(now) if isinstance(way, IgdWay) else None
 
     def job_done(self, job: Job, result: object, now: float) -> None:
         """What it returned, or the :class:`~crust.nat.mapping.igd.IgdError` that it raised."""

@@ -8,6 +8,7 @@ from ... import limits
 from ...exceptions import MalformedMessage
 from . import natpmp
 from .exchange import Exchanges
+from .layers import usable_ipv4
 from .ways import (
     Absent,
     Ask,
@@ -62,16 +63,23 @@ class NatPmpWay(Way):
     def ask(self, ask: Ask, now: float) -> None:
         wanted = ask.wanted
         request = natpmp.MapRequest(wanted.protocol, wanted.port, ask.external, ask.lifetime)
-        self._asks[wanted] = (ask, False)
+        self._replace(wanted, ask, False)
         data = natpmp.build_natpmp(request)
         self._exchanges.add(wanted, data, now, sends=limits.MAPPING_SENDS, interval=limits.MAPPING_RESEND)
 
     def remove(self, ask: Ask, now: float) -> None:
         wanted = ask.wanted
-        self._asks[wanted] = (ask, True)
+        self._replace(wanted, ask, True)
         data = natpmp.build_natpmp(natpmp.MapRequest(wanted.protocol, wanted.port, 0, 0))
         sends, interval = limits.MAPPING_REMOVE_SENDS, limits.MAPPING_REMOVE_RESEND
         self._exchanges.add(wanted, data, now, sends=sends, interval=interval)
+
+    def _replace(self, wanted: Wanted, ask: Ask, is_removal: bool) -> None:
+        """What is asked about a port of ours. A removal on its way is settled by that: a router has one line for it."""
+        old, was_removal = self._asks.get(wanted, (ask, False))
+        if was_removal and (old, was_removal) != (ask, is_removal):
+            self._found(Removed(old, True))
+        self._asks[wanted] = (ask, is_removal)
 
     # --- answers ------------------------------------------------------------------------------------------------------
 
@@ -84,8 +92,9 @@ class NatPmpWay(Way):
         if isinstance(message, natpmp.AddressResponse):
             self._exchanges.answered(_PROBE)
             self._heard(message.epoch, now)
-            if self.state is not WayState.READY or message.external_ip != self.external_ip:
-                self._found(Ready(message.external_ip))
+            external_ip = usable_ipv4(message.external_ip)
+            if self.state is not WayState.READY or (external_ip and external_ip != self.external_ip):
+                self._found(Ready(external_ip))
         elif isinstance(message, natpmp.MapResponse):
             self._mapped(message, now)
         elif isinstance(message, natpmp.Error):
@@ -103,6 +112,8 @@ class NatPmpWay(Way):
             self._found(Removed(ask, True))
         elif not message.external:
             self._found(Refused(ask, Refusal.OTHER, "it agreed to a mapping that leads nowhere"))
+        elif message.lifetime <= limits.MAPPING_RENEW_MIN:  # over before it may be renewed: it would come and go
+            self._found(Refused(ask, Refusal.OTHER, f"it opens ports for {message.lifetime} s only"))
         else:
             self._found(Granted(ask, message.external, message.lifetime, self.external_ip))
 

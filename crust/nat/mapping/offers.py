@@ -107,7 +107,10 @@ def ask_gateway(
         stun_ip: The IPv4 address that others see us at, to compare with what the router says.
         gateways: Finds the gateways.
     """
-    found = list(gateways())
+    try:
+        found = list(gateways())
+    except OSError as error:
+        return GatewayFinding("", reason=f"the system does not tell its gateways: {error}")
     if not found:
         return GatewayFinding("", reason="this machine has no default gateway over IPv4")
     gateway, now = found[0], time.monotonic

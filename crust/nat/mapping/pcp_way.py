@@ -8,6 +8,7 @@ from ... import limits
 from ...exceptions import MalformedMessage
 from . import natpmp, pcp
 from .exchange import Exchanges
+from .layers import usable_ipv4
 from .ways import (
     Absent,
     Ask,
@@ -89,6 +90,9 @@ class PcpWay(Way):
         wanted = ask.wanted
         protocol = _PROTOCOLS[wanted.protocol]
         request = pcp.MapRequest(self._client, lifetime, ask.nonce, protocol, wanted.port, ask.external)
+        old = self._asks.get(key, ask)
+        if key[1] and old != ask:  # such as two that crashes left, with nonces of their own: one at a time
+            self._found(Removed(old, False))
         self._asks[key] = ask
         self._exchanges.add(key, pcp.build_pcp(request), now, sends=sends, interval=interval)
 
@@ -102,12 +106,12 @@ class PcpWay(Way):
             self._receive_other(data)
             return
         if isinstance(message, pcp.AnnounceResponse):
+            if message.result == pcp.Result.UNSUPP_VERSION:
+                return  # of our version: so a router without NAT-PMP answers NAT-PMP's question
             self._exchanges.answered(_PROBE)
             self._heard(message.epoch, now)
             # An error is an answer too: whoever does not know ANNOUNCE may know MAP.
-            if message.result == pcp.Result.UNSUPP_VERSION:
-                self._gone("it speaks another version of PCP")
-            elif self.state is not WayState.READY:
+            if self.state is not WayState.READY:
                 self._found(Ready(""))
         elif isinstance(message, pcp.MapResponse):
             self._mapped(message, now)
@@ -144,9 +148,11 @@ class PcpWay(Way):
             self._refuse(ask, message.result)
         elif not message.external or not message.lifetime:
             self._found(Refused(ask, Refusal.OTHER, "it agreed to a mapping that leads nowhere"))
+        elif message.lifetime <= limits.MAPPING_RENEW_MIN:  # over before it may be renewed: it would come and go
+            self._found(Refused(ask, Refusal.OTHER, f"it opens ports for {message.lifetime} s only"))
         else:
-            self.external_ip = message.external_ip
-            self._found(Granted(ask, message.external, message.lifetime, message.external_ip))
+            self.external_ip = usable_ipv4(message.external_ip)
+            self._found(Granted(ask, message.external, message.lifetime, self.external_ip))
 
     def _rejected(self, message: pcp.Rejection, now: float) -> None:
         self._heard(message.epoch, now)

@@ -29,6 +29,8 @@ class SearchAnswer:
     """Of its description: http, with an IPv4 address and a port."""
     server: str
     """What it calls itself; printable ASCII, perhaps empty."""
+    is_router: bool = False
+    """Whether it says that it is one: other devices answer as well."""
 
 
 def questions(host: str = limits.SSDP_GROUP, port: int = limits.SSDP_PORT) -> list[bytes]:
@@ -74,7 +76,8 @@ def read_answer(data: bytes, source: str, gateway: str) -> SearchAnswer | None:
     if parts.hostname not in (source, gateway):
         url = with_host(url, source)
     server = "".join(c for c in fields.get("server", "") if c.isascii() and c.isprintable())
-    return SearchAnswer(url, server[:_NAME_MAX])
+    kinds = fields.get("st", "") + fields.get("usn", "")
+    return SearchAnswer(url, server[:_NAME_MAX], ":InternetGatewayDevice:" in kinds)
 
 
 def with_host(url: str, host: str) -> str:

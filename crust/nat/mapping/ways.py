@@ -205,7 +205,8 @@ class Epoch:
             return False
         ours, theirs = now - before[0], epoch - before[1]
         if not pcp:
-            return theirs < ours * 7 / 8 - 2
+            # Far ahead: this machine slept, and what we had may have run out meanwhile. Not of the RFC.
+            return theirs < ours * 7 / 8 - 2 or theirs > ours * 9 / 8 + 60
         if theirs < -1:
             return True
         return ours + 2 < theirs - theirs / 16 or theirs + 2 < ours - ours / 16

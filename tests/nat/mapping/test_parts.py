@@ -152,6 +152,10 @@ def test_epochs() -> None:
     epoch = Epoch()
     assert not epoch.restarted(0, 0.0, pcp=True)
     assert epoch.restarted(5000, 100.0, pcp=True)  # it has become older than it can be
+    for is_pcp in (True, False):
+        epoch = Epoch()
+        assert not epoch.restarted(1000, 0.0, pcp=is_pcp)
+        assert epoch.restarted(9000, 10.0, pcp=is_pcp), "our machine slept for two hours"
 
 
 # --- the search -------------------------------------------------------------------------------------------------------
@@ -220,8 +224,9 @@ def test_errors_of_the_library_are_texts() -> None:
 @pytest.mark.parametrize("port", [0, 1, 80, 1023, 65536])
 def test_ports_that_are_never_asked_for(port: int) -> None:
     router = IgdRouter("http://127.0.0.1/x", "127.0.0.1", "crust")
-    with pytest.raises(ValueError, match="external port"):
+    with pytest.raises(IgdError, match="not to be asked for") as caught:
         router.add(Ask(Wanted("tcp", 5000), port, 60))
+    assert caught.value.kind is Refusal.CONFLICT
 
 
 def test_every_refusal_is_a_sentence() -> None:

@@ -41,6 +41,8 @@ def _changes(before: Seen, after: Seen) -> Iterator[str]:
         old, new = before.get(place), after.get(place)
         if old == new or new == "":  # what could not be found out this time has not changed
             continue
+        if not old and not new:  # it was not known, and now there is nothing to know
+            continue
         if not old:
             yield f"{place}: {new} (new)"
         elif new is None:

@@ -346,6 +346,13 @@ def test_what_has_changed_is_named() -> None:
     assert "no longer known" in between("ipv6 open", "port")
 
 
+def test_what_was_never_known_does_not_get_lost() -> None:
+    """A line is cut of which not everything had been found out."""
+    told = between("port, one plain server", "nothing answers")
+    assert "network: No way to the Internet" in told and "None" not in told
+    assert "who gets in" not in told
+
+
 def test_what_is_not_known_has_not_changed() -> None:
     """A helper that does not call back this time changes nothing, and nothing again when it does."""
     first, second = (seen(SURVEYS[name], crust.assess(SURVEYS[name])) for name in ("port", "port, TCP not tested"))

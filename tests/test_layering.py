@@ -71,6 +71,7 @@ SANS_IO = (
     "crust.nat.stun.responder",
     "crust.nat.stun.transaction",
     "crust.nat.probe.actions",
+    "crust.nat.probe.asking",
     "crust.nat.probe.classes",
     "crust.nat.probe.hops_plan",
     "crust.nat.probe.lifetime_plan",

@@ -6,6 +6,7 @@ The map::
     classes     what a set of observations says: mapping, filtering, choice of ports (pure functions)
     questions   STUN requests under way: sent again until they are answered or given up
     actions     what a plan wants done with sockets
+    asking      what plans have in common that ask by datagrams
     udp_plan    what to ask over UDP, and what comes of it
     tcp_plan    the same over TCP
     hops_plan   the first routers on the way

@@ -12,15 +12,15 @@ import ipaddress
 from collections.abc import Callable
 
 from ... import limits
-from ..stun.message import Class, Message, build_stun
-from .actions import Action, Close, Open, Send
-from .questions import Questions
+from ..stun.message import Class, Message
+from .actions import Close, Open
+from .asking import AskingPlan
 from .servers import Server
 
 __all__ = ["HopsPlan"]
 
 
-class HopsPlan:
+class HopsPlan(AskingPlan):
     """
     IPv4. Not thread-safe.
 
@@ -33,12 +33,10 @@ class HopsPlan:
     family = 4
 
     def __init__(self, server: Server, random_bytes: Callable[[int], bytes]) -> None:
+        super().__init__(random_bytes)
         self.servers = (server,)
-        self._questions = Questions(random_bytes)
-        self._actions: list[Action] = []
         self._found: dict[int, str] = {}
         self._slots: list[str] = []
-        self._begun = False
 
     def begin(self, now: float) -> None:
         """Send one for each distance."""
@@ -52,25 +50,6 @@ class HopsPlan:
                 ("hop", distance), slot, address, now, limits.PROBE_SCHEDULE, Message(Class.REQUEST, b"")
             )
         self.handle_timer(now)
-
-    def actions(self) -> list[Action]:
-        """What is to be done with sockets, once each."""
-        actions, self._actions = self._actions, []
-        return actions
-
-    def get_timer(self) -> float | None:
-        """When :meth:`handle_timer` is due."""
-        return self._questions.get_timer()
-
-    def handle_timer(self, now: float) -> None:
-        """Send what is due."""
-        for question in self._questions.due(now):
-            self._actions.append(Send(question.slot, build_stun(question.message), question.address))
-
-    @property
-    def done(self) -> bool:
-        """Nothing more will be learned."""
-        return self._begun and self._questions.idle
 
     def opened(self, slot: str, local: tuple[str, int], now: float) -> None:
         """A socket stands."""

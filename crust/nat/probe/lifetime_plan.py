@@ -12,16 +12,17 @@ from collections.abc import Callable, Sequence
 
 from ... import limits
 from ...exceptions import MalformedMessage
-from ..stun.message import Class, Message, build_stun, looks_like_stun, parse_stun_untrusted
-from .actions import Action, Close, Open, Send
+from ..stun.message import Class, Message, looks_like_stun, parse_stun_untrusted
+from .actions import Close, Open
+from .asking import AskingPlan
 from .classes import Address
-from .questions import Key, Questions
+from .questions import Key
 from .servers import Server
 
 __all__ = ["LifetimePlan"]
 
 
-class LifetimePlan:
+class LifetimePlan(AskingPlan):
     """
     One family. Not thread-safe.
 
@@ -41,16 +42,14 @@ class LifetimePlan:
         random_bytes: Callable[[int], bytes],
         ages: Sequence[float] = limits.PROBE_LIFETIMES,
     ) -> None:
+        super().__init__(random_bytes)
         self.family = family
         self.servers = (server,)
         self._ages = tuple(sorted(ages))
-        self._questions = Questions(random_bytes)
-        self._actions: list[Action] = []
         self._mapped: dict[float, int] = {}
         self._due: list[tuple[float, str, float]] = []  # when, what, for which age
         self._alive: dict[float, bool] = {}
         self._slots: dict[str, Address] = {}
-        self._begun = False
 
     def begin(self, now: float) -> None:
         """Open a mapping for each age."""
@@ -63,15 +62,10 @@ class LifetimePlan:
         self._actions.append(Open("asker", server))
         self.handle_timer(now)
 
-    def actions(self) -> list[Action]:
-        """What is to be done with sockets, once each."""
-        actions, self._actions = self._actions, []
-        return actions
-
     def get_timer(self) -> float | None:
         """When :meth:`handle_timer` is due."""
         times = [when for when, _, _ in self._due]
-        timer = self._questions.get_timer()
+        timer = super().get_timer()
         return min([*times, *([] if timer is None else [timer])], default=None)
 
     def handle_timer(self, now: float) -> None:
@@ -86,8 +80,7 @@ class LifetimePlan:
                 self._due.append((now + age, "alive", age))
             else:
                 self._ask(("alive", age), now, response_port=self._mapped[age])
-        for question in self._questions.due(now):
-            self._actions.append(Send(question.slot, build_stun(question.message), question.address))
+        super().handle_timer(now)
 
     def _ask(self, key: Key, now: float, response_port: int | None = None) -> None:
         slot = "asker" if key[0] == "alive" else f"age{key[1]:g}"
@@ -99,7 +92,7 @@ class LifetimePlan:
     @property
     def done(self) -> bool:
         """Nothing more will be learned."""
-        return self._begun and not self._due and self._questions.idle
+        return super().done and not self._due
 
     def opened(self, slot: str, local: Address, now: float) -> None:
         """A socket stands."""

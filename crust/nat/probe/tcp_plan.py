@@ -279,7 +279,7 @@ class TcpPlan:
 
     @property
     def _first_is_dead(self) -> bool:
-        """The first server has not taken a connection, nor refused to be asked, for a while."""
+        """The first server has taken no connection yet, although another one has."""
         return self.servers[0].address not in self._connected
 
     def _try_web(self, now: float) -> None:

@@ -22,9 +22,10 @@ from ... import limits
 from ...exceptions import MalformedMessage
 from ...findings import Behaviour, ProtocolFinding, ServerFinding
 from ..stun.message import HEADER_SIZE, Class, Message, build_stun, looks_like_stun, parse_stun_untrusted
-from .actions import Action, Close, Open, Send
+from .actions import Close, Open, Send
+from .asking import AskingPlan
 from .classes import Address, Observation, filtering_of, mapping_of, ports_of
-from .questions import Key, Question, Questions
+from .questions import Key, Question
 from .servers import Server, answered, shown, usable_other
 
 __all__ = ["UdpPlan"]
@@ -35,7 +36,7 @@ _GREETINGS = 3  # datagrams to a helper, since nobody says whether one arrived
 _HEADERS = {4: 20 + 8, 6: 40 + 8}  # bytes of IP and UDP
 
 
-class UdpPlan:
+class UdpPlan(AskingPlan):
     """
     One family. Not thread-safe.
 
@@ -48,12 +49,11 @@ class UdpPlan:
     protocol = "udp"
 
     def __init__(self, family: int, servers: Sequence[Server], random_bytes: Callable[[int], bytes]) -> None:
+        super().__init__(random_bytes)
         self.family = family
         self.servers = tuple(servers)
         self.other: tuple[Address, Address] | None = None
         """The addresses of the server that tests filtering."""
-        self._questions = Questions(random_bytes)
-        self._actions: list[Action] = []
         self._local: dict[str, Address] = {}
         self._seen: list[Observation] = []  # of the main socket
         self._cards: list[ServerFinding] = [server.finding() for server in servers]
@@ -63,7 +63,7 @@ class UdpPlan:
         self._unsent: dict[Address, str] = {}  # where the system would not send from the main socket, and why
         self._hairpin = False
         self._mtu: int | None = None
-        self._sampling = self._begun = False
+        self._sampling = False
         self.echoed: dict[str, bool] = {}
         """What helpers' datagrams did: ``stranger`` and ``known_address``, and whether it came in."""
 
@@ -78,25 +78,6 @@ class UdpPlan:
         for number, server in enumerate(self.servers):
             self._ask(("server", number), "main", server.address, now)
         self.handle_timer(now)
-
-    def actions(self) -> list[Action]:
-        """What is to be done with sockets, once each."""
-        actions, self._actions = self._actions, []
-        return actions
-
-    def get_timer(self) -> float | None:
-        """When :meth:`handle_timer` is due."""
-        return self._questions.get_timer()
-
-    def handle_timer(self, now: float) -> None:
-        """Send what is due."""
-        for question in self._questions.due(now):
-            self._actions.append(Send(question.slot, build_stun(question.message), question.address))
-
-    @property
-    def done(self) -> bool:
-        """Nothing more will be learned."""
-        return self._begun and self._questions.idle
 
     def opened(self, slot: str, local: Address, now: float) -> None:
         """A socket stands."""

@@ -102,6 +102,7 @@ class _Want:
         self.tries = 0
         self.permanent = False
         self.failure = ""
+        self.failed = False  # by all protocols, since they were looked for last
 
 
 class Mapper:
@@ -229,7 +230,7 @@ class Mapper:
         self._retry_at = None
         for want in self._wants.values():
             want.refused.clear()
-            want.tries, want.permanent = 0, False
+            want.tries, want.permanent, want.failed = 0, False, False
         for way in self.ways.values():
             way.state = WayState.UNKNOWN
             way.probe(now)
@@ -245,7 +246,7 @@ class Mapper:
                     self._choose(want, now)
 
     def _choose(self, want: _Want, now: float) -> None:
-        if self._started is None or self._retry_at is not None:
+        if self._started is None or want.failed:
             return
         waiting = False
         for way in self.ways.values():
@@ -275,12 +276,13 @@ class Mapper:
             for way in self.ways.values()
         ]
         reason = f"the router {self.gateway.address} opens no port ({'; '.join(reasons)})"
-        self._retry_at = now + self._retry_after
-        self._retry_after = min(2 * self._retry_after, limits.MAPPING_RETRY_MAX)
-        for each in self._wants.values():
-            if each.lease is None and not each.asking and each.failure != reason:
-                each.failure = reason
-                self._changes.append(Failed(each.wanted, reason))
+        if self._retry_at is None:  # the other listeners go on meanwhile
+            self._retry_at = now + self._retry_after
+            self._retry_after = min(2 * self._retry_after, limits.MAPPING_RETRY_MAX)
+        want.failed = True
+        if want.failure != reason:
+            want.failure = reason
+            self._changes.append(Failed(want.wanted, reason))
 
     # --- what comes of it ---------------------------------------------------------------------------------------------
 
@@ -475,7 +477,7 @@ class Mapper:
                 due.append(min(want.lease.renew_at, want.lease.expires_at))
         if self._retry_at is not None:
             due.append(self._retry_at)
-        elif self._started is not None and self._graceful:
+        if self._started is not None and self._graceful:
             due.append(self._started + limits.MAPPING_GRACE)
         due.append(self._check_at)
         first = min(due)

@@ -148,6 +148,30 @@ def test_a_list_with_a_low_port_goes_on_by_upnp() -> None:
     assert bench.held()[TCP][1] >= limits.MAPPING_PORTS[0]
 
 
+def test_each_listener_fails_for_itself() -> None:
+    """One that is refused by all does not keep the other, whose packet was lost, from the next protocol."""
+
+    class UdpAlone(Router):
+        def answer(self, data: bytes, now: float) -> list[bytes]:
+            if data[:2] == b"\0\2":
+                return [natpmp.build_natpmp(natpmp.Error(natpmp.MAP_TCP, 4, 0))]
+            return super().answer(data, now)
+
+    router = UdpAlone()
+    router.pcp_result = 2
+    bench = Bench(router, ["pcp", "natpmp"])
+    bench.lossy = lambda data: data[:2] == b"\2\1" and data[36] == 17 and bench.now < 1000.1
+    bench.want(TCP, UDP)
+    bench.run(2.0)
+    assert set(bench.held()) == {UDP} and len(bench.failures()) == 1
+    router = only("natpmp")
+    router.natpmp_result = 2
+    bench = Bench(router)
+    bench.want(TCP, UDP)
+    bench.run(5.0)
+    assert len(bench.failures()) == 2, "each of them is told"
+
+
 # --- who answers the search -------------------------------------------------------------------------------------------
 
 

@@ -254,7 +254,9 @@ def _add(port: int, protocol: str) -> dict[str, str]:
 def test_what_a_router_offers(fake: FakeRouter) -> None:
     """Each protocol answers for itself; nothing stays open."""
     fake.router.pcp_result = 2
+    began = time.monotonic()
     found = ask_gateway(gateways=lambda: [fake.gateway])
+    assert time.monotonic() - began < QUICK, "it waited for something after all had answered"
     assert [(offer.protocol, offer.works, offer.external) for offer in found.offers] == [
         ("pcp", False, ""),
         ("natpmp", True, "20.0.1.1"),

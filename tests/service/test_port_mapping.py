@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import crust
+from crust import limits
 from crust.candidates import CandidateKind
 from crust.nat.mapping.gateway import Gateway
 from crust.runtime.native import native_workers
@@ -152,7 +153,8 @@ def test_a_node_that_listens_anew(home: Home) -> None:
     assert {each.port for each in node.addresses} == {port for _, port in after}
 
 
-def test_a_failure_is_told_once(home: Home) -> None:
+def test_a_failure_is_told_once(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAPPING_PROBES", 2)
     home.fake.router.pcp = home.fake.router.natpmp = home.fake.router.igd = False
     node = home.start(nat__port_mapping=("pcp", "natpmp"))
     home.wait(crust.PortMapFailed)

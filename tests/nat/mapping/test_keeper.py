@@ -22,6 +22,13 @@ from tests.support.waiting import wait_until
 QUICK = 2.0  # seconds within which a willing router has opened the ports
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What will not be answered is given up sooner."""
+    monkeypatch.setattr(limits, "SSDP_WAIT", 0.5)
+    monkeypatch.setattr(limits, "MAPPING_PROBES", 2)
+
+
 @pytest.mark.parametrize("protocol", ["pcp", "natpmp", "igd"])
 def test_ports_are_open_within_two_seconds_and_closed_at_the_end(
     fake: FakeRouter, keep: MakeKept, protocol: str, tmp_path: pathlib.Path
@@ -78,6 +85,7 @@ def test_a_hung_http_server_is_told(fake: FakeRouter, keep: MakeKept) -> None:
 @pytest.mark.parametrize(
     "garbage", [b"", b"\0\xff" * 500, b"<root><device>", b"<a/>" * 1000, b"<html>login</html>"]
 )
+@pytest.mark.usefixtures("impatient")
 def test_garbage_instead_of_a_description(fake: FakeRouter, keep: MakeKept, garbage: bytes) -> None:
     """It is no router; nothing breaks."""
     fake.garbage = garbage
@@ -86,6 +94,7 @@ def test_garbage_instead_of_a_description(fake: FakeRouter, keep: MakeKept, garb
     assert "UPnP: " in kept.wait_failure()
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_description_that_sends_us_elsewhere(fake: FakeRouter, keep: MakeKept) -> None:
     """The place to ask must be on the machine that has the description."""
     fake.control = "http://127.0.0.2:9/control"
@@ -145,6 +154,7 @@ def test_hostile_and_truncated_answers(fake: FakeRouter, keep: MakeKept) -> None
     assert (mapping.external_ip, mapping.external) == ("20.0.1.1", 4711)
 
 
+@pytest.mark.usefixtures("impatient")
 def test_answers_from_another_address_do_not_count(fake: FakeRouter, keep: MakeKept) -> None:
     """Only the router's own port is heard."""
     fake.stray = True
@@ -207,6 +217,7 @@ def test_a_listener_on_another_interface_is_not_mapped(fake: FakeRouter, keep: M
     assert list(fake.router.table) == [("udp", 4711)]
 
 
+@pytest.mark.usefixtures("impatient")
 def test_the_library_may_be_missing(
     fake: FakeRouter, keep: MakeKept, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import pathlib
+import random
 import socket
 import threading
 import time
@@ -358,7 +359,7 @@ def test_no_descriptor_for_the_second_socket(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(socket, "socket", make)
     settings = Settings(("pcp",), 3600, "crust test", None)
     with pytest.raises(OSError, match="too many"):
-        Line(Gateway("127.0.0.1", "lo", "127.0.0.1"), settings, time.monotonic, __import__("random").Random(1))
+        Line(Gateway("127.0.0.1", "lo", "127.0.0.1"), settings, time.monotonic, random.Random(1))
     assert made[0].fileno() == -1
 
 

@@ -59,9 +59,20 @@ SLOW = (
 )
 """Beginnings of the names of tests that start programs, or wait for real time: the inner loop goes without them."""
 
+_CORES = "there are neither threads nor sockets in it: once is enough"
+
 ONCE = {
+    "tests/nat/mapping/test_codecs": _CORES,
+    "tests/nat/mapping/test_mapper": _CORES,
+    "tests/nat/mapping/test_parts": _CORES,
+    "tests/nat/probe/test_hops": _CORES,
+    "tests/nat/probe/test_lifetime": _CORES,
+    "tests/nat/probe/test_plans": _CORES,
+    "tests/nat/stun/test_door": _CORES,
+    "tests/nat/stun/test_message": _CORES,
+    "tests/nat/test_": _CORES,
     "tests/natlab/": "the programs in the laboratory run on threads in either mode: once is enough",
-    "tests/transports/utp/test_simulated": "there are neither threads nor sockets in it: once is enough",
+    "tests/transports/utp/test_simulated": _CORES,
 }
 """Beginnings of the names of tests that the run on greenlets leaves out, and why."""
 

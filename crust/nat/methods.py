@@ -107,17 +107,17 @@ _METHODS: list[Method] = []
 
 
 def register(method: Method) -> None:
-    """Add a way to reach peers; those of better path classes come first."""
+    """Add a way to reach peers. Of two that promise the same, the one that was registered first is named."""
     _METHODS.append(method)
 
 
 def methods() -> tuple[Method, ...]:
-    """All ways, the best path class first."""
+    """All ways, in the order in which they were registered."""
     return tuple(_METHODS)
 
 
 def best(ours: Side, theirs: Side) -> Reach | None:
-    """The most promising way for one side to call the other; of equal ones the better path class."""
+    """The most promising way for one side to call the other; of equal ones the one registered first."""
     found: Reach | None = None
     for method in _METHODS:
         prospect = method.prospect(ours, theirs)

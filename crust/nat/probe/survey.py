@@ -54,9 +54,11 @@ class Survey:
         self._gateway_thread: threading.Thread | None = None
         self._hops: HopsPlan | None = None
         self._ways: dict[int, str] = {}
+        self._offline = False
 
     def run(self, ask_router: bool, offline: bool, lifetime: bool) -> NetworkSurvey:
         """All of it."""
+        self._offline = offline
         for family in self._families:
             try:
                 self._ways[family] = way_to(_OUTSIDE[family])
@@ -85,7 +87,7 @@ class Survey:
             interfaces=interfaces,
             protocols=findings,
             gateway=self._judged_gateway(findings),
-            contacted=(*(server.name for server in self._servers), *(str(peer.id) for peer in self._helpers)),
+            contacted=self._contacted(plans),
         )
         return dataclasses.replace(found, hints=_hints(found, self._servers))
 
@@ -152,7 +154,8 @@ class Survey:
             told = [f"{server.name}: {server.error}" for server in self._servers if server.error]
             reason = "; ".join(told) or f"none of the servers has an IPv{plan.family} address"
             return dataclasses.replace(finding, reason=reason)
-        return dataclasses.replace(finding, reason="not tried: no server was named")
+        why = "nobody outside was to be asked" if self._offline else "no server was named"
+        return dataclasses.replace(finding, reason=f"not tried: {why}")
 
     def _with_lifetimes(
         self, plans: Sequence[UdpPlan | TcpPlan], findings: tuple[ProtocolFinding, ...]
@@ -176,6 +179,11 @@ class Survey:
             else finding
             for finding in findings
         )
+
+    def _contacted(self, plans: Sequence[UdpPlan | TcpPlan]) -> tuple[str, ...]:
+        asked = {server.name for plan in plans for server in plan.servers}
+        names = [server.name for server in self._servers if server.name in asked]
+        return (*dict.fromkeys(names), *(str(peer.id) for peer in self._helpers))
 
     # --- the gateway --------------------------------------------------------------------------------------------------
 

@@ -362,9 +362,11 @@ class TcpPlan:
         return filtering_of(came_in("stranger"), came_in("known_address"))
 
     def _unsolicited(self) -> Unsolicited | None:
-        outcome = self.echoed.get("stranger") or self.echoed.get("known_address", "")
-        words = {"connected": Unsolicited.ACCEPTED, "refused": Unsolicited.RESET, "timeout": Unsolicited.DROPPED}
-        return words.get(outcome)
+        stranger, known = self.echoed.get("stranger"), self.echoed.get("known_address")
+        words = {"refused": Unsolicited.RESET, "timeout": Unsolicited.DROPPED}
+        if stranger is not None:
+            return Unsolicited.ACCEPTED if stranger == "connected" else words.get(stranger)
+        return words.get(known or "")  # what is done to those that were called is done to strangers, but not let in
 
     def _why_not(self) -> str:
         if not self.servers:

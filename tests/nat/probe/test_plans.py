@@ -224,11 +224,15 @@ def test_helpers_tell_the_filter_of_tcp() -> None:
         ("connected", None, Behaviour.INDEPENDENT, Unsolicited.ACCEPTED),
         ("timeout", "connected", Behaviour.ADDRESS, Unsolicited.DROPPED),
         ("timeout", "timeout", Behaviour.ADDRESS_AND_PORT, Unsolicited.DROPPED),
+        (None, "connected", None, None),  # a helper at a server's address is no stranger
+        (None, "timeout", None, Unsolicited.DROPPED),
+        (None, "refused", None, Unsolicited.RESET),
         ("refused", "refused", Behaviour.ADDRESS_AND_PORT, Unsolicited.RESET),
     ):
         _, tcp = plans()
         World([tcp]).run()
-        tcp.echoed = {"stranger": stranger} | ({"known_address": known} if known else {})
+        told = {"stranger": stranger, "known_address": known}
+        tcp.echoed = {name: outcome for name, outcome in told.items() if outcome}
         assert tcp.finding().filtering is filtering
         assert tcp.finding().unsolicited is unsolicited
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..stun.message import build_stun
+from ...exceptions import MalformedMessage
+from ..stun.message import Message, build_stun, looks_like_stun, parse_stun_untrusted
 from .actions import Action, Send
 from .questions import Questions
 
@@ -42,3 +43,13 @@ class AskingPlan:
     def done(self) -> bool:
         """Nothing more will be learned."""
         return self._begun and self._questions.idle
+
+    @staticmethod
+    def _read(data: bytes) -> Message | None:
+        """The message in a datagram, if it is one of STUN."""
+        if not looks_like_stun(data):
+            return None
+        try:
+            return parse_stun_untrusted(data)
+        except MalformedMessage:
+            return None

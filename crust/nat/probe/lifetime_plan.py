@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ... import limits
-from ...exceptions import MalformedMessage
-from ..stun.message import Class, Message, looks_like_stun, parse_stun_untrusted
+from ..stun.message import Class, Message
 from .actions import Close, Open
 from .asking import AskingPlan
 from .classes import Address
@@ -104,11 +103,8 @@ class LifetimePlan(AskingPlan):
 
     def received(self, slot: str, data: bytes, source: Address, now: float) -> None:
         """A datagram came in."""
-        if not looks_like_stun(data):
-            return
-        try:
-            message = parse_stun_untrusted(data)
-        except MalformedMessage:
+        message = self._read(data)
+        if message is None:
             return
         question = self._questions.waiting(message.transaction)
         if question is None or source != question.address or message.class_ is Class.REQUEST:

@@ -19,9 +19,8 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from ... import limits
-from ...exceptions import MalformedMessage
 from ...findings import Behaviour, ProtocolFinding, ServerFinding
-from ..stun.message import HEADER_SIZE, Class, Message, build_stun, looks_like_stun, parse_stun_untrusted
+from ..stun.message import HEADER_SIZE, Class, Message, build_stun
 from .actions import Close, Open, Send
 from .asking import AskingPlan
 from .classes import Address, Observation, filtering_of, mapping_of, ports_of
@@ -97,11 +96,8 @@ class UdpPlan(AskingPlan):
 
     def received(self, slot: str, data: bytes, source: Address, now: float) -> None:
         """A datagram came in."""
-        if not looks_like_stun(data):
-            return
-        try:
-            message = parse_stun_untrusted(data)
-        except MalformedMessage:
+        message = self._read(data)
+        if message is None:
             return
         if message.class_ is Class.REQUEST:
             question = self._questions.waiting(message.transaction)

@@ -82,12 +82,13 @@ class Sites:
     def __exit__(self, *error: Any) -> None:
         self._stack.__exit__(*error)
 
-    def report(self, kind: str, *more: str) -> dict[str, Any]:
+    def report(self, kind: str, *more: str, greenlets: bool = False) -> dict[str, Any]:
         """What the command says there, as JSON."""
         contact = self._contacts.get(kind)
         words = () if contact is None else ("--contact", contact)
         host = self.sites[kind].host
-        program = host.start("python", "tools/punch-test", "report", "--json", "--stun", self.stun, *words, *more)
+        python = ("python", "-m", "gevent.monkey") if greenlets else ("python",)
+        program = host.start(*python, "tools/punch-test", "report", "--json", "--stun", self.stun, *words, *more)
         found: dict[str, Any] = json.loads(program.wait_for(r'^\{"schema.*\}$', PATIENCE)[0])
         program.process.wait(PATIENCE)
         return found

@@ -28,9 +28,10 @@ Table = set[tuple[str, int]]
 class MappedNode:
     """A node in a site, which tells what happens to it."""
 
-    def __init__(self, site: Site, home: Path, **options: Any) -> None:
+    def __init__(self, site: Site, home: Path, *, greenlets: bool = False, **options: Any) -> None:
         text = json.dumps({"home": str(home), **options})
-        self.program: Program = site.host.start(sys.executable, str(NODE), text)
+        patched = ["-m", "gevent.monkey"] if greenlets else []
+        self.program: Program = site.host.start(sys.executable, *patched, str(NODE), text)
 
     def all(self, kind: str) -> list[dict[str, Any]]:
         """What it has told so far of a kind."""
@@ -83,12 +84,13 @@ def home(tmp_path: Path) -> Iterator[Path]:
     assert not folder.exists() or list(folder.iterdir()) == []
 
 
+@pytest.mark.parametrize("greenlets", [False, True], ids=["threads", "greenlets"])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_each_protocol(lab: Lab, home: Path, protocol: str) -> None:
+def test_each_protocol(lab: Lab, home: Path, protocol: str, greenlets: bool) -> None:
     """Open within two seconds of the start, which waits for none of it; strangers come in; close closes it."""
     site = lab.site("home", "port", upnp=[protocol])
     stranger = lab.host("stranger")
-    node = MappedNode(site, home)
+    node = MappedNode(site, home, greenlets=greenlets)
     assert node.mapped() == {f"{name}://{site.wan_ipv4}:{node.port}" for name in ("tcp", "utp")}
     told = node.told("mapped")
     assert {each["protocol"] for each in told} == {protocol}

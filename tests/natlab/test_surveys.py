@@ -30,3 +30,12 @@ def reports(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def test_a_report_says_what_is(reports: dict[str, Any], kind: str) -> None:
     """Mapping, filtering and ports of UDP and TCP, what becomes of strangers, and what it is called; within 5 s."""
     assert faults(kind, reports[kind]) == []
+
+
+def test_on_greenlets(tmp_path: pathlib.Path) -> None:
+    """The same is found after monkey patching."""
+    needs.require("turnserver")
+    chosen = {kind: KINDS[kind] for kind in ("addr", "symseq")}
+    with Sites(tmp_path, chosen) as sites:
+        for kind in chosen:
+            assert faults(kind, sites.report(kind, greenlets=True)) == []

@@ -28,6 +28,11 @@ SLOW = (
     "tests/nat/mapping/test_keeper.py::test_answers_from",
     "tests/nat/mapping/test_keeper.py::test_garbage",
     "tests/nat/mapping/test_keeper.py::test_the_library",
+    "tests/cli/punch_test/test_program",
+    "tests/nat/mapping/test_hostile",
+    "tests/nat/mapping/test_keeper",
+    "tests/nat/probe/test_survey",
+    "tests/nat/stun/test_coturn",
     "tests/peers/test_files.py::test_both_sides_send_at_once",
     "tests/peers/test_outbox_interrupts",
     "tests/platforms/test_service.py::test_on_what_is_left",
@@ -50,6 +55,7 @@ SLOW = (
     "tests/service/test_resume",
     "tests/service/test_simultaneous.py::test_simultaneous_connects_with_delays",
     "tests/service/test_slow_code",
+    "tests/service/test_two_transports",
     "tests/test_support.py::test_leaks_are_found",
     "tests/testing/test_documentation",
     "tests/tools/",
@@ -62,6 +68,7 @@ SLOW = (
 _CORES = "there are neither threads nor sockets in it: once is enough"
 
 ONCE = {
+    "tests/cli/test_programs_": "commands run on threads in either mode: once is enough",
     "tests/nat/mapping/test_codecs": _CORES,
     "tests/nat/mapping/test_mapper": _CORES,
     "tests/nat/mapping/test_parts": _CORES,
@@ -72,6 +79,9 @@ ONCE = {
     "tests/nat/stun/test_message": _CORES,
     "tests/nat/test_": _CORES,
     "tests/natlab/": "the programs in the laboratory run on threads in either mode: once is enough",
+    "tests/test_binary_parsers": "it reads what stands in files: once is enough",
+    "tests/test_layering": "it reads what stands in files: once is enough",
+    "tests/tools/test_bench": "the programs that it starts choose threads or greenlets themselves: once is enough",
     "tests/transports/utp/test_simulated": _CORES,
 }
 """Beginnings of the names of tests that the run on greenlets leaves out, and why."""

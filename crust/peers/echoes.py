@@ -8,6 +8,7 @@ fresh port, never to a port below 1,024 nor to the one that the link itself uses
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
@@ -224,7 +225,14 @@ class Echoes:
         return EchoOutcome.SENT
 
     def _connect(self, to: Endpoint) -> EchoOutcome:
-        dialling = self._host.transports["tcp"].dialling(to, limits.ECHO_DIAL_TIMEOUT)
+        """Each try comes from a port of its own. Silence may be a loss, what is said is the outcome."""
+        for timeout in limits.ECHO_DIALS[:-1]:
+            with contextlib.suppress(TimeoutError):
+                return self._connect_once(to, timeout)
+        return self._connect_once(to, limits.ECHO_DIALS[-1])
+
+    def _connect_once(self, to: Endpoint, timeout: float) -> EchoOutcome:
+        dialling = self._host.transports["tcp"].dialling(to, timeout)
         with self._lock:
             self._dials.add(dialling)
         try:

@@ -1,8 +1,8 @@
 """
 Helping peers: each is asked to call this machine back, which shows whom the filter lets in.
 
-First while nothing has been sent to the helper from the tested port, as a stranger; then after something has. A helper
-whose address was asked as a STUN server already can only show the second.
+Two ports are called at once: one from which nothing has been sent to the helper, who is a stranger there, and one from
+which something has. A helper whose address was asked as a STUN server already can only show the second.
 """
 
 from __future__ import annotations
@@ -67,6 +67,7 @@ class Helping:
         until: float,
     ) -> None:
         self._waiting = [plan for plan in plans if plan.servers] if helpers else []
+        self._prepared: list[tuple[UdpPlan | TcpPlan, Helper, Address]] = []
         self._helpers = helpers
         self._runner = runner
         self._clock = clock
@@ -84,15 +85,27 @@ class Helping:
                     self._waiting.remove(plan)
                 continue
             self._waiting.remove(plan)
-            helper = self._helper_for(plan)
-            if helper is not None:
-                name = f"crust-survey-{plan.protocol}{plan.family}"
-                self._threads.append(spawn(name, self._ask, plan, mapped, *helper))
+            for helper, address in self._helper_for(plan):
+                plan.prepare(self._clock.now())
+                self._prepared.append((plan, helper, address))
+                if address[0] not in plan.asked:
+                    self._begin(plan, helper, mapped[1], "stranger")
+        for plan, helper, address in list(self._prepared):
+            known = plan.known
+            if known is not None:
+                plan.greet(address, self._clock.now())
+                self._begin(plan, helper, known[1], "known_address")
+            if known is not None or plan.done:
+                self._prepared.remove((plan, helper, address))
+
+    def _begin(self, plan: UdpPlan | TcpPlan, helper: Helper, port: int, which: str) -> None:
+        name = f"crust-survey-{plan.protocol}{plan.family}"
+        self._threads.append(spawn(name, self._call, plan, helper, port, which))
 
     @property
     def done(self) -> bool:
         """Nobody is being asked, or will be."""
-        return not self._waiting and not any(thread.is_alive() for thread in self._threads)
+        return not self._waiting and not self._prepared and not any(thread.is_alive() for thread in self._threads)
 
     def end(self) -> None:
         """
@@ -105,20 +118,15 @@ class Helping:
         for thread in self._threads:
             thread.join()
 
-    def _helper_for(self, plan: UdpPlan | TcpPlan) -> tuple[Helper, Address] | None:
+    def _helper_for(self, plan: UdpPlan | TcpPlan) -> list[tuple[Helper, Address]]:
+        """The first that has an address of the plan's family, if any has."""
+        found = []
         for helper in self._helpers:
-            if helper.path is None:
-                continue
-            endpoint = Endpoint.parse(helper.path.remote)
-            if endpoint.family == plan.family:
-                return helper, (endpoint.host, endpoint.port)
-        return None
-
-    def _ask(self, plan: UdpPlan | TcpPlan, mapped: Address, helper: Helper, address: Address) -> None:
-        if address[0] not in plan.asked and self._called(plan, helper, mapped[1], "stranger"):
-            return
-        if self._on_runner(lambda: plan.greet(address, self._clock.now())):
-            self._called(plan, helper, mapped[1], "known_address")
+            if helper.path is not None:
+                endpoint = Endpoint.parse(helper.path.remote)
+                if endpoint.family == plan.family:
+                    found.append((helper, (endpoint.host, endpoint.port)))
+        return found[:1]
 
     def _on_runner(self, function: Callable[[], None]) -> bool:
         """Have it done on the runner's thread, and wait for that; False if the runner has ended."""
@@ -143,8 +151,8 @@ class Helping:
         """Seconds."""
         return max(0.0, self._until - self._clock.now())
 
-    def _called(self, plan: UdpPlan | TcpPlan, helper: Helper, port: int, which: str) -> bool:
-        """Whether the helper got in. One that refuses, or is too slow, shows nothing."""
+    def _call(self, plan: UdpPlan | TcpPlan, helper: Helper, port: int, which: str) -> None:
+        """Have the helper try to get in. One that refuses, or is too slow, shows nothing."""
         token = os.urandom(12)
         came: Event = self._clock.event()
         if isinstance(plan, UdpPlan):
@@ -153,12 +161,10 @@ class Helping:
             timeout = min(limits.PROBE_ECHO_SECONDS, self._left)
             outcome = helper.echo(plan.protocol, port, token, timeout=timeout).outcome
         except (CrustError, OSError):
-            return False
+            return
         if isinstance(plan, UdpPlan):
             got_in = self._wait(came, limits.PROBE_ECHO_WAIT)
             if not self._ended:
                 plan.echoed[which] = got_in
-            return got_in
-        if not self._ended:
+        elif not self._ended:
             plan.echoed[which] = outcome
-        return outcome == "connected"

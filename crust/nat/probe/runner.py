@@ -28,6 +28,7 @@ __all__ = ["Plan", "Runner", "way_to"]
 Plan = UdpPlan | TcpPlan | LifetimePlan | HopsPlan
 
 _READ = 65536
+_LISTENERS = ("main", "known")  # slots of TCP plans
 _IN_PROGRESS = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EAGAIN})
 _HEARD = frozenset({errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EPROTO})
 _WHOLE = {  # setsockopt arguments that send a datagram uncut, whatever is believed of the path (Linux)
@@ -191,6 +192,8 @@ class Runner:
             listener = self._sockets.get((plan, action.source))
             if listener is not None:
                 sock.bind(listener.getsockname())
+            elif action.source:
+                raise OSError(errno.EADDRNOTAVAIL, "the port that it was to come from is not open")
             else:
                 sock.bind((way_to(action.address), 0))  # a port by chance: connect() would take one after the other
             number = sock.connect_ex(action.address)
@@ -244,7 +247,7 @@ class Runner:
                 self._receive_datagrams(plan, slot, sock)
             elif (plan, slot) in self._connecting:
                 self._connected(plan, slot, sock)
-            elif slot == "main":
+            elif slot in _LISTENERS:
                 self._accept(plan, sock)
             else:
                 self._receive(plan, slot, sock)

@@ -41,7 +41,7 @@ class _Call:
     """A connection under way."""
 
     kind: str
-    """``server``, ``mapping``, ``sample``, ``web``, ``other``, ``hairpin`` or ``greeting``."""
+    """``server``, ``mapping``, ``sample``, ``web``, ``other``, ``hairpin``, ``holding`` or ``greeting``."""
 
     number: int
     address: Address
@@ -52,7 +52,7 @@ class _Call:
         """When it has had its time."""
         if self.kind == "hairpin":
             return self.begun + limits.PROBE_HAIRPIN_SECONDS
-        return self.begun + limits.PROBE_DIAL_SECONDS[self.kind in ("server", "mapping", "sample")]
+        return self.begun + limits.PROBE_DIAL_SECONDS[self.kind in ("server", "mapping", "sample", "holding")]
 
 
 class TcpPlan:
@@ -83,8 +83,10 @@ class TcpPlan:
         self._connected: dict[Address, float] = {}  # who took a connection, and seconds until then
         self._refused: dict[Address, float] = {}
         self._hairpin: bool | None = None
+        self._known: Address | None = None
         self._intercepted = ""
         self._asked: set[str] = set()
+        self._others: tuple[Address, ...] = ()  # of the last of those
         self._other_of: set[Address] = set()  # primaries whose other addresses are known
         self._begun_at: float | None = None
         self._web_tried = self._others_tried = False
@@ -207,12 +209,26 @@ class TcpPlan:
         if primary in self._other_of:
             return
         self._other_of.add(primary)
-        for number, address in enumerate(((other[0], primary[1]), (primary[0], other[1]), other)):
+        self._others = ((other[0], primary[1]), (primary[0], other[1]), other)
+        for number, address in enumerate(self._others):
             self._dial("mapping", number, address, now, "main")
 
+    def prepare(self, now: float) -> None:
+        """Open a second port, for helpers that are no strangers to it; :attr:`known` is where it is seen."""
+        server = self._seen[0][0]
+        self._actions.append(Listen("known", server))
+        self._everything.append("known")
+        for number, address in enumerate((server, *self._others)):  # the first answer will do
+            self._dial("holding", number, address, now, "known")
+
+    @property
+    def known(self) -> Address | None:
+        """Where the second port is seen."""
+        return self._known
+
     def greet(self, address: Address, now: float) -> None:
-        """Dial a helper from the main port, so that its address is a known one."""
-        self._dial("greeting", len(self._everything), address, now, "main")
+        """Dial a helper from the second port, so that its address is a known one."""
+        self._dial("greeting", len(self._everything), address, now, "known")
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
@@ -226,7 +242,7 @@ class TcpPlan:
         if slot in self._everything:
             return
         self._everything.append(slot)
-        if source and kind != "greeting":
+        if source == "main":
             self._asked.add(address[0])
         self._calls[slot] = _Call(kind, number, address, now)
         self._actions.append(Dial(slot, address, source))
@@ -256,12 +272,15 @@ class TcpPlan:
                 self._cards[call.number] = dataclasses.replace(card, error=error or "it answered nothing")
             if not any(each.kind == "server" for each in self._calls.values()) and self._silent:
                 self._try_web(now)  # all were refused
-        if call.kind not in ("server", "mapping", "greeting"):
+        if call.kind not in ("server", "mapping", "holding", "greeting"):
             self._actions.append(Close(slot))
         self._try_others(now)
 
     def _learn(self, slot: str, call: _Call, message: Message, mapped: Address, now: float) -> None:
         if call.kind == "web":
+            return
+        if call.kind == "holding":
+            self._known = self._known or mapped
             return
         other = usable_other(call.address, message.other)
         if call.kind == "sample":

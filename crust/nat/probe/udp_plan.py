@@ -129,13 +129,26 @@ class UdpPlan(AskingPlan):
         return found | {self.other[1][0]} if self.other else found
 
     def expect(self, token: bytes, on_came: Callable[[], object]) -> None:
-        """A helper is about to send a datagram with this number to the main socket's outer address."""
+        """A helper is about to send a datagram with this number to an outer address of ours."""
         self._expected[token] = on_came
 
+    def prepare(self, now: float) -> None:
+        """Open a second socket, for helpers that are no strangers to it; :attr:`known` is where it is seen."""
+        server = self._seen[0][0]
+        self._actions.append(Open("known", server))
+        self._ask(("known", 0), "known", server, now)
+        self.handle_timer(now)
+
+    @property
+    def known(self) -> Address | None:
+        """Where the second socket is seen."""
+        answer = self._questions.answer(("known", 0))
+        return None if answer is None else answer.reflexive
+
     def greet(self, address: Address, now: float) -> None:
-        """Send something to a helper from the main socket, so that its address is a known one."""
+        """Send something to a helper from the second socket, so that its address is a known one."""
         data = build_stun(dataclasses.replace(_REQUEST, transaction=bytes(12)))
-        self._actions += [Send("main", data, address)] * _GREETINGS
+        self._actions += [Send("known", data, address)] * _GREETINGS
 
     # --- inside -------------------------------------------------------------------------------------------------------
 

@@ -109,7 +109,8 @@ def test_helpers_call_back(server: StunServer) -> None:
     assert udp is not None and tcp is not None
     assert tcp.filtering is Behaviour.INDEPENDENT
     assert tcp.unsolicited is Unsolicited.ACCEPTED
-    assert sorted(transport for transport, _ in helper.calls) == ["tcp", "udp"]
+    assert sorted(transport for transport, _ in helper.calls) == ["tcp", "tcp", "udp", "udp"]
+    assert len(set(helper.calls)) == 4  # ports that it knows, and others
     assert found.contacted == (server.name, "a helper")
 
 

@@ -99,7 +99,7 @@ class Helping:
                 self._prepared.remove((plan, helper, address))
 
     def _begin(self, plan: UdpPlan | TcpPlan, helper: Helper, port: int, which: str) -> None:
-        name = f"crust-survey-{plan.protocol}{plan.family}"
+        name = f"crust-survey-{plan.protocol}{plan.family}-{which}"
         self._threads.append(spawn(name, self._call, plan, helper, port, which))
 
     @property

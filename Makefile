@@ -3,9 +3,15 @@
 PYTHON ?= python3
 PYTEST_ARGS ?=
 FUZZ_EXAMPLES ?= 20000
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?=
+JOBS ?= 1
 SIMULATE_RUNS ?= 5000
 RUNS ?= 20
 BENCH_ARGS ?=
+MATRIX_ARGS ?= --split --special
+SOAK_SECONDS ?= 120
+SOAK_ARGS ?=
 
 VENV := .venv
 STAMP := $(VENV)/.installed
@@ -16,7 +22,7 @@ SHELL := /bin/sh
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv demo lint check test tools plain patched packaging lab surveys versions fuzz simulate bench docs dist clean
+.PHONY: help venv demo lint check test tools plain patched packaging lab surveys matrix soak versions fuzz properties simulate bench docs dist clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s%s\n", $$1, $$2 }'
@@ -37,15 +43,16 @@ lint: $(STAMP) ## ruff and mypy
 	$(BIN)/mypy
 
 check: lint ## lint and the fast tests: under a minute, no root, run it often
-	$(PLAIN) -q -m 'not slow and not packaging' $(PYTEST_ARGS)
+	$(BIN)/python .ci/suite --quick $(PYTEST_ARGS)
 
-test: lint tools plain patched packaging ## everything: the whole suite on threads, on gevent, and from an installed wheel
+test: lint tools ## everything: the whole suite on threads, on gevent, and from an installed wheel, side by side
+	$(BIN)/python .ci/suite $(PYTEST_ARGS)
 
 tools: ## install what some tests run and pip does not have, if this is root's Debian
 	@sh .ci/tools
 
-plain: $(STAMP) ## the suite on threads, and the laboratory at the same time
-	$(BIN)/python .ci/plain $(PYTEST_ARGS)
+plain: $(STAMP) ## the suite on threads
+	$(PLAIN) -m 'not packaging' $(PYTEST_ARGS)
 
 patched: $(STAMP) ## the same suite on greenlets
 	$(PATCHED) -m 'not packaging' $(PYTEST_ARGS)
@@ -60,16 +67,29 @@ surveys: $(STAMP) tools ## punch-test report at every kind of site, RUNS times, 
 	$(BIN)/python -m tests.natlab.surveys --runs $(RUNS)
 	$(BIN)/python -m tests.natlab.surveys --runs $(RUNS) --delay 100 --loss 5
 
+matrix: RUNS = 3
+matrix: $(STAMP) tools ## two nodes at every pair of kinds of sites, by TCP, UDP, and both, RUNS times (3); MATRIX_ARGS; as root
+	@mkdir -p build
+	$(BIN)/python -m tests.natlab.matrix --runs $(RUNS) --markdown build/matrix.md --logs build/matrix $(MATRIX_ARGS)
+
+soak: $(STAMP) tools ## a mesh of nodes there is hurt for SOAK_SECONDS (120; 7200 for the record): nothing may be lost or left; as root
+	$(BIN)/python -m tests.soak --seconds $(SOAK_SECONDS) $(SOAK_ARGS)
+
 versions: $(STAMP) ## the suite on every Python from 3.10 to 3.13 at hand, installed from wheels alone
 	@sh .ci/versions
 
-fuzz: $(STAMP) ## the property tests with many more examples (FUZZ_EXAMPLES each)
+fuzz: $(STAMP) ## coverage-guided fuzzing of all that reads strangers' bytes: FUZZ_SECONDS each, JOBS at a time; FUZZ_TARGETS
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary atheris --editable '.[fuzz]'
+	@$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --jobs $(JOBS) $(FUZZ_TARGETS)
+
+properties: $(STAMP) ## the property tests with many more examples (FUZZ_EXAMPLES each)
 	CRUST_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(PLAIN) -q -p tests.support.fuzz -m hypothesis --timeout 0 $(PYTEST_ARGS)
 
-simulate: $(STAMP) ## µTP on a simulated network: all scenarios, SIMULATE_RUNS bad networks, and the plots of docs/utp.md
+simulate: $(STAMP) ## µTP, punching, gossip on simulated networks: all scenarios, SIMULATE_RUNS bad networks, plots of docs/
 	CRUST_SIMULATE_RUNS=$(SIMULATE_RUNS) $(PLAIN) -q --timeout 0 $(PYTEST_ARGS) \
-		tests/transports/utp/test_simulated_sharing.py tests/transports/utp/test_simulated_trials.py
+		tests/transports/utp/test_simulated_sharing.py tests/transports/utp/test_simulated_trials.py tests/nat/punch
 	$(BIN)/python -m tests.simulation.plots
+	$(BIN)/python -m tests.simulation.gossip --plots docs/gossip-plots
 
 bench: $(STAMP) ## crust beside raw TCP, ssl, pyzmq and websockets: ratios and targets (half an hour; BENCH_ARGS)
 	$(BIN)/python tools/bench $(BENCH_ARGS)

@@ -13,6 +13,7 @@ The rooms, from the ground up; each imports only from those above it::
     nat                                                     addresses and holes: STUN, port mapping, probes
     peers                                                   links, sessions, dialling, limits
     service                                                 the node, its events, the public face
+    traversal                                               for packages that add ways through NATs
     cli                                                     the commands
 
 Importing it starts no thread and opens no socket. ``import crust`` after gevent's monkey patching, if that is used.
@@ -29,20 +30,29 @@ from .config import (
     AccessConfig,
     BanConfig,
     BootstrapConfig,
+    CacheConfig,
     CallbacksConfig,
     Config,
     DropConfig,
+    GossipConfig,
     IdentityConfig,
     InterfacesConfig,
+    LanConfig,
     LimitsConfig,
     ListenConfig,
     NatConfig,
     NetworkConfig,
+    PunchConfig,
+    RelayConfig,
     SendBufferConfig,
     SessionConfig,
+    SigningConfig,
+    StatusConfig,
     UtpConfig,
 )
+from .crypto.proofs import Proof, verify_proof
 from .exceptions import (
+    BansNotKept,
     ConfigError,
     ConnectError,
     ContactSyntaxError,
@@ -59,6 +69,7 @@ from .exceptions import (
     MessageTooLarge,
     NoRoute,
     PeerLost,
+    ProofError,
     RemoteProtocolError,
     ServiceClosed,
     Timeout,
@@ -84,13 +95,17 @@ from .paths import Attempt, Path
 from .peers.echoes import Echo
 from .peers.file_contract import FileOffer, FileProgress, FileSent
 from .peers.messages import CONFIG
+from .peers.misdeeds import Action
 from .peers.peer import Peer, PeerStats
+from .peers.views import PeerView
 from .runtime.identity_file import Identity
+from .service.bans.bans import Ban
 from .service.events import (
     AddressesChanged,
     BootstrapAccept,
     BootstrapConnect,
     BootstrapFailed,
+    ConfigReloaded,
     ConnectFailure,
     ConnectionInfoPrepared,
     ConnectSuccess,
@@ -98,13 +113,19 @@ from .service.events import (
     EventsLost,
     FileFailed,
     FileReceived,
+    GroupReady,
+    GroupShort,
+    IdentityShared,
     ListenerFailed,
     ListenerStarted,
     LostPeer,
     LostReason,
+    MessageRefused,
     MessagesDropped,
     NewMessage,
+    PathAttempted,
     PathChanged,
+    PeerDiscovered,
     PeerMisbehaved,
     PeerResumed,
     PeerSuspended,
@@ -112,33 +133,42 @@ from .service.events import (
     PortMapped,
     SendReady,
 )
+from .service.finding.lan_peer import LanPeer
+from .service.groups.group import Group
 from .service.process_local import ProcessLocal
 from .service.service import Service
 from .service.stats import Stats
+from .service.status.snapshot import MappedPort, NatProtocol, NatVerdict, PeerStatus, Status, Traffic
 from .service.stream import EventStream
 from .service.subscriptions import Subscription
+from .version import VERSION
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 logging.getLogger("crust").addHandler(logging.NullHandler())  # what is shown, and where, is the application's choice
 
 __all__ = [
     "CONFIG",
     "AccessConfig",
+    "Action",
     "AddressesChanged",
     "Assessment",
     "Attempt",
+    "Ban",
     "BanConfig",
+    "BansNotKept",
     "Behaviour",
     "BootstrapAccept",
     "BootstrapConfig",
     "BootstrapConnect",
     "BootstrapFailed",
+    "CacheConfig",
     "CallbacksConfig",
     "Candidate",
     "CandidateKind",
     "Config",
     "ConfigError",
+    "ConfigReloaded",
     "ConnectError",
     "ConnectFailure",
     "ConnectSuccess",
@@ -164,14 +194,21 @@ __all__ = [
     "Forecast",
     "ForkedError",
     "GatewayFinding",
+    "GossipConfig",
+    "Group",
+    "GroupReady",
+    "GroupShort",
     "Hint",
     "Identity",
     "IdentityConfig",
     "IdentityError",
     "IdentityInUse",
+    "IdentityShared",
     "InterfaceFinding",
     "InterfaceKind",
     "InterfacesConfig",
+    "LanConfig",
+    "LanPeer",
     "LimitsConfig",
     "ListenConfig",
     "ListenError",
@@ -181,29 +218,41 @@ __all__ = [
     "LostPeer",
     "LostReason",
     "MalformedMessage",
+    "MappedPort",
     "MappingOffer",
+    "MessageRefused",
     "MessageTooLarge",
     "MessagesDropped",
     "NatConfig",
+    "NatProtocol",
+    "NatVerdict",
     "NetworkConfig",
     "NetworkSurvey",
     "NewMessage",
     "NoRoute",
     "Path",
+    "PathAttempted",
     "PathChanged",
     "Peer",
+    "PeerDiscovered",
     "PeerId",
     "PeerLost",
     "PeerMisbehaved",
     "PeerResumed",
     "PeerStats",
+    "PeerStatus",
     "PeerSuspended",
+    "PeerView",
     "PortAllocation",
     "PortMapFailed",
     "PortMapped",
     "ProcessLocal",
+    "Proof",
+    "ProofError",
     "ProtocolFinding",
+    "PunchConfig",
     "Reach",
+    "RelayConfig",
     "RemoteProtocolError",
     "SendBufferConfig",
     "SendReady",
@@ -211,15 +260,20 @@ __all__ = [
     "Service",
     "ServiceClosed",
     "SessionConfig",
+    "SigningConfig",
     "SiteKind",
     "Stats",
+    "Status",
+    "StatusConfig",
     "Subscription",
     "SurveyProgress",
     "Timeout",
+    "Traffic",
     "TransferError",
     "Unsolicited",
     "UtpConfig",
     "WouldBlock",
     "assess",
     "survey",
+    "verify_proof",
 ]

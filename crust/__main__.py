@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from crust.cli.main import main
+from crust.cli.entry import crust
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(crust())

@@ -39,6 +39,7 @@ IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 TRANSPORTS = ("tcp", "utp")
+RELAY = "relay"  # of the ends of paths through another peer; nobody can dial these, and no contact has one
 
 _PEER_ID_LENGTH = 56  # characters: 35 bytes in base32 leave no spare bits, so an id has one spelling only
 _BASE32 = frozenset("abcdefghijklmnopqrstuvwxyz234567")
@@ -189,7 +190,7 @@ class Endpoint:
     """
 
     transport: str
-    """``tcp`` or ``utp``."""
+    """``tcp`` or ``utp``; in paths and attempts also ``relay``, with the address of a peer in between."""
 
     host: str
     """An IP address in its shortest form (IPv6 without brackets, a link-local one perhaps with ``%interface``), or a
@@ -206,7 +207,7 @@ class Endpoint:
             value = getattr(self, name)
             if not isinstance(value, kind) or isinstance(value, bool):
                 raise TypeError(f"endpoint {name}: expected {kind.__name__}, found {type(value).__name__}")
-        if self.transport not in TRANSPORTS:
+        if self.transport not in TRANSPORTS and self.transport != RELAY:
             raise _fail("endpoint: the transport must be tcp or utp", self.transport, 0)
         if not 0 <= self.port <= 65535:
             raise _fail("endpoint: the port must be 0 to 65535", str(self.port), 0)
@@ -215,18 +216,22 @@ class Endpoint:
         object.__setattr__(self, "ip", ip)
 
     @classmethod
-    def parse(cls, text: str, *, allow_port_zero: bool = False) -> Endpoint:
+    def parse(cls, text: str, *, allow_port_zero: bool = False, allow_relay: bool = False) -> Endpoint:
         """
         Read ``transport://host:port``.
 
         Args:
             text: an IPv6 address stands in brackets.
             allow_port_zero: for listening addresses.
+            allow_relay: for the ends of paths, which may be ``relay://…``.
 
         Raises:
             ContactSyntaxError: names what is wrong and the column.
         """
         _check_text("endpoint", text)
+        if allow_relay and text.startswith(f"{RELAY}://"):
+            same = cls.parse(f"{TRANSPORTS[0]}{text[len(RELAY) :]}", allow_port_zero=allow_port_zero)
+            return cls(RELAY, same.host, same.port)
         return _parse_endpoint(text, 0, len(text), allow_port_zero)
 
     @property
@@ -257,6 +262,8 @@ class Endpoint:
     @property
     def is_dialable(self) -> bool:
         """Whether it can name one node: a port that is not 0, an address neither unspecified nor multicast."""
+        if self.transport == RELAY:
+            return False
         if self.ip is None:
             return self.port != 0
         broadcast = self.ip.version == 4 and int(self.ip) == 0xFFFFFFFF

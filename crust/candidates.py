@@ -20,7 +20,7 @@ class CandidateKind(str, enum.Enum):
     """The router has opened a port for us."""
 
     REFLEXIVE = "reflexive"
-    """Others see us there (STUN)."""
+    """Others see us there: STUN servers, peers, or a single peer that introduces us."""
 
     CONFIGURED = "configured"
     """The configuration advertises it."""
@@ -39,4 +39,4 @@ class Candidate:
     """The listener that it leads to, as bound; None: not known."""
 
     shown: bool
-    """It is in ``Service.addresses``: strangers are expected to reach us there."""
+    """It is in ``Service.addresses``: strangers are expected to reach us there. What a single peer says never is."""

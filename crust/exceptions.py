@@ -9,7 +9,7 @@ What can go wrong, as a tree split by who can do something about it::
     ├── PeerLost (ConnectionError)              this conversation is over; connect again
     ├── ConnectError (ConnectionError)          no conversation came about; see ``attempts``
     │   ├── Denied                              the other side said no, and why
-    │   └── NoRoute                             there was nowhere to dial
+    │   └── NoRoute                             there is no way to it
     ├── ListenError (OSError)                   a configured address cannot be listened on
     ├── LocalProtocolError                      your program broke a rule of crust
     │   └── MessageTooLarge (ValueError)
@@ -19,6 +19,8 @@ What can go wrong, as a tree split by who can do something about it::
     │   └── IdentityInUse                       another running process holds it
     ├── ConfigError (ValueError)                the configuration says something it may not
     ├── ContactSyntaxError (ValueError)         a peer id, endpoint or contact is mistyped
+    ├── BansNotKept                             a ban holds, and could not be written down
+    ├── ProofError (ValueError)                 a proof is none, or proves something else
     ├── EchoRefused                             a peer did not send the echo that it was asked for
     └── TransferError                           a file did not get across
         └── FileRefused                         the other side did not want it
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from .paths import Attempt
 
 __all__ = [
+    "BansNotKept",
     "ConfigError",
     "ConnectError",
     "ContactSyntaxError",
@@ -48,6 +51,7 @@ __all__ = [
     "MessageTooLarge",
     "NoRoute",
     "PeerLost",
+    "ProofError",
     "RemoteProtocolError",
     "ServiceClosed",
     "Timeout",
@@ -69,7 +73,20 @@ class ForkedError(ServiceClosed):
 
 
 class Timeout(CrustError, TimeoutError):
-    """The time given ran out. Unless the text says otherwise, nothing was queued or changed."""
+    """
+    The time given ran out. Unless the text says otherwise, nothing was queued or changed.
+
+    Attributes:
+        attempts: What ``connect``, ``dial`` or ``bootstrap`` had tried by then, what was still under way included;
+            empty for all else that has a timeout.
+    """
+
+    def __init__(self, message: str = "", attempts: tuple[Attempt, ...] = ()) -> None:
+        super().__init__(message)
+        self.attempts = attempts
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.args[0], self.attempts))
 
 
 class WouldBlock(CrustError, BlockingIOError):
@@ -134,7 +151,10 @@ class Denied(ConnectError):
 
 
 class NoRoute(ConnectError):
-    """No address is known for this peer, so there was nothing to dial."""
+    """
+    There is no way to this peer: no address of it is known, or none that this node can dial, and no peer of ours that
+    introduces us. The text says what is missing; ``attempts`` has the answers of those that were asked to introduce us.
+    """
 
 
 class ListenError(CrustError, OSError):
@@ -185,6 +205,14 @@ class ContactSyntaxError(CrustError, ValueError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return (type(self), (self.args[0], self.text, self.column))
+
+
+class BansNotKept(CrustError):
+    """The file of ``access.ban.file`` cannot be read or written. What was asked for holds while this node runs."""
+
+
+class ProofError(CrustError, ValueError):
+    """A proof is damaged, or nobody signed it so; the text says what is wrong with it."""
 
 
 class EchoRefused(CrustError):

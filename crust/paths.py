@@ -12,10 +12,10 @@ class Attempt:
     """One try to reach a peer."""
 
     method: str
-    """How: ``direct`` (a dialled endpoint)."""
+    """How: ``direct`` (a dialled endpoint), ``circuit`` (through a peer), or a method of punching: ``punch-tcp``."""
 
     endpoint: str
-    """Where to, as text: ``tcp://192.0.2.7:5483``. It begins with the transport."""
+    """Where to, as text: ``tcp://192.0.2.7:5483``. It begins with the transport. Empty: about the method as a whole."""
 
     duration: float
     """Seconds until the verdict."""
@@ -27,8 +27,16 @@ class Attempt:
     error: str = ""
     """What went wrong, in a sentence; empty if nothing did."""
 
+    local: str = ""
+    """Where from, as an endpoint, if that is known."""
+
+    started: float = 0.0
+    """When it began, seconds since the epoch; 0: not known."""
+
     def __str__(self) -> str:
         tail = f": {self.error}" if self.error else ""
+        if not self.endpoint:
+            return f"{self.method} ({self.duration:.2f} s): {self.verdict}{tail}"
         return f"{self.endpoint} ({self.method}, {self.duration:.2f} s): {self.verdict}{tail}"
 
 
@@ -37,10 +45,11 @@ class Path:
     """The way a session's data takes now."""
 
     path_class: str
-    """``direct-tcp`` or ``direct-utp``: the class decides which of two paths is better, and a session moves there."""
+    """``direct-tcp``, ``direct-utp``, ``punched-tcp``, ``punched-utp``, ``predicted``, ``birthday`` or ``relay``, best
+    first: the class decides which of two paths is better, and a session moves there."""
 
     transport: str
-    """``tcp`` or ``utp``."""
+    """``tcp``, ``utp`` or ``relay``."""
 
     local: str
     """Our end, as an endpoint."""

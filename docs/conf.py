@@ -19,6 +19,7 @@ sys.path.insert(0, str(ROOT))
 
 import crust  # noqa: E402  # the path comes first
 import crust.testing  # noqa: E402
+import crust.traversal  # noqa: E402
 from crust.config.sections import Section  # noqa: E402
 
 project = "crust"
@@ -44,7 +45,8 @@ nitpicky = True
 nitpick_ignore_regex = [
     # The standard library: its inventory would come from the network, and this is to build without one.
     (r"py:.*", r"(collections|concurrent|contextlib|enum|ipaddress|os|pathlib)\..*"),
-    (r"py:class", r"Helper|OnProgress"),  # what crust.survey calls a peer that helps, and who is told how it goes
+    (r"py:class", r"Helper|OnProgress|OnMisbehaviour"),  # who helps crust.survey, and hears how it goes; who judges
+    (r"py:class", r"crust\.nat\.punch\.encounter\.Way"),  # what Encounter knows of a socket and an address
     (r"py:.*", r"crust\..*\.[A-Z]|crust\.testing\.network\.MemoryService"),  # type variables; what Network.Service is
 ]
 
@@ -61,7 +63,7 @@ def add_contents(app: Sphinx, docname: str, source: list[str]) -> None:
 def public_names() -> dict[str, str]:
     """Where the code has each public class, and where programs find it."""
     found = {}
-    for package in (crust.testing, crust):
+    for package in (crust.traversal, crust.testing, crust):
         for name in package.__all__:
             value = getattr(package, name)
             found[f"{getattr(value, '__module__', '')}.{name}"] = f"{package.__name__}.{name}"

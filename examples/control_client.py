@@ -2,6 +2,7 @@
 
 import base64
 import concurrent.futures
+import contextlib
 import itertools
 import json
 import socket
@@ -25,9 +26,15 @@ class SharedNode:
 
     def command(self, cmd: str, **fields: object) -> dict:
         number = next(self._numbers)
-        reply = self._replies[number] = concurrent.futures.Future()
         with self._sending:
-            self._socket.sendall(json.dumps({"id": number, "cmd": cmd, **fields}).encode() + b"\n")
+            if not self.alive:
+                raise ConnectionError("the shared node has ended")
+            reply = self._replies[number] = concurrent.futures.Future()
+            try:
+                self._socket.sendall(json.dumps({"id": number, "cmd": cmd, **fields}).encode() + b"\n")
+            except OSError:
+                self.alive = False
+                raise
         found = reply.result(30)
         if not found["ok"]:
             raise RuntimeError(f"{cmd}: {found['text']}")
@@ -36,19 +43,25 @@ class SharedNode:
     def ask(self, contact: str, text: str) -> str:
         peer = self.command("connect", peer=contact, timeout=10)["peer"]
         tag = str(uuid.uuid4().int)  # tells our answer from those to other processes
-        answer = self._answers[tag] = concurrent.futures.Future()
+        answer = concurrent.futures.Future()
+        with self._sending:
+            self._answers[tag] = answer
         self.command("send", peer=peer, data=base64.b64encode(f"{tag} {text}".encode()).decode())
         return answer.result(10)
 
     def _read(self) -> None:
-        for line in self._socket.makefile("rb"):
-            found = json.loads(line)
-            if found.get("event") == "new_message":
-                tag, _, text = base64.b64decode(found["data"]).decode().partition(" ")
-                if tag in self._answers:
-                    self._answers.pop(tag).set_result(text)
-            elif "event" not in found:
-                self._replies.pop(found["id"]).set_result(found)
-        self.alive = False
+        with contextlib.suppress(ConnectionError):
+            for line in self._socket.makefile("rb"):
+                self._take(json.loads(line))
+        with self._sending:
+            self.alive = False
         for waiting in (*self._replies.values(), *self._answers.values()):
             waiting.set_exception(ConnectionError("the shared node has ended"))
+
+    def _take(self, found: dict) -> None:
+        if found.get("event") == "new_message":
+            tag, _, text = base64.b64decode(found["data"]).decode().partition(" ")
+            if tag in self._answers:
+                self._answers.pop(tag).set_result(text)
+        elif "event" not in found:
+            self._replies.pop(found["id"]).set_result(found)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
+import shutil
 import socket
+import tempfile
 import threading
 from collections.abc import Iterator
 
@@ -19,8 +22,32 @@ pytest.register_assert_rewrite("tests.transports.conformance")
 os.environ[SWITCH] = "off"
 """No test asks this machine's router for anything, nor does a program that a test starts."""
 
+os.environ["CRUST_LAN"] = "off"
+"""No test asks this machine's LAN for anybody, nor does a program that a test starts, unless it says where."""
+
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="crust-tests-")
+"""Nor do they read or write what the user's own nodes remember."""
+
+os.environ.pop("XDG_RUNTIME_DIR", None)
+"""Nor do they have their status sockets beside those of the user's nodes."""
+
+
+@atexit.register
+def _forget(folder: str = os.environ["XDG_STATE_HOME"], owner: int = os.getpid()) -> None:
+    if os.getpid() == owner:  # a forked child leaves it alone
+        shutil.rmtree(folder, ignore_errors=True)
+
 
 SLOW = (
+    "tests/service/test_misbehaviour.py::test_each_kind",
+    "tests/adversary/test_cuts",
+    "tests/adversary/test_flood",
+    "tests/adversary/test_looks_random",
+    "tests/adversary/test_file_names",
+    "tests/adversary/test_key_files.py::test_the_command",
+    "tests/adversary/test_on_the_path.py::test_records",
+    "tests/adversary/test_relays",
+    "tests/adversary/test_strangers",
     "tests/cli/test_control_socket.py::test_a_program_that_does_not_read",
     "tests/cli/test_programs_",
     "tests/nat/mapping/test_keeper.py::test_a_description_that",
@@ -28,20 +55,43 @@ SLOW = (
     "tests/nat/mapping/test_keeper.py::test_answers_from",
     "tests/nat/mapping/test_keeper.py::test_garbage",
     "tests/nat/mapping/test_keeper.py::test_the_library",
+    "tests/cli/punch_test/test_pair.py",
+    "tests/cli/status/test_command.py::test_the_real",
+    "tests/service/status/test_outlets.py::test_a_forked",
+    "tests/cli/punch_test/test_pair_program",
     "tests/cli/punch_test/test_program",
+    "tests/discovery/beacon/test_crowd",
     "tests/nat/mapping/test_hostile",
     "tests/nat/mapping/test_keeper",
+    "tests/nat/probe/test_plans.py::test_every_kind",
     "tests/nat/probe/test_survey",
+    "tests/nat/punch/test_hostile_events.py::test_nothing_goes",
+    "tests/nat/punch/test_punch_udp.py::test_pairs",
+    "tests/nat/punch/test_search_udp.py::test_a_crowded",
+    "tests/nat/punch/test_search_udp.py::test_ports_",
+    "tests/nat/punch/test_search_udp.py::test_signals_in",
+    "tests/nat/punch/test_tcp_plans.py::test_homes_meet",
+    "tests/nat/punch/test_tcp_plans.py::test_the_next_port",
+    "tests/nat/punch/test_tcp_plans.py::test_two_that_count",
     "tests/nat/stun/test_coturn",
     "tests/peers/test_files.py::test_both_sides_send_at_once",
     "tests/peers/test_outbox_interrupts",
-    "tests/platforms/test_service.py::test_on_what_is_left",
+    "tests/peers/test_pursuits.py::test_a_thousand",
+    "tests/platforms/test_service",
     "tests/recipes/",
     "tests/runtime/test_flusher.py::test_timers_fire_when_due",
+    "tests/runtime/test_native.py::test_the_interpreter_ends",
     "tests/runtime/test_threads.py::test_a_forked_child",
     "tests/runtime/test_threads.py::test_late_or_partial",
     "tests/runtime/test_threads.py::test_worlds",
+    "tests/service/finding/gossip/test_gossiping.py::test_other_ports",
+    "tests/service/finding/gossip/test_looking_around.py::test_two_halves",
+    "tests/service/finding/test_clock_jumps",
+    "tests/service/groups/test_groups.py::test_one_goes",
+    "tests/service/groups/test_keep.py::test_many",
     "tests/service/test_bad_input.py::test_a_flood_of_silent_callers",
+    "tests/service/test_circuits_time",
+    "tests/service/test_close.py::test_close_with_a_full",
     "tests/service/test_descriptors",
     "tests/service/test_exit",
     "tests/service/test_flood",
@@ -51,38 +101,77 @@ SLOW = (
     "tests/service/test_lifecycle.py::test_a_late_monkey_patch",
     "tests/service/test_lifecycle.py::test_the_interpreter_ends",
     "tests/service/test_messages.py::test_a_slow_reader",
+    "tests/service/test_port_mapping.py::test_a_forked",
     "tests/service/test_process_local",
     "tests/service/test_resume",
     "tests/service/test_simultaneous.py::test_simultaneous_connects_with_delays",
+    "tests/service/test_rotation",
     "tests/service/test_slow_code",
+    "tests/service/test_terrain.py::test_a_child",
     "tests/service/test_two_transports",
     "tests/test_support.py::test_leaks_are_found",
     "tests/testing/test_documentation",
+    "tests/testing/test_network.py::test_many_nodes",
+    "tests/testing/test_network.py::test_waits_for_ever",
     "tests/tools/",
     "tests/transports/utp/test_simulated",
-    "tests/transports/utp/test_bad_input.py::test_a_flood_of_calls",
+    "tests/transports/utp/test_bad_input.py",
+    "tests/transports/utp/test_bad_packets.py::test_a_peer_without",
     "tests/transports/utp/test_libtorrent",
 )
-"""Beginnings of the names of tests that start programs, or wait for real time: the inner loop goes without them."""
+"""
+Beginnings of the names of tests that start programs, wait for real time, or simulate much: the inner loop goes without
+them.
+"""
 
 _CORES = "there are neither threads nor sockets in it: once is enough"
 
 ONCE = {
+    "tests/adversary/test_key_files": "it reads what stands in files: once is enough",
+    "tests/adversary/test_security_page": "it reads what stands in files: once is enough",
+    "tests/adversary/test_strangers": "the node is a program that runs on threads in either mode: once is enough",
+    "tests/cli/punch_test/test_pair_forms": _CORES,
+    "tests/cli/punch_test/test_pair_messages": _CORES,
+    "tests/cli/punch_test/test_pair_words": _CORES,
     "tests/cli/test_programs_": "commands run on threads in either mode: once is enough",
+    "tests/config/": _CORES,
+    "tests/discovery/beacon/": _CORES,
+    "tests/discovery/cache/test_core": _CORES,
+    "tests/discovery/gossip/": _CORES,
     "tests/nat/mapping/test_codecs": _CORES,
     "tests/nat/mapping/test_mapper": _CORES,
     "tests/nat/mapping/test_parts": _CORES,
     "tests/nat/probe/test_hops": _CORES,
     "tests/nat/probe/test_lifetime": _CORES,
     "tests/nat/probe/test_plans": _CORES,
+    "tests/nat/punch/test_allowance": _CORES,
+    "tests/nat/punch/test_hostile_events": _CORES,
+    "tests/nat/punch/test_places": _CORES,
+    "tests/nat/punch/test_probe_packet": _CORES,
+    "tests/nat/punch/test_punch_udp": _CORES,
+    "tests/nat/punch/test_search_udp": _CORES,
+    "tests/nat/punch/test_standing": _CORES,
+    "tests/nat/punch/test_targets": _CORES,
+    "tests/nat/punch/test_tcp_plans": _CORES,
     "tests/nat/stun/test_door": _CORES,
     "tests/nat/stun/test_message": _CORES,
     "tests/nat/test_": _CORES,
+    "tests/fuzz/": _CORES,
     "tests/natlab/": "the programs in the laboratory run on threads in either mode: once is enough",
+    "tests/peers/circuits/": _CORES,
+    "tests/peers/test_session_ends_model": _CORES,
+    "tests/service/groups/test_core": _CORES,
+    "tests/service/traversal/test_turns": _CORES,
+    "tests/soak/": _CORES,
+    "tests/test_addresses": _CORES,
     "tests/test_binary_parsers": "it reads what stands in files: once is enough",
+    "tests/test_exports": "it reads what stands in files: once is enough",
     "tests/test_layering": "it reads what stands in files: once is enough",
     "tests/tools/test_bench": "the programs that it starts choose threads or greenlets themselves: once is enough",
+    "tests/transports/utp/test_model": _CORES,
+    "tests/transports/utp/test_packet": _CORES,
     "tests/transports/utp/test_simulated": _CORES,
+    "tests/wire/": _CORES,
 }
 """Beginnings of the names of tests that the run on greenlets leaves out, and why."""
 

@@ -23,7 +23,8 @@ from crust.addresses import (
     parse_ip,
     parse_networks,
 )
-from crust.exceptions import ContactSyntaxError
+from crust.config import Config
+from crust.exceptions import ConfigError, ContactSyntaxError
 
 KEY = bytes(range(32))
 ID = "aaaqeayeaudaocajbifqydiob4ibceqtcqkrmfyydenbwha5dyp7s25b"
@@ -442,3 +443,32 @@ def test_quotas_count_ipv4_addresses_and_ipv6_sites() -> None:
     assert parse_ip("::ffff:192.0.2.7") == ipaddress.ip_address("192.0.2.7")
     with pytest.raises(ValueError):
         address_key("example.org")
+
+
+# --- the ends of paths through a peer ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ["192.0.2.7", "[2001:db8::7]"])
+def test_the_end_of_a_path_through_a_peer(host: str) -> None:
+    """It has an endpoint, which can be shown and read again; nobody can dial it."""
+    text = f"relay://{host}:5483"
+    endpoint = Endpoint.parse(text, allow_relay=True)
+    assert (endpoint.transport, endpoint.port, str(endpoint)) == ("relay", 5483, text)
+    assert endpoint == Endpoint("relay", host.strip("[]"), 5483)
+    assert not endpoint.is_dialable
+    assert Endpoint.parse("tcp://192.0.2.7:1", allow_relay=True) == Endpoint.parse("tcp://192.0.2.7:1")
+
+
+def test_nobody_is_told_to_dial_it() -> None:
+    """Neither endpoints nor contacts are read with one, and neither contacts nor listeners are made of one."""
+    text = "relay://192.0.2.7:5483"
+    key = PeerId(bytes(32))
+    for read in (Endpoint.parse, lambda: Contact.parse(f"{key}@{text}"), lambda: Contact(key, [RELAYED])):
+        with pytest.raises(ContactSyntaxError):
+            read(text) if read == Endpoint.parse else read()
+    for section in ({"addresses": [RELAYED]}, {"advertise": [RELAYED]}, {"addresses": [text]}):
+        with pytest.raises(ConfigError):
+            Config.from_dict({"listen": section})
+
+
+RELAYED = Endpoint("relay", "192.0.2.7", 5483)

@@ -113,7 +113,8 @@ def test_every_configuration_shown_is_valid(path: pathlib.Path) -> None:
 
 
 # Commands of others, shown as they are.
-OTHERS = {"cd", "cp", "curl", "django-admin", "journalctl", "nc", "sha256sum", "ss", "sudo", "turnutils_stunclient"}
+OTHERS = {"cd", "cp", "curl", "django-admin", "echo", "journalctl", "kill", "mkdir", "nc", "sha256sum", "ss", "sudo"}
+OTHERS |= {"tcpdump", "turnutils_stunclient", "xxd"}
 SHOWN = {".", "crust", "git", "make", "pip", "punch-test", "python", "python3", ".venv/bin/python", *OTHERS}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -115,3 +116,14 @@ def test_a_program_that_uses_crust_is_type_checked(installed: pathlib.Path, tmp_
     command = [sys.executable, "-m", "mypy", "--strict", "--python-executable", installed / "python", "program.py"]
     problems = [line for line in run(command, cwd=tmp_path, check=False).splitlines() if ": error:" in line]
     assert len(problems) == 1 and '"connect" of "Service" has incompatible type "int"' in problems[0]
+
+
+def test_a_package_can_add_a_method(installed: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """The example of one is built and installed beside crust, registers its method, and is typed."""
+    source = shutil.copytree(ROOT / "docs" / "examples" / "crust-knock", tmp_path / "source")
+    run([installed / "pip", "install", "--quiet", "--no-deps", source], cwd=tmp_path)
+    program = "import crust_knock; from crust import traversal; print(*(each.name for each in traversal.methods()))"
+    assert "knock" in run([installed / "python", "-c", program], cwd=tmp_path).split()
+    run([installed / "pip", "check"], cwd=tmp_path)
+    command = [sys.executable, "-m", "mypy", "--strict", "--python-executable", installed / "python"]
+    run([*command, source / "crust_knock.py"], cwd=tmp_path)

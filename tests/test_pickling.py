@@ -18,6 +18,7 @@ PEER_ID = crust.Identity.generate().peer_id
 
 SPECIAL: dict[str, tuple[Any, ...]] = {
     # Errors with more than a text.
+    "Timeout": ("not in time", (ATTEMPT,)),
     "PeerLost": ("the session is over", "closed"),
     "ConnectError": ("cannot connect", (ATTEMPT,)),
     "NoRoute": ("no address", (ATTEMPT,)),

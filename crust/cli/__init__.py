@@ -3,6 +3,7 @@ The command line: ``crust``, or ``python -m crust``. One file a command, each us
 
 ::
 
+    entry      where the programs begin                   signals    what ends them from outside: early, late, held
     main       the tree of arguments, exit codes, one clear line for every error
     options    what all commands share: configuration, identity, the running node
     context    what each is given: terminal, book, environment            errors     why a command ends
@@ -12,8 +13,10 @@ The command line: ``crust``, or ``python -m crust``. One file a command, each us
     demo       everything at once, on this machine: programs drives others, proxy is the cable that is cut
     send       send files             receive    recv: take files         chat       talk
     book       contacts add | list | remove: names for peers
+    rendezvous links to those that introduce, kept for as long as a command runs
     keygen     identity files and network secrets                         config_command  what is in force
     node       a node on its own, for people or a script: control is its language, as_json its words
-    punch_test  what the network allows: the report
+    status      what a running node does: finds its socket, asks, shows tables
+    punch_test  what the network allows: the report, and the test between two machines
     control_socket  the same language for several programs: hub decides who hears what
 """

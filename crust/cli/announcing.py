@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import crust
 
+from .rendezvous import Links
 from .terminal import Terminal, printable
 
 __all__ = ["Announcing"]
@@ -20,6 +21,7 @@ class Announcing:
         terminal: Where people look.
         show: Gives programs the contact, at the start.
         changed: The same whenever it has changed; people are told beside that.
+        links: Rendezvous by which others get here all the same.
     """
 
     def __init__(
@@ -27,10 +29,12 @@ class Announcing:
         terminal: Terminal,
         show: Callable[[crust.Contact], object],
         changed: Callable[[crust.Contact], object] | None = None,
+        links: Links | None = None,
     ) -> None:
         self._terminal = terminal
         self._show = show
         self._tell = changed
+        self._links = links
         self._lock = threading.Lock()  # guards what follows
         self._shown: crust.Contact | None = None  # None: not begun
 
@@ -56,6 +60,10 @@ class Announcing:
                 self._tell(contact)
 
     def _closed(self, event: crust.PortMapFailed) -> None:
+        if self._links is not None and self._links.linked:
+            why = printable(event.reason)
+            self._terminal.detail(f"the router opens no port ({why}): others get here by a rendezvous")
+            return
         self._terminal.say(
             "the router opens no port, so those outside this network may not get through"
             f" ({printable(event.reason)}); `punch-test report` says more"

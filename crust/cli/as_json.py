@@ -53,7 +53,7 @@ def error_as_json(error: BaseException) -> dict[str, JSON]:
         "error": snake_case(type(error).__name__),
         "text": str(error) or type(error).__name__,
     }
-    if isinstance(error, crust.ConnectError):
+    if isinstance(error, crust.ConnectError) or (isinstance(error, crust.Timeout) and error.attempts):
         found["attempts"] = value_as_json(error.attempts)
     if isinstance(error, crust.Denied):
         found["alternates"] = value_as_json(error.alternates)

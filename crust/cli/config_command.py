@@ -31,12 +31,14 @@ def register(
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
-        "--effective", action="store_true", help="every key with its value and where it comes from"
+        "--effective",
+        action="store_true",
+        help="every key with its value and where it comes from; (R): a running node takes a changed value",
     )
     what.add_argument(
         "--example", action="store_true", help="a commented file with every key and its default"
     )
-    parser.add_argument("--json", action="store_true", help="as a JSON array of {key, value, origin}")
+    parser.add_argument("--json", action="store_true", help="as a JSON array of {key, value, origin, live}")
     add_common(parser, identity="the user's, ~/.config/crust/identity")
     parser.set_defaults(run=run)
 
@@ -67,7 +69,9 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     if arguments.json:
         terminal.out(json.dumps([row._asdict() for row in rows]))
         return 0
-    widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
+    width = max((len(row.key) for row in rows), default=0)
+    value_width = min(max((len(row.value) for row in rows), default=0), 40)
     for row in rows:
-        terminal.out(f"{row.key:<{widths[0]}}  {row.value:<{min(widths[1], 40)}}  {row.origin}")
+        mark = "  (R)" if row.live else ""
+        terminal.out(f"{row.key:<{width}}  {row.value:<{value_width}}  {row.origin}{mark}")
     return 0

@@ -36,6 +36,7 @@ _log = logging.getLogger("crust.cli.control")
 _WORKERS = 256  # slow commands at once; threads are only made when needed
 _LANES = 1024  # peers whose sends wait at once; they have threads of their own, which no slow command takes
 _LANE_SENDS = 10_000  # sends that wait for one slow peer, and
+_DEPTH_MAX = 32  # of what a line nests; the commands need 2, and deeper ones could not be repeated in a reply
 _LANE_BYTES = 16 * 1024 * 1024  # their data; beyond either, no command is read until there is room
 
 
@@ -143,7 +144,6 @@ class Control:
         reply: Takes each reply, from any thread.
         subscribe: Takes the names of events, and the peers (None: all), that the other end wants to hear of; None if
             it hears everything anyway.
-        send_timeout: Seconds that a ``send`` waits for room if it does not say; None: for ever.
     """
 
     def __init__(
@@ -154,8 +154,6 @@ class Control:
         only: str | None,
         reply: Callable[[dict[str, JSON]], None],
         subscribe: Subscribe | None = None,
-        *,
-        send_timeout: float | None,
     ) -> None:
         self.stopped = False
         self._node = node
@@ -166,7 +164,6 @@ class Control:
         self._subscribe_to = subscribe
         self._workers = concurrent.futures.ThreadPoolExecutor(_WORKERS, "crust-control")
         self._senders = concurrent.futures.ThreadPoolExecutor(_LANES, "crust-control-send")
-        self._send_timeout = send_timeout
         self._room = threading.Condition()  # guards _lanes and what is in them; notified when one has less
         self._lanes: dict[crust.PeerId, _Lane] = {}
 
@@ -251,21 +248,31 @@ class Control:
     def _connect(self, fields: dict[str, Any]) -> Mapping[str, JSON]:
         if ("peer" in fields) == ("info" in fields):
             raise BadRequest("connect needs either peer or info")
-        if fields.pop("keep", False):
-            raise Unsupported("this version does not keep connections up by itself: leave keep away")
-        to = self._whom(fields.pop("peer", None) or fields.pop("info"))
+        to = self._whom(fields.pop("peer" if "peer" in fields else "info"))
         peer = self._node.connect(restricted(to, self._only), **fields)
         return {"peer": str(peer.id), "path": _path(peer)}
 
     def _disconnect(self, fields: dict[str, Any]) -> Mapping[str, JSON]:
-        return {"was_connected": self._node.disconnect(self._whom(fields["peer"]).peer_id)}
+        who = self._whom(fields.pop("peer")).peer_id
+        return {"was_connected": self._node.disconnect(who, **fields)}
 
     def _bootstrap(self, fields: dict[str, Any]) -> Mapping[str, JSON]:
+        return {"peer": str(self._node.bootstrap(**self._with_contacts(fields)).id)}
+
+    def _start_bootstrap(self, fields: dict[str, Any]) -> Mapping[str, JSON]:
+        self._node.start_bootstrap(**self._with_contacts(fields))
+        return {}
+
+    def _stop_bootstrap(self, _: dict[str, Any]) -> Mapping[str, JSON]:
+        self._node.stop_bootstrap()
+        return {}
+
+    def _with_contacts(self, fields: dict[str, Any]) -> dict[str, Any]:
         if "contacts" in fields:
             found = [self._whom(text) for text in fields["contacts"]]
             plain = [to.contact if isinstance(to, crust.ConnectionInfo) else to for to in found]
             fields["contacts"] = [restricted(contact, self._only) for contact in plain]
-        return {"peer": str(self._node.bootstrap(**fields).id)}
+        return fields
 
     def _prepare_connection_info(self, _: dict[str, Any]) -> Mapping[str, JSON]:
         return {"info": str(self._node.prepare_connection_info())}
@@ -274,11 +281,24 @@ class Control:
         who = fields.pop("who")
         return {"count": self._node.ban(*who, **fields)}
 
+    def _bans(self, _: dict[str, Any]) -> Mapping[str, JSON]:
+        return {
+            "bans": [
+                {"who": str(ban.who), "seconds": ban.seconds, "kept": ban.kept, "configured": ban.configured}
+                for ban in self._node.bans
+            ]
+        }
+
     def _unban(self, fields: dict[str, Any]) -> Mapping[str, JSON]:
         return {"count": self._node.unban(*fields["who"])}
 
-    def _find(self, _: dict[str, Any]) -> Mapping[str, JSON]:
-        raise Unsupported("this version cannot search for peers: give an address with the id")
+    def _reload(self, _: dict[str, Any]) -> Mapping[str, JSON]:
+        told = self._node.reload()
+        return {"applied": list(told.applied), "needs_restart": list(told.needs_restart)}
+
+    def _find(self, fields: dict[str, Any]) -> Mapping[str, JSON]:
+        found = self._node.find(self._whom(fields.pop("peer")).peer_id, **fields)
+        return {"peer": str(found.peer_id), "contact": str(found) if found.endpoints else None}
 
     def _subscribe(self, fields: dict[str, Any]) -> Mapping[str, JSON]:
         if self._subscribe_to is None:
@@ -290,6 +310,9 @@ class Control:
             fields["events"], None if peers is None else [self._whom(text).peer_id for text in peers]
         )
         return {}
+
+    def _status(self, _: dict[str, Any]) -> Mapping[str, JSON]:
+        return {"status": self._node.status().as_dict()}
 
     def _stop(self, _: dict[str, Any]) -> Mapping[str, JSON]:
         self.stopped = True
@@ -303,7 +326,7 @@ class Control:
         the order of the messages is lost nor a command to another peer held up.
         """
         peer_id = self._whom(fields.pop("peer")).peer_id
-        data, timeout = fields.pop("data"), fields.pop("timeout", self._send_timeout)
+        data, timeout = fields.pop("data"), fields.pop("timeout", self._node.config.session.send_timeout)
         with self._room:
             waiting = peer_id in self._lanes
         if waiting and timeout == 0:
@@ -359,18 +382,25 @@ _TIMEOUT = {"timeout": _seconds}
 _PEER = {"peer": _text}
 
 COMMANDS: Mapping[str, _Command] = {  # by name; docs/control-channel.md has the same table
-    "ban": _Command(Control._ban, {"who": _texts, "seconds": _seconds}, ("who",)),
+    "ban": _Command(Control._ban, {"who": _texts, "seconds": _seconds, "keep": _flag}, ("who",)),
+    "bans": _Command(Control._bans),
     "bootstrap": _Command(
         Control._bootstrap, {"contacts": _texts, "blacklist": _texts, **_TIMEOUT}, slow=True
     ),
     "connect": _Command(Control._connect, {**_PEER, "info": _text, "keep": _flag, **_TIMEOUT}, slow=True),
-    "disconnect": _Command(Control._disconnect, _PEER, ("peer",)),
-    "find": _Command(Control._find, {**_PEER, **_TIMEOUT}, ("peer",)),
+    "disconnect": _Command(Control._disconnect, {**_PEER, "reason": _text}, ("peer",)),
+    "find": _Command(Control._find, {**_PEER, **_TIMEOUT}, ("peer",), slow=True),
     "info": _Command(Control._info),
     "peers": _Command(Control._peers),
     "prepare_connection_info": _Command(Control._prepare_connection_info, slow=True),
-    "send": _Command(None, {**_PEER, "data": _base64, "priority": _priority, **_TIMEOUT}, ("peer", "data")),
+    "reload": _Command(Control._reload, slow=True),
+    "send": _Command(
+        None, {**_PEER, "data": _base64, "priority": _priority, "sign": _flag, **_TIMEOUT}, ("peer", "data")
+    ),
+    "start_bootstrap": _Command(Control._start_bootstrap, {"contacts": _texts, "blacklist": _texts}),
+    "status": _Command(Control._status),
     "stop": _Command(Control._stop),
+    "stop_bootstrap": _Command(Control._stop_bootstrap),
     "subscribe": _Command(Control._subscribe, {"events": _texts, "peers": _texts}, ("events",)),
     "unban": _Command(Control._unban, {"who": _texts}, ("who",)),
 }
@@ -379,11 +409,20 @@ COMMANDS: Mapping[str, _Command] = {  # by name; docs/control-channel.md has the
 def _parsed(line: bytes) -> dict[str, Any]:
     try:
         request = json.loads(line.decode("utf-8"), parse_constant=_no_constant)
+        _check_depth(request, _DEPTH_MAX)
     except (ValueError, RecursionError) as error:
         raise BadRequest(f"the line is not JSON: {error}") from None
     if not isinstance(request, dict):
         raise BadRequest('expected an object such as {"id": 1, "cmd": "info"}, found ' + _found(request))
     return request
+
+
+def _check_depth(value: object, left: int) -> None:
+    if isinstance(value, list | dict):
+        if not left:
+            raise ValueError(f"more than {_DEPTH_MAX} levels")
+        for each in value.values() if isinstance(value, dict) else value:
+            _check_depth(each, left - 1)
 
 
 def _no_constant(name: str) -> object:

@@ -9,30 +9,28 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import errno
 import functools
 import logging
 import os
 import selectors
 import socket
-import stat
-import struct
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import crust
 
+from ..runtime.local_socket import LocalSocket
 from .control import BadRequest, Control
 from .errors import CommandError
+from .hangup import Hangups
 from .hub import Hub, Subscriber
 from .lines import Lines
 from .options import load_config, start_node
-from .terminal import printable
+from .rendezvous import Links, rendezvous_of
+from .signals import held
 
 if TYPE_CHECKING:
     from .as_json import JSON
@@ -44,97 +42,33 @@ _log = logging.getLogger("crust.cli.control_socket")
 
 CLIENTS_MAX = 256  # connections at once; more are told so and closed
 CLOSE_TIMEOUT = 2.0  # seconds that programs have to read what is left when the node has closed
-_PATH_MAX = 103  # bytes: the least that a system allows (macOS; Linux takes 107)
 _ACCEPT_PAUSE = 1.0  # seconds without new connections after the system refused one
 
 
-class ControlSocket:
+class ControlSocket(LocalSocket):
     """
-    A listening Unix socket that only its owner may use. A context manager: on entry it takes the path, on exit it
-    removes it.
+    The socket of ``--control``: see there.
 
     Raises:
-        CommandError: Somebody listens there already, there is something else at that path, or it is too long.
-        OSError: The directory cannot be used.
+        CommandError: It cannot be had at that path; the text says why.
+        OSError: The folder cannot be used.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._socket: socket.socket | None = None
-        self._inode: tuple[int, int] | None = None
+        super().__init__(path, backlog=CLIENTS_MAX)
 
     def __enter__(self) -> socket.socket:
-        if sys.platform == "win32" or not hasattr(socket, "AF_UNIX"):
+        if not hasattr(socket, "AF_UNIX"):
             raise CommandError("this system has no Unix sockets for Python: start the node with --json instead")
-        if len(os.fsencode(self._path)) > _PATH_MAX:
-            raise CommandError(
-                f"{self._path}: too long for the path of a Unix socket ({_PATH_MAX} bytes): choose a shorter one"
-            )
-        # What a dead process left is removed. The lock keeps two that start at once from removing each other's.
-        with _locked(self._path.parent):
-            self._remove_stale()
-            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            try:
-                sock.bind(os.fspath(self._path))
-                os.chmod(self._path, 0o600)  # in time: nobody can connect before listen()
-                sock.listen(CLIENTS_MAX)
-                sock.setblocking(False)
-            except BaseException:
-                sock.close()
-                raise
-            found = os.stat(self._path)
-        self._socket, self._inode = sock, (found.st_dev, found.st_ino)
-        return sock
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
-        assert self._socket is not None
-        with _locked(self._path.parent), contextlib.suppress(FileNotFoundError):
-            found = os.stat(self._path, follow_symlinks=False)
-            if (found.st_dev, found.st_ino) == self._inode:  # else it is somebody else's by now
-                os.unlink(self._path)
-        self._socket.close()
-
-    def _remove_stale(self) -> None:
         try:
-            mode = os.stat(self._path, follow_symlinks=False).st_mode
-        except FileNotFoundError:
-            return
-        if not stat.S_ISSOCK(mode):
-            raise CommandError(f"{self._path}: there is something that is not a socket; it is left alone")
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            probe.setblocking(False)
-            code = probe.connect_ex(os.fspath(self._path))
-            if code == errno.ECONNREFUSED:
-                os.unlink(self._path)
-            elif code in (0, errno.EAGAIN):
-                who = _pid_of(probe) if code == 0 else None
-                by = "another process" if who is None else f"process {who}"
-                raise CommandError(f"{self._path}: in use by {by}: stop it, or choose another path")
-            elif code != errno.ENOENT:
-                raise OSError(code, os.strerror(code), os.fspath(self._path))
-
-
-@contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """While this lasts no other node takes or removes a socket in that directory."""
-    import fcntl  # not on Windows, where nobody comes this far
-
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)  # not left to close(), which greenlets may put off
-        os.close(descriptor)
-
-
-def _pid_of(sock: socket.socket) -> int | None:
-    """The process at the other end, where the system tells."""
-    if sys.platform != "linux":  # elsewhere the option is missing, or has another form
-        return None
-    return int(struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0])
+            with held():
+                return super().__enter__()
+        except crust.ListenError as error:
+            raise CommandError(str(error)) from error
+        except KeyboardInterrupt:
+            if self._socket is not None:  # it came meanwhile, and nobody else knows of the socket yet
+                self.__exit__(None, None, None)
+            raise
 
 
 class Server:
@@ -291,13 +225,16 @@ def run(arguments: argparse.Namespace, context: Context, kinds: Iterable[type[An
     """Run a node for the programs that connect to the socket, until one says ``stop``, Ctrl-C or SIGTERM."""
     config = load_config(arguments, context.environ)
     hub = Hub(kinds)
+    links = Links(rendezvous_of(arguments, context), context)
 
     def watch(node: crust.Service) -> None:
+        links.watch(node)
+        links.follow(node, functools.partial(rendezvous_of, arguments, context))
         for kind in kinds:
             if kind is not crust.NewMessage:
                 node.on(kind, hub.tell)
 
-    with ControlSocket(Path(arguments.control)) as listener:
+    with Hangups(context.terminal) as hangups, ControlSocket(Path(arguments.control)) as listener, links:
         node = start_node(arguments, context, one_shot=False, prepare=watch)
         server = None
         try:
@@ -311,15 +248,13 @@ def run(arguments: argparse.Namespace, context: Context, kinds: Iterable[type[An
                     config.network.role,
                     context.book,
                     arguments.only,
-                    send_timeout=config.session.send_timeout,
                 ),
                 2 * config.session.max_message_size + 65_536,  # base64 of the largest message, and the rest
             )
+            hangups.serve(node)
             context.terminal.out(str(node.contact))
-            if arguments.contact or config.bootstrap.contacts:
-                threading.Thread(
-                    target=_bootstrap, args=(node, context), name="crust-control-bootstrap", daemon=True
-                ).start()
+            links.begin(node)
+            node.start_bootstrap()  # back into its network, as crust node for people
             server.run()
         finally:
             node.close()
@@ -327,12 +262,3 @@ def run(arguments: argparse.Namespace, context: Context, kinds: Iterable[type[An
             if server is not None:
                 server.close(CLOSE_TIMEOUT)
     return 0
-
-
-def _bootstrap(node: crust.Service, context: Context) -> None:
-    try:
-        node.bootstrap()
-    except crust.ServiceClosed:
-        return
-    except crust.CrustError as error:
-        context.terminal.warn(f"no bootstrap: {printable(str(error))}; waiting for others all the same")

@@ -10,6 +10,7 @@ from types import TracebackType
 __all__ = ["Lines"]
 
 _CHUNK = 65_536
+_LOOK_INTERVAL = 1.0  # seconds
 
 
 class Lines:
@@ -88,8 +89,8 @@ class Lines:
             with selectors.SelectSelector() if select_alone else poll() as selector:
                 selector.register(self._descriptor, selectors.EVENT_READ)
                 selector.register(self._wake_out, selectors.EVENT_READ)
-                ready = {key.fd for key, _ in selector.select()}
-            if self._wake_out in ready:
+                ready = {key.fd for key, _ in selector.select(_LOOK_INTERVAL)}
+            if self._wake_out in ready or not ready:  # stopped; or to hear a signal that came just before the wait
                 return
         data = os.read(self._descriptor, _CHUNK)
         self._pending += data

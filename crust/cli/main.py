@@ -11,31 +11,27 @@ import argparse
 import contextlib
 import logging
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import FrameType
 
 import crust
 
-from . import book, chat, config_command, demo, keygen, node, receive, send
+from . import book, chat, config_command, demo, keygen, node, peers, receive, send, verify
 from .context import Context
 from .errors import CommandError, UsageError
 from .options import add_verbosity, user_directory
 from .punch_test import command as punch_test
+from .signals import INTERRUPTED, Terminated, raised
+from .status import command as status
 from .terminal import Terminal, printable
 
 __all__ = ["DONE", "FAILED", "INTERRUPTED", "USAGE", "Terminated", "build_parser", "main", "run"]
 
-DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, USAGE = 0, 1, 2
 
-_COMMANDS = (demo, send, receive, chat, node, book, keygen, config_command, punch_test)
+_COMMANDS = (demo, send, receive, verify, chat, node, peers, status, book, keygen, config_command, punch_test)
 _ERROR_MAX = 2000  # characters of an error's line
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived: like Ctrl-C, but a command that runs until stopped has then done its work."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -77,7 +73,7 @@ def main(argv: Sequence[str] | None = None, parser: argparse.ArgumentParser | No
         parser.print_help(sys.stderr)
         return USAGE
     terminal = Terminal(verbosity=verbosity)
-    with _logs_shown(terminal), _sigterm_heard():
+    with _logs_shown(terminal), raised():
         return run(arguments.run, arguments, terminal, os.environ)
 
 
@@ -91,7 +87,9 @@ def run(
     try:
         context = Context(terminal, book.Book(user_directory(environ) / "contacts"), environ)
         return command(arguments, context)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        if isinstance(error, Terminated) and getattr(arguments, "until_stopped", False):
+            return DONE  # it did what it was for
         terminal.show_bar("")
         terminal.say("interrupted")
         return INTERRUPTED
@@ -132,7 +130,7 @@ def describe(error: BaseException) -> str:
 
 def attempts(error: BaseException) -> list[str]:
     """What was tried before a connection failed, a line each."""
-    if not isinstance(error, crust.ConnectError):
+    if not isinstance(error, crust.ConnectError | crust.Timeout):
         return []
     return [f"  tried {printable(str(attempt), _ERROR_MAX)}" for attempt in error.attempts]
 
@@ -168,20 +166,3 @@ def _logs_shown(terminal: Terminal) -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(before)
-
-
-@contextlib.contextmanager
-def _sigterm_heard() -> Iterator[None]:
-    try:
-        before = signal.signal(signal.SIGTERM, _on_sigterm)
-    except ValueError:  # not the main thread: whoever embeds us handles signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _on_sigterm(number: int, frame: FrameType | None) -> None:
-    raise Terminated

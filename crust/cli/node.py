@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import threading
 from collections.abc import Callable
@@ -14,8 +15,10 @@ import crust
 from . import control_socket
 from .as_json import JSON, event_as_json, snake_case
 from .control import BadRequest, Control
+from .hangup import Hangups
 from .lines import Lines
 from .options import add_common, load_config, start_node
+from .rendezvous import Links, rendezvous_of
 from .terminal import Terminal, printable
 
 if TYPE_CHECKING:
@@ -23,23 +26,32 @@ if TYPE_CHECKING:
 
 __all__ = ["EVENTS", "register"]
 
+_LOOK_INTERVAL = 1.0  # seconds
+
 EVENTS: tuple[type[Any], ...] = (
     crust.AddressesChanged,
     crust.BootstrapAccept,
     crust.BootstrapConnect,
     crust.BootstrapFailed,
+    crust.ConfigReloaded,
     crust.ConnectFailure,
     crust.ConnectSuccess,
     crust.ConnectionInfoPrepared,
     crust.EventsLost,
     crust.FileFailed,
     crust.FileReceived,
+    crust.GroupReady,
+    crust.GroupShort,
+    crust.IdentityShared,
     crust.ListenerFailed,
     crust.ListenerStarted,
     crust.LostPeer,
+    crust.MessageRefused,
     crust.MessagesDropped,
     crust.NewMessage,
+    crust.PathAttempted,
     crust.PathChanged,
+    crust.PeerDiscovered,
     crust.PeerMisbehaved,
     crust.PeerResumed,
     crust.PeerSuspended,
@@ -68,20 +80,20 @@ def register(
         metavar="SOCKET",
         help="the same for any number of programs, by a Unix socket at this path",
     )
+    parser.add_argument(
+        "--no-status",
+        action="store_true",
+        help="open no status socket: crust status does not find this node (default: one for this user alone)",
+    )
     add_common(parser, identity="the user's, ~/.config/crust/identity; with --json a fresh one")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, found_on_lan=True, until_stopped=True)
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Run until Ctrl-C (130), SIGTERM (0: it did what it was for), ``stop`` or the end of stdin (0)."""
-    from .main import Terminated
-
-    try:
-        if arguments.control is not None:
-            return control_socket.run(arguments, context, EVENTS)
-        return _run_json(arguments, context) if arguments.json else _run_for_people(arguments, context)
-    except Terminated:
-        return 0
+    if arguments.control is not None:
+        return control_socket.run(arguments, context, EVENTS)
+    return _run_json(arguments, context) if arguments.json else _run_for_people(arguments, context)
 
 
 # --- for people ---------------------------------------------------------------------------------------------------
@@ -90,19 +102,31 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
 def _run_for_people(arguments: argparse.Namespace, context: Context) -> int:
     terminal = context.terminal
 
-    def watch(node: crust.Service) -> None:
-        for kind in EVENTS:
-            node.on(kind, lambda event: terminal.say(describe(event, context)))
+    def tell(event: Any) -> None:
+        # Attempts are many, and what they come to is told anyway; that bootstrap failed is in the log, as a warning.
+        is_known = isinstance(event, crust.PathAttempted | crust.BootstrapFailed)
+        show = terminal.detail if is_known else terminal.say
+        show(describe(event, context))
 
-    wants_bootstrap = bool(arguments.contact or load_config(arguments, context.environ).bootstrap.contacts)
-    with contextlib.closing(start_node(arguments, context, one_shot=False, prepare=watch)) as node:
+    links = Links(rendezvous_of(arguments, context), context)
+
+    def watch(node: crust.Service) -> None:
+        links.watch(node)
+        links.follow(node, functools.partial(rendezvous_of, arguments, context))
+        for kind in EVENTS:
+            node.on(kind, tell)
+
+    with (
+        Hangups(terminal, tells=True) as hangups,
+        links,
+        contextlib.closing(start_node(arguments, context, one_shot=False, prepare=watch)) as node,
+    ):
+        hangups.serve(node)
         terminal.out(str(node.contact))
-        if wants_bootstrap:
-            try:
-                node.bootstrap()
-            except crust.CrustError as error:
-                terminal.warn(f"no bootstrap: {printable(str(error))}; waiting for others all the same")
-        node.wait()
+        links.begin(node)
+        node.start_bootstrap()  # back into its network, of which it knows nodes from before
+        while not node.wait(_LOOK_INTERVAL):
+            pass  # a signal that came just before the wait is heard at its end
     return 0
 
 
@@ -117,6 +141,8 @@ def describe(event: Any, context: Context) -> str:
             words.append(context.call(found.id))
         elif isinstance(found, crust.Path):
             words.append(f"{name}={found.path_class} {found.remote}")
+        elif isinstance(found, BaseException):
+            words.append(f"{name}={value}")  # its sentence has a field of its own
         elif isinstance(found, bytes):
             words.append(f"{name}={printable(found.decode('utf-8', 'backslashreplace'), 200)}")
         elif isinstance(found, tuple | list):
@@ -179,7 +205,7 @@ class Channel:
 def _run_json(arguments: argparse.Namespace, context: Context) -> int:
     config = load_config(arguments, context.environ)
     limit = 2 * config.session.max_message_size + 65_536  # base64 of the largest message, and the rest
-    with Lines(_stdin(context.terminal), limit) as lines:
+    with Hangups(context.terminal) as hangups, Lines(_stdin(context.terminal), limit) as lines:
         channel = Channel(context.terminal, lost=lines.stop)
 
         def watch(node: crust.Service) -> None:
@@ -193,9 +219,9 @@ def _run_json(arguments: argparse.Namespace, context: Context) -> int:
             context.book,
             arguments.only,
             channel.put,
-            send_timeout=config.session.send_timeout,
         )
         try:
+            hangups.serve(node)
             channel.start({"event": "started", "peer": str(node.id), "contact": str(node.contact)})
             _serve(lines, control)
             unread = channel.broken  # later it does not matter: who says stop may well leave

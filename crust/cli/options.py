@@ -11,10 +11,13 @@ from pathlib import Path
 import crust
 
 from .context import Context
-from .errors import UsageError
+from .errors import CommandError, UsageError
+from .signals import held
+from .status.places import SUFFIX, made_folder
 
 __all__ = [
     "add_common",
+    "add_network",
     "add_verbosity",
     "config_file",
     "load_config",
@@ -24,8 +27,6 @@ __all__ = [
     "user_directory",
     "with_options",
 ]
-
-_LATER = "accepted, but this version has no"
 
 
 def parse_seconds(text: str) -> float:
@@ -58,6 +59,24 @@ def add_verbosity(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_network(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """The options of a command whose node neither listens nor is known: the file, and which network it is about."""
+    group = parser.add_argument_group("node options")
+    add = group.add_argument
+    add(
+        "--config",
+        metavar="FILE",
+        help="configuration file (default: $CRUST_CONFIG, else ~/.config/crust/crust.yaml)",
+    )
+    add("--network", metavar="NAME", help="name of the network; nodes of different names refuse each other")
+    add(
+        "--network-secret-file",
+        metavar="FILE",
+        help="closed network: only nodes with this secret can talk to us",
+    )
+    return group
+
+
 def add_common(parser: argparse.ArgumentParser, *, identity: str) -> None:
     """
     The options of every command that runs a node.
@@ -66,20 +85,8 @@ def add_common(parser: argparse.ArgumentParser, *, identity: str) -> None:
         parser: The command's parser.
         identity: Which identity it takes if none is named, for the help text.
     """
-    group = parser.add_argument_group("node options")
-    add = group.add_argument
-    add(
-        "--config",
-        metavar="FILE",
-        help="configuration file (default: $CRUST_CONFIG, else ~/.config/crust/crust.yaml)",
-    )
+    add = add_network(parser).add_argument
     add("--identity", metavar="FILE", help=f"file of this node's key, made if absent (default: {identity})")
-    add("--network", metavar="NAME", help="name of the network; nodes of different names refuse each other")
-    add(
-        "--network-secret-file",
-        metavar="FILE",
-        help="closed network: only nodes with this secret can talk to us",
-    )
     add(
         "--listen",
         metavar="ENDPOINT",
@@ -92,7 +99,7 @@ def add_common(parser: argparse.ArgumentParser, *, identity: str) -> None:
         metavar="CONTACT",
         action="append",
         default=[],
-        help="a node to bootstrap from and to know the address of; may be repeated",
+        help="a rendezvous: a node to stay linked to, which introduces others to this one; may be repeated",
     )
     add("--allow-bootstrap", action="store_true", help="let strangers bootstrap from this node")
     add(
@@ -106,10 +113,10 @@ def add_common(parser: argparse.ArgumentParser, *, identity: str) -> None:
         action="append",
         help="a STUN server, which tells this node under which address the Internet sees it; may be repeated",
     )
-    add("--no-beacon", action="store_true", help=f"{_LATER} LAN beacon anyway")
+    add("--no-beacon", action="store_true", help="neither look for nodes on the LAN nor answer those that do")
     add("--no-portmap", action="store_true", help="do not ask the router to open ports for this node")
-    add("--no-relay", action="store_true", help=f"{_LATER} relays anyway")
-    add("--serve-relay", action="store_true", help=f"{_LATER} relays")
+    add("--no-relay", action="store_true", help="send no messages through another peer: they wait for another path")
+    add("--serve-relay", action="store_true", help="carry messages between peers of this node that have no other path")
 
 
 def user_directory(environ: Mapping[str, str]) -> Path:
@@ -138,14 +145,19 @@ def with_options(config: crust.Config, arguments: argparse.Namespace) -> tuple[c
         UsageError: An option has a value that the configuration does not allow.
     """
     origins: dict[str, str] = {}
+    given = vars(arguments).get  # not every command has every option
     for option, key, value in (
-        ("--network", "network.name", arguments.network),
-        ("--network-secret-file", "network.secret_file", arguments.network_secret_file),
-        ("--identity", "identity.file", arguments.identity),
-        ("--listen", "listen.addresses", arguments.listen),
-        ("--allow-bootstrap", "bootstrap.accept", arguments.allow_bootstrap or None),
-        ("--stun", "nat.stun_servers", arguments.stun),
-        ("--no-portmap", "nat.port_mapping", () if arguments.no_portmap else None),
+        ("--network", "network.name", given("network")),
+        ("--network-secret-file", "network.secret_file", given("network_secret_file")),
+        ("--identity", "identity.file", given("identity")),
+        ("--listen", "listen.addresses", given("listen")),
+        ("--allow-bootstrap", "bootstrap.accept", given("allow_bootstrap") or None),
+        ("--stun", "nat.stun_servers", given("stun")),
+        ("--no-portmap", "nat.port_mapping", () if given("no_portmap") else None),
+        ("--no-relay", "relay.use", False if given("no_relay") else None),
+        ("--serve-relay", "relay.serve", given("serve_relay") or None),
+        ("--no-beacon", "lan.announce", False if given("no_beacon") else None),
+        ("--no-beacon", "lan.seek", "never" if given("no_beacon") else None),
     ):
         if value is None:
             continue
@@ -154,8 +166,9 @@ def with_options(config: crust.Config, arguments: argparse.Namespace) -> tuple[c
         except crust.ConfigError as error:
             raise UsageError(f"{option}: {error}") from error
         origins[key] = option
-    if arguments.only is not None:
-        config = _with_one_transport(config, arguments.only, origins)
+    only = given("only")
+    if only is not None:
+        config = _with_one_transport(config, only, origins)
     return config, origins
 
 
@@ -175,14 +188,20 @@ def _with_one_transport(config: crust.Config, only: str, origins: dict[str, str]
 
 def load_config(arguments: argparse.Namespace, environ: Mapping[str, str]) -> crust.Config:
     """
-    The configuration of a run: the file, and the options on top.
+    The configuration of a run: the file, and the options on top. Where the parser has set ``found_on_lan``, the node
+    announces itself on the LAN and looks for others there, unless the file says something else.
 
     Raises:
         crust.ConfigError: The file says something it may not.
         UsageError: An option does.
     """
     path = config_file(arguments.config, environ)
-    return with_options(crust.Config() if path is None else crust.Config.load(path), arguments)[0]
+    with held():  # it imports what reads YAML
+        config, said = (crust.Config(), {}) if path is None else crust.Config.load_with_origins(path)
+    if getattr(arguments, "found_on_lan", False):
+        wanted = {"lan.announce": True, "lan.seek": "always"}
+        config = config.replace(**{key: value for key, value in wanted.items() if key not in said})
+    return with_options(config, arguments)[0]
 
 
 def restricted(
@@ -210,7 +229,7 @@ class _Plan:
 
 def _plan(arguments: argparse.Namespace, environ: Mapping[str, str], fresh: bool) -> _Plan:
     config = load_config(arguments, environ)
-    if arguments.identity is not None:
+    if vars(arguments).get("identity") is not None:
         return _Plan(config, False)
     if config.identity.file is None and not fresh:
         config = config.replace(**{"identity.file": str(user_directory(environ) / "identity")})
@@ -224,17 +243,19 @@ def start_node(
     one_shot: bool = True,
     fresh: bool = False,
     called: bool = True,
+    overrides: Mapping[str, object] | None = None,
     prepare: Callable[[crust.Service], object] | None = None,
 ) -> crust.Service:
     """
     A started node for a command; the command closes it.
 
     Args:
-        arguments: With the options of `add_common`.
+        arguments: With the options of `add_common`, or of `add_network` alone.
         context: Its terminal is told when the identity is not the expected one.
         one_shot: The command does one thing and ends: if the user's identity is in use, it takes a fresh one.
         fresh: Take a fresh identity unless one is named.
         called: Others are to call it. If it only calls, the router need not open a port.
+        overrides: Keys that count whatever file and options say.
         prepare: Called with the node before it starts: callbacks registered there miss no event.
 
     Raises:
@@ -242,9 +263,14 @@ def start_node(
         crust.CrustError: The configuration, the identity or a listening address cannot be used.
     """
     plan = _plan(arguments, context.environ, fresh)
+    if overrides:
+        plan = dataclasses.replace(plan, config=plan.config.replace(**overrides))
     if not called:
         plan = dataclasses.replace(plan, config=plan.config.replace(**{"nat.port_mapping": ()}))
-    contacts = [_restricted(_contact(text, context), arguments.only) for text in arguments.contact]
+    if not getattr(arguments, "no_status", True):
+        plan = dataclasses.replace(plan, config=_with_status(plan.config, context))
+    given = vars(arguments).get
+    contacts = [_restricted(_contact(text, context), given("only")) for text in given("contact", ())]
     try:
         return _started(plan.config, contacts, prepare)
     except crust.IdentityInUse as error:
@@ -255,6 +281,18 @@ def start_node(
     return _started(plan.config.replace(**{"identity.file": None}), contacts, prepare)
 
 
+def _with_status(config: crust.Config, context: Context) -> crust.Config:
+    """With a status socket at the usual place, if none is configured and there can be one: a node runs without, too."""
+    if config.status.socket is not None:
+        return config
+    try:
+        folder = made_folder(context.environ)
+    except CommandError as error:
+        context.terminal.detail(f"no status socket: {error}")
+        return config
+    return config.replace(**{"status.socket": str(folder / f"{{peer}}{SUFFIX}")})
+
+
 def _started(
     config: crust.Config, contacts: Iterable[crust.Contact], prepare: Callable[[crust.Service], object] | None
 ) -> crust.Service:
@@ -262,7 +300,8 @@ def _started(
     if prepare is not None:
         prepare(node)
     try:
-        node.start()
+        with held():
+            node.start()
     except BaseException:
         node.close()
         raise

@@ -31,7 +31,8 @@ def clean_environment(home: Path) -> dict[str, str]:
     package = Path(__file__).resolve().parents[2]
     kept = {name: value for name, value in os.environ.items() if name != "CRUST_CONFIG"}
     search = os.pathsep.join(filter(None, (str(package), os.environ.get("PYTHONPATH", ""))))
-    return {**kept, "XDG_CONFIG_HOME": str(home), "PYTHONPATH": search, "PYTHONUNBUFFERED": "1"}
+    folders = {"XDG_CONFIG_HOME": str(home), "XDG_STATE_HOME": str(home)}
+    return {**kept, **folders, "PYTHONPATH": search, "PYTHONUNBUFFERED": "1"}
 
 
 class Program:

@@ -23,7 +23,9 @@ import crust
 from .announcing import Announcing
 from .as_json import event_as_json
 from .errors import CommandError, UsageError
-from .options import add_common, start_node
+from .options import add_common, load_config, start_node
+from .proofs import keep
+from .rendezvous import PATIENCE, Links, command_line, rendezvous_of
 from .terminal import Progress, human_size, parse_size, printable
 
 if TYPE_CHECKING:
@@ -43,7 +45,8 @@ def register(
         help="receive files",
         description="Wait for files. Shows a contact for `crust send` on the other side, asks before each file "
         "(unless --from or --yes decide), and never overwrites: a second photo.jpg becomes photo (1).jpg. stdout gets "
-        "the contact first, then the BLAKE2b-256 checksum and the path of each file that has arrived whole.",
+        "the contact first, then the BLAKE2b-256 checksum and the path of each file that has arrived whole. If it is "
+        "signed, its proof is kept beside it, for `crust verify`.",
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -57,9 +60,12 @@ def register(
         default=[],
         help="take files from this peer (id, contact or name) without asking, and from nobody else; may be repeated",
     )
-    parser.add_argument("--yes", action="store_true", help="take files from anyone without asking")
+    parser.add_argument("--yes", action="store_true", help="take files from anyone but a rendezvous without asking")
     parser.add_argument(
         "--max-size", metavar="SIZE", type=_size, help="refuse files above this: bytes, or 10M, 2GiB"
+    )
+    parser.add_argument(
+        "--signed", action="store_true", help="take only files that are signed, as by `crust send --sign`"
     )
     parser.add_argument(
         "--once", action="store_true", help="end after one file; the exit code tells whether it arrived"
@@ -90,10 +96,17 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     if not os.access(directory, os.W_OK | os.X_OK):
         raise CommandError(f"{directory}: no permission to write there")
     senders = frozenset(context.book.resolve(text).peer_id for text in arguments.senders)
-    receiver = _Receiver(context, arguments, senders)
-    with contextlib.closing(start_node(arguments, context, prepare=receiver.watch)) as node:
+    links = Links(rendezvous_of(arguments, context), context, people=senders)
+    receiver = _Receiver(context, arguments, senders, links)
+    overrides = {"signing.require_signed": True} if arguments.signed else None
+    with (
+        links,
+        contextlib.closing(start_node(arguments, context, overrides=overrides, prepare=receiver.watch)) as node,
+    ):
         node.accept_files(directory, decide=receiver.decide, progress=receiver.progress)
-        receiver.announce(node)
+        links.begin(node)
+        links.wait(PATIENCE)
+        receiver.announce(node, load_config(arguments, context.environ))
         try:
             return receiver.serve(lambda: node.closed, arguments.once)
         finally:
@@ -110,16 +123,17 @@ class _Receiver:
     """Decides on offers and shows what becomes of them."""
 
     def __init__(
-        self, context: Context, arguments: argparse.Namespace, senders: frozenset[crust.PeerId]
+        self, context: Context, arguments: argparse.Namespace, senders: frozenset[crust.PeerId], links: Links
     ) -> None:
         self._context = context
+        self._links = links
         self._terminal = context.terminal
         self._senders = senders
         self._take_all: bool = arguments.yes
         self._max_size: int | None = arguments.max_size
         self._as_json: bool = arguments.json
         self._announcing = Announcing(
-            self._terminal, self._show, lambda contact: self._tell("addresses_changed", contact)
+            self._terminal, self._show, lambda contact: self._tell("addresses_changed", contact), links
         )
         self._inbox: queue.SimpleQueue[_Question | crust.FileReceived | crust.FileFailed] = (
             queue.SimpleQueue()
@@ -129,25 +143,32 @@ class _Receiver:
 
     def watch(self, node: crust.Service) -> None:
         """Hear about files, links and addresses."""
+        self._links.watch(node)
         self._announcing.watch(node)
         node.on(crust.FileReceived, self._inbox.put)
         node.on(crust.FileFailed, self._inbox.put)
+        node.on(crust.ConnectSuccess, lambda event: self._say_of(event.peer, "{} is connected"))
+        node.on(crust.MessageRefused, lambda event: self._say_of(event.peer, "refused what {} sent: it is not signed"))
+        node.on(crust.PeerSuspended, lambda event: self._say_of(event.peer, "link to {} lost, waiting"))
+        node.on(crust.PeerResumed, lambda event: self._say_of(event.peer, "link to {} is back"))
         node.on(
-            crust.ConnectSuccess, lambda event: self._terminal.say(f"{self._call(event.peer)} is connected")
-        )
-        node.on(
-            crust.PeerSuspended,
-            lambda event: self._terminal.say(f"link to {self._call(event.peer)} lost, waiting"),
-        )
-        node.on(
-            crust.PeerResumed, lambda event: self._terminal.say(f"link to {self._call(event.peer)} is back")
+            crust.PathChanged,
+            lambda event: self._say_of(event.peer, f"link to {{}} is now {event.new.path_class}"),
         )
 
-    def announce(self, node: crust.Service) -> None:
+    def _say_of(self, peer: crust.Peer, text: str) -> None:
+        if not self._links.covers(peer):
+            self._terminal.say(text.format(self._call(peer)))
+
+    def announce(self, node: crust.Service, config: crust.Config) -> None:
         """Show what the sender needs."""
-        if not node.contact.endpoints:
-            self._terminal.warn("this node listens nowhere, so nobody can reach it by this contact")
-        self._terminal.say("ready; on the other side run:  crust send CONTACT FILE  with this contact:")
+        if self._links:
+            line = command_line(["crust", "send", str(node.contact), "FILE"], self._links.wanted, config)
+            self._terminal.say(f"ready; on the other side run:  {line}")
+        else:
+            if not node.contact.endpoints:
+                self._terminal.warn("this node listens nowhere, so nobody can reach it by this contact")
+            self._terminal.say("ready; on the other side run:  crust send CONTACT FILE  with this contact:")
         self._announcing.begin(node)
 
     def _show(self, contact: crust.Contact) -> None:
@@ -167,6 +188,9 @@ class _Receiver:
         if self._senders and offer.peer.id not in self._senders:
             self._refused(offer, "who is not among those of --from")
             return "the receiver does not take files from this peer"
+        if self._take_all and self._links.covers(offer.peer):
+            self._refused(offer, "who is a rendezvous; --from takes files from it")
+            return "the receiver takes no files from a rendezvous"
         if self._max_size is not None and offer.size > self._max_size:
             # Here and not by accept_files(), whose refusal is an event that would end --once.
             self._refused(offer, f"as it has {human_size(offer.size)}")
@@ -230,8 +254,10 @@ class _Receiver:
         )
 
     def _report(self, event: crust.FileReceived | crust.FileFailed) -> bool:
+        proof_file, failure = self._keep_proof(event)
         if self._as_json:
-            self._terminal.out(json.dumps(event_as_json(event)))
+            more = {} if proof_file is None else {"proof_file": str(proof_file)}
+            self._terminal.out(json.dumps({**event_as_json(event), **more}))
         if isinstance(event, crust.FileFailed):
             self._terminal.error(
                 f"{printable(event.name)} of {self._call(event.peer)} did not arrive: {printable(event.reason)}"
@@ -242,7 +268,21 @@ class _Receiver:
         )
         if not self._as_json:
             self._terminal.out(f"{event.digest}  {printable(str(event.path), 4096)}")
-        return True
+        if proof_file is not None:
+            self._terminal.say(f"it is signed; the proof, for `crust verify`, is {printable(str(proof_file), 4096)}")
+        if failure is not None:
+            self._terminal.error(f"its proof cannot be kept: {failure.strerror or failure}")
+        return failure is None
+
+    @staticmethod
+    def _keep_proof(event: crust.FileReceived | crust.FileFailed) -> tuple[Path | None, OSError | None]:
+        """Where the proof of a file is now, or why it is not."""
+        if isinstance(event, crust.FileFailed) or event.proof is None:
+            return None, None
+        try:
+            return keep(Path(event.path), event.proof), None
+        except OSError as error:
+            return None, error
 
     def _close_bar(self) -> None:
         if self._bar is not None:

@@ -15,6 +15,7 @@ import crust
 
 from .errors import CommandError
 from .options import add_common, parse_seconds, restricted, start_node
+from .rendezvous import PATIENCE, PATIENCE_WITH_ADDRESS, Links, contact_of, rendezvous_of
 from .terminal import Progress, human_duration, human_size, printable
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def register(
         help="send files to a peer",
         description="Send files of any size to a peer that runs `crust recv`. A lost link is taken up again where it "
         "broke. For each file that arrived, stdout gets its BLAKE2b-256 checksum and its name, as `b2sum -l 256` "
-        "writes them.",
+        "writes them. With --contact RENDEZVOUS the peer's id is enough, if `crust recv` there has the same one.",
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -41,6 +42,9 @@ def register(
     parser.add_argument("files", metavar="FILE", nargs="+", type=Path)
     parser.add_argument(
         "--timeout", metavar="SECONDS", type=parse_seconds, help="how long to try to reach the peer"
+    )
+    parser.add_argument(
+        "--sign", action="store_true", help="sign each file: the other side gets a proof of it that convinces others"
     )
     parser.add_argument("--json", action="store_true", help="a JSON object for each file instead")
     add_common(parser, identity="the user's, ~/.config/crust/identity")
@@ -52,9 +56,17 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     for path in arguments.files:
         _check_readable(path)
     to = restricted(context.book.resolve(arguments.to), arguments.only)
-    sender = _Sender(context, arguments.json)
-    with contextlib.closing(start_node(arguments, context, prepare=sender.watch, called=False)) as node:
+    links = Links(rendezvous_of(arguments, context), context, people=[to.peer_id])
+    sender = _Sender(context, arguments.json, to.peer_id, sign=arguments.sign)
+
+    def watch(node: crust.Service) -> None:
+        links.watch(node)
+        sender.watch(node)
+
+    with links, contextlib.closing(start_node(arguments, context, prepare=watch, called=False)) as node:
         limits = {} if arguments.timeout is None else {"timeout": arguments.timeout}
+        links.begin(node)
+        links.wait(min(PATIENCE_WITH_ADDRESS if contact_of(to).endpoints else PATIENCE, arguments.timeout or PATIENCE))
         context.terminal.say(f"calling {context.call(to.peer_id)}")
         peer = node.connect(to, **limits)
         if peer.path is not None:
@@ -81,18 +93,27 @@ def _check_readable(path: Path) -> None:
 class _Sender:
     """Sends one file after the other and shows how it goes."""
 
-    def __init__(self, context: Context, as_json: bool) -> None:
+    def __init__(self, context: Context, as_json: bool, to: crust.PeerId, *, sign: bool = False) -> None:
+        self._sign = sign
         self._context = context
         self._terminal = context.terminal
         self._as_json = as_json
+        self._to = to
         self._bar: Progress | None = None
 
     def watch(self, node: crust.Service) -> None:
-        """Tell about a lost link, and that it is back."""
-        node.on(crust.PeerSuspended, lambda event: self._link_changed("link lost, reconnecting"))
-        node.on(crust.PeerResumed, lambda event: self._link_changed(""))
+        """Tell about a lost link, that it is back, and about a better one."""
+        node.on(crust.PeerSuspended, lambda event: self._link_changed(event.peer, "link lost, reconnecting"))
+        node.on(crust.PeerResumed, lambda event: self._link_changed(event.peer, ""))
+        node.on(crust.PathChanged, self._path_changed)
 
-    def _link_changed(self, note: str) -> None:
+    def _path_changed(self, event: crust.PathChanged) -> None:
+        if event.peer.id == self._to:
+            self._terminal.say(f"now by {event.new.path_class} to {event.new.remote}, {event.new.cipher}")
+
+    def _link_changed(self, peer: crust.Peer, note: str) -> None:
+        if peer.id != self._to:
+            return
         bar = self._bar
         if bar is not None:
             bar.note(note)
@@ -104,7 +125,7 @@ class _Sender:
         bar = self._bar = self._terminal.progress(printable(path.name), path.stat().st_size)
         started = time.monotonic()
         try:
-            sent = peer.send_file(path, progress=bar.update)
+            sent = peer.send_file(path, sign=self._sign, progress=bar.update)
         except crust.TransferError as error:
             self._bar = None
             bar.close()

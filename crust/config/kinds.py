@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .. import limits
-from ..addresses import Contact, Endpoint, PeerId, network_id, parse_networks
+from ..addresses import TRANSPORTS, Contact, Endpoint, PeerId, network_id, parse_networks
 from ..exceptions import ContactSyntaxError
 from ..values import dataclass
 
@@ -27,6 +27,7 @@ __all__ = [
     "Text",
     "describe",
     "printable",
+    "read_address",
     "read_ban_entry",
     "read_contact",
     "read_dialable_endpoint",
@@ -241,6 +242,10 @@ def read_path(value: str | os.PathLike[str]) -> str:
         raise ValueError("file names are text here, not bytes")
     if not path or "\0" in path:
         raise ValueError("a file name is not empty and has no NUL in it")
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError as error:
+        raise ValueError("there is no such character in the names of files here") from error
     return os.path.expanduser(path)
 
 
@@ -281,7 +286,7 @@ def read_ban_entry(value: str | PeerId) -> str:
 def read_listen_endpoint(value: str | Endpoint) -> str:
     """Where to listen: an address of this machine, and perhaps port 0."""
     endpoint = value if isinstance(value, Endpoint) else Endpoint.parse(value, allow_port_zero=True)
-    if endpoint.ip is None or endpoint.ip.is_multicast:
+    if endpoint.ip is None or endpoint.ip.is_multicast or endpoint.transport not in TRANSPORTS:
         raise ValueError("listen on an address of this machine, or on 0.0.0.0 or [::] for all of them")
     return str(endpoint)
 
@@ -301,6 +306,17 @@ def read_server(value: str) -> str:
         endpoint = Endpoint.parse(f"{_ANY}{value}" if has_port else f"{_ANY}{value}:{limits.STUN_PORT}")
     except ContactSyntaxError as error:
         raise ValueError(str(error).partition(" (column")[0].replace("endpoint: ", "").replace(_ANY, "")) from error
+    return str(endpoint)[len(_ANY) :]
+
+
+def read_address(value: str) -> str:
+    """An IP address of this machine and a port, which may be 0: ``127.0.0.1:9475``, ``[::1]:9475``."""
+    try:
+        endpoint = Endpoint.parse(f"{_ANY}{value}", allow_port_zero=True)
+    except ContactSyntaxError as error:
+        raise ValueError(str(error).partition(" (column")[0].replace("endpoint: ", "").replace(_ANY, "")) from error
+    if endpoint.ip is None or endpoint.ip.is_multicast:
+        raise ValueError("write an IP address of this machine")
     return str(endpoint)[len(_ANY) :]
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import stat
 from typing import Any
 
 from .. import limits
 from ..exceptions import ConfigError
 from .kinds import printable
 
-__all__ = ["Document", "read"]
+__all__ = ["Document", "parse", "read", "read_file"]
 
 _DEPTH_MAX = 16  # of brackets and indentation; the format needs 4
 _TAG = "tag:yaml.org,2002:"
@@ -57,14 +58,27 @@ class Document:
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Document]:
     """
-    Read a file of at most ``limits.CONFIG_FILE_MAX`` bytes: nested dicts, lists, text, numbers, booleans and None.
+    Read a file of at most ``limits.CONFIG_FILE_MAX`` bytes: what it says, and where.
 
     Raises:
         ConfigError: the file cannot be read or is not the YAML that crust takes; names file and line.
     """
-    name = os.fspath(path)
+    return parse(read_file(path), os.fspath(path))
+
+
+def parse(content: bytes, name: str) -> tuple[dict[str, Any], Document]:
+    """
+    What a file says: nested dicts, lists, text, numbers, booleans and None.
+
+    Args:
+        content: All of it.
+        name: What to call it in errors.
+
+    Raises:
+        ConfigError: it is not the YAML that crust takes; names file and line.
+    """
     document = Document(name)
-    text = _read_text(name)
+    text = _decode(content, name)
     node = _compose(text, document)
     if node is None or (node.id == "scalar" and node.value == "" and node.tag == f"{_TAG}null"):
         return {}, document
@@ -74,9 +88,21 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Document]:
     return data, document
 
 
-def _read_text(path: str) -> str:
+def read_file(path: str | os.PathLike[str], *, waits: bool = True) -> bytes:
+    """
+    The content of a file of at most ``limits.CONFIG_FILE_MAX`` bytes.
+
+    Args:
+        waits: It may be a pipe, and whoever writes to it is waited for. False: only a plain file will do.
+
+    Raises:
+        ConfigError: it cannot be read, or is larger.
+    """
+    path = os.fspath(path)
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=None if waits else _open_at_once) as file:
+            if not waits and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ConfigError(f"{path}: cannot be read again: it is no plain file")
             raw = file.read(limits.CONFIG_FILE_MAX + 1)
     except OSError as error:
         raise ConfigError(f"{path}: cannot read the configuration: {error.strerror or error}") from error
@@ -84,6 +110,15 @@ def _read_text(path: str) -> str:
         raise ConfigError(f"{path!r}: cannot read the configuration: {error}") from error
     if len(raw) > limits.CONFIG_FILE_MAX:
         raise ConfigError(f"{path}: larger than {limits.CONFIG_FILE_MAX} bytes; is this a configuration?")
+    return raw
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """As ``os.open``, but whoever may write to a pipe is not waited for."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _decode(raw: bytes, path: str) -> str:
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from .schema import Config
-from .sections import field_keys, values
+from .sections import field_keys, live_keys, values
 
 __all__ = ["Row", "effective_rows", "example"]
 
@@ -16,6 +16,7 @@ _HEADER = """\
 # The configuration of a crust node. Every key is optional; the values shown are the defaults.
 # Durations are in seconds, sizes in bytes. A key that is unknown or given twice is an error.
 # Put addresses, names and ids in quotes: YAML misreads some of them.
+# (R): a running node takes a changed value, see reload_interval; the other keys need a restart.
 """
 
 
@@ -31,6 +32,9 @@ class Row(NamedTuple):
     origin: str
     """``default``, ``file:line``, or what the caller says."""
 
+    live: bool
+    """A running node takes a changed value; else it needs a restart."""
+
 
 def effective_rows(config: Config, origins: Mapping[str, str] | None = None) -> list[Row]:
     """
@@ -40,7 +44,8 @@ def effective_rows(config: Config, origins: Mapping[str, str] | None = None) -> 
         origins: Key to origin, as ``Config.load_with_origins`` gives them; keys that are not in it are ``default``.
     """
     known = origins or {}
-    return [Row(key, _as_yaml(value), known.get(key, "default")) for key, value in values(config)]
+    live = live_keys(Config)
+    return [Row(key, _as_yaml(value), known.get(key, "default"), key in live) for key, value in values(config)]
 
 
 def example() -> str:
@@ -57,7 +62,8 @@ def _example_lines(config: Config) -> Iterator[str]:
         indent = "  " * depth
         if depth == 0:
             yield ""
-        for line in textwrap.wrap(field.metadata["doc"], _WIDTH - len(indent) - 2, break_long_words=False):
+        text = field.metadata["doc"] + (" (R)" if field.metadata.get("live") else "")
+        for line in textwrap.wrap(text, _WIDTH - len(indent) - 2, break_long_words=False):
             yield f"{indent}# {line}"
         yield f"{indent}{field.name}:" + (f" {_as_yaml(defaults[key])}" if key in defaults else "")
 

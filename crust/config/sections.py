@@ -9,15 +9,30 @@ from typing import Any, ClassVar, TypeVar, cast
 from ..exceptions import ConfigError
 from .kinds import Invalid, Kind, OrNull
 
-__all__ = ["Section", "check_names", "field_keys", "key", "kind_of", "optional_section", "section", "values"]
+__all__ = [
+    "Section",
+    "check_names",
+    "field_keys",
+    "key",
+    "kind_of",
+    "live_keys",
+    "optional_section",
+    "section",
+    "values",
+]
 
 T = TypeVar("T")
 S = TypeVar("S", bound="Section")
 
 
-def key(default: T, kind: Kind, doc: str) -> T:
-    """A field of a section: its default, what it may be, and the sentence that documents it."""
-    return dataclasses.field(default=default, metadata={"kind": kind, "doc": doc})
+def key(default: T, kind: Kind, doc: str, *, live: bool = False) -> T:
+    """
+    A field of a section: its default, what it may be, and the sentence that documents it.
+
+    Args:
+        live: A node takes a changed value while it runs (``crust.service.reloading``).
+    """
+    return dataclasses.field(default=default, metadata={"kind": kind, "doc": doc, "live": live})
 
 
 def section(cls: type[S], doc: str) -> S:
@@ -84,7 +99,8 @@ def _section_of(field: dataclasses.Field[Any]) -> type[Section] | None:
 
 
 def _fields(cls: type[Section]) -> tuple[dataclasses.Field[Any], ...]:
-    return dataclasses.fields(cls)  # type: ignore[arg-type]  # every section is a dataclass
+    """Those that are keys: what a section remembers beside them has no kind."""
+    return tuple(field for field in dataclasses.fields(cls) if "kind" in field.metadata)  # type: ignore[arg-type]
 
 
 def _join(prefix: str, name: str) -> str:
@@ -98,6 +114,11 @@ def field_keys(cls: type[Section]) -> Iterator[tuple[str, dataclasses.Field[Any]
         inner = _section_of(field)
         if inner is not None:
             yield from field_keys(inner)
+
+
+def live_keys(cls: type[Section]) -> frozenset[str]:
+    """Those below ``cls`` that a node takes while it runs."""
+    return frozenset(name for name, field in field_keys(cls) if field.metadata.get("live"))
 
 
 def values(tree: Section) -> Iterator[tuple[str, object]]:

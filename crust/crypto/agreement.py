@@ -31,6 +31,7 @@ __all__ = [
     "Secret",
     "SelfIntroduced",
     "derive_secret",
+    "same_key",
 ]
 
 NO_GATE = bytes(32)  # the gate of a network without a secret
@@ -52,6 +53,15 @@ class Secret(NamedTuple):
 def derive_secret(network_secret: bytes) -> Secret:
     """Psk and gate of a network secret of 32 bytes (docs/wire-format.md, "Identity")."""
     return Secret(hash32(b"psk", key=network_secret), hash32(b"gate", key=network_secret))
+
+
+def same_key(one: PeerId, other: PeerId) -> bool:
+    """
+    Whether two ids convert to the same X25519 key: they are equal, or differ in the sign bit alone. Only one owner can
+    have both.
+    """
+    ours, theirs = one.public_key, other.public_key
+    return ours[:-1] == theirs[:-1] and not (ours[-1] ^ theirs[-1]) & 0x7F
 
 
 @dataclass(frozen=True)

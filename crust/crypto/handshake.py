@@ -74,6 +74,8 @@ __all__ = [
     "Secret",
     "SelfIntroduced",
     "derive_secret",
+    "end_of_hello",
+    "looks_like_stun_request",
 ]
 
 Random = Callable[[int], bytes]
@@ -144,6 +146,11 @@ RESPONDER_TABLE: dict[tuple[State, Step], State] = {
 
 def _xor(data: bytes, mask: bytes) -> bytes:
     return bytes(a ^ b for a, b in zip(data, mask, strict=True))
+
+
+def looks_like_stun_request(salt: bytes) -> bool:
+    """Whether a stream that begins so would be taken for one that asks for its address."""
+    return salt[:2] == _STUN_REQUEST and salt[4:8] == _STUN_COOKIE
 
 
 def _mask(salt: bytes, responder: PeerId, gate: bytes) -> bytes:
@@ -275,6 +282,7 @@ class Initiator(_Side):
         random: Source of salt, ephemeral key and padding.
         secret_index: Which of the network's secrets to use: 0 is the newest. A responder that does not have it yet
             closes the stream without a word; a caller with two may then try 1.
+        salt: 16 bytes that nobody can tell from random ones, and that come only once; None: random ones.
 
     Raises:
         ContactSyntaxError: Nobody can hold the key of ``responder``.
@@ -289,8 +297,10 @@ class Initiator(_Side):
         random: Random = os.urandom,
         *,
         secret_index: int = 0,
+        salt: bytes | None = None,
     ) -> None:
         super().__init__(config, State.NEW, random)
+        self._salt = salt
         try:
             remote_static = ed25519_to_x25519(responder.public_key)
         except ValueError as error:
@@ -315,8 +325,8 @@ class Initiator(_Side):
     def start(self) -> bytes:
         """Salt and message 1."""
         self._check(Step.START)
-        salt = self._random(limits.SALT_SIZE)
-        while salt[:2] == _STUN_REQUEST and salt[4:8] == _STUN_COOKIE:  # it would be answered as a request of STUN
+        salt = self._salt or self._random(limits.SALT_SIZE)
+        while looks_like_stun_request(salt):  # it would be answered as one
             salt = self._random(limits.SALT_SIZE)
         self._mask = _mask(salt, self._responder, self._gate)
         hello = wire.Hello(self._config.versions, self._config.network_id, self._config.aeads)
@@ -506,3 +516,33 @@ class Responder(_Side):
         if static == self._config.key_pair.dh_public:
             return [SelfIntroduced(introduction)]
         return [IntroductionReceived(introduction, peer_id)]
+
+
+def end_of_hello(config: HandshakeConfig, data: bytes) -> int | None:
+    """
+    Where a message 1 for us ends, its salt included, in bytes after which more may follow already.
+
+    Args:
+        config: What our node brings.
+        data: What has come so far.
+
+    Returns:
+        None: not all of it has come.
+
+    Raises:
+        MalformedMessage: It is no message 1 for us.
+    """
+    head = limits.SALT_SIZE + _LENGTH_SIZE
+    if len(data) < head:
+        return None
+    reader = Responder(config, salts=SaltMemory(1))
+    waiting = False
+    for candidate in reader._find_candidates(data[: limits.SALT_SIZE], data[limits.SALT_SIZE : head]):
+        end = head + candidate.length
+        if len(data) < end:
+            waiting = True
+        elif reader._try(candidate, data[head:end]) is not None:
+            return end
+    if not waiting:
+        raise MalformedMessage("this is no message 1 for us")
+    return None

@@ -15,7 +15,7 @@ from typing import NoReturn, TypeVar
 
 from ..addresses import PeerId
 from ..exceptions import ContactSyntaxError, IdentityError
-from .keys import KEY_SIZE, ed25519_public, ed25519_to_x25519, ed25519_to_x25519_private
+from .keys import KEY_SIZE, ed25519_public, ed25519_to_x25519, ed25519_to_x25519_private, sign
 
 __all__ = [
     "NETWORK_SECRETS_MAX",
@@ -113,6 +113,10 @@ class KeyPair:
     def dh_private(self) -> bytes:
         """The X25519 private key, 32 bytes; IdentityError after ``clear``."""
         return self._usable(self._dh_private)
+
+    def sign(self, message: bytes) -> bytes:
+        """The Ed25519 signature of a message, 64 bytes; IdentityError after ``clear``."""
+        return sign(self._usable(self._seed), self.peer_id.public_key, message)
 
     def clear(self) -> None:
         """

@@ -20,6 +20,7 @@ from nacl import bindings
 from nacl.exceptions import CryptoError
 
 from ..exceptions import MalformedMessage
+from ..limits import SIGNATURE_SIZE
 from ..values import dataclass
 from ..wire.handshake import Aead
 
@@ -35,6 +36,8 @@ __all__ = [
     "ed25519_to_x25519",
     "ed25519_to_x25519_private",
     "hash32",
+    "is_signed",
+    "sign",
     "supported_aeads",
     "x25519_public",
 ]
@@ -99,6 +102,50 @@ def ed25519_to_x25519(public: bytes) -> bytes:
         return bindings.crypto_sign_ed25519_pk_to_curve25519(public)
     except CryptoError as error:
         raise ValueError("these 32 bytes are not an Ed25519 public key") from error
+
+
+def sign(seed: bytes, public: bytes, message: bytes) -> bytes:
+    """
+    The Ed25519 signature, 64 bytes, by the key of a 32-byte seed.
+
+    Args:
+        public: The public key of that seed and of no other: with another one, the signature gives the secret away.
+    """
+    _check_key(seed)
+    _check_key(public)
+    return bindings.crypto_sign(message, seed + public)[:SIGNATURE_SIZE]
+
+
+def is_signed(public: bytes, message: bytes, signature: bytes) -> bool:
+    """Whether that Ed25519 key has signed the message. False for bytes that are no key, or no signature, too."""
+    if len(public) != KEY_SIZE or len(signature) != SIGNATURE_SIZE:
+        return False
+    return _opens(signature + message, public)
+
+
+def _opener() -> Callable[[bytes, bytes], bool]:
+    """Whether a signature with its message behind it is right; straight on libsodium if that is there, as `_direct`."""
+    try:
+        sodium = importlib.import_module("nacl._sodium")
+        verify, null = sodium.lib.crypto_sign_open, sodium.ffi.NULL
+    except (ImportError, AttributeError):
+        return _opens_portably
+
+    def opens(signed: bytes, public: bytes) -> bool:
+        return not verify(null, null, signed, len(signed), public)  # nobody needs the message again
+
+    return opens
+
+
+def _opens_portably(signed: bytes, public: bytes) -> bool:
+    try:
+        bindings.crypto_sign_open(signed, public)
+    except CryptoError:
+        return False
+    return True
+
+
+_opens = _opener()
 
 
 def ed25519_to_x25519_private(seed: bytes) -> bytes:

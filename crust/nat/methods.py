@@ -3,21 +3,28 @@ The ways to reach a peer that this version has, and between which networks each 
 
 A `Method` judges by two `Side`s, the caller's and the other one's, and says how likely it is to succeed and how long it
 takes; a method that has nothing to offer says None. What is not registered here is promised to nobody. A new way to
-reach peers is one `register` more.
+reach peers is one `register` more, which other packages may do as well (:mod:`crust.traversal`).
 """
 
 from __future__ import annotations
 
 import enum
 import functools
+import importlib
+import logging
 from collections.abc import Callable
+from typing import Any
 
 from .. import limits
 from ..assessment import Reach
 from ..findings import Behaviour, PortAllocation, Unsolicited
 from ..values import dataclass
+from ..wire.handshake import Manner
+from .punch.contract import Context, Plan
 
-__all__ = ["Entrance", "Method", "Prospect", "Side", "Way", "best", "methods", "register"]
+_logger = logging.getLogger("crust.nat.methods")
+
+__all__ = ["PATH_CLASSES", "Entrance", "Method", "Prospect", "Side", "Way", "best", "methods", "register", "unregister"]
 
 
 class Entrance(enum.Enum):
@@ -94,21 +101,71 @@ class Method:
     """One way to reach a peer."""
 
     name: str
-    """``direct``: what `Attempt.method` says."""
+    """``punch-udp``: what `Attempt.method` says, and by which the two ends' plans find each other. 1 to 32 visible
+    characters of ASCII, other ones than any other method has. Of its words, which hyphens part, ``tcp``, ``udp``,
+    ``predict`` and ``birthday`` have it switched off together with ``nat.punch.tcp`` and so on."""
 
     path_class: str
-    """``direct-tcp``: what `Path.path_class` says."""
+    """``punched-utp``: what `Path.path_class` says of ways that it found; one of ``PATH_CLASSES``."""
 
     prospect: Callable[[Side, Side], Prospect | None]
-    """What to expect if the first side calls the second one; None: it cannot work."""
+    """What to expect if the first side calls the second one, for forecasts; None: nothing is promised."""
 
+    plan: Callable[[Context], Plan | None] | None = None
+    """Begins one end of an attempt; None: there is nothing to attempt between these two. A method without a plan needs
+    no word with the other end."""
+
+    searches: bool = False
+    """It needs the router's ports to itself: it comes after the others, and only one such method of a node runs at a
+    time."""
+
+    @property
+    def manner(self) -> Manner:
+        """What the wire says of links that it made."""
+        word = self.path_class.partition("-")[0]
+        return next((manner for manner in Manner if manner.name.lower() == word), Manner.PUNCHED)
+
+
+PATH_CLASSES = ("direct-tcp", "direct-utp", "punched-tcp", "punched-utp", "predicted", "birthday")
+"""What a method may lead to, best first."""
 
 _METHODS: list[Method] = []
 
 
 def register(method: Method) -> None:
-    """Add a way to reach peers. Of two that promise the same, the one that was registered first is named."""
+    """
+    Add a way to reach peers, for all nodes of this process: they take it up with their next attempt. Of two methods
+    that promise the same, the one that was registered first is named. Not for several threads at once.
+
+    Args:
+        method: The method. Both ends need it: one whose peer has none by that name is told nothing, and ends in vain.
+
+    Raises:
+        ValueError: Its name is taken or cannot be sent to others, or its path class is none.
+    """
+    name = method.name
+    if not (0 < len(name) <= limits.METHOD_NAME_MAX and all("!" <= each <= "~" for each in name)):
+        raise ValueError(f"a method's name has 1 to {limits.METHOD_NAME_MAX} visible ASCII characters: {name!r}")
+    if method.path_class not in PATH_CLASSES:
+        raise ValueError(f"a method's path class is one of {', '.join(PATH_CLASSES)}: {method.path_class!r}")
+    if any(each.name == name for each in _METHODS):
+        raise ValueError(f"there is a method {name!r} already")
     _METHODS.append(method)
+
+
+def unregister(name: str) -> None:
+    """
+    Take away what was registered by that name, such as at the end of a test. Attempts under way go on. Not for several
+    threads at once.
+
+    Raises:
+        KeyError: There is no such method.
+    """
+    found = [each for each in _METHODS if each.name == name]
+    if not found:
+        raise KeyError(name)
+    for each in found:
+        _METHODS.remove(each)
 
 
 def methods() -> tuple[Method, ...]:
@@ -120,7 +177,11 @@ def best(ours: Side, theirs: Side) -> Reach | None:
     """The most promising way for one side to call the other; of equal ones the one registered first."""
     found: Reach | None = None
     for method in _METHODS:
-        prospect = method.prospect(ours, theirs)
+        try:
+            prospect = method.prospect(ours, theirs)
+        except Exception:  # a fault of this method, which may be another package's, must not end a report
+            _logger.exception("the method %s cannot say what to expect of it", method.name)
+            continue
         if prospect is None:
             continue
         if found is None or _weight(prospect.chance) > _weight(found.chance):
@@ -163,5 +224,31 @@ def _seconds(way: Way, other: Way) -> float:
     return round(limits.FORECAST_ROUND_TRIPS * trip + (limits.UTP_HEADSTART if way.transport == "utp" else 0.0), 3)
 
 
-for _transport in ("tcp", "utp"):
-    register(Method("direct", f"direct-{_transport}", functools.partial(_direct, _transport)))
+for _transport in ("tcp", "utp"):  # one method, told of by one name, that leads to paths of two classes
+    _METHODS.append(Method("direct", f"direct-{_transport}", functools.partial(_direct, _transport)))
+
+
+# --- both ends work on it together: crust.nat.punch -------------------------------------------------------------------
+
+
+def _later(module: str, name: str) -> Callable[..., Any]:
+    """A function of a module of :mod:`crust.nat.punch` that is loaded when it is first called."""
+
+    def call(*arguments: object) -> object:
+        return getattr(importlib.import_module(f"{__package__}.punch.{module}"), name)(*arguments)
+
+    return call
+
+
+def _punching(name: str, path_class: str, module: str, function: str, *, searches: bool = False) -> None:
+    prospect, plan = _later(module, f"{function}_prospect"), _later(module, function)
+    register(Method(name, path_class, prospect, plan, searches))
+
+
+_punching("punch-tcp", "punched-tcp", "tcp_ways", "punch")
+_punching("punch-udp", "punched-utp", "udp_ways", "punch")
+# Searches follow each other. Those of UDP come first: they are quicker, and there are routers that answer SYNs by RST.
+_punching("predict-udp", "predicted", "udp_ways", "predict", searches=True)
+_punching("predict-tcp", "predicted", "tcp_ways", "predict", searches=True)
+_punching("birthday-udp", "birthday", "udp_ways", "birthday", searches=True)
+_punching("birthday-tcp", "birthday", "tcp_ways", "birthday", searches=True)

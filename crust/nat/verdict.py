@@ -34,8 +34,9 @@ def _grade(kind: SiteKind, side: Side, expected: tuple[Forecast, ...]) -> tuple[
     peers = [forecast for forecast in expected if forecast.peer != LOCAL]
     reached = [forecast for forecast in peers if forecast.best is not None and forecast.best.likely]
     share = len(reached) / len(peers)
+    direct = [each for each in reached if "direct" in {way.method for way in (each.call, each.called) if way}]
     lasting = any(way.entrance in (Entrance.OPEN, Entrance.MAPPED) for way in side.ways)
-    if share >= _NEARLY_ALL and lasting:
+    if len(direct) / len(peers) >= _NEARLY_ALL and lasting:
         return "A", "nearly everybody can call you, and you can call everybody who can be called"
     if share >= _MOST:
         return "B", "you connect with most kinds of peers, one way or the other"

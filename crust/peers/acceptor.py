@@ -9,11 +9,13 @@ for their address (STUN) have the former time.
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from .. import limits
+from ..addresses import PeerId
 from ..crypto.handshake import HandshakeConfig, Responder, SaltMemory
 from ..runtime.clock import Clock
 from ..runtime.descriptors import exhaustion
@@ -23,15 +25,20 @@ from ..transports.contract import Connection, Listener
 from ..wire import frames
 from ..wire.handshake import DenialCode, Introduction
 from .access import Access
+from .circuits.connection import CircuitConnection
+from .farewell import leave
 from .gate import Gate, Slot
+from .judging import Judging, Verdict
 from .link import Link, Stage
 from .registry import Registry
+from .views import view_of_link
 
 if TYPE_CHECKING:
     from ..nat.stun.responder import Responder as StunResponder
 
 __all__ = ["Acceptor", "AcceptorHost"]
 
+_MADE_ROOM = "made room for a newer caller"
 _LOG_INTERVAL = 10.0  # seconds between two lines about the same address, or about pauses
 
 
@@ -43,7 +50,12 @@ class AcceptorHost(Protocol):
     registry: Registry
     handshake: HandshakeConfig
     access: Access
+    judging: Judging
     log: NodeLog
+
+    @property
+    def wall(self) -> Callable[[], float]:
+        """What tells the time, in seconds since the epoch."""
 
     def spawn(self, name: str, target: Callable[..., object], *args: object) -> threading.Thread:
         """Start a thread of the node."""
@@ -76,6 +88,10 @@ class Acceptor:
         """How often a listener has stopped accepting for ``ACCEPT_PAUSE``, having run out of descriptors."""
         self.stun: StunResponder | None = None
         """Answers those who ask a TCP listener for their address, in place of a handshake."""
+        self.may_begin: Callable[[Link, PeerId], bool] = lambda link, peer_id: True
+        """Whether a peer that has proven its key may begin, or resume, one more session now."""
+        self.came_to_nothing: Callable[[Link, bool], object] = lambda link, evicted: None
+        """Told of a caller without a valid message 1; and whether it had to make room for another."""
         self._handshake_timeout = handshake_timeout
         self._salts = SaltMemory()
         self._limited = RateLimited(_LOG_INTERVAL)
@@ -85,7 +101,7 @@ class Acceptor:
 
     def run(self, listener: Listener) -> None:
         """Accept on ``listener`` until it is closed; blocks."""
-        listener.run(self._accepted, self._trouble)
+        listener.run(self.accepted, self._trouble)
 
     def _trouble(self, error: OSError) -> None:
         with self._lock:
@@ -99,19 +115,39 @@ class Acceptor:
                 held_back,
             )
 
-    def _accepted(self, connection: Connection) -> None:
-        """A connection came in (the listener's thread)."""
-        address, now = connection.remote.host, self._now()
-        if not self._host.access.address_allowed(address, now):
+    def accepted(self, connection: Connection) -> None:
+        """A connection came in, on a listener or by another way; it has not been started (any thread)."""
+        host = connection.remote.host
+        self._take(connection, host, host)
+
+    def offered(self, connection: CircuitConnection) -> None:
+        """
+        An introducer offers a circuit (the reader of its link). It answers for how often it does that; bans hold for
+        the address that it sees the caller at.
+        """
+        seen = connection.observed
+        self._take(connection, connection.remote.host, None if seen is None else seen[0])
+
+    def _take(self, connection: Connection, address: str, seen: str | None) -> None:
+        """
+        Begin a handshake, if there is room.
+
+        Args:
+            address: Who is held responsible.
+            seen: Where the caller is, if that is known.
+        """
+        now = self._now()
+        if seen is not None and not self._host.access.address_allowed(seen, now):
             connection.abort()
             return
         made: list[Link] = []
 
         def evict() -> None:
             for link in made:
-                link.fail("failed", "made room for a newer caller")
+                link.fail("failed", _MADE_ROOM)
 
-        slot = self.gate.admit(address, now, known=self._host.knows_address(address), evict=evict)
+        known = seen is not None and self._host.knows_address(seen)
+        slot = self.gate.admit(address, now, known=known, evict=evict)
         if slot is None:
             held_back = self._limited.permit(("full", address), now)
             if held_back is not None:
@@ -174,13 +210,44 @@ class Acceptor:
         """The caller knows our key."""
         slot = link.owner_data
         if isinstance(slot, Slot) and not slot.message1_valid():
-            link.fail("failed", "made room for a newer caller")
+            link.fail("failed", _MADE_ROOM)
 
     def link_introduced(self, link: Link, introduction: Introduction) -> None:
-        """The caller has proven who it is: the registry decides."""
+        """The caller has proven who it is: the application may be asked, and the registry decides."""
+        judging, access = self._host.judging, self._host.access
+        peer_id, host = link.peer_id, link.address
+        fresh = introduction.resume is None
+        if peer_id is not None and not self.may_begin(link, peer_id):
+            if fresh:
+                self._host.registry.put_off(link, "you begin sessions too often")
+            else:  # a refusal in words would end the session
+                link.fail("failed", "too many sessions resumed")
+            return
+        if fresh and judging.in_force and not access.is_banned(peer_id, host, self._now()):
+            link.connection.pause()  # an honest caller is silent until it is welcome; its slot stays taken meanwhile
+            view = view_of_link(link, introduction.role, introduction.purpose, self._host.wall())
+            judging.ask(view, functools.partial(self._judged, link, introduction))
+        else:
+            self._decide(link, introduction)
+
+    def _judged(self, link: Link, introduction: Introduction, verdict: Verdict) -> None:
+        """The application has been asked (the thread of judging)."""
+        if not link.verdict:
+            if verdict is Verdict.FAILED:
+                self._host.registry.put_off(link, "this node cannot tell now whether you are welcome")
+            else:  # the registry finds those banned who are
+                self._decide(link, introduction)
+            if link.verdict and link.conversation is not None:  # cut meanwhile, perhaps before it was the session's
+                link.conversation.link_lost(link)
+            elif link.verdict:
+                self._host.registry.given_up(link)
+        link.connection.resume()
+
+    def _decide(self, link: Link, introduction: Introduction) -> None:
         slot = link.owner_data
         if isinstance(slot, Slot):
             slot.release()
+            link.owner_data = None
         self._host.registry.introduced(link, introduction)
         if link.conversation is not None or link.verdict:
             self._begun(link)
@@ -201,6 +268,8 @@ class Acceptor:
         address = link.connection.remote.host
         if link.verdict in ("cancelled", "lost_race") or (link.door is not None and link.door.requests):
             return
+        if not link.greeted:
+            self.came_to_nothing(link, link.error == _MADE_ROOM)
         held_back = self._limited.permit(("bad", address), now)
         if held_back is not None:
             self._host.log.info(
@@ -218,13 +287,17 @@ class Acceptor:
 
     # --- from outside -------------------------------------------------------------------------------------------------
 
-    def end_from(self, banned: Callable[[str], bool]) -> None:
-        """End the handshakes of addresses for which ``banned`` holds."""
+    def end_of(self, banned: Callable[[PeerId | None, str | None], bool]) -> None:
+        """End the handshakes of peers and addresses for which ``banned`` holds."""
         with self._lock:
             links = list(self._links)
         for link in links:
-            # With a conversation, the end of its session says goodbye on it.
-            if link.conversation is None and banned(link.connection.remote.host):
+            if link.conversation is not None:
+                continue  # the end of its session says goodbye on it
+            if _is_welcome(link):
+                if banned(link.peer_id, link.address):
+                    leave(link, frames.GoodbyeCode.BANNED, "refused: banned")
+            elif banned(None, link.address):
                 link.fail("failed", "banned")
 
     def abandon(self) -> None:
@@ -239,4 +312,13 @@ class Acceptor:
             self._closed = True
             links = list(self._links)
         for link in links:
-            link.fail("cancelled", "the service is closing")
+            if _is_welcome(link):
+                leave(link, frames.GoodbyeCode.CLOSED, "the service is closing")
+            else:
+                link.fail("cancelled", "the service is closing")
+
+
+def _is_welcome(link: Link) -> bool:
+    """We have agreed with the caller, who has not said yet that it goes on on this link."""
+    undecided = link.verdict or link.conversation is not None or isinstance(link.owner_data, Slot)
+    return link.stage is Stage.ANSWER and not undecided

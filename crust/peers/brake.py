@@ -1,5 +1,6 @@
 """
-The brake: links whose peers sent so much that the node's memory is full are not read until there is room again.
+The brake: links whose peers sent so much that the node's memory is full are not read until there is room again; nor are
+those, for a while, whose peers cost too much for what they bring.
 
 No thread waits for that: a transport may serve all its connections on one. What lowers the budget asks the I/O thread
 to let them go; should that be lost to an interrupt, it looks by itself now and then. The other side hears then that we
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Brake"]
 
+_REST = 0.02  # seconds that a link rests at least, if it rests
 _LOOK = 0.5  # seconds between looks by itself: less than it takes until a silent link is suspected
 
 
@@ -41,8 +43,13 @@ class Brake:
         self._closed = False
         budget.on_below = self._below
 
-    def hold(self, link: Link, conversation: Conversation) -> None:
-        """Do not read that link until there is room, or its peer's messages are all consumed."""
+    def hold(self, link: Link, conversation: Conversation, wait: float = 0.0) -> None:
+        """
+        Do not read that link until there is room, or its peer's messages are all consumed.
+
+        Args:
+            wait: Seconds, if it is for what its peer costs.
+        """
         with self._lock:
             if self._closed:
                 return
@@ -52,7 +59,9 @@ class Brake:
                 self._looks = True
                 self._io.call_later(_LOOK, self._look)
             link.connection.pause()
-        if not self._budget.over:  # since a moment ago: who lowered it saw nobody waiting
+        if wait:
+            self._io.call_later(wait, lambda _: self._rested(link, conversation))
+        elif not self._budget.over:  # since a moment ago: who lowered it saw nobody waiting
             self._below()
 
     def holds(self, link: Link | None) -> bool:
@@ -66,10 +75,24 @@ class Brake:
         """Let those go on that may (I/O thread)."""
         with self._lock:
             for link, conversation in list(self._held.items()):
-                if self._closed or not conversation.must_pause:
-                    del self._held[link]
-                    conversation.read_on(link)
+                self._look_at_locked(link, conversation)
             self._budget.awaited = bool(self._held)
+
+    def _look_at_locked(self, link: Link, conversation: Conversation) -> None:
+        """Let one go on if it may."""
+        if self._closed or not conversation.must_rest:
+            del self._held[link]
+            conversation.read_on(link)
+
+    def _rested(self, link: Link, conversation: Conversation) -> None:
+        """The time is over for which a link was not to be read (I/O thread). The others have timers of their own."""
+        with self._lock:
+            if link in self._held:
+                self._look_at_locked(link, conversation)
+                self._budget.awaited = bool(self._held)
+        wait = conversation.owes() if self.holds(link) else 0.0
+        if wait:  # it has become longer since
+            self._io.call_later(max(wait, _REST), lambda _: self._rested(link, conversation))
 
     def _look(self, _: float) -> None:
         self._looks = False

@@ -20,17 +20,21 @@ from ..addresses import Endpoint, PeerId
 from ..exceptions import RemoteProtocolError
 from ..paths import Path
 from ..wire import frames
-from ..wire.handshake import Role
+from ..wire.handshake import Manner, Purpose, Role
+from .attempts import Attempts
 from .host import Host
 from .messages import Handed
-from .paths import Rivalry
-from .sending import NEVER, Sending
+from .meter import Meter
+from .paths import Rivalry, is_better_class
+from .sending import NEVER
 from .session import Delivery, Session, State
-from .transfer import short_text
+from .signing import SignedSending
+from .transfer import printable, short_text
 
 if TYPE_CHECKING:
     from .link import Link
     from .peer import Peer
+    from .verifying import Desk
 
 __all__ = ["Conversation", "Host"]
 
@@ -38,7 +42,7 @@ _OVERHEAD = limits.MESSAGE_OVERHEAD
 _LEFT_MAX = 4  # links kept for the other side to find us on the next one: more moves at once only a bad peer makes
 
 
-class Conversation(Sending):
+class Conversation(SignedSending):
     """
     One session with threads. All methods are thread-safe.
 
@@ -61,18 +65,23 @@ class Conversation(Sending):
         "_goodbye",
         "_left",
         "_undigested",
-        "capabilities",
+        "address",
+        "attempts",
+        "bytes_before",
         "decision",
+        "desk",
         "incarnation",
         "inbound",
-        "max_message_size",
+        "leaving",
         "messages_received",
+        "meter",
         "path",
         "peer",
+        "purpose",
         "redial",
         "rivalry",
         "role",
-        "session_id",
+        "told",
     )
 
     def __init__(
@@ -98,19 +107,36 @@ class Conversation(Sending):
         self.incarnation = incarnation
         self.max_message_size = max_message_size
         self.inbound = inbound
+        self._begin_signing()
+        self.desk: Desk | None = None
+        """Where messages wait to be verified, if any has to be."""
         self.peer: Peer
+        self.purpose = Purpose.CONNECT
+        """What it was begun for."""
         self.path: Path | None = None
+        self.address: str | None = None
+        """The peer's host as it was seen last: what bans of addresses are held against."""
         self.decision = 0
         """Count of the controller's decisions about links; the registry's lock guards it."""
         self.redial: tuple[Endpoint, ...] = ()
         """Where the dialer reached the peer; empty if the peer called us."""
+        self.told: tuple[frames.Place, ...] = ()
+        """Where the peer said last that it may be, best first."""
+        self.leaving: Link | None = None
+        """A link that the session should leave for another one that is no worse."""
+        self.attempts = Attempts()
+        """What was tried last to reach the peer, or to reach it by a better path; the dialer's lock guards it."""
         self.rivalry = Rivalry()
         """How other ways compared with ours; the registry's lock guards it."""
         self.messages_received = 0
+        self.bytes_before = (0, 0)
+        """Sent and received on the links that carried the session before the present one."""
         self._left: list[Link] = []  # where the other side may be yet, until it has spoken on the link we moved to
         self._doubted_at: float | None = None  # when a sign of life was asked for
         self._goodbye: frames.Goodbye | None = None  # told to a link that comes when it is over already
         self._undigested = 0  # bytes of the node's budget held for messages not yet consumed
+        self.meter = Meter(host.accounts.of(peer_id, self._now()), session)
+        """What the peer costs; the lock guards it."""
 
     # --- the io thread ------------------------------------------------------------------------------------------------
 
@@ -167,6 +193,7 @@ class Conversation(Sending):
             if outbox.held_bytes != held:
                 self._give_budget()
                 ready = self._wake_locked()
+            self.meter.received(records)
             current = self.link
             left: list[Link] = []
             if link is current and self._left:
@@ -185,6 +212,7 @@ class Conversation(Sending):
         if ready:
             host.send_ready(self)
         if self.must_pause:
+            host.refusals.count("limits.total_buffers")
             host.brake.hold(link, self)
 
     @property
@@ -194,6 +222,16 @@ class Conversation(Sending):
         (Not if it is what we send: only the acknowledgements that we read make that less.)
         """
         return self._host.budget.over and self._undigested > 0 and not self.ended_reason
+
+    @property
+    def must_rest(self) -> bool:
+        """True while its link is not to be read, for that reason or because of what the peer costs."""
+        return self.must_pause or self.owes() > 0
+
+    def owes(self) -> float:
+        """Seconds until the peer may cost this node more without bringing anything."""
+        with self.lock:
+            return 0.0 if self.ended_reason else self.meter.account.wait(self._now())
 
     def reassure(self, link: Link) -> None:
         """Say that we live while we do not read (the I/O thread)."""
@@ -220,17 +258,39 @@ class Conversation(Sending):
         self._undigested += cost
         self._host.deliver(self, deliveries)
 
+    def receive_control(self, link: Link, frame: frames.Frame) -> bool:
+        """Take a frame that stands alone in its record; False if it is none of the session's."""
+        if isinstance(frame, (frames.Goodbye, frames.Retire)):
+            self.receive_end(link, frame)
+        elif isinstance(frame, (frames.EchoRequest, frames.EchoReply)):
+            self._host.echo(self, link, frame)
+        elif isinstance(frame, frames.CIRCUIT_FRAMES):
+            self._host.circuit(self, link, frame)
+        elif isinstance(frame, frames.SIGNAL_FRAMES):
+            self._host.signal(self, link, frame)
+        else:
+            return False
+        return True
+
+    def bear(self, frame: frames.Frame) -> None:
+        """Count what such a frame has cost."""
+        with self.lock:
+            self.meter.control(frame)
+
+    def settle(self, link: Link) -> None:
+        """All that came together has been taken: let the link rest if it was too much (its reader thread)."""
+        with self.lock:
+            wait = 0.0 if self.ended_reason else self.meter.wait(self._now())
+        if wait:
+            self._host.overspent(self, link, wait)
+
     def receive_end(self, link: Link, frame: frames.Goodbye | frames.Retire) -> None:
         """The peer ends the session, or this link of it."""
         if isinstance(frame, frames.Goodbye):
-            self.end(frame.code.name.lower(), remote=True)
+            self.end(frame.code.name.lower(), said=frame.text)
         elif link is not self.link:
             link.close()
         # Else the word that we move has not come yet, on the other link; the controller closes this one by itself.
-
-    def receive_echo(self, link: Link, frame: frames.EchoRequest | frames.EchoReply) -> None:
-        """The peer wants an echo, or says what became of ours."""
-        self._host.echo(self, link, frame)
 
     def _wake_locked(self) -> bool:
         """Wake waiting senders if it is worth it; True if somebody wants to hear SendReady."""
@@ -299,6 +359,13 @@ class Conversation(Sending):
             self._undigested += cost
             self.session.inbox.used += cost
 
+    def keep(self, attempts: Attempts) -> Attempts:
+        """Remember what the dialer tried to reach the peer; gives back where it notes the attempts that go on."""
+        if attempts is not self.attempts:
+            for attempt in attempts:
+                self.attempts.note(attempt)
+        return self.attempts
+
     # --- links come and go --------------------------------------------------------------------------------------------
 
     def attach(
@@ -323,10 +390,16 @@ class Conversation(Sending):
                 link.close()
                 return
             before = self.session.state
-            self.session.attach(peer_next, window, now)
+            self.session.attach(
+                peer_next, window, now, control_only=not link.carries_data, keepalive=_keepalive(link)
+            )
             old, self.link = self.link, link
+            if old is not link:
+                self._part_with(old)
             old_path, self.path = self.path, make_path()
+            self.address = link.address
             self.rivalry.moved()
+            self.leaving = None
             self.session.asks = not link.inbound
             left = self._left if old is None or old is link else [*self._left, old]
             gone = max(0, len(left) - _LEFT_MAX) if decided else len(left)
@@ -342,12 +415,26 @@ class Conversation(Sending):
             self._transmit(link, now)
             self._scheduled = self._scheduled or self.session.outbox.queued_bytes > 0
             self._arm(now)
+        if old is not None and old is not link:
+            old.end_circuits()
         if before is not State.NEW:
             self._host.moved(self, old_path, resumed=before is State.SUSPENDED)
         if ready:
             self._host.send_ready(self)
         self._host.io.flush_soon(self)
         self._retire(left)
+
+    def _part_with(self, link: Link | None) -> None:
+        """Count what went over a link that no longer carries the session; its last words are not counted."""
+        if link is not None:
+            sent, received = self.bytes_before
+            self.bytes_before = sent + link.bytes_sent, received + link.bytes_received
+
+    def bytes_carried(self) -> tuple[int, int]:
+        """Bytes sent and received for the session on all its links; the lock is held."""
+        link = self.link
+        sent, received = self.bytes_before
+        return (sent, received) if link is None else (sent + link.bytes_sent, received + link.bytes_received)
 
     def _retire_left(self, link: Link) -> None:
         """The other side has had its time to move (I/O thread)."""
@@ -365,14 +452,43 @@ class Conversation(Sending):
 
     def _let_go(self, link: Link) -> None:
         """Close a link in order; if the other side does not take its last bytes, cut it: nothing else would end it."""
+        link.end_circuits()
         link.close()
         if link.blocked:
             self._host.io.call_later(limits.CLOSE_TIMEOUT, lambda _: link.connection.abort())
 
     @property
+    def is_on_circuit(self) -> bool:
+        """The link that carries the session is itself carried by another peer's."""
+        link = self.link
+        return link is not None and link.circuit is not None
+
+    @property
     def is_well(self) -> bool:
         """True if a link carries the session and is not suspected to be dead."""
         return self.session.state is State.CONNECTED and not self.session.suspected
+
+    def would_gain(self, path_class: str) -> bool:
+        """Whether the session should move to a link of that class, for the class or to leave the one that it has."""
+        path = self.path
+        if path is None:
+            return False
+        leaves = self.leaving is not None and self.leaving is self.link
+        return is_better_class(path_class, path.path_class) or (leaves and path_class == path.path_class)
+
+    def doubt(self) -> None:
+        """Something speaks against the link: ask for a sign of life, and look for another one if none comes soon."""
+        again = False
+        with self.lock:
+            now = self._now()
+            if not self.session.doubt(now):
+                return
+            link = self.link
+            if link is not None and not link.blocked:
+                again = not self._transmit(link, now)
+            self._arm(now)
+        if again:
+            self._host.io.flush_soon(self)
 
     def lives(self) -> bool:
         """
@@ -393,12 +509,16 @@ class Conversation(Sending):
 
     def link_lost(self, link: Link) -> None:
         """A link ended (its reader thread)."""
+        if link is self.link:
+            # The caller may have left it as soon as it read our welcome on another one, which is chosen just now.
+            self._host.await_decision()
         with self.lock:
             if link is not self.link or self.session.state is State.LOST:
                 if link in self._left:
                     self._left.remove(link)
                 return
             self.link = None
+            self._part_with(link)
             left, self._left = self._left, []
             self.session.detach()
             self._starved = False
@@ -419,14 +539,14 @@ class Conversation(Sending):
         self.end("protocol", frames.Goodbye(frames.GoodbyeCode.PROTOCOL, short_text(str(error))))
         link.fail("failed", str(error))
 
-    def end(self, reason: str, goodbye: frames.Goodbye | None = None, *, remote: bool = False) -> bool:
+    def end(self, reason: str, goodbye: frames.Goodbye | None = None, *, said: str = "") -> bool:
         """
         The session is over.
 
         Args:
             reason: A word of ``crust.LostReason``.
             goodbye: What to tell the other side, if the link lives.
-            remote: The other side ended it.
+            said: The other side ended it, and said this.
 
         Returns:
             False if it was over before.
@@ -435,7 +555,9 @@ class Conversation(Sending):
             if self.session.state is State.LOST:
                 return False
             link, self.link = self.link, None
+            self._part_with(link)
             left, self._left = self._left, []
+            self.ended_text = printable(goodbye.text if goodbye is not None else said)
             self.ended_reason = reason
             self._goodbye = goodbye
             last_word = frames.Ack(self.session.inbox.next, self.session.inbox.window)
@@ -454,3 +576,10 @@ class Conversation(Sending):
         self._retire(left)
         self._host.lost(self, reason, undelivered)
         return True
+
+
+def _keepalive(link: Link) -> float | None:
+    """How long a link may be silent: translators forget UDP soon, and what they did not see begin from inside."""
+    if link.connection.transport == "tcp" and link.manner is Manner.DIRECT:
+        return None
+    return limits.KEEPALIVE

@@ -18,62 +18,33 @@ Order of locks: link (its handshake), registry, dialer. So nothing here introduc
 
 from __future__ import annotations
 
+import functools
 import random
-import threading
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Callable, Iterable, Sequence
 
 from .. import limits
 from ..addresses import Endpoint, PeerId
-from ..crypto.handshake import HandshakeConfig, Initiator
-from ..exceptions import ConnectError, ContactSyntaxError, CrustError, Denied, NoRoute, ServiceClosed
-from ..paths import Attempt
-from ..runtime.clock import Clock
-from ..runtime.flusher import IoLoop
-from ..transports.contract import Transport
+from ..crypto.handshake import Initiator
+from ..exceptions import ConnectError, ContactSyntaxError, CrustError, Denied, ServiceClosed
+from ..transports.contract import Connection
 from ..wire import frames
 from ..wire.handshake import DenialCode, Introduction, Purpose
-from .access import Access
 from .conversation import Conversation
-from .effort import ENDS, FINAL, REFUSALS, Avoid, Effort, Try, Waiter, reason_of, verdict_of
+from .dialer_host import DialerHost
+from .effort import Avoid, Effort, Try, Waiter
+from .efforts import BANNED, LOST, Efforts
+from .failures import ENDS, FINAL, REFUSALS, failure_of, nowhere, reason_of, verdict_of
+from .judging import Verdict
 from .link import Link
-from .race import Candidate, Race
-from .registry import Registry
+from .race import Candidate
 from .session import State
 from .transfer import printable
+from .views import view_of_link
 
-__all__ = ["Avoid", "Dialer", "DialerHost", "Waiter"]
-
-_BANNED = "that address is banned here"
-_LOST = "another connection to this peer was quicker"
+__all__ = ["Avoid", "Dialer", "Waiter"]
 
 
-class DialerHost(Protocol):
-    """What dialling needs of its node."""
-
-    io: IoLoop
-    clock: Clock
-    registry: Registry
-    handshake: HandshakeConfig
-    access: Access
-
-    def spawn(self, name: str, target: Callable[..., object], *args: object) -> threading.Thread:
-        """Start a thread of the node."""
-
-    def transport_for(self, endpoint: Endpoint) -> Transport | None:
-        """The transport of that endpoint, or None if this node does not use it."""
-
-    def opened(self, link: Link) -> None:
-        """A link begins; the node sees to its end when it closes."""
-
-    def crashed(self, name: str, error: BaseException) -> None:
-        """Something happened that must not."""
-
-    def dial_failed(self, peer_id: PeerId, purpose: Purpose, error: CrustError) -> None:
-        """An effort that somebody asked for came to nothing."""
-
-
-class Dialer:
+class Dialer(Efforts):
     """
     All dialling of one node. Thread-safe; nothing here blocks its caller.
 
@@ -83,13 +54,8 @@ class Dialer:
     """
 
     def __init__(self, host: DialerHost, handshake_timeout: float) -> None:
-        self._host = host
-        self._now = host.clock.now
+        super().__init__(host)
         self._handshake_timeout = handshake_timeout
-        self._lock = threading.RLock()  # guards all below and the efforts; taken after the registry's lock
-        self._efforts: dict[PeerId, Effort] = {}
-        self._pursuits: set[Effort] = set()  # done, but attempts of a better class go on
-        self._closed = False
 
     # --- beginning ----------------------------------------------------------------------------------------------------
 
@@ -101,6 +67,11 @@ class Dialer:
         timeout: float | None,
         waiter: Waiter,
         avoid: Avoid | None = None,
+        *,
+        quiet: bool = False,
+        seek: bool = True,
+        circuits: bool = True,
+        unasked: bool = False,
     ) -> Callable[[], None]:
         """
         Reach a peer, and tell ``waiter``: at once if there is a session that a link carries.
@@ -108,11 +79,16 @@ class Dialer:
         Args:
             avoid: Whether an IP address, maybe one that a name stands for, is not to be used. It holds as long as
                 nobody without such a wish wants the peer, too.
+            quiet: Only ``waiter`` hears of a failure, if nobody else wants the peer, too.
+            seek: Have others look for it, if no known way leads to it.
+            circuits: Have our peers introduce us to it, too.
+            unasked: No application wants this very peer: it is left alone if one has let go of it.
 
         Returns:
             Call it to lose interest: the effort ends when nobody is interested any more.
         """
         deadline = float("inf") if timeout is None else self._now() + timeout
+        endpoints = tuple(endpoints)
         present = self._host.registry.get(peer_id)
         if present is not None and present.session.state is State.CONNECTED:
             waiter(present, None)
@@ -121,49 +97,75 @@ class Dialer:
             if self._closed:
                 waiter(None, ServiceClosed("the service has been closed"))
                 return lambda: None
+            # Here, since stop() has this lock: whoever is dropped from now on has this effort ended.
+            if unasked and self._host.is_dropped(peer_id):
+                waiter(None, ConnectError(f"peer {peer_id} is not dialled: one of the two applications has dropped it"))
+                return lambda: None
+            if present is not None and peer_id not in self._efforts:
+                if present.session.state is State.CONNECTED:  # it is back: whoever waits was told before we came
+                    waiter(present, None)
+                    return lambda: None
+                if present.session.state is State.SUSPENDED:  # just now; else there would be nobody to go on with it
+                    self.redial(present, present.redial or endpoints, first=present.session.asks)
             effort = self._efforts.get(peer_id)
             if effort is None:
-                effort = Effort(peer_id, endpoints, purpose, deadline, None)
+                through = self._host.circuits_to(peer_id) if circuits else ()
+                effort = Effort(peer_id, endpoints, purpose, deadline, None, through)
+                effort.may_seek, effort.may_circuit = seek, circuits
                 error = self._cannot_begin(effort)
                 if error is not None:
-                    self._host.dial_failed(peer_id, purpose, error)
+                    if not quiet:
+                        self._host.dial_failed(peer_id, purpose, error)
                     waiter(None, error)
                     return lambda: None
                 effort.avoid = avoid
+                effort.is_quiet = quiet
                 effort.waiters.append(waiter)
                 self._efforts[peer_id] = effort
+                effort.search_timer = self._host.io.call_later(
+                    limits.SEARCH_HEADSTART, lambda _: self._seek_late(effort)
+                )
                 self._advance(effort)
             else:
-                effort.race.add(endpoints, (each.candidate.endpoint for each in effort.tries))
-                effort.deadline = max(effort.deadline, deadline)
-                if purpose is Purpose.CONNECT:
-                    effort.purpose = purpose
-                if avoid is None:
-                    effort.avoid = None
+                self._join(effort, endpoints, purpose, deadline, avoid)
+                effort.is_quiet = effort.is_quiet and quiet
+                effort.may_seek = effort.may_seek or seek
+                if circuits and not effort.may_circuit:
+                    effort.may_circuit = True
+                    effort.race.add_circuits(self._host.circuits_to(peer_id))
                 effort.waiters.append(waiter)
                 if not effort.race.is_empty:
                     self._advance(effort)
         return lambda: self._lose_interest(effort, waiter)
+
+    def _join(
+        self, effort: Effort, endpoints: tuple[Endpoint, ...], purpose: Purpose, deadline: float, avoid: Avoid | None
+    ) -> None:
+        """Somebody else wants that peer, too (the lock is held)."""
+        effort.race.add(endpoints, (each.candidate.endpoint for each in effort.tries))
+        effort.endpoints = tuple(dict.fromkeys((*effort.endpoints, *endpoints)))
+        effort.deadline = max(effort.deadline, deadline)
+        if purpose is Purpose.CONNECT:
+            effort.purpose = purpose
+            if effort.denied is not None and effort.denied.reason == "not_accepting":  # that was about bootstrapping
+                effort.denied, effort.retry_at = None, self._now()
+        if avoid is None:
+            effort.avoid = None
 
     def _cannot_begin(self, effort: Effort) -> CrustError | None:
         if effort.peer_id == self._host.handshake.key_pair.peer_id:
             return Denied("that is this node's own id: a node cannot connect to itself", (), "self")
         if self._host.access.is_banned(effort.peer_id, None, self._now()):
             return Denied(f"peer {effort.peer_id} is banned here; unban() it first", (), "banned")
-        if not effort.endpoints:
-            return NoRoute(
-                f"no address is known for peer {effort.peer_id}; use a contact with an address, such as the one that "
-                f"the peer's `crust node` prints"
-            )
-        usable = [each for each in effort.endpoints if self._host.transport_for(each) is not None]
-        if not usable:
-            texts = ", ".join(map(str, effort.endpoints))
-            return NoRoute(f"none of the addresses of peer {effort.peer_id} can be dialled from this node: {texts}")
+        told = () if effort.resuming is None else effort.resuming.told
         try:
             Initiator(self._host.handshake, effort.peer_id)
         except ContactSyntaxError as error:
             return error
-        return None
+        usable = any(self._host.transport_for(each) is not None for each in effort.endpoints) or effort.circuits or told
+        if usable or effort.is_patient or (effort.resuming is None and self._seek(effort)):
+            return None
+        return nowhere(effort.peer_id, effort.endpoints)
 
     def _lose_interest(self, effort: Effort, waiter: Waiter) -> None:
         with self._lock:
@@ -183,33 +185,63 @@ class Dialer:
             effort = self._efforts.get(conversation.peer_id)
             if self._closed or effort is not None:
                 return
-            effort = Effort(conversation.peer_id, endpoints, Purpose.CONNECT, float("inf"), conversation)
+            circuits = self._host.circuits_to(conversation.peer_id)
+            effort = Effort(
+                conversation.peer_id,
+                endpoints,
+                Purpose.CONNECT,
+                float("inf"),
+                conversation,
+                circuits,
+                began=self._now(),
+            )
             if self._cannot_begin(effort) is not None:
                 return
             self._efforts[conversation.peer_id] = effort
             if first:
+                effort.race.add(self._told(effort, conversation))
                 self._advance(effort)
             else:
                 effort.race.clear()
                 self._round_over(effort)
 
-    def attempts(self, peer_id: PeerId) -> tuple[Attempt, ...]:
-        """What the effort under way for that peer has tried so far."""
+    def pursue(self, conversation: Conversation, candidate: Candidate) -> bool:
+        """
+        Try another way for a session that has one: it moves there if that is answered, and of a better class.
+
+        Returns:
+            False if the attempt cannot be made, which is noted among the session's attempts.
+        """
         with self._lock:
-            effort = self._efforts.get(peer_id)
-            return tuple(effort.attempts) if effort is not None else ()
+            if self._closed:
+                return False
+            found = [each for each in self._pursued(conversation.peer_id) if each.session is conversation]
+            effort = found[0] if found else Effort.for_session(conversation)
+            error = self._too_many(effort, candidate) or self._begin(effort, candidate, self._now())
+            if error:
+                self._host.attempted(effort.peer_id, effort.note(candidate, 0.0, "failed", error, self._host.wall()))
+                return False
+            self._pursuits.add(effort)
+            return True
+
+    def _told(self, effort: Effort, conversation: Conversation) -> Sequence[Endpoint]:
+        """Where else a peer may be by its own word, to be tried now (the lock is held)."""
+        told = self._host.told_places(conversation)
+        effort.hearsay = {each for each in told if each.host != conversation.address} - {*effort.endpoints}
+        return told
 
     # --- going on -----------------------------------------------------------------------------------------------------
 
     def _advance(self, effort: Effort) -> None:
         """Begin what is due, and arrange for what comes next (the lock is held)."""
-        if effort.done or self._closed:
+        if effort.done or self._closed or (effort.rests and effort.race.is_empty):
             return
+        effort.rests = False
         now = self._now()
         while (candidate := effort.race.take(now)) is not None:
             error = self._begin(effort, candidate, now)
             if error:
-                effort.note(candidate.endpoint, 0.0, "failed", error)
+                self._host.attempted(effort.peer_id, effort.note(candidate, 0.0, "failed", error, self._host.wall()))
                 effort.race.failed(candidate.endpoint, now)
         if effort.timer is not None:
             effort.timer.cancel()
@@ -217,7 +249,7 @@ class Dialer:
         due = effort.race.next_at()
         if due is not None:
             effort.timer = self._host.io.call_at(due, lambda _: self._go_on(effort))
-        elif not effort.tries:
+        elif not effort.is_busy:
             self._round_over(effort)
 
     def _go_on(self, effort: Effort) -> None:
@@ -230,19 +262,25 @@ class Dialer:
     def _begin(self, effort: Effort, candidate: Candidate, now: float) -> str:
         """Start an attempt (the lock is held); what keeps us from it, if something does."""
         endpoint = candidate.endpoint
-        transport = self._host.transport_for(endpoint)
-        if transport is None:
-            return f"this node does not use {endpoint.transport}"
+        prepare = candidate.prepare
+        if prepare is None:
+            transport = self._host.transport_for(endpoint)
+            if transport is None:
+                return f"this node does not use {endpoint.transport}"
+            is_new = effort.session is None and effort.resuming is None
+            local_port = self._host.local_port(endpoint) if is_new else None
+            prepare = functools.partial(transport.dialling, endpoint, local_port=local_port)
         if endpoint.is_ip and self._is_banned(endpoint.host):
-            return _BANNED
+            return BANNED
         # Who asked for it ends it in time; its own end at the same moment would only hide that behind an error.
-        dialling = transport.dialling(endpoint, limits.DIAL_ATTEMPT_TIMEOUT)
+        dialling = prepare(effort.dial_seconds(now, endpoint))
         attempt = Try(effort, candidate, dialling, now)
         effort.tries.add(attempt)
         try:
-            self._host.spawn(f"crust-dial-{effort.peer_id.short}", self._run_try, attempt)
+            self._host.spawn(f"crust-dial-{effort.peer_id.short}", self._run_try, [attempt])
         except RuntimeError as error:  # no thread to be had
             effort.tries.discard(attempt)
+            dialling.cancel()
             return f"cannot start a thread: {error}"
         return ""
 
@@ -250,99 +288,98 @@ class Dialer:
         """Every address has been tried (the lock is held): again later, or give up."""
         now = self._now()
         delay: float | None = None
-        if effort.resuming is not None:
-            state = effort.resuming.session.state
-            if state is State.LOST or (state is State.CONNECTED and not effort.resuming.session.suspected):
-                self._finish(effort, None, None)
+        if effort.resuming is not None and not effort.is_needed:
+            if self._settled(effort):
                 return
-            effort.round += 1
-            delays = limits.REDIAL_DELAYS
-            delay = delays[min(effort.round, len(delays) - 1)] * random.uniform(1 - limits.JITTER, 1 + limits.JITTER)
+            delay = 0.0
+        elif effort.resuming is not None:
+            if effort.again_at <= now:  # else it is only that an introducer has come, who could not help
+                effort.again_at = now + effort.redial_delay(random.random())
+                if effort.round >= limits.SEARCH_ROUND:
+                    self._seek(effort)
+            delay = effort.again_at - now
         elif effort.retry_at and now < effort.deadline:
             delay = max(0.0, effort.retry_at - now)
             effort.retry_at = 0.0
-        if delay is None:
-            self._finish(effort, None, self._failure(effort))
         else:
-            self._host.io.call_at(now + delay, lambda _: self._again(effort))
+            delay = effort.early_delay()
+        if delay is None and self._seek(effort):
+            effort.rests, effort.timer = True, None  # what is found goes on with it
+        elif delay is None:
+            self._finish(effort, None, failure_of(effort))
+        else:
+            effort.rests = True
+            effort.timer = self._host.io.call_at(now + delay, lambda _: self._again(effort))
+
+    def _settled(self, effort: Effort) -> bool:
+        """
+        The session needs no link any more (the lock is held): end the effort, unless somebody has come to wait for that
+        peer since then, who wants a new session if this one is over; or the session has lost its link again.
+        """
+        session = effort.resuming
+        assert session is not None
+        state = session.session.state  # looked at once: it may change meanwhile, and who waits is told one thing
+        if state is State.SUSPENDED:
+            return False
+        if effort.waiters and state is State.LOST:
+            effort.resuming = None
+            return False
+        self._finish(effort, session if state is State.CONNECTED else None, None)
+        return True
 
     def _again(self, effort: Effort) -> None:
         with self._lock:
-            if not effort.done and not effort.tries and effort.race.is_empty:
-                effort.race = Race(effort.endpoints)
-                self._advance(effort)
+            if effort.done or effort.is_busy or not effort.race.is_empty:
+                return
+            effort.rests = False
+            if effort.resuming is not None and not effort.is_needed and self._settled(effort):
+                return
+            resuming = effort.resuming
+            told = () if resuming is None else self._told(effort, resuming)
+            under_way = {each.candidate.endpoint for each in effort.tries}
+            through = self._host.circuits_to(effort.peer_id) if effort.may_circuit else ()
+            circuits = [each for each in through if each.endpoint not in under_way]
+            effort.race = effort.new_race((*effort.endpoints, *told), circuits)
+            self._advance(effort)
 
-    def _failure(self, effort: Effort) -> CrustError:
-        if effort.denied is not None:
-            effort.denied.attempts = tuple(effort.attempts)
-            return effort.denied
-        tried = "; ".join(map(str, effort.attempts)) or "nothing could be tried"
-        return ConnectError(f"cannot connect to peer {effort.peer_id}: {tried}", tuple(effort.attempts))
+    def hurry(self, *, circuits: bool = False) -> None:
+        """
+        What was in vain may not be so now: sessions that wait for the next attempt to get a link have it at once.
 
-    def _finish(self, effort: Effort, conversation: Conversation | None, error: CrustError | None) -> None:
-        """The effort is over (the lock is held)."""
-        if effort.done:
-            return
-        effort.done = True
-        if self._efforts.get(effort.peer_id) is effort:
-            del self._efforts[effort.peer_id]
-        if effort.timer is not None:
-            effort.timer.cancel()
-        effort.session = conversation
-        self._end_tries(effort)
-        if effort.tries and conversation is not None:
-            self._pursuits.add(effort)
-            self._host.io.call_at(self._now(), lambda _: self._go_on(effort))  # one may have been answered already
-        waiters, effort.waiters = effort.waiters, []
-        if error is not None and (waiters or effort.resuming is None):
-            self._host.dial_failed(effort.peer_id, effort.purpose, error)
-        for waiter in waiters:
-            waiter(conversation, error)
-
-    def _end_tries(self, effort: Effort) -> None:
-        """Give up the attempts of an effort that is done, but for those that its session may move to."""
-        for attempt in list(effort.tries):
-            link = attempt.link
-            if attempt.welcomed:
-                effort.ended(attempt)
-                continue
-            if link is not None and link.verdict:
-                effort.tries.discard(attempt)  # it may still be carrying a goodbye
-                continue
-            if effort.goes_on(attempt):
-                continue
-            attempt.given_up = True
-            effort.tries.discard(attempt)
-            effort.answered = [each for each in effort.answered if each is not attempt]
-            attempt.dialling.cancel()
-            if link is None:
-                continue
-            if effort.session is None:
-                link.fail("cancelled", "the attempt was given up")
-            elif link.introduction is None or link.introduction.resume is None:
-                link.fail("lost_race", _LOST)
-            # Else the peer may be moving the session to this link just now: cutting it would lose both.
-        if not effort.tries:
-            self._pursuits.discard(effort)
-
-    def _pursued(self, peer_id: PeerId) -> list[Effort]:
-        return [effort for effort in self._pursuits if effort.peer_id == peer_id]
-
-    def _end_pursuit(self, effort: Effort) -> None:
-        """Its session is over, or nobody wants it any more."""
-        effort.session = None
-        self._end_tries(effort)
+        Args:
+            circuits: There is another peer to introduce us: try through it, too.
+        """
+        with self._lock:
+            for effort in [each for each in self._efforts.values() if each.is_needed]:
+                if circuits:
+                    under_way = [each.candidate.endpoint for each in effort.tries]
+                    effort.race.add_circuits(self._host.circuits_to(effort.peer_id), under_way)
+                    self._advance(effort)
+                else:
+                    effort.round = 0
+                    effort.again_at = 0.0
+                    self._again(effort)
 
     # --- one attempt (its own thread) ---------------------------------------------------------------------------------
 
-    def _run_try(self, attempt: Try) -> None:
+    def _run_try(self, handed_over: list[Try]) -> None:
+        attempt = handed_over.pop()  # a thread keeps its arguments, and this one may read the link for days
         try:
             connection = attempt.dialling.run()
         except OSError as error:
             self._try_ended(attempt, verdict_of(error), reason_of(error))
             return
+        link = self._begin_link(attempt, connection)
+        del attempt
+        link.begin()
+        connection.run(link)
+
+    def _begin_link(self, attempt: Try, connection: Connection) -> Link:
         effort = attempt.effort
-        handshake = Initiator(self._host.handshake, effort.peer_id, secret_index=attempt.candidate.secret_index)
+        candidate = attempt.candidate
+        handshake = Initiator(
+            self._host.handshake, effort.peer_id, secret_index=candidate.secret_index, salt=candidate.salt
+        )
         link = Link(
             connection,
             handshake,
@@ -350,6 +387,7 @@ class Dialer:
             lambda error: self._host.crashed("link", error),
             self._now,
             peer_id=effort.peer_id,
+            manner=candidate.manner,
         )
         link.owner_data = attempt
         self._host.opened(link)
@@ -359,19 +397,17 @@ class Dialer:
         if cancelled:
             link.fail("cancelled", "the attempt was given up")
         elif self._is_banned(connection.remote.host):  # what a name stands for
-            link.fail("failed", _BANNED)
+            link.fail("failed", BANNED)
         elif effort.avoid is not None and effort.avoid(connection.remote.host):
             link.fail("failed", "that address is blacklisted here")
-        link.handshake_timer = self._host.io.call_later(self._handshake_timeout, lambda _: self._overdue(link))
-        link.begin()
-        connection.run(link)
+        seconds = effort.handshake_seconds(self._handshake_timeout, self._now())
+        link.handshake_timer = self._host.io.call_later(seconds, lambda _: self._overdue(attempt, link, seconds))
+        return link
 
-    def _overdue(self, link: Link) -> None:
-        attempt = link.owner_data
-        assert isinstance(attempt, Try)
+    def _overdue(self, attempt: Try, link: Link, seconds: float) -> None:
         with self._lock:
             if not attempt.welcomed:
-                link.fail("timeout", f"no answer to the handshake within {self._handshake_timeout:g} s")
+                link.fail("timeout", f"no answer to the handshake within {seconds:.3g} s")
 
     def _try_ended(self, attempt: Try, verdict: str, error: str) -> None:
         effort, candidate = attempt.effort, attempt.candidate
@@ -380,12 +416,15 @@ class Dialer:
                 return
             now = self._now()
             effort.ended(attempt)
-            effort.note(candidate.endpoint, now - attempt.started, verdict, error)
+            duration = now - attempt.started
+            wall = self._host.wall()
+            self._host.attempted(effort.peer_id, effort.note(candidate, duration, verdict, error, wall, attempt.link))
             # To another secret, message 1 is noise: it is hung up on, or, once in seventy times, taken for the
             # beginning of something longer, and waited for.
             unheard = verdict in ("failed", "timeout") and attempt.link is not None
-            other = Candidate(candidate.endpoint, candidate.secret_index + 1)
+            other = candidate._replace(secret_index=candidate.secret_index + 1)
             secrets = unheard and other.secret_index < len(self._host.handshake.secrets)
+            secrets = secrets and candidate.endpoint not in effort.hearsay  # that is one dial more
             if effort.done:
                 if secrets and effort.goes_on(attempt):
                     self._begin(effort, other, now)
@@ -396,7 +435,7 @@ class Dialer:
                 if effort.denied is not None and effort.denied.reason in FINAL:
                     effort.race.clear()
                     if effort.resuming is None:
-                        self._finish(effort, None, self._failure(effort))
+                        self._finish(effort, None, failure_of(effort))
                         return
                 if not effort.tries or verdict != "lost_race":
                     effort.race.failed(candidate.endpoint, now)
@@ -413,7 +452,7 @@ class Dialer:
         chosen = effort.choose(self._now())
         for loser in effort.losers():
             if loser.link is not None:
-                loser.link.fail("lost_race", _LOST)
+                loser.link.fail("lost_race", LOST)
         return chosen
 
     def _introduce(self, attempt: Try | None) -> None:
@@ -421,8 +460,13 @@ class Dialer:
         if attempt is None or attempt.link is None:
             return
         effort, link, registry = attempt.effort, attempt.link, self._host.registry
+        judging = self._host.judging
+        if judging.in_force and not attempt.passed and registry.get(effort.peer_id) is None:
+            view = view_of_link(link, None, effort.purpose, self._host.wall())
+            judging.ask(view, functools.partial(self._judged, attempt, link))
+            return
         introduction = registry.introduction(
-            effort.peer_id, effort.purpose, _observation(link), attempt.way, effort.session
+            effort.peer_id, effort.purpose, _observation(link), attempt.way, effort.session, attempt.candidate.manner
         )
         if introduction is not None:
             link.introduce(introduction)
@@ -430,7 +474,15 @@ class Dialer:
         present = registry.get(effort.peer_id)
         if present is not None and not effort.done:
             self.session_up(present)
-        link.fail("lost_race", _LOST)
+        link.fail("lost_race", LOST)
+
+    def _judged(self, attempt: Try, link: Link, verdict: Verdict) -> None:
+        """The application has been asked about a peer that we call (the thread of judging)."""
+        if verdict is Verdict.WELCOME:
+            attempt.passed = True
+            self._introduce(attempt)
+        else:  # of who is banned, everything has been ended already
+            link.fail("failed", "a ban by predicate raised an error on this peer, which is therefore not let in")
 
     # --- LinkOwner (the link's reader thread) -------------------------------------------------------------------------
 
@@ -450,7 +502,7 @@ class Dialer:
         effort = attempt.effort
         with self._lock:
             if attempt.given_up or attempt.ended:
-                link.fail("lost_race", _LOST)
+                link.fail("lost_race", LOST)
                 return
             attempt.patience = self._now() + min(link.rtt or 0.0, limits.BETTER_CLASS_WAIT)
             effort.answered.append(attempt)
@@ -463,22 +515,25 @@ class Dialer:
         """The peer takes us: the registry makes or resumes the session."""
         attempt = link.owner_data
         assert isinstance(attempt, Try)
-        effort, endpoint = attempt.effort, attempt.candidate.endpoint
+        effort = attempt.effort
         link.handshake_timer.cancel()
         duration = self._now() - attempt.started
         with self._lock:
-            effort.note(endpoint, duration, "connected", "")
+            noted = effort.note(attempt.candidate, duration, "connected", "", self._host.wall(), link)
             attempts = tuple(effort.attempts)
         self._host.registry.welcomed(link, welcome, attempts, lambda: self._claim(attempt, link))
         conversation = link.conversation
         with self._lock:
             if conversation is None:
-                effort.attempts.pop()  # the registry had a reason against it; link_lost will note it
+                effort.forget(noted)  # the registry had a reason against it; link_lost will note it
                 resume = None if link.introduction is None else link.introduction.resume
                 if welcome.outcome is frames.Outcome.GONE and resume is not None and effort.waiters:
                     effort.retry_at = duration + attempt.started  # who waits for the peer gets a new session
                 return
+            link.owner_data = None  # it is the session's
             conversation.redial = effort.endpoints
+            effort.attempts = conversation.keep(effort.attempts)
+            self._host.attempted(effort.peer_id, noted)
             effort.ended(attempt)
             if effort.done:
                 self._end_tries(effort)
@@ -525,76 +580,7 @@ class Dialer:
         link.handshake_timer.cancel()
         self._try_ended(attempt, link.verdict, link.error)
 
-    # --- from outside -------------------------------------------------------------------------------------------------
-
-    def session_up(self, conversation: Conversation) -> None:
-        """A session with that peer carries data, whoever began it: efforts for it are done."""
-        with self._lock:
-            for pursued in self._pursued(conversation.peer_id):
-                self._end_tries(pursued)  # what is no longer better than what it has
-            effort = self._efforts.get(conversation.peer_id)
-            if effort is not None:
-                self._finish(effort, conversation, None)
-
-    def session_lost(self, conversation: Conversation) -> None:
-        """A session is over: nothing is left to resume, or to move."""
-        with self._lock:
-            for pursued in self._pursued(conversation.peer_id):
-                if pursued.session is conversation:
-                    self._end_pursuit(pursued)
-            effort = self._efforts.get(conversation.peer_id)
-            if effort is not None and effort.resuming is conversation:
-                if effort.waiters:
-                    effort.resuming = None
-                else:
-                    self._finish(effort, None, None)
-
-    def stop(self, peer_id: PeerId, error: CrustError) -> None:
-        """Give up reaching that peer."""
-        with self._lock:
-            for pursued in self._pursued(peer_id):
-                self._end_pursuit(pursued)
-            effort = self._efforts.get(peer_id)
-            if effort is not None:
-                self._finish(effort, None, error)
-
-    def drop_banned(self) -> None:
-        """Give up reaching peers that are banned now, and connections to addresses that are."""
-        with self._lock:
-            self._drop_banned_locked()
-
-    def _drop_banned_locked(self) -> None:
-        for effort in [*self._efforts.values(), *self._pursuits]:
-            if self._host.access.is_banned(effort.peer_id, None, self._now()):
-                self._finish(effort, None, ConnectError(f"peer {effort.peer_id} has been banned here"))
-                self._end_pursuit(effort)
-                continue
-            for attempt in effort.tries:
-                link = attempt.link
-                if link is not None and not attempt.welcomed and self._is_banned(link.connection.remote.host):
-                    link.fail("failed", _BANNED)
-
-    def _is_banned(self, host: str) -> bool:
-        return self._host.access.is_banned(None, host, self._now())
-
-    def abandon(self) -> None:
-        """In a forked child: give up everything, and tell nobody (takes no lock)."""
-        self._lock = threading.RLock()
-        self._closed = True
-        efforts, self._efforts, self._pursuits = [*self._efforts.values(), *self._pursuits], {}, set()
-        for effort in efforts:
-            effort.done, effort.waiters = True, []
-
-    def close(self, error: CrustError) -> None:
-        """Give up everything, and begin nothing more."""
-        with self._lock:
-            self._closed = True
-            for effort in list(self._efforts.values()):
-                self._finish(effort, None, error)
-            for pursued in list(self._pursuits):
-                self._end_pursuit(pursued)
-
 
 def _observation(link: Link) -> tuple[str, int] | None:
     remote = link.connection.remote
-    return (remote.host, remote.port) if remote.is_ip else None
+    return (remote.host, remote.port) if remote.is_ip and link.circuit is None else None

@@ -15,7 +15,7 @@ import secrets
 from .. import limits
 from ..runtime.files import publish_new, safe_name
 from ..values import dataclass
-from ..wire.transfer import Offer, TransferMessage
+from ..wire.transfer import Offer, SignedOffer, TransferMessage
 from .file_contract import Decide, FileChannel, FileOffer, FileProgress, OnReceiving
 from .transfer import FileReceiver, ReceiverState
 
@@ -115,9 +115,12 @@ class Download:
 
     __slots__ = ("_failed", "_part", "_progress", "channel", "name", "path", "receiver", "rules")
 
-    def __init__(self, channel: FileChannel, offer: Offer, rules: Rules) -> None:
+    def __init__(self, channel: FileChannel, offer: Offer | SignedOffer, rules: Rules) -> None:
+        def verify(signed: bytes, digest: bytes) -> bytes:
+            return channel.open_file(offer.transfer, offer.size, digest, offer.name, signed)
+
         self.channel = channel
-        self.receiver = FileReceiver(offer)
+        self.receiver = FileReceiver(offer, verify)
         self.rules = rules
         self.name = safe_name(offer.name)
         self.path: pathlib.Path | None = None
@@ -149,7 +152,7 @@ class Download:
     @property
     def offer(self) -> FileOffer:
         """What the application decides about."""
-        return FileOffer(self.channel.peer, self.name, self.receiver.size)
+        return FileOffer(self.channel.peer, self.name, self.receiver.size, self.receiver.signed)
 
     def messages_to_send(self) -> list[TransferMessage]:
         """What the peer must be sent, in order. Each is returned once."""

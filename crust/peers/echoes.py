@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from .. import limits
-from ..addresses import Endpoint, PeerId
+from ..addresses import Endpoint
 from ..exceptions import EchoRefused, Timeout
 from ..runtime.clock import Clock, Event
 from ..runtime.flusher import IoLoop
@@ -91,7 +91,8 @@ class Echoes:
 
     def __init__(self, host: EchoHost, *, allowed: bool, datagrams: Callable[[Endpoint, str], Shots]) -> None:
         self._host = host
-        self._allowed = allowed
+        self.allowed = allowed
+        """Peers may have some; may be changed at any time."""
         self._datagrams = datagrams
         self._rates: Rates = Rates(
             limits.ECHOES_PER_MINUTE / 60,
@@ -101,8 +102,10 @@ class Echoes:
         )
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()  # guards the fields below
+        self.on_limit: Callable[[Conversation], object] = lambda conversation: None
+        """Told of a peer that has asked for too many; any thread, must be quick."""
         self._asked: dict[int, _Asked] = {}
-        self._dials: set[Dialling] = set()
+        self._dials: dict[Dialling, Conversation] = {}  # for whom
         self._shots: set[Shots] = set()
         self._closing = host.clock.event()
 
@@ -148,8 +151,11 @@ class Echoes:
         """A session is over: it answers no more."""
         with self._lock:
             over = [asked for asked in self._asked.values() if asked.conversation is conversation]
+            dials = [dialling for dialling, caller in self._dials.items() if caller is conversation]
         for asked in over:
             asked.answered.set()
+        for dialling in dials:
+            dialling.cancel()
 
     # --- both ---------------------------------------------------------------------------------------------------------
 
@@ -167,7 +173,7 @@ class Echoes:
     # --- others' ------------------------------------------------------------------------------------------------------
 
     def _wanted(self, conversation: Conversation, link: Link, request: EchoRequest) -> None:
-        reason = self._objection(conversation.peer_id, link, request)
+        reason = self._objection(conversation, link, request)
         if not reason:
             try:
                 self._host.spawn("crust-echo", self._run, conversation, link, request)
@@ -177,16 +183,17 @@ class Echoes:
         if not link.blocked:  # else it asks, but reads no answers: these must not pile up here
             link.write_control(EchoReply(request.number, EchoOutcome.DENIED, reason))
 
-    def _objection(self, peer_id: PeerId, link: Link, request: EchoRequest) -> str:
+    def _objection(self, conversation: Conversation, link: Link, request: EchoRequest) -> str:
         """Why there is no echo; empty if there is one."""
         remote = link.connection.remote
-        if not self._allowed:
+        if not self.allowed or self._closing.is_set():
             return "it does so for nobody (nat.echo_for_others)"
-        if remote.ip is None or not remote.port:
+        if remote.ip is None or not remote.port or link.circuit is not None:
             return "it does not see your address"
         if remote.port == request.port and remote.transport == _LINKS[request.transport]:
             return "the link itself uses that port, so that it would get in anyhow"
-        if not self._rates.permit(peer_id, self._host.clock.now()):
+        if not self._rates.permit(conversation.peer_id, self._host.clock.now()):
+            self.on_limit(conversation)
             return "there have been too many"
         return ""
 
@@ -195,18 +202,19 @@ class Echoes:
         remote = link.connection.remote
         try:
             if request.transport is EchoTransport.UDP:
-                outcome = self._send(link, Endpoint("utp", remote.host, request.port), request.token)
+                to = Endpoint("utp", remote.host, request.port)
+                outcome = self._send(conversation, link, to, request.token)
             else:
-                outcome = self._connect(Endpoint("tcp", remote.host, request.port))
+                outcome = self._connect(conversation, Endpoint("tcp", remote.host, request.port))
         except OSError as error:
             if error.errno == errno.ECANCELED:
-                return  # we are closing
+                return  # we are closing, or nobody waits for it any more
             outcome = _OUTCOMES.get(error.errno or 0, EchoOutcome.UNREACHABLE)
             if isinstance(error, TimeoutError):
                 outcome = EchoOutcome.TIMEOUT
         (conversation.link or link).write_control(EchoReply(request.number, outcome))
 
-    def _send(self, link: Link, to: Endpoint, token: bytes) -> EchoOutcome:
+    def _send(self, conversation: Conversation, link: Link, to: Endpoint, token: bytes) -> EchoOutcome:
         from ..nat.stun.message import Class, Message, build_stun  # `import crust` stays cheap
 
         data = build_stun(Message(Class.SUCCESS, token, xor_mapped=(to.host.partition("%")[0], to.port)))
@@ -217,6 +225,8 @@ class Echoes:
             for pause in limits.ECHO_PAUSES:
                 if self._closing.wait(pause):
                     raise OSError(errno.ECANCELED, "the service is closing")
+                if conversation.ended_reason:
+                    raise OSError(errno.ECANCELED, "the session is over")
                 shots.send(data)
         finally:
             shots.close()
@@ -224,31 +234,30 @@ class Echoes:
                 self._shots.discard(shots)
         return EchoOutcome.SENT
 
-    def _connect(self, to: Endpoint) -> EchoOutcome:
+    def _connect(self, conversation: Conversation, to: Endpoint) -> EchoOutcome:
         """Each try comes from a port of its own. Silence may be a loss, what is said is the outcome."""
         for timeout in limits.ECHO_DIALS[:-1]:
             with contextlib.suppress(TimeoutError):
-                return self._connect_once(to, timeout)
-        return self._connect_once(to, limits.ECHO_DIALS[-1])
+                return self._connect_once(conversation, to, timeout)
+        return self._connect_once(conversation, to, limits.ECHO_DIALS[-1])
 
-    def _connect_once(self, to: Endpoint, timeout: float) -> EchoOutcome:
+    def _connect_once(self, conversation: Conversation, to: Endpoint, timeout: float) -> EchoOutcome:
         dialling = self._host.transports["tcp"].dialling(to, timeout)
         with self._lock:
-            self._dials.add(dialling)
+            self._dials[dialling] = conversation
         try:
-            if self._closing.is_set():
-                raise OSError(errno.ECANCELED, "the service is closing")
+            if self._closing.is_set() or conversation.ended_reason:
+                raise OSError(errno.ECANCELED, "the service is closing, or the session is over")
             dialling.run().close()
         finally:
             with self._lock:
-                self._dials.discard(dialling)
+                self._dials.pop(dialling, None)
         return EchoOutcome.CONNECTED
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Send no more. Never blocks; idempotent."""
-        self._allowed = False
         self._closing.set()
         with self._lock:
             dials = list(self._dials)
@@ -258,7 +267,7 @@ class Echoes:
     def abandon(self) -> None:
         """In a forked child: forget everything, and close the copies of descriptors (takes no lock)."""
         self._lock = threading.Lock()
-        self._allowed = False
+        self.allowed = False
         for shots in list(self._shots):
             shots.abandon()
-        self._dials, self._shots, self._asked = set(), set(), {}
+        self._dials, self._shots, self._asked = {}, set(), {}

@@ -45,6 +45,24 @@ class FileChannel(Protocol):
     def max_message_size(self) -> int:
         """Bytes of the longest message that both sides accept."""
 
+    @property
+    def takes_signed_only(self) -> bool:
+        """Files that are not signed are refused."""
+
+    def sign_file(self, transfer: int, size: int, digest: bytes, name: str) -> bytes:
+        """What is signed of a file that we send, and our signature."""
+
+    def open_file(self, transfer: int, size: int, digest: bytes, name: str, signed: bytes) -> bytes:
+        """
+        The proof of a file that the peer sends.
+
+        Raises:
+            RemoteProtocolError: It has not signed that.
+        """
+
+    def unsigned_file(self) -> None:
+        """A file was refused, since it is not signed."""
+
     def send_file_message(self, data: bytes, timeout: float | None) -> None:
         """
         Queue one message of kind ``file``.
@@ -78,6 +96,9 @@ class FileOffer:
 
     size: int
     """Bytes."""
+
+    signed: bool = False
+    """It comes with a proof, or not at all."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +143,8 @@ OnReceiving = Callable[[FileProgress], object]
 OnSending = Callable[[int, int], object]
 """Gets the bytes sent and the bytes in all, on the thread that called ``send_file``."""
 
-FileReceivedHook = Callable[[Any, pathlib.Path, str, int, str], object]
-"""Gets peer, path, name, size and digest (hex) of a file that is in its place."""
+FileReceivedHook = Callable[[Any, pathlib.Path, str, int, str, bytes | None], object]
+"""Gets peer, path, name, size, digest (hex) and proof of a file that is in its place."""
 
 FileFailedHook = Callable[[Any, str, str], object]
 """Gets peer, name and reason of a file that did not make it."""

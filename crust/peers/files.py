@@ -24,6 +24,7 @@ import os
 import pathlib
 import threading
 import time
+from functools import partial
 from typing import Any, Protocol
 
 from .. import limits
@@ -43,6 +44,7 @@ from ..wire.transfer import (
     Offer,
     Progress,
     Refuse,
+    SignedOffer,
     TransferMessage,
     build_transfer,
     parse_transfer_untrusted,
@@ -57,7 +59,7 @@ from .file_contract import (
     OnReceiving,
     OnSending,
 )
-from .transfer import FileSender, first_number, is_ours, short_text
+from .transfer import FileSender, Fresh, first_number, is_ours, short_text
 from .upload import Upload, open_source
 
 __all__ = ["Files"]
@@ -77,7 +79,7 @@ class Log(Protocol):
 class _Exchange:
     """All file transfers with one peer."""
 
-    __slots__ = ("channel", "downloads", "ended", "inbound", "lost", "queued", "replies", "uploads")
+    __slots__ = ("channel", "downloads", "ended", "fresh", "inbound", "lost", "queued", "replies", "uploads")
 
     def __init__(self, channel: FileChannel) -> None:
         self.channel = channel
@@ -90,6 +92,7 @@ class _Exchange:
         # The worker's own:
         self.downloads: dict[int, Download] = {}
         self.ended: dict[int, None] = {}  # oldest first, bounded
+        self.fresh = Fresh()
 
 
 class Files:
@@ -128,6 +131,8 @@ class Files:
         self._retry_at = 0.0  # on the clock: when they are tried again
         self._answers: collections.deque[tuple[_Exchange, Download, bool | str]] = collections.deque()
         self._rules: Rules | None = None
+        self.refused = 0
+        """Files that there was no room for."""
         self._next_number = 0
         self._generation = fork_generation()
         self._working = False
@@ -180,6 +185,7 @@ class Files:
         path: str | os.PathLike[str],
         *,
         name: str | None = None,
+        sign: bool = False,
         progress: OnSending | None = None,
         timeout: float | None = None,
     ) -> FileSent:
@@ -190,6 +196,7 @@ class Files:
             channel: The session it goes through.
             path: A regular file.
             name: What to offer it as; None: the last part of ``path``.
+            sign: Sign it.
             progress: Called with the bytes sent and the bytes in all, on this thread.
             timeout: Seconds for all of it, the other side's decision included; None: no limit.
 
@@ -211,7 +218,7 @@ class Files:
             )
         with open_source(path) as source:
             number, upload = self._add_upload(
-                channel, os.fstat(source.fileno()).st_size, offered, timeout, progress
+                channel, os.fstat(source.fileno()).st_size, offered, sign, timeout, progress
             )
             try:
                 return upload.run(source)
@@ -225,7 +232,7 @@ class Files:
                         exchange.uploads.pop(number, None)
 
     def _add_upload(
-        self, channel: FileChannel, size: int, name: str, timeout: float | None, progress: OnSending | None
+        self, channel: FileChannel, size: int, name: str, sign: bool, timeout: float | None, progress: OnSending | None
     ) -> tuple[int, Upload]:
         first = first_number(channel.controller)
         with self._lock:
@@ -235,7 +242,7 @@ class Files:
             self._next_number = (self._next_number + 2) % (1 << 32)
             upload = Upload(
                 channel,
-                FileSender(number, size, name),
+                FileSender(number, size, name, partial(_sign, channel, number, size, name) if sign else None),
                 timeout=timeout,
                 clock=self._clock,
                 progress=progress,
@@ -265,7 +272,7 @@ class Files:
         """
         message = parse_transfer_untrusted(data)
         ours = is_ours(message.transfer, channel.controller)
-        if ours and isinstance(message, Offer):
+        if ours and isinstance(message, (Offer, SignedOffer)):
             raise RemoteProtocolError(
                 f"a file is offered as number {message.transfer}, which is ours to give"
             )
@@ -444,13 +451,13 @@ class Files:
             if download.receive(message):
                 self._tell_progress(download)
             self._settle(exchange, download)
-        elif isinstance(message, Offer):
+        elif isinstance(message, (Offer, SignedOffer)):
             self._offered(exchange, message)
         elif message.transfer not in exchange.ended and not isinstance(message, Fail):
             self._remember(exchange, message.transfer)
             self._reply(exchange, Fail(message.transfer, "there is no such transfer"))
 
-    def _offered(self, exchange: _Exchange, offer: Offer) -> None:
+    def _offered(self, exchange: _Exchange, offer: Offer | SignedOffer) -> None:
         with self._lock:
             rules = self._rules
             others = [download for each in self._exchanges.values() for download in each.downloads.values()]
@@ -463,7 +470,13 @@ class Files:
             )
         elif len(others) >= limits.FILE_TRANSFERS_ALL_MAX:
             refusal = "this node is receiving too many files; try again later"
+        elif exchange.channel.takes_signed_only and isinstance(offer, Offer):
+            refusal = "this node takes only files that are signed"
+            exchange.channel.unsigned_file()
+        elif isinstance(offer, SignedOffer) and not exchange.fresh.take(offer.transfer):
+            refusal = f"number {offer.transfer} has been given to another signed file in this session"
         if rules is None or refusal:
+            self.refused += rules is not None
             self._reply(exchange, Refuse(offer.transfer, short_text(refusal)))
             return
         exchange.ended.pop(offer.transfer, None)
@@ -547,7 +560,7 @@ class Files:
             self._log.info(
                 "received %s, %d bytes, from %s", download.path, receiver.size, download.channel.peer_text
             )
-            self._on_received(peer, download.path, download.name, receiver.size, receiver.digest.hex())
+            self._on_received(peer, download.path, download.name, receiver.size, receiver.digest.hex(), receiver.proof)
         elif download.failure:
             self._on_failed(peer, download.name, download.failure)
 
@@ -577,3 +590,7 @@ class Files:
         for exchange in exchanges:
             self._end(exchange, "the receiving node is closing")
             self._flush(exchange)
+
+
+def _sign(channel: FileChannel, number: int, size: int, name: str, digest: bytes) -> bytes:
+    return channel.sign_file(number, size, digest, name)

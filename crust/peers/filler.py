@@ -12,7 +12,7 @@ import itertools
 
 from .. import limits
 from ..wire import frames
-from .lanes import Lane, Move, Run
+from .lanes import Lane, Move, Run, Signed
 
 __all__ = ["SMALL_MAX", "Filler"]
 
@@ -32,6 +32,7 @@ class Filler:
         next_chunk: Number of the first chunk that goes in.
         slots: Bit set of the slots in use.
         window: Bytes that may still begin.
+        signs: There may be signed messages among those that wait.
     """
 
     __slots__ = (
@@ -46,13 +47,15 @@ class Filler:
         "parts",
         "released",
         "room",
+        "signs",
         "slot",
         "slots",
         "window",
     )
 
-    def __init__(self, prefix: bytes, next_chunk: int, slots: int, window: int) -> None:
+    def __init__(self, prefix: bytes, next_chunk: int, slots: int, window: int, signs: bool = False) -> None:
         self.next_chunk = next_chunk
+        self.signs = signs
         self.window = window
         self.parts: list[bytes | memoryview] = [prefix] if prefix else []
         self.room = limits.RECORD_PLAINTEXT_MAX - len(prefix)
@@ -109,6 +112,11 @@ class Filler:
         # Messages in a row tend to be of one size: look at about as many as would fit then.
         likely = room // first_size + 2
         batch = lane.messages[head : head + min(likely, _BATCH_CANDIDATES)]
+        kind = lane.kind
+        if self.signs:
+            batch = _of_one_sort(batch)
+            if type(batch[0]) is Signed:
+                kind = frames.Kind.SIGNED
         ends = list(itertools.accumulate(map(len, batch)))
         count = len(ends)
         if ends[-1] + per_message * count > room:
@@ -125,7 +133,7 @@ class Filler:
         if count < len(batch):
             batch = batch[:count]
         first = self.next_chunk + self.numbered
-        part = frames.build_batch(first, lane.kind, lane.priority, batch)
+        part = frames.build_batch(first, kind, lane.priority, batch)
         self.parts.append(part)
         self.room -= len(part)
         cost = ends[count - 1] + _OVERHEAD * count
@@ -164,8 +172,9 @@ class Filler:
         end = min(total, offset + room)
         last = end == total
         number = self.next_chunk + self.numbered
+        kind = frames.Kind.SIGNED if type(message) is Signed else lane.kind
         head = frames.build_piece_head(
-            number, lane.kind, lane.priority, self.slot, offset == 0, last, total, end - offset
+            number, kind, lane.priority, self.slot, offset == 0, last, total, end - offset
         )
         self.parts.append(head)
         self.parts.append(memoryview(message)[offset:end])  # copied once, when the parts are joined
@@ -181,3 +190,9 @@ class Filler:
         self.offset = 0
         self.head += 1
         return True
+
+
+def _of_one_sort(messages: list[bytes]) -> list[bytes]:
+    """Those in front that are signed, if the first one is; else those that are not."""
+    sort = type(messages[0])
+    return list(itertools.takewhile(lambda message: type(message) is sort, messages))

@@ -1,13 +1,14 @@
 """
 The gate: who may begin a handshake, before anything is spent on it.
 
-A caller costs a descriptor, a thread and an X25519 operation before it has proven anything. Three rules bound that:
+A caller costs a descriptor, a thread and an X25519 operation before it has proven anything. Four rules bound that:
 
 - **Starts**: token buckets, one for each address (IPv6: each /64) and one for all. A bucket holds one second's worth.
   A quarter of the common one is kept for addresses of peers we know, so that a flood of strangers does not lock out
   those who come back after a cut.
 - **Slots**: at most so many handshakes under way, in all and for each address, and some of them for known addresses
   only. No thread before a slot.
+- **Slowing**: an address that misbehaves may be made to begin less often for a while.
 - **Eviction**: where slots have run out, the oldest one whose caller has not sent a valid message 1 makes room. A
   caller that has shown that it knows our key is never evicted.
 
@@ -30,6 +31,7 @@ from ..values import dataclass
 
 __all__ = ["Gate", "GateCounters", "Slot"]
 
+_OF_ONE = ("limits.starts_per_address_per_second", "limits.half_open_per_address")  # what an address uses up by itself
 _KNOWN_SHARE = limits.HALF_OPEN_KNOWN_RESERVE / limits.HALF_OPEN_MAX  # what is kept for known addresses
 
 
@@ -62,7 +64,7 @@ class Slot:
 
     __slots__ = ("_gate", "_key", "_evict", "_known")
 
-    def __init__(self, gate: Gate, key: object, known: bool, evict: Callable[[], None]) -> None:
+    def __init__(self, gate: Gate, key: bytes, known: bool, evict: Callable[[], None]) -> None:
         self._gate = gate
         self._key = key
         self._known = known
@@ -103,23 +105,44 @@ class Gate:
         "_refused_by_rate",
         "_refused_by_slots",
         "_reserve",
+        "_slowed",
         "_starts",
         "_strangers",
         "_waiting",
+        "refused",
     )
 
     def __init__(self, config: LimitsConfig) -> None:
         self._config = config
         self._reserve = min(limits.HALF_OPEN_KNOWN_RESERVE, int(config.half_open * _KNOWN_SHARE))
         self._lock = threading.Lock()
-        """Guards everything below. Nothing is called while it is held."""
+        """Guards everything above and below. Nothing is called while it is held."""
         self._starts: collections.OrderedDict[object, Bucket] = collections.OrderedDict()
         self._all_starts = Bucket(config.starts_per_second)
         self._waiting: dict[Slot, None] = {}  # oldest first, without a valid message 1
         self._proven: set[Slot] = set()
         self._per_key: dict[object, int] = {}
+        self._slowed: collections.OrderedDict[object, float] = collections.OrderedDict()  # until when
+        self.refused: Callable[[str, bytes | None], object] = lambda limit, key: None
+        """Told of every refusal and eviction: the key of the configuration that it is because of, and whose doing it is
+        (an ``address_key``): the address with too many of its own, or whose unfinished handshake had to make room;
+        None: that of all together. Any thread; must be quick."""
         self._strangers = 0  # slots in use that were not given to known addresses
         self._admitted = self._evicted = self._refused_by_rate = self._refused_by_slots = 0
+
+    def configure(self, config: LimitsConfig) -> None:
+        """
+        Other limits from now on. Handshakes under way go on, whatever their number; rates begin with what was saved up
+        under the old ones, as far as the new ones let anybody save.
+        """
+        with self._lock:
+            if config.starts_per_second != self._config.starts_per_second:
+                self._all_starts.change_rate(config.starts_per_second)
+            if config.starts_per_address_per_second != self._config.starts_per_address_per_second:
+                for bucket in self._starts.values():
+                    bucket.change_rate(config.starts_per_address_per_second)
+            self._config = config
+            self._reserve = min(limits.HALF_OPEN_KNOWN_RESERVE, int(config.half_open * _KNOWN_SHARE))
 
     @property
     def counters(self) -> GateCounters:
@@ -154,31 +177,53 @@ class Gate:
             The slot, or None: close the connection and send nothing.
         """
         key = address_key(address)
-        victim: Slot | None = None
         with self._lock:
-            if not self._may_start_locked(key, known, now):
-                self._refused_by_rate += 1
-                return None
-            if self._is_full_locked(key, known):
-                victim = self._victim_locked(key, known)
-                if victim is None:
-                    self._refused_by_slots += 1
-                    return None
-                self._drop_locked(victim)
-                self._evicted += 1
-            slot = Slot(self, key, known, evict)
-            self._waiting[slot] = None
-            self._per_key[key] = self._per_key.get(key, 0) + 1
-            self._strangers += not known
-            self._admitted += 1
-        if victim is not None:
+            slot, victim, limit = self._take_locked(key, known, now, evict)
+        if limit in _OF_ONE:
+            self.refused(limit, key)
+        elif limit:
+            self.refused(limit, None if victim is None else victim._key)
+        if victim is not None and slot is not None:
             with contextlib.ExitStack() as stack:
                 stack.callback(slot.release)  # only if evict() breaks its promise and raises
                 victim._evict()
                 stack.pop_all()
         return slot
 
-    def _may_start_locked(self, key: object, known: bool, now: float) -> bool:
+    def _take_locked(
+        self, key: bytes, known: bool, now: float, evict: Callable[[], None]
+    ) -> tuple[Slot | None, Slot | None, str]:
+        """The slot, if there is one; who has to make room for it; the limit that somebody met."""
+        limit = self._may_start_locked(key, known, now)
+        if limit:
+            self._refused_by_rate += 1
+            return None, None, limit
+        victim: Slot | None = None
+        if self._is_full_locked(key, known):
+            crowded = self._per_key.get(key, 0) >= self._config.half_open_per_address
+            limit = "limits.half_open_per_address" if crowded else "limits.half_open"
+            victim = self._victim_locked(key, known)
+            if victim is None:
+                self._refused_by_slots += 1
+                return None, None, limit
+            self._drop_locked(victim)
+            self._evicted += 1
+        slot = Slot(self, key, known, evict)
+        self._waiting[slot] = None
+        self._per_key[key] = self._per_key.get(key, 0) + 1
+        self._strangers += not known
+        self._admitted += 1
+        return slot, victim, limit
+
+    def slow(self, key: bytes, until: float) -> None:
+        """Let an address begin less often for a while."""
+        with self._lock:
+            self._slowed[key] = until
+            if len(self._slowed) > limits.GATE_ADDRESSES_MAX:
+                self._slowed.popitem(last=False)
+
+    def _may_start_locked(self, key: object, known: bool, now: float) -> str:
+        """The limit that a caller has met; empty if it may begin."""
         bucket = self._starts.get(key)
         if bucket is None:
             bucket = self._starts[key] = Bucket(self._config.starts_per_address_per_second)
@@ -188,11 +233,19 @@ class Gate:
             self._starts.move_to_end(key)
         common = self._all_starts
         kept = 0.0 if known else float(int(self._config.starts_per_second * _KNOWN_SHARE))
-        if bucket.tokens(now) < 1.0 or common.tokens(now) < 1.0 + kept:
-            return False
-        bucket.take()
+        cost = 1.0
+        if self._slowed:
+            if self._slowed.get(key, now) > now:
+                cost = min(limits.SLOWED_COST, max(1.0, float(self._config.starts_per_address_per_second)))
+            else:
+                self._slowed.pop(key, None)
+        if bucket.tokens(now) < cost:
+            return "limits.starts_per_address_per_second"
+        if common.tokens(now) < 1.0 + kept:
+            return "limits.starts_per_second"
+        bucket.take(cost)
         common.take()
-        return True
+        return ""
 
     def _is_full_locked(self, key: object, known: bool) -> bool:
         if self._per_key.get(key, 0) >= self._config.half_open_per_address:

@@ -50,7 +50,7 @@ class Inbox:
         max_message_size: Longest message accepted, in bytes.
     """
 
-    __slots__ = ("_buffer_size", "_max_message_size", "_partials", "next", "used")
+    __slots__ = ("_buffer_size", "_max_message_size", "_partials", "next", "repeated", "taken", "used")
 
     def __init__(self, *, buffer_size: int, max_message_size: int) -> None:
         self._buffer_size = buffer_size
@@ -60,6 +60,10 @@ class Inbox:
         """Number of the next chunk; all below are stored."""
         self.used = 0
         """Bytes in use of the buffer."""
+        self.taken = 0
+        """Bytes that were new, counted as the buffer counts them."""
+        self.repeated = 0
+        """Bytes that had come before, counted so, too."""
 
     @property
     def window(self) -> int:
@@ -81,7 +85,8 @@ class Inbox:
         if skip:
             if skip < 0:
                 raise RemoteProtocolError(f"the peer skipped from chunk {self.next} to {batch.first}")
-            messages = messages[skip:]
+            old, messages = messages[:skip], messages[skip:]
+            self.repeated += sum(map(len, old)) + _OVERHEAD * len(old)
             if not messages:
                 return messages
         sizes = list(map(len, messages))
@@ -92,6 +97,7 @@ class Inbox:
         used = self.used + sum(sizes) + _OVERHEAD * len(sizes)
         if used > self._buffer_size:
             raise RemoteProtocolError("the peer sent more than the window allowed")
+        self.taken += used - self.used
         self.used = used
         self.next += len(sizes)
         return messages
@@ -108,6 +114,7 @@ class Inbox:
         """
         if piece.number != self.next:
             if piece.number < self.next:
+                self.repeated += len(piece.data)
                 return None
             raise RemoteProtocolError(f"the peer skipped from chunk {self.next} to {piece.number}")
         if piece.is_first:
@@ -125,6 +132,7 @@ class Inbox:
                 f"the pieces of the message in slot {piece.slot} do not add up to its {partial.total} bytes"
             )
         self.next += 1
+        self.taken += len(piece.data)
         partial.add(piece.data)
         if not piece.is_last:
             return None

@@ -6,12 +6,18 @@ Sans-IO and not thread-safe. Interrupts: see there.
 
 from __future__ import annotations
 
-__all__ = ["Lane", "Move", "Run"]
+__all__ = ["Lane", "Move", "Run", "Signed"]
 
 TIDY_AT = 2048  # messages sent that a list may still hold
 
 Run = tuple[int, int]
 """Consecutive message numbers: the first, and how many."""
+
+
+class Signed(bytes):
+    """A signed message as it goes out, among others of its priority: see :mod:`crust.wire.proofs`."""
+
+    __slots__ = ()
 
 
 class Lane:

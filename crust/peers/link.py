@@ -30,16 +30,19 @@ from ..crypto.handshake import (
     SelfIntroduced,
 )
 from ..crypto.keys import CIPHERS
-from ..crypto.records import RECORD_MAX, RecordOpener, RecordSealer
+from ..crypto.records import RECORD_MAX, RecordOpener, RecordSealer, export_key
 from ..exceptions import RemoteProtocolError
 from ..transports.contract import Connection
 from ..wire import frames
-from ..wire.handshake import DenialCode, Introduction
+from ..wire.handshake import DenialCode, Introduction, Manner
+from .circuits.connection import CircuitConnection
+from .circuits.words import CircuitEnded
 from .transfer import printable
 
 if TYPE_CHECKING:
     from ..nat.stun.door import Door
     from ..runtime.timers import Timer
+    from .circuits.legs import Legs
     from .conversation import Conversation
 
 __all__ = ["Link", "LinkOwner", "Stage"]
@@ -90,11 +93,13 @@ class Link:
         report: Called with an exception that must not happen: it is logged and surfaced.
         now: The node's clock.
         peer_id: Whom we call (caller only).
+        manner: How the stream came to be (caller only; a callee is told).
     """
 
     __slots__ = (
         "__weakref__",
         "_closing",
+        "_exports",
         "_beginning",
         "_handshake",
         "_hello_sent",
@@ -109,6 +114,8 @@ class Link:
         "bytes_received",
         "bytes_sent",
         "cipher",
+        "circuit",
+        "circuits",
         "connection",
         "conversation",
         "door",
@@ -117,6 +124,7 @@ class Link:
         "handshake_timer",
         "inbound",
         "introduction",
+        "manner",
         "observed",
         "owner_data",
         "peer_id",
@@ -134,13 +142,19 @@ class Link:
         report: Callable[[BaseException], None],
         now: Callable[[], float],
         peer_id: PeerId | None = None,
+        manner: Manner = Manner.DIRECT,
     ) -> None:
         self.connection = connection
+        self.circuit = connection if isinstance(connection, CircuitConnection) else None
+        """The connection, if it is a circuit: to that peer through another one."""
+        self.circuits: Legs | None = None
+        """The circuits that others have over this link, if any had."""
         self.inbound = isinstance(handshake, Responder)
         self.stage = Stage.HANDSHAKE
         self.peer_id = peer_id
         self.conversation: Conversation | None = None
         self.introduction: Introduction | None = None
+        self.manner = manner
         self.owner_data: object = None
         """Whatever the owner wants to remember about this link."""
         self.handshake_timer: Timer
@@ -168,6 +182,7 @@ class Link:
         self._hello_sent = 0.0
         self._sealer: RecordSealer | None = None
         self._opener: RecordOpener | None = None
+        self._exports: tuple[bytes, bytes] | None = None
         self._pending: bytes = b""
         self._closing = False
         self._lock = threading.Lock()  # guards _sealer, _pending, _closing and the order of bytes on the wire
@@ -202,6 +217,14 @@ class Link:
         """When our last handshake message went out: the other side wrote its last one after reading it."""
         return self._hello_sent
 
+    @property
+    def exports(self) -> tuple[bytes, bytes] | None:
+        """
+        Two secrets of 32 bytes that only the two ends know, for what we send and for what we receive outside of it: on
+        circuits, once records flow; else None.
+        """
+        return self._exports
+
     def abandon(self) -> None:
         """In a forked child: forget the keys, and never write or report anything (takes no lock)."""
         self.verdict = self.verdict or "cancelled"
@@ -218,6 +241,24 @@ class Link:
     def flush(self) -> None:
         """End the link after a write that was interrupted (io thread)."""
         self.connection.abort()
+
+    @property
+    def address(self) -> str | None:
+        """The other end's host. Of a circuit, where the introducer says that it is; None: it does not say."""
+        if self.circuit is None:
+            return self.connection.remote.host
+        seen = self.circuit.observed
+        return None if seen is None else seen[0]
+
+    @property
+    def carries_data(self) -> bool:
+        """False for a circuit whose introducer, or one of whose ends, wants no application's data on it."""
+        return self.circuit is None or self.circuit.relays
+
+    def end_circuits(self) -> None:
+        """Whatever others have over this link is over: it carries its session no more."""
+        if self.circuits is not None:
+            self.circuits.link_ended()
 
     @property
     def blocked(self) -> bool:
@@ -243,11 +284,13 @@ class Link:
     def connection_lost(self, error: OSError | None) -> None:
         """The stream ended (reader thread, once)."""
         if not self.verdict:
+            verdict = error.verdict if isinstance(error, CircuitEnded) else "failed"
             if self.stage is Stage.HANDSHAKE and (error is None or isinstance(error, ConnectionResetError)):
                 text = "the other side closed the connection during the handshake (wrong key, secret or program?)"
             else:
                 text = str(error) if error is not None else "the other side closed the connection"
-            self.verdict, self.error = "failed", text
+            self.verdict, self.error = verdict, text
+        self.end_circuits()
         with self._beginning:
             self.stage = Stage.DEAD
             self._handshake = None
@@ -330,7 +373,8 @@ class Link:
                     return
                 self._hello_sent = self._now()
                 remote = self.connection.remote
-                self._write_raw(handshake.answer((remote.host, remote.port) if remote.is_ip else None))
+                seen = remote.is_ip and self.circuit is None
+                self._write_raw(handshake.answer((remote.host, remote.port) if seen else None))
                 if handshake.denied is not None:
                     self.verdict = "denied"
                     self.error = f"refused: {handshake.denied.name.lower()}"
@@ -340,6 +384,7 @@ class Link:
                 self.rtt = self._now() - self._hello_sent
                 self.peer_id = PeerId(event.introduction.peer_id)
                 self.introduction = event.introduction
+                self.manner = event.introduction.manner if self.circuit is None else Manner.RELAY
                 self.observed = event.introduction.observed
 
     def _open_records(self, handshake: Initiator | Responder) -> None:
@@ -348,6 +393,9 @@ class Link:
         self.cipher = CIPHERS[result.aead].name
         self._sealer = RecordSealer(result.send_key, result.hash, result.aead)
         self._opener = RecordOpener(result.receive_key, result.hash, result.aead)
+        if self.connection.transport == "relay":
+            self.manner = Manner.RELAY
+            self._exports = export_key(result.send_key, result.hash), export_key(result.receive_key, result.hash)
         self.stage = Stage.ANSWER
         self._handshake = None
         if not self.inbound:
@@ -388,8 +436,11 @@ class Link:
             if received:
                 self._pass_on(received, now)
         _scratches.append(scratch)
-        if violation is not None and self.conversation is not None:
-            self.conversation.violated(self, violation)
+        conversation = self.conversation
+        if violation is not None and conversation is not None:
+            conversation.violated(self, violation)
+        elif conversation is not None and conversation.meter.is_overdrawn:
+            conversation.settle(self)
 
     def _pass_on(self, received: list[list[frames.Frame]], now: float) -> None:
         if self.conversation is not None and not self.verdict:
@@ -407,12 +458,10 @@ class Link:
                 self._opener.update_key()
             elif self.stage is Stage.ANSWER:
                 self._receive_answer(frame)
-            elif self.conversation is not None and isinstance(frame, (frames.Goodbye, frames.Retire)):
-                self.conversation.receive_end(self, frame)
-            elif self.conversation is not None and isinstance(frame, (frames.EchoRequest, frames.EchoReply)):
-                self.conversation.receive_echo(self, frame)
-            else:
+            elif self.conversation is None or not self.conversation.receive_control(self, frame):
                 raise RemoteProtocolError(f"{type(frame).__name__} on a link that is open already")
+            if self.conversation is not None:
+                self.conversation.bear(frame)
         except RemoteProtocolError as error:  # authentic: only the peer itself can have sent this
             if self.conversation is None:
                 raise

@@ -49,4 +49,4 @@ class NewMessage(NamedTuple):
     """0 (most urgent) to 255, as the sender chose."""
 
     proof: bytes | None = None
-    """Always None in this version: messages are authenticated, not signed."""
+    """What shows to others that the peer said this, if it was signed: for :func:`crust.verify_proof`. Else None."""

@@ -100,6 +100,7 @@ class Outbox:
         "quick_key",
         "sent_bytes",
         "settled_messages",
+        "signs",
     )
 
     def __init__(self, *, max_messages: int, max_bytes: int, drop_priority: int | None, window: int) -> None:
@@ -113,6 +114,8 @@ class Outbox:
         """Cost of all messages queued or unacknowledged."""
         self.sent_bytes = 0
         """Of those, bytes put into records."""
+        self.signs = False
+        """There have been signed messages among those of the application."""
         # What Sending.send needs to queue a message without asking further; see allow_quick.
         self.quick_bytes = self.quick_count = self.quick_key = -1
         self.quick_append: Callable[[bytes], object] = _refuse
@@ -157,6 +160,11 @@ class Outbox:
         lane.messages.append(data)
         return number
 
+    def has_room(self, size: int) -> bool:
+        """Whether a message of that size would be queued."""
+        held = self.held_bytes + size + _OVERHEAD
+        return self.held_messages < self.max_messages and (held <= self.max_bytes or not self.held_bytes)
+
     def allow_quick(self, held_bytes: int) -> None:
         """
         Until :meth:`forbid_quick`, messages like the last one may be pushed without a call, as :meth:`push` does it:
@@ -187,6 +195,11 @@ class Outbox:
     def held_messages(self) -> int:
         """Messages queued or unacknowledged."""
         return self.next_message - self.settled_messages
+
+    @property
+    def numbered(self) -> int:
+        """Messages, or pieces of them, that have gone out at least once."""
+        return self._next_chunk
 
     @property
     def queued_bytes(self) -> int:
@@ -270,11 +283,11 @@ class Outbox:
             return None
         self._close_run()
         lane = self._open
-        if lane is not None and queued <= SMALL_MAX:
+        if lane is not None and queued <= SMALL_MAX and not self.signs:
             head = lane.head
             if head == len(lane.messages) - 1 and len(lane.messages[head]) + _OVERHEAD == queued:
                 return self._lone_record(prefix, lane, queued)
-        filler = Filler(prefix, self._next_chunk, self._slots, self._window - self._begun)
+        filler = Filler(prefix, self._next_chunk, self._slots, self._window - self._begun, self.signs)
         for lane in self._order:
             if lane.messages and not filler.fill(lane):
                 break

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from ..addresses import Endpoint
 from ..values import dataclass
+from ..wire.handshake import Manner
 
 __all__ = ["CLASSES", "Rivalry", "Way", "class_of", "is_better_class", "rank"]
 
@@ -24,10 +25,10 @@ _SECONDS = 0.010
 _TIMES = 3
 
 
-def class_of(method: str, transport: str) -> str:
-    """The class of a way: ``direct`` and ``tcp`` are ``direct-tcp``; methods that need no transport name it alone."""
-    name = f"{method}-{transport}"
-    return name if name in _RANKS else method
+def class_of(manner: Manner, transport: str) -> str:
+    """The class of a way: ``direct`` and ``tcp`` are ``direct-tcp``; some manners name it alone."""
+    name = f"{manner.name.lower()}-{transport}"
+    return name if name in _RANKS else manner.name.lower()
 
 
 def rank(path_class: str) -> int:
@@ -36,7 +37,9 @@ def rank(path_class: str) -> int:
 
 
 def is_better_class(path_class: str, than: str) -> bool:
-    """Whether a session should move for the class alone."""
+    """Whether a session should move for the class alone. TCP is favoured: it is not left for µTP."""
+    if than.endswith("-tcp") and path_class.endswith("-utp"):
+        return False
     return rank(path_class) < rank(than)
 
 

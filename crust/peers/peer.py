@@ -11,19 +11,23 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from .. import limits
 from ..addresses import PeerId
-from ..exceptions import CrustError, LocalProtocolError, MessageTooLarge, PeerLost, Timeout
-from ..paths import Path
+from ..exceptions import CrustError, LocalProtocolError, PeerLost, Timeout
+from ..paths import Attempt, Path
 from ..values import dataclass
 from ..wire.frames import Goodbye, GoodbyeCode
+from ..wire.handshake import Capability
 from .messages import CONFIG, Configured, Handed, NewMessage, Wait
 from .session import Delivery, State
+from .transfer import short_text
 
 if TYPE_CHECKING:
     import os
 
+    from ..crypto.proofs import Signatory
     from ..runtime.clock import Clock, Queue
     from ..runtime.flusher import IoLoop
     from .conversation import Conversation
+    from .dialer import Dialer
     from .echoes import Echo, Echoes
     from .file_contract import FileSent
 
@@ -32,6 +36,7 @@ __all__ = ["Peer", "PeerHost", "PeerStats"]
 _OVERHEAD = limits.MESSAGE_OVERHEAD
 _ONCE = (True,)  # the first argument of one call of the inbox's get()
 _MESSAGE = 0  # wire kind of the application's messages
+_Item = tuple[bytes, int] | tuple[bytes, int, bytes]  # data, priority; evidence, if it was signed
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class PeerStats:
     """Messages that arrived whole, file transfers included."""
 
     bytes_sent: int
-    """Bytes on the wire of the present link, headers and resends included."""
+    """Bytes on the wire of all links that have carried the session, headers and resends included."""
 
     bytes_received: int
     """The same, received."""
@@ -68,7 +73,9 @@ class PeerHost(Protocol):
 
     clock: Clock
     io: IoLoop
+    dialer: Dialer
     echoes: Echoes
+    signatory: Signatory
 
     def consumes_messages(self) -> str:
         """Who takes new messages instead of inboxes, in words; empty if nobody does."""
@@ -80,6 +87,7 @@ class PeerHost(Protocol):
         name: str | None,
         progress: Callable[[int, int], object] | None,
         timeout: float | None,
+        sign: bool,
     ) -> FileSent:
         """See :meth:`Peer.send_file`."""
 
@@ -91,15 +99,15 @@ class Peer:
     Compare peers of different sessions by :attr:`id`.
     """
 
-    __slots__ = ("__weakref__", "_conversation", "_handed", "_held", "_host", "_inbox", "_max_message_size", "id")
+    __slots__ = ("__weakref__", "_conversation", "_handed", "_held", "_host", "_inbox", "_plain_max", "id")
 
     def __init__(self, host: PeerHost, conversation: Conversation) -> None:
         self._host = host
         self._conversation = conversation
-        self._max_message_size = conversation.max_message_size
-        self._inbox: Queue = host.clock.queue()  # of data and priority; None: the session is over
+        self._plain_max = conversation.plain_max
+        self._inbox: Queue = host.clock.queue()  # of items; None: the session is over
         # Between the inbox and the hands of who called recv(); guarded by the conversation's lock, see _take().
-        self._held: collections.deque[tuple[bytes, int] | None] | None = None
+        self._held: collections.deque[_Item | None] | None = None
         self._handed: Handed | None = None
         self.id: PeerId = conversation.peer_id
         """Who it is, proven."""
@@ -136,6 +144,16 @@ class Peer:
         return path if path is None or rtt is None else dataclasses.replace(path, rtt=rtt)
 
     @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """What was tried last to reach it, and to reach it by a better path: 64 attempts at most, the newest last."""
+        return self._host.dialer.attempts_for(self._conversation)
+
+    @property
+    def relays(self) -> bool:
+        """True if it carries data between peers of its that have no better path to each other."""
+        return bool(self._conversation.capabilities & Capability.RELAY)
+
+    @property
     def address(self) -> str | None:
         """The other side's endpoint on the present path, as text."""
         path = self._conversation.path
@@ -144,20 +162,20 @@ class Peer:
     @property
     def max_message_size(self) -> int:
         """Longest message that both sides accept, in bytes."""
-        return self._max_message_size
+        return self._conversation.max_message_size
 
     def stats(self) -> PeerStats:
         """A snapshot of the session's counters."""
         conversation = self._conversation
         conversation.check_fork()
-        link = conversation.link
         with conversation.lock:
+            sent, received = conversation.bytes_carried()
             outbox, inbox = conversation.session.outbox, conversation.session.inbox
             return PeerStats(
                 messages_sent=outbox.accepted[0],
                 messages_received=conversation.messages_received,
-                bytes_sent=0 if link is None else link.bytes_sent,
-                bytes_received=0 if link is None else link.bytes_received,
+                bytes_sent=sent,
+                bytes_received=received,
                 unacknowledged_messages=outbox.held_messages,
                 unacknowledged_bytes=outbox.held_bytes,
                 unread_bytes=inbox.used,
@@ -192,7 +210,7 @@ class Peer:
     # --- sending ------------------------------------------------------------------------------------------------------
 
     def send(
-        self, data: bytes | bytearray | memoryview, *, priority: int = 1, timeout: Wait = CONFIG
+        self, data: bytes | bytearray | memoryview, *, priority: int = 1, sign: bool = False, timeout: Wait = CONFIG
     ) -> int:
         """
         Queue one message; it goes out at once if the way is free.
@@ -204,6 +222,8 @@ class Peer:
             data: Up to :attr:`max_message_size` bytes; not copied if it is ``bytes``.
             priority: 0 (most urgent) to 255. Messages of ``session.drop.min_priority`` and less urgent may be dropped
                 if they wait too long.
+            sign: Sign it, so that the receiver has a proof of it that convinces others; ``signing.sign_all`` does so
+                always. It may be 156 bytes shorter then.
             timeout: How long to wait for room in the send buffer; 0: not at all. Inside a callback it never waits.
 
         Returns:
@@ -213,6 +233,7 @@ class Peer:
             TypeError: ``data`` is a ``str`` or another type.
             ValueError: ``priority`` is out of range.
             MessageTooLarge: More than both sides accept.
+            LocalProtocolError: The peer takes only messages that are signed, or none that are.
             WouldBlock: No room, and it may not wait; go on at ``SendReady``.
             Timeout: No room in time. In these cases nothing was queued.
             PeerLost: The session is over.
@@ -223,9 +244,19 @@ class Peer:
         """
         if type(data) is not bytes:
             data = _as_bytes(data)
-        if len(data) > self._max_message_size:
-            raise self._too_large(len(data))
+        if sign or len(data) > self._plain_max:
+            return self._send_other(data, priority, sign, timeout)
         return self._conversation.send(data, priority, _MESSAGE, timeout)
+
+    def _send_other(self, data: bytes, priority: int, sign: bool, timeout: Wait) -> int:
+        """Send what may not just go out as it is."""
+        conversation = self._conversation
+        if sign or self._host.signatory.signs_all:
+            return conversation.send_signed(data, priority, timeout)
+        conversation.check_size(len(data), signed=False)
+        conversation.check_alive()
+        conversation.check_plain("messages")
+        return conversation.send(data, priority, _MESSAGE, timeout)
 
     @property
     def accepted(self) -> int:
@@ -248,13 +279,14 @@ class Peer:
         items: Iterable[bytes | bytearray | memoryview],
         *,
         priority: int = 1,
+        sign: bool = False,
         timeout: Wait = CONFIG,
     ) -> int:
         """
         Queue many messages, cheaper than one by one.
 
-        All are checked before the first is queued. ``timeout`` is the wait for room for each; if it runs out, those
-        before have been queued.
+        All are checked before the first is queued, and each is signed by itself if that is wanted. ``timeout`` is the
+        wait for room for each; if it runs out, those before have been queued.
 
         Returns:
             The number of the last; -1 if there were none.
@@ -263,13 +295,21 @@ class Peer:
             Exception: The same as :meth:`send`.
         """
         messages = [item if type(item) is bytes else _as_bytes(item) for item in items]
+        conversation = self._conversation
+        sign = sign or self._host.signatory.signs_all
         for message in messages:
-            if len(message) > self._max_message_size:
-                raise self._too_large(len(message))
+            if sign or len(message) > self._plain_max:
+                conversation.check_size(len(message), signed=sign)
         if not 0 <= priority <= 255:
             raise ValueError(f"priority must be 0 (most urgent) to 255, not {priority}")
-        conversation = self._conversation
         conversation.check_fork()
+        if sign:
+            number = -1
+            for message in messages:
+                number = conversation.send_signed(message, priority, timeout)
+            return number
+        if messages:
+            conversation.check_plain("messages")
         wait = conversation.send_timeout if isinstance(timeout, Configured) else timeout
         return conversation.send_many(messages, priority, _MESSAGE, wait)
 
@@ -291,6 +331,7 @@ class Peer:
         path: str | os.PathLike[str],
         *,
         name: str | None = None,
+        sign: bool = False,
         progress: Callable[[int, int], object] | None = None,
         timeout: float | None = None,
     ) -> FileSent:
@@ -302,6 +343,8 @@ class Peer:
         Args:
             path: A regular file.
             name: What to call it over there; its own name if None.
+            sign: Sign its content, size and name, so that the receiver has a proof of them that convinces others;
+                ``signing.sign_all`` does so always.
             progress: Called on this thread with bytes sent and bytes in all.
             timeout: Seconds for all of it; None: no limit.
 
@@ -313,15 +356,10 @@ class Peer:
             TransferError: It failed on either side; the text says where.
             OSError: The file cannot be read.
             Timeout, PeerLost, ServiceClosed: As for :meth:`send`.
-            LocalProtocolError: Called from a callback, which it would block.
+            LocalProtocolError: Called from a callback, which it would block; or the peer takes only files that are
+                signed, or none that are.
         """
-        return self._host.send_file(self, path, name, progress, timeout)
-
-    def _too_large(self, size: int) -> MessageTooLarge:
-        return MessageTooLarge(
-            f"a message of {size} bytes is too large: at most {self._max_message_size} are allowed by "
-            f"session.max_message_size here and at the peer; split it, or use send_file"
-        )
+        return self._host.send_file(self, path, name, progress, timeout, sign)
 
     # --- receiving ----------------------------------------------------------------------------------------------------
 
@@ -349,9 +387,12 @@ class Peer:
         return self._take(timeout)[0]
 
     def recv_message(self, timeout: float | None = None) -> NewMessage:
-        """Like :meth:`recv`, with priority."""
-        data, priority = self._take(timeout)
-        return NewMessage(self, data, priority, None)
+        """Like :meth:`recv`, with priority, and with the proof of a message that was signed."""
+        item = self._take(timeout)
+        return NewMessage(self, item[0], item[1], self._proof(item[0], item[2]) if len(item) > 2 else None)
+
+    def _proof(self, data: bytes, evidence: bytes) -> bytes:
+        return self._host.signatory.proof_of(self.id.public_key, evidence, data)
 
     def __iter__(self) -> Iterator[bytes]:
         """Messages as they come; ends when the other side, or we, ended the session in order, else raises PeerLost."""
@@ -363,7 +404,7 @@ class Peer:
                     return
                 raise
 
-    def _take(self, timeout: float | None) -> tuple[bytes, int]:
+    def _take(self, timeout: float | None) -> _Item:
         consumer = self._host.consumes_messages()
         if consumer:
             raise LocalProtocolError(
@@ -388,14 +429,16 @@ class Peer:
             handed = self._handed
             if handed is not None:
                 self._handed = None
-                item: tuple[bytes, int] = handed[0]
+                item: _Item = handed[0]
                 return item
             if held and held[0] is None:
                 raise self._over()
 
-    def _hold(self) -> collections.deque[tuple[bytes, int] | None]:
+    def _hold(self) -> collections.deque[_Item | None]:
         with self._conversation.lock:  # two threads may come here at once
-            held = self._held = self._held or collections.deque()
+            held = self._held
+            if held is None:  # an empty one may be somebody else's, who waits for what comes into it
+                held = self._held = collections.deque()
             return held
 
     def _over(self) -> CrustError:
@@ -408,7 +451,10 @@ class Peer:
     def _deliver(self, deliveries: list[Delivery]) -> None:
         """Put messages into the inbox (the conversation's lock is held)."""
         put = self._inbox.put
-        for _, priority, messages, _ in deliveries:
+        for _, priority, messages, _, evidence in deliveries:
+            if evidence is not None:
+                put((messages[0], priority, evidence))
+                continue
             for data in messages:
                 put((data, priority))
 
@@ -446,7 +492,10 @@ class Peer:
                 self._inbox.put(None)
                 break
             items.append(item)
-        return [Delivery(_MESSAGE, item[1], (item[0],), len(item[0]) + _OVERHEAD) for item in items]
+        return [
+            Delivery(_MESSAGE, item[1], (item[0],), len(item[0]) + _OVERHEAD, item[2] if len(item) > 2 else None)
+            for item in items
+        ]
 
     def _abandon(self) -> None:
         """In a forked child: nothing can be read any more (takes no lock)."""
@@ -459,19 +508,23 @@ class Peer:
 
     # --- ending -------------------------------------------------------------------------------------------------------
 
-    def disconnect(self) -> bool:
+    def disconnect(self, reason: str = "") -> bool:
         """
         End the session on both sides: they hear ``LostPeer``. What was not yet acknowledged is in ours; :meth:`flush`
         first if it matters. Never blocks.
+
+        For ten minutes neither side's node dials the other by itself; :meth:`crust.Service.connect` does.
+
+        Args:
+            reason: Why, in words for the other side: its ``LostPeer.text``. At most 200 bytes of UTF-8 are sent.
 
         Returns:
             False if it was over already.
         """
         conversation = self._conversation
         conversation.check_fork()
-        return self._host.io.shielded(
-            lambda: conversation.end("disconnected", Goodbye(GoodbyeCode.DISCONNECTED, ""))
-        )
+        goodbye = Goodbye(GoodbyeCode.DISCONNECTED, short_text(reason))
+        return self._host.io.shielded(lambda: conversation.end("disconnected", goodbye))
 
 
 def _as_bytes(data: Any) -> bytes:

@@ -26,20 +26,24 @@ import collections
 import os
 import random
 import threading
-import time
 from collections.abc import Callable
 from typing import Protocol
 
 from .. import limits
 from ..addresses import Endpoint, PeerId
+from ..crypto.agreement import same_key
+from ..exceptions import RemoteProtocolError
 from ..paths import Attempt, Path
 from ..values import dataclass
 from ..wire import frames
-from ..wire.handshake import DenialCode, Introduction, Purpose, Resume, Role
+from ..wire.handshake import DenialCode, Introduction, Manner, Purpose, Resume, Role
 from .conversation import Conversation, Host
+from .detached import Detached
+from .farewell import leave
 from .link import Link, Stage
 from .paths import Way, class_of
 from .session import Session, Settings, State
+from .views import path_of
 
 __all__ = ["Registry", "RegistryHost"]
 
@@ -47,10 +51,10 @@ __all__ = ["Registry", "RegistryHost"]
 class RegistryHost(Host, Protocol):
     """What the registry needs of its node beside what conversations need. Nothing here blocks."""
 
-    def admit(self, peer_id: PeerId, role: Role, address: str) -> DenialCode | None:
+    def admit(self, peer_id: PeerId, role: Role, address: str | None) -> DenialCode | None:
         """Bans and allow-lists: why this peer is refused, or None."""
 
-    def is_banned(self, peer_id: PeerId, address: str) -> bool:
+    def is_banned(self, peer_id: PeerId, address: str | None) -> bool:
         """Bans alone: those hold whoever called."""
 
     def began(self, conversation: Conversation, purpose: Purpose, path: Path) -> None:
@@ -59,8 +63,11 @@ class RegistryHost(Host, Protocol):
     def connected(self, conversation: Conversation) -> None:
         """A link carries the session, for the first time or again."""
 
-    def alternates(self) -> tuple[str, ...]:
-        """Contacts for callers that we have no room for."""
+    def alternates(self, peer_id: PeerId, address: str | None) -> tuple[str, ...]:
+        """Contacts for a caller that we have no room for."""
+
+    def is_crowded(self, peer_id: PeerId, address: str | None) -> bool:
+        """Whether somebody who wants to bootstrap here is to ask others first."""
 
 
 @dataclass(frozen=True)
@@ -102,9 +109,8 @@ class Registry:
         self._own_id = own_id
         self._settings = settings
         self._role = role
-        self._capabilities = capabilities
-        self._max_peers = max_peers
-        self._send_timeout = send_timeout
+        self.capabilities, self.max_peers, self.send_timeout = capabilities, max_peers, send_timeout
+        """These three may be changed at any time, for sessions that begin later."""
         self.incarnation = os.urandom(limits.INCARNATION_SIZE)
         """16 random bytes that name this run of the node."""
         self.accept_bootstrap = False
@@ -112,7 +118,7 @@ class Registry:
         self._lock = threading.RLock()  # guards everything below; re-entered by ended()
         self._sessions: dict[PeerId, Conversation] = {}
         self._promised: set[Link] = set()  # on which we have agreed to a new session and wait for Use
-        self._detached: dict[PeerId, Conversation] = {}  # in order of detaching
+        self._detached = Detached()
         self._ended_at: collections.OrderedDict[PeerId, float] = collections.OrderedDict()  # the last ends
         self._seen_at: dict[PeerId, str] = {}  # the IP address of a session's last link
         self._hosts: collections.Counter[str] = collections.Counter()  # how many of them there are
@@ -134,11 +140,16 @@ class Registry:
         with self._lock:
             return host in self._hosts
 
+    def await_decision(self) -> None:
+        """Return once no decision about links is being made."""
+        with self._lock:
+            pass
+
     def abandon(self) -> None:
         """In a forked child: forget every session (takes no lock)."""
         self._lock = threading.RLock()
         self._closing = True
-        sessions, self._sessions, self._detached = self._sessions, {}, {}
+        sessions, self._sessions, self._detached = self._sessions, {}, Detached()
         for conversation in sessions.values():
             conversation.abandon()
             if hasattr(conversation, "peer"):  # else it is agreed to, but not begun
@@ -163,6 +174,7 @@ class Registry:
         observed: tuple[str, int] | None,
         way: Way,
         session: Conversation | None = None,
+        manner: Manner = Manner.DIRECT,
     ) -> Introduction | None:
         """
         What we say of ourselves to ``peer_id``; asks to resume the session that we have, if any.
@@ -170,6 +182,7 @@ class Registry:
         Args:
             way: The link on which we would say it.
             session: It is only to move this one.
+            manner: How that link came to be.
 
         Returns:
             None if no other link is wanted: a session with that peer is well, and this is no better way for it.
@@ -190,7 +203,8 @@ class Registry:
             peer_id=self._own_id.public_key,
             role=self._role,
             purpose=purpose,
-            capabilities=self._capabilities,
+            manner=manner,
+            capabilities=self.capabilities,
             incarnation=self.incarnation,
             observed=observed,
             window=window,
@@ -202,9 +216,9 @@ class Registry:
     def _is_wanted(conversation: Conversation, way: Way) -> bool:
         """Whether a session should move to that way, or come back on it (the lock is held)."""
         path = conversation.path
-        if path is None or not conversation.is_well:
+        if path is None or not conversation.is_well or conversation.would_gain(way.path_class):
             return True
-        present = Way(path.path_class, Endpoint.parse(path.remote), conversation.session.srtt)
+        present = Way(path.path_class, Endpoint.parse(path.remote, allow_relay=True), conversation.session.srtt)
         return conversation.rivalry.is_worth_moving(present, way)
 
     def welcomed(
@@ -250,7 +264,7 @@ class Registry:
                     return
                 self._attach(link, present, welcome.next, welcome.window, attempts, welcome.use)
                 return
-            if self._dropped_banned(link, peer_id):
+            if self._dropped_refused(link, peer_id, None):
                 return
             if present is not None and self.controls(peer_id):
                 link.fail("lost_race", "another connection to this peer was quicker")
@@ -279,14 +293,30 @@ class Registry:
             code = self._refusal(link, introduction)
             if code is None:
                 present = self._sessions.get(peer_id)
-                if introduction.resume is not None:
+                if introduction.resume is None:
+                    code = self._refusal_of_fresh(link, peer_id, introduction, present)
+                elif self._is_outdated(link, introduction.resume, present):
+                    code = DenialCode.DUPLICATE
+                else:
                     self._resume_locked(link, introduction, introduction.resume, present)
                     return
-                code = self._refusal_of_fresh(link, peer_id, introduction, present)
             if code is None:
                 self._welcome_locked(link, introduction)
         if code is not None:
             self._deny(link, code)
+
+    def _is_outdated(self, link: Link, resume: Resume, present: Conversation | None) -> bool:
+        """
+        Whether a caller wants a session on a link that is worse than the one that we have chosen since it was asked to
+        introduce itself: it did not know of that (the lock is held).
+        """
+        if present is None or present.session_id != resume.session_id or not self.controls(present.peer_id):
+            return False
+        chosen = present.link
+        if chosen is None or not present.is_well or link.asked_at >= chosen.since:
+            return False
+        path_class = _way(link).path_class
+        return path_class != _way(chosen).path_class and not present.would_gain(path_class)
 
     def _refusal_of_fresh(
         self, link: Link, peer_id: PeerId, introduction: Introduction, present: Conversation | None
@@ -303,25 +333,31 @@ class Registry:
             return None
         if self.controls(peer_id) and self._ended_at.get(peer_id, link.asked_at) > link.asked_at:
             return DenialCode.DUPLICATE
-        return DenialCode.BUSY if len(self._sessions) + len(self._promised) >= self._max_peers else None
+        if len(self._sessions) + len(self._promised) >= self.max_peers:
+            return DenialCode.BUSY
+        joins = introduction.purpose is Purpose.BOOTSTRAP
+        return DenialCode.BUSY if joins and self._host.is_crowded(peer_id, link.address) else None
 
     def _refusal(self, link: Link, introduction: Introduction) -> DenialCode | None:
         """What can be refused without looking at sessions."""
         if self._closing:
             return DenialCode.CLOSING
         assert link.peer_id is not None
-        if link.peer_id == self._own_id:
+        if same_key(link.peer_id, self._own_id):
             return DenialCode.SELF
-        code = self._host.admit(link.peer_id, introduction.role, link.connection.remote.host)
+        code = self._host.admit(link.peer_id, introduction.role, link.address)
         if code is not None:
             return code
         if introduction.purpose is Purpose.BOOTSTRAP and introduction.resume is None and not self.accept_bootstrap:
             return DenialCode.NOT_ACCEPTING
         return None
 
-    def _deny(self, link: Link, code: DenialCode) -> None:
-        alternates = self._host.alternates() if code is DenialCode.BUSY else ()
-        link.write_control(frames.Denied(code, _DENIALS[code], alternates))
+    def _deny(self, link: Link, code: DenialCode, text: str = "") -> None:
+        alternates: tuple[str, ...] = ()
+        if code is DenialCode.BUSY and link.peer_id is not None and not text:
+            self._host.refusals.count("limits.max_peers")
+            alternates = self._host.alternates(link.peer_id, link.address)
+        link.write_control(frames.Denied(code, text or _DENIALS[code], alternates))
         link.verdict = "denied"
         link.error = f"refused: {code.name.lower()}"
         link.close()
@@ -348,7 +384,7 @@ class Registry:
         assert link.peer_id is not None
         known = present is not None and present.session_id == resume.session_id
         if present is None or not known or not present.session.outbox.can_resume(resume.next):
-            link.write_control(_gone_welcome(self._role, self._capabilities, self.incarnation))
+            link.write_control(_gone_welcome(self._role, self.capabilities, self.incarnation))
             link.verdict, link.error = "failed", "the caller wanted to resume a session that is gone"
             link.close()
             return
@@ -366,7 +402,7 @@ class Registry:
         link.write_control(
             frames.Welcome(
                 role=self._role,
-                capabilities=self._capabilities,
+                capabilities=self.capabilities,
                 session_id=conversation.session_id,
                 outcome=outcome,
                 next=expected,
@@ -380,15 +416,16 @@ class Registry:
     def used(self, link: Link, decision: int) -> None:
         """The controller decided, for the ``decision``-th time, that ``link``, on which it called us, carries us."""
         pending, peer_id = link.owner_data, link.peer_id
-        assert isinstance(pending, _Pending) and peer_id is not None
+        if not isinstance(pending, _Pending) or peer_id is None:
+            raise RemoteProtocolError("Use before Welcome")
         link.owner_data = None
         conversation = pending.conversation
         with self._lock:
             self._promised.discard(link)
             if self._closing:
-                link.fail("cancelled", "the service is closing")
+                leave(link, frames.GoodbyeCode.CLOSED, "the service is closing")
                 return
-            if self._dropped_banned(link, peer_id):
+            if self._dropped_refused(link, peer_id, conversation.role):
                 return
             present = self._sessions.get(peer_id)
             if present is not conversation:
@@ -398,8 +435,13 @@ class Registry:
                 if present is not None:
                     present.end("replaced")
                 self._sessions[peer_id] = conversation
+                conversation.send_timeout = self.send_timeout
                 self._host.began(conversation, pending.purpose, self._path(link, ()))
             self._attach(link, conversation, pending.peer_next, pending.window, (), decision)
+
+    def put_off(self, link: Link, why: str) -> None:
+        """That caller may try again later."""
+        self._deny(link, DenialCode.BUSY, why)
 
     def given_up(self, link: Link) -> None:
         """A link that a caller began has ended before it carried a session."""
@@ -408,13 +450,15 @@ class Registry:
 
     # --- both ---------------------------------------------------------------------------------------------------------
 
-    def _dropped_banned(self, link: Link, peer_id: PeerId) -> bool:
-        """End ``link`` if its peer has been banned since it was admitted; whether it was."""
-        if not self._host.is_banned(peer_id, link.connection.remote.host):
+    def _dropped_refused(self, link: Link, peer_id: PeerId, role: Role | None) -> bool:
+        """End ``link`` if its peer, or a caller of that role, has been banned or struck off a list since; whether."""
+        if self._host.is_banned(peer_id, link.address):
+            code = frames.GoodbyeCode.BANNED
+        elif role is not None and self._host.admit(peer_id, role, link.address) is DenialCode.ROLE:
+            code = frames.GoodbyeCode.ROLE
+        else:
             return False
-        link.write_control(frames.Goodbye(frames.GoodbyeCode.BANNED, ""))
-        link.verdict, link.error = "cancelled", "banned"
-        link.close()
+        leave(link, code, f"refused: {code.name.lower()}")
         return True
 
     def _make(
@@ -433,7 +477,7 @@ class Registry:
             capabilities=other.capabilities,
             incarnation=other.incarnation,
             max_message_size=min(self._settings.max_message_size, other.max_message),
-            send_timeout=self._send_timeout,
+            send_timeout=self.send_timeout,
             drop_priority=self._settings.drop_priority,
             drop_age=self._settings.drop_age,
             inbound=inbound,
@@ -468,27 +512,15 @@ class Registry:
         decided = self.controls(conversation.peer_id)
         conversation.attach(link, peer_next, window, lambda: self._path(link, attempts), decided=decided)
         if conversation.link is link and self._sessions.get(conversation.peer_id) is conversation:
-            self._seen_locked(conversation.peer_id, link.connection.remote.host)
-        self._detached.pop(conversation.peer_id, None)
+            self._seen_locked(conversation.peer_id, link.address)
+        self._detached.remove(conversation)
         self._host.connected(conversation)
 
-    @staticmethod
-    def _path(link: Link, attempts: tuple[Attempt, ...]) -> Path:
-        connection = link.connection
-        return Path(
-            path_class=_way(link).path_class,
-            transport=connection.transport,
-            local=str(connection.local),
-            remote=str(connection.remote),
-            cipher=link.cipher,
-            inbound=link.inbound,
-            since=time.time(),
-            rtt=link.rtt,
-            attempts=attempts,
-        )
+    def _path(self, link: Link, attempts: tuple[Attempt, ...]) -> Path:
+        return path_of(link, self._host.wall(), attempts)
 
     def _seen_locked(self, peer_id: PeerId, host: str | None) -> None:
-        """That peer's session is at ``host`` now; None: it is over."""
+        """That peer's session is at ``host`` now; None: it is over, or nobody knows."""
         before = self._seen_at.pop(peer_id, None)
         if before is not None:
             self._hosts[before] -= 1
@@ -508,8 +540,7 @@ class Registry:
             self._ended_at.move_to_end(conversation.peer_id)
             if len(self._ended_at) > limits.ENDED_SESSIONS_KNOWN:
                 self._ended_at.popitem(last=False)
-        if self._detached.get(conversation.peer_id) is conversation:
-            del self._detached[conversation.peer_id]
+        self._detached.remove(conversation)
 
     def ended(self, conversation: Conversation) -> None:
         """Called for every session that is over."""
@@ -517,39 +548,24 @@ class Registry:
             self._forget_locked(conversation)
 
     def detached(self, conversation: Conversation) -> None:
-        """
-        Called for every session whose link is gone. Keeps at most ``DETACHED_SESSIONS_MAX`` of them, and
-        ``DETACHED_BYTES_MAX`` of their data; the longest detached are given up for it.
-        """
+        """Called for every session whose link is gone; those that there is no room for any more are given up."""
         with self._lock:
             if self._sessions.get(conversation.peer_id) is not conversation:
                 return
             if conversation.session.state is not State.SUSPENDED:
                 return  # it is back already
-            self._detached.pop(conversation.peer_id, None)
-            self._detached[conversation.peer_id] = conversation
-            victims = self._give_up_locked()
-        for victim in victims:
-            victim.end("overloaded")
-
-    def _give_up_locked(self) -> list[Conversation]:
-        """Take out the longest detached until the others are within the limits."""
-        victims = []
-        total = sum(each.session.outbox.held_bytes for each in self._detached.values())
-        while self._detached and (
-            len(self._detached) > limits.DETACHED_SESSIONS_MAX or total > limits.DETACHED_BYTES_MAX
-        ):
-            victim = next(iter(self._detached.values()))
-            total -= victim.session.outbox.held_bytes
-            self._forget_locked(victim)
-            victims.append(victim)
-        return victims
+            given_up = self._detached.add(conversation)
+            for each in given_up:
+                self._forget_locked(each)
+        for each in given_up:
+            self._host.refusals.count("DETACHED_SESSIONS_MAX")
+            each.end("overloaded")
 
 
 def _way(link: Link) -> Way:
     """How a link reaches its peer."""
     connection = link.connection
-    return Way(class_of("direct", connection.transport), connection.remote, link.rtt)
+    return Way(class_of(link.manner, connection.transport), connection.remote, link.rtt)
 
 
 def _gone_welcome(role: Role, capabilities: int, incarnation: bytes) -> frames.Welcome:

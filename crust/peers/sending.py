@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from ..runtime.clock import Event
     from .link import Link
 
-__all__ = ["NEVER", "Sending"]
+__all__ = ["BUDGET_POLL", "NEVER", "Sending"]
 
 NEVER = float("inf")
 _WRITES_PER_TURN = 8  # of several records each, before others get a turn
 _BUDGET_STEP = 32_768  # bytes taken from the node's budget at a time: little enough for a thousand peers
 _AHEAD = 524_288  # bytes taken at a time for a stream, while there is plenty: as much as is acknowledged at a time
 _UNCOUNTED = 4096  # bytes of each peer that the budget does not know of: enough for a question and its answer
-_BUDGET_POLL = 0.05  # seconds between looks at a budget that other peers have used up
+BUDGET_POLL = 0.05  # seconds between looks at a budget that other peers have used up
 _OVERHEAD = limits.MESSAGE_OVERHEAD
 _FULL = limits.SENDER_WRITES_AT
 _NOT_SMALL = 1024  # bytes of a message from which on MESSAGE_OVERHEAD hardly counts
@@ -60,6 +60,7 @@ class Sending(abc.ABC):
         "_timer_at",
         "_want_ready",
         "ended_reason",
+        "ended_text",
         "link",
         "lock",
         "peer_id",
@@ -87,6 +88,8 @@ class Sending(abc.ABC):
         self._max_bytes = session.outbox.max_bytes
         self.link: Link | None = None
         self.ended_reason = ""
+        self.ended_text = ""
+        """What whoever ended it said about that, harmless to show."""
         self.lock = threading.Lock()  # guards the session, the link attribute and all flags below
         self._sleepers: list[Event] = []  # of those who wait for room or for acknowledgements
         self._scheduled = False  # the io thread will call flush()
@@ -157,7 +160,9 @@ class Sending(abc.ABC):
             size: Of the message queued last.
         """
         link = self.link
-        if link is None or link.blocked or (self._starved and priority >= self._starved_priority):
+        if link is None or link.blocked or not link.carries_data:
+            return True  # what comes next will bring it out
+        if self._starved and priority >= self._starved_priority:
             return True  # the link's return, room or window will bring it out; only the more urgent may overtake
         outbox = self._outbox
         is_full = outbox.held_bytes - outbox.sent_bytes >= self._full(link, size)
@@ -210,7 +215,7 @@ class Sending(abc.ABC):
                         raise self._no_room(must_not_wait, timeout, kind)
                     self._ask_for_room_locked()
                     sleeper = self._sleep_locked()
-                self._sleep(sleeper, min(remaining, _BUDGET_POLL if self._host.budget.over else NEVER))
+                self._sleep(sleeper, min(remaining, BUDGET_POLL if self._host.budget.over else NEVER))
             self._host.io.flush_soon(self)
         except BaseException:  # ours or an interrupt's: a flush too many does no harm
             self._host.io.flushes.append(self)
@@ -354,9 +359,8 @@ class Sending(abc.ABC):
             return forked_error(self._host.pid)
         if self.ended_reason == "service_closed":
             return ServiceClosed("the service has been closed")
-        return PeerLost(
-            f"the session with peer {self.peer_id} is over ({self.ended_reason}); connect() again", self.ended_reason
-        )
+        why = f"{self.ended_reason}: {self.ended_text}" if self.ended_text else self.ended_reason
+        return PeerLost(f"the session with peer {self.peer_id} is over ({why}); connect() again", self.ended_reason)
 
     def abandon(self) -> None:
         """In a forked child: it is over, and nobody is told (takes no lock)."""
@@ -479,6 +483,13 @@ class Sending(abc.ABC):
             again = link is not None and not link.blocked and not self._transmit(link, self._now())
         if again:
             self._host.io.flush_soon(self)
+        elif link is not None and link.circuits is not None:
+            link.circuits.freight.pump()
+
+    @property
+    def has_more(self) -> bool:
+        """The session has something to say that may go out now. (Racy: what others send meanwhile is not seen.)"""
+        return self._scheduled or (bool(self._outbox.queued_bytes) and not self._starved)
 
     def _look(self, _now: float) -> None:
         self.flush()
@@ -486,6 +497,8 @@ class Sending(abc.ABC):
     def link_writable(self, link: Link) -> None:
         """The transport takes data again (io thread)."""
         if link is self.link:
+            if link.circuits is not None:
+                link.circuits.freight.pump()  # what has waited for too long
             self._streaming = False
             self.flush()
 

@@ -11,8 +11,11 @@ Theory of operation (docs/wire-format.md, "Sessions"):
 - The states and what leads from one to another are in ``TRANSITIONS``; an event that is not in the table is a bug.
 - A session is *suspected* when something is outstanding (data or a PING) and nothing has been heard for three round
   trip timeouts, at least ``SUSPICION_MIN``: other paths are tried then, while the old one stays. The side that called
-  asks by a PING when a stream of data stops for as long: the other side may not know where to call. A session is *lost*
-  after ``resume_timeout`` of silence, time without a link included.
+  asks by a PING when a stream of data stops for as long: the other side may not know where to call. A link that
+  something speaks against is *doubted*: it is asked at once, and suspected sooner. A session is *lost* after
+  ``resume_timeout`` of silence, time without a link included.
+- A PING goes out after ``heartbeat_interval`` without anything sent, and sooner on links that would be forgotten on the
+  way: see :meth:`Session.attach`.
 
 The cores share five verbs: ``receive_*``, ``*_to_send``, ``events_received`` (here: what ``receive_frames`` returns),
 ``get_timer``, ``handle_timer``. Not thread-safe: the conversation's lock guards it.
@@ -94,6 +97,8 @@ class Delivery(NamedTuple):
     messages: Sequence[bytes]
     cost: int
     """Bytes of the receive buffer they hold until consumed."""
+    evidence: bytes | None = None
+    """Of one message that was signed, by which its proof can be made: ``crust.crypto.proofs.evidence_of``."""
 
 
 class Tick(NamedTuple):
@@ -126,8 +131,10 @@ class Session:
         "_ack_messages",
         "_ample",
         "_data_at",
+        "_doubted_until",
         "_heartbeat_at",
         "_heartbeat_gap",
+        "_keepalive",
         "_ping_sent",
         "_ping_token",
         "_pongs",
@@ -140,6 +147,7 @@ class Session:
         "ack_now",
         "ask_at",
         "asks",
+        "control_only",
         "freed",
         "inbox",
         "last_received",
@@ -164,7 +172,8 @@ class Session:
         self.srtt = rtt
         self._rttvar = rtt / 2 if rtt is not None else 0.0
         self.last_received = now
-        self._heartbeat_gap = self._jittered(settings.heartbeat_interval)
+        self._keepalive: float | None = None
+        self._heartbeat_gap = self._new_gap()
         self._heartbeat_at = now + self._heartbeat_gap
         self._ack_bytes = 0  # cost of chunks not yet acknowledged by us
         self._ack_messages = 0  # small messages among them
@@ -179,9 +188,12 @@ class Session:
         self._ping_sent: float | None = None
         self._waiting_since: float | None = None  # since when something is outstanding
         self._suspected = False
+        self._doubted_until = _NEVER
         self.asks = False
         """We called, so it is for us to notice that the link is dead: the other side may not know where to call."""
         self._data_at = -_NEVER  # when data came last
+        self.control_only = False
+        """The link carries no messages: those wait for another one."""
         self.ask_at = _NEVER
         """When to look whether a stream of data has stopped."""
 
@@ -190,9 +202,22 @@ class Session:
     def _transition(self, event: Event) -> None:
         self.state = TRANSITIONS[self.state, event]
 
-    def attach(self, peer_next: int, window: int, now: float) -> None:
+    def attach(
+        self,
+        peer_next: int,
+        window: int,
+        now: float,
+        *,
+        control_only: bool = False,
+        keepalive: float | None = None,
+    ) -> None:
         """
         A link carries the session from now on; the peer expects chunk ``peer_next`` and grants ``window``.
+
+        Args:
+            control_only: It carries no messages, only what keeps the session alive.
+            keepalive: Seconds after which somebody on the way may forget a link on which nothing is sent: a heartbeat
+                goes out before. None: nobody does.
 
         Raises:
             RemoteProtocolError: ``peer_next`` was never reached.
@@ -200,18 +225,28 @@ class Session:
         self.outbox.resume(peer_next, window)
         self._transition(Event.ATTACHED)
         self.last_received = now
-        self._heartbeat_at = now + self._jittered(self._settings.heartbeat_interval)
+        self._keepalive = keepalive
+        self._heartbeat_gap = self._new_gap()
+        self._heartbeat_at = now + self._heartbeat_gap
         self._ping_sent = None
         self._pongs = None
         self._suspected = False
-        self._waiting_since = now if self.outbox.unacknowledged else None
+        self._doubted_until = _NEVER
+        self.control_only = control_only
+        self._waiting_since = now if self._awaits_ack else None
         self.ask_at = _NEVER
         self.ack_now = True  # what we said in the handshake may be stale by now
+
+    @property
+    def _awaits_ack(self) -> bool:
+        """Something that this link carries, or should, is not acknowledged."""
+        return self.outbox.unacknowledged and not self.control_only
 
     def detach(self) -> None:
         """The link ended. Data waits for the next one."""
         self._transition(Event.DETACHED)
         self._waiting_since = None
+        self._doubted_until = _NEVER
         self._ping_sent = None
 
     def end(self) -> tuple[int, ...]:
@@ -238,6 +273,7 @@ class Session:
         if self._waiting_since is not None:
             self._waiting_since = now
         self._suspected = False
+        self._doubted_until = _NEVER
         deliveries: list[Delivery] = []
         for frame in received:
             kind = type(frame)
@@ -260,7 +296,7 @@ class Session:
             elif kind is frames.Ack:
                 assert isinstance(frame, frames.Ack)
                 self.outbox.receive_ack(frame.next, frame.window)
-                if not self.outbox.unacknowledged and self._ping_sent is None:
+                if not self._awaits_ack and self._ping_sent is None:
                     self._waiting_since = None
             elif kind is frames.Ping:
                 assert isinstance(frame, frames.Ping)
@@ -276,6 +312,7 @@ class Session:
         """We did not listen for a while: silence counts from now on."""
         self.last_received = max(self.last_received, now)
         self._suspected = False
+        self._doubted_until = _NEVER
         if self._waiting_since is not None:
             self._waiting_since = now
 
@@ -304,7 +341,7 @@ class Session:
             return  # an answer from before a resume
         self._sample(now - self._ping_sent)
         self._ping_sent = None
-        if not self.outbox.unacknowledged:
+        if not self._awaits_ack:
             self._waiting_since = None
 
     def _sample(self, rtt: float) -> None:
@@ -344,10 +381,29 @@ class Session:
             self._pongs = self._pongs or []
             self.ack_now = True
 
+    def doubt(self, now: float) -> bool:
+        """
+        Something speaks against the link: ask for a sign of life, and suspect it if none comes soon.
+
+        Returns:
+            False if it is doubted or suspected already, or there is none.
+        """
+        if self.state is not State.CONNECTED or self._suspected or self._doubted_until != _NEVER:
+            return False
+        self.ping(now)
+        self._doubted_until = now + max(2 * self.rto, limits.DOUBT_MIN)
+        return True
+
     def record_to_send(self, now: float) -> bytes | None:
         """The plaintext of the next record, or None if there is nothing to send now."""
         outbox = self.outbox
-        if not outbox.resending:
+        plaintext: bytes | None
+        if self.control_only:
+            if not self.ack_now and now < self.ack_due:
+                return None
+            plaintext = frames.build_padded(self._control(), int(self._uniform() * (limits.RECORD_PADDING_MAX + 1)))
+            self._acknowledged()
+        elif not outbox.resending:
             prefix = self._control() if self.ack_now or self.ack_due != _NEVER else b""
             plaintext = outbox.next_record(prefix)
             if plaintext is None and (self.ack_now or now >= self.ack_due):
@@ -355,18 +411,22 @@ class Session:
             if plaintext is None:
                 return None
             if prefix:
-                self._ack_bytes = self._ack_messages = 0
-                self.ack_due = _NEVER
-                self.ack_now = False
-                self.freed = 0
-                self._pongs = None
+                self._acknowledged()
         else:
             plaintext = outbox.next_record()
             assert plaintext is not None
         self._heartbeat_at = now + self._heartbeat_gap
-        if self._waiting_since is None and outbox.unacknowledged:
+        if self._waiting_since is None and self._awaits_ack:
             self._waiting_since = now
         return plaintext
+
+    def _acknowledged(self) -> None:
+        """All that is to be said about what came has been said."""
+        self._ack_bytes = self._ack_messages = 0
+        self.ack_due = _NEVER
+        self.ack_now = False
+        self.freed = 0
+        self._pongs = None
 
     def _control(self) -> bytes:
         """The acknowledgement and answers that go in front of the next record."""
@@ -380,6 +440,13 @@ class Session:
 
     def _jittered(self, seconds: float) -> float:
         return seconds * (1 - limits.JITTER + 2 * limits.JITTER * self._uniform())
+
+    def _new_gap(self) -> float:
+        """Seconds without anything sent until the next heartbeat."""
+        gap = self._jittered(self._settings.heartbeat_interval)
+        if self._keepalive is None:
+            return gap
+        return min(gap, self._keepalive * (1 - limits.JITTER * self._uniform()))
 
     @property
     def suspected(self) -> bool:
@@ -398,7 +465,7 @@ class Session:
     def _suspicion_at(self) -> float | None:
         if self._waiting_since is None or self._suspected:
             return None
-        return self._waiting_since + self._patience
+        return min(self._waiting_since + self._patience, self._doubted_until)
 
     @property
     def _patience(self) -> float:
@@ -434,7 +501,7 @@ class Session:
             self.ack_due = _NEVER  # if the link takes nothing now, this timer must not fire again and again
             self.ack_now = send = True
         if now >= self._heartbeat_at:
-            self._heartbeat_gap = self._jittered(self._settings.heartbeat_interval)
+            self._heartbeat_gap = self._new_gap()
             self._heartbeat_at = now + self._heartbeat_gap
             self.ping(now)
             send = True
@@ -448,4 +515,5 @@ class Session:
         suspect = suspicion is not None and now >= suspicion
         if suspect:
             self._suspected = True
+            self._doubted_until = _NEVER
         return Tick(send=send, suspect=suspect, dropped=dropped)

@@ -19,6 +19,8 @@ Theory of operation (docs/wire-format.md, "File transfer"). The messages are ord
   numbers the files that it sends with odd numbers, the other side with even ones.
 - A message that the table below does not allow, or whose figures do not fit, is a lie. It costs the liar this transfer
   (FAIL), not the session.
+- A file that is signed begins with SIGNED_OFFER, so that who takes no others knows at once, and ends with SIGNED_END.
+  Who signs, and who looks at signatures, is somebody else: both ends have a function for that.
 - A file that is over is answered no more: what is still on its way when one side gives up is dropped in silence.
 """
 
@@ -26,6 +28,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+from collections.abc import Callable
 
 from .. import limits
 from ..exceptions import RemoteProtocolError
@@ -38,12 +41,15 @@ from ..wire.transfer import (
     Offer,
     Progress,
     Refuse,
+    SignedEnd,
+    SignedOffer,
     TransferMessage,
 )
 
 __all__ = [
     "FileReceiver",
     "FileSender",
+    "Fresh",
     "ReceiverState",
     "SenderState",
     "first_number",
@@ -96,6 +102,7 @@ RECEIVER_TABLE: dict[tuple[ReceiverState, type[TransferMessage]], ReceiverState]
     (ReceiverState.OFFERED, Fail): ReceiverState.FAILED,
     (ReceiverState.RECEIVING, FileData): ReceiverState.RECEIVING,
     (ReceiverState.RECEIVING, End): ReceiverState.COMPLETE,
+    (ReceiverState.RECEIVING, SignedEnd): ReceiverState.COMPLETE,
     (ReceiverState.RECEIVING, Fail): ReceiverState.FAILED,
     (ReceiverState.COMPLETE, Fail): ReceiverState.FAILED,
 }
@@ -137,11 +144,12 @@ class FileSender:
         transfer: Its number: see :func:`first_number`.
         size: Bytes of the file.
         name: What to call it at the other side, at most 1,024 bytes of UTF-8.
+        sign: Gives what is signed of a file, for its digest; None: it is not signed.
     """
 
-    __slots__ = ("_digest", "_outgoing", "confirmed", "name", "reason", "sent", "size", "state", "transfer")
+    __slots__ = ("_digest", "_outgoing", "_sign", "confirmed", "name", "reason", "sent", "size", "state", "transfer")
 
-    def __init__(self, transfer: int, size: int, name: str) -> None:
+    def __init__(self, transfer: int, size: int, name: str, sign: Callable[[bytes], bytes] | None = None) -> None:
         self.transfer = transfer
         self.size = size
         self.name = name
@@ -153,7 +161,9 @@ class FileSender:
         self.reason = ""
         """Why it was refused or failed; printable."""
         self._digest = hashlib.blake2b(digest_size=DIGEST_SIZE)
-        self._outgoing: list[TransferMessage] = [Offer(transfer, size, name)]
+        self._sign = sign
+        offer = Offer if sign is None else SignedOffer
+        self._outgoing: list[TransferMessage] = [offer(transfer, size, name)]
 
     @property
     def over(self) -> bool:
@@ -201,8 +211,10 @@ class FileSender:
             raise ValueError(
                 f"the end of a file in state {self.state.value}, {self.sent} of {self.size} bytes sent"
             )
+        number, digest = self.transfer, self.digest
+        end = End(number, digest) if self._sign is None else SignedEnd(number, self._sign(digest))
         self.state = SenderState.ENDED
-        self._outgoing.append(End(self.transfer, self.digest))
+        self._outgoing.append(end)
 
     def give_up(self, reason: str) -> None:
         """Stop, and tell the receiver why; nothing happens if it is over."""
@@ -250,25 +262,34 @@ class FileReceiver:
 
     Args:
         offer: The message that began it.
+        verify: Gives the proof of what is signed of the file with that digest, or raises RemoteProtocolError.
     """
 
     __slots__ = (
         "_digest",
         "_outgoing",
+        "_verify",
         "name",
+        "proof",
         "reason",
         "received",
         "reported",
+        "signed",
         "size",
         "state",
         "transfer",
     )
 
-    def __init__(self, offer: Offer) -> None:
+    def __init__(self, offer: Offer | SignedOffer, verify: Callable[[bytes, bytes], bytes] | None = None) -> None:
         self.transfer = offer.transfer
         self.size = offer.size
         self.name = offer.name
         """As offered: untrusted."""
+        self.signed = isinstance(offer, SignedOffer)
+        """The sender has said that it will sign it."""
+        self.proof: bytes | None = None
+        """That it has, once the file is complete."""
+        self._verify = verify
         self.state = ReceiverState.OFFERED
         self.received = 0
         """Bytes received in order."""
@@ -361,15 +382,25 @@ class FileReceiver:
         data = b""
         if isinstance(message, FileData):
             data = self._receive_data(message)
-        elif isinstance(message, End):
-            if self.received != self.size:
-                raise RemoteProtocolError(f"the end after {self.received} of {self.size} bytes")
-            if message.digest != self.digest:
-                raise RemoteProtocolError("the checksum differs from that of the bytes received")
+        elif isinstance(message, End | SignedEnd):
+            self._receive_end(message)
         elif isinstance(message, Fail):
             self.reason = f"the sender gave up: {printable(message.text) or 'no reason given'}"
         self.state = following
         return data
+
+    def _receive_end(self, message: End | SignedEnd) -> None:
+        if self.received != self.size:
+            raise RemoteProtocolError(f"the end after {self.received} of {self.size} bytes")
+        if isinstance(message, End):
+            if self.signed:
+                raise RemoteProtocolError("it was to be signed, and is not")
+            if message.digest != self.digest:
+                raise RemoteProtocolError("the checksum differs from that of the bytes received")
+        elif not self.signed or self._verify is None:
+            raise RemoteProtocolError("it was not to be signed, and is")
+        else:
+            self.proof = self._verify(message.signed, self.digest)
 
     def _receive_data(self, message: FileData) -> bytes:
         data = message.data
@@ -385,3 +416,26 @@ class FileReceiver:
             self.reported = self.received
             self._outgoing.append(Progress(self.transfer, self.received))
         return data
+
+
+class Fresh:
+    """
+    Which numbers of a peer's signed files are new, so that no two of one session have the same proof: all above the
+    lowest of the last ``FILE_SIGNED_MEMORY``, but for those. Threads may bring them out of order.
+    """
+
+    __slots__ = ("_floor", "_seen")
+
+    def __init__(self) -> None:
+        self._floor = -1
+        self._seen: set[int] = set()
+
+    def take(self, transfer: int) -> bool:
+        """False if it is not new."""
+        if transfer <= self._floor or transfer in self._seen:
+            return False
+        self._seen.add(transfer)
+        if len(self._seen) > limits.FILE_SIGNED_MEMORY:
+            self._floor = min(self._seen)
+            self._seen.remove(self._floor)
+        return True

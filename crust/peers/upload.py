@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable
 
 from .. import limits
-from ..exceptions import CrustError, FileRefused, Timeout, TransferError, WouldBlock
+from ..exceptions import CrustError, FileRefused, PeerLost, Timeout, TransferError, WouldBlock
 from ..runtime.clock import Clock
 from ..wire.transfer import TRANSFER_DATA_OVERHEAD, TransferMessage, build_transfer
 from .file_contract import FileChannel, FileSent, OnSending
@@ -116,6 +116,11 @@ class Upload:
         """
         try:
             return self._run(source)
+        except PeerLost as lost:
+            with self._lock:
+                self._error = lost
+                self._check_locked()  # what the receiver said before it left says more
+            raise
         except BaseException as error:
             self._give_up(error)
             raise

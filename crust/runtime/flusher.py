@@ -209,6 +209,13 @@ class IoLoop:
         """
         self._request(lambda: self._watch(sock, callback))
 
+    def wait_readable(self, sock: socket.socket, callback: Callable[[], object]) -> None:
+        """
+        The same when there is something to read, or ``sock`` is dead. For short questions: what comes often has a
+        reader of its own. Not while :meth:`wait_writable` waits for that socket.
+        """
+        self._request(lambda: self._watch(sock, callback, selectors.EVENT_READ))
+
     def forget(self, sock: socket.socket, then: Callable[[], object] | None = None) -> None:
         """
         Stop watching ``sock``, then run ``then()``, usually the closing of the socket.
@@ -326,15 +333,17 @@ class IoLoop:
         except Exception as error:
             self._on_crash("crust-io", error)
 
-    def _watch(self, sock: socket.socket, callback: Callable[[], object]) -> None:
+    def _watch(
+        self, sock: socket.socket, callback: Callable[[], object], event: int = selectors.EVENT_WRITE
+    ) -> None:
         if self._selector is None:  # ended: the owner learns of it by its own closing
             return
         if sock not in self._watched:
             if len(self._watched) >= limits.SELECT_MAX and isinstance(self._selector, selectors.SelectSelector):
-                self.call_later(limits.SELECT_RETRY, lambda now: self._watch(sock, callback))
+                self.call_later(limits.SELECT_RETRY, lambda now: self._watch(sock, callback, event))
                 return
             try:
-                self._selector.register(sock, selectors.EVENT_WRITE, sock)
+                self._selector.register(sock, event, sock)
             except (OSError, ValueError):  # closed already, or no room for it: let the owner write, and see
                 # Not here: the owner may have asked with a lock held that the callback takes. And not in the next
                 # turn: while there is no room, each would lead to another.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from .. import limits
+from .threads import mode
 
-__all__ = ["keep_freed_memory"]
+__all__ = ["keep_freed_memory", "linger"]
 
 
 def keep_freed_memory() -> None:
@@ -17,3 +18,12 @@ def keep_freed_memory() -> None:
     one, whose pages have never been touched. Other C libraries do without it, and are not harmed.
     """
     bytearray(limits.KEPT_FREE_MEMORY // 2)
+
+
+def linger(seconds: float) -> float:
+    """
+    How long a thread that comes and goes waits for more before it ends: so long, or on greenlets not at all.
+
+    glibc gives each new thread another of its heaps, and each heap keeps what once was needed. Greenlets share one.
+    """
+    return seconds if mode() == "threads" else 0.0

@@ -34,9 +34,17 @@ class Bucket:
         self._tokens = min(self._size, self._tokens + elapsed * self._rate)
         return self._tokens
 
-    def take(self) -> None:
-        """Take one that is there."""
-        self._tokens -= 1.0
+    def change_rate(self, rate: float) -> None:
+        """Come back at ``rate`` from now on, one second's worth at most."""
+        self._rate, self._size = rate, max(rate, 1.0)
+
+    def take(self, tokens: float = 1.0) -> None:
+        """Take some that are there."""
+        self._tokens -= tokens
+
+    def give_back(self) -> None:
+        """One was taken for nothing."""
+        self._tokens = min(self._size, self._tokens + 1.0)
 
 
 class Rates:
@@ -81,3 +89,11 @@ class Rates:
             bucket.take()
             self._all.take()
             return True
+
+    def give_back(self, key: object) -> None:
+        """That ``key`` had it once need not count."""
+        with self._lock:
+            bucket = self._buckets.get(key)
+            if bucket is not None:
+                bucket.give_back()
+                self._all.give_back()

@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from ..exceptions import ForkedError, LocalProtocolError
+from .beginning import start_greenlet
 
 __all__ = [
     "CrashHook",
@@ -52,6 +53,7 @@ __all__ = [
 CrashHook = Callable[[str, BaseException], object]
 """Called with the thread's name and the exception that ended it, on that thread."""
 
+_STARTS = 3  # of one thread: interrupts may strike greenlets that have not begun
 _PATCH_TARGETS = ("socket", "threading", "queue", "time", "select")
 _logger = logging.getLogger("crust.runtime")
 
@@ -81,30 +83,65 @@ def spawn(
     Raises:
         RuntimeError: The system cannot start another thread.
     """
-    thread = _make(name, target, args, on_crash)
-    thread.start()
-    return thread
+    for _ in range(_STARTS):
+        thread = _Worker(name, target, args, on_crash).start()
+        if thread is not None:
+            return thread
+    raise RuntimeError(f"interrupts struck {name} {_STARTS} times before it began")
 
 
-def _make(
-    name: str, target: Callable[..., object], args: tuple[object, ...], on_crash: CrashHook
-) -> threading.Thread:
-    if not name.startswith("crust-"):
-        name = f"crust-{name}"
-    return threading.Thread(target=_run, args=(name, target, args, on_crash), name=name, daemon=True)
+class _Worker:
+    """What one thread does, and whether it has begun."""
+
+    __slots__ = ("args", "begun", "generation", "name", "on_crash", "target")
+
+    def __init__(
+        self, name: str, target: Callable[..., object], args: tuple[object, ...], on_crash: CrashHook
+    ) -> None:
+        self.generation = _generation
+        self.name = name if name.startswith("crust-") else f"crust-{name}"
+        self.target = target
+        self.args = args
+        self.on_crash = on_crash
+        self.begun = False
+
+    def start(self) -> threading.Thread | None:
+        """The thread, running; None if it was struck before it began."""
+        thread = threading.Thread(target=self.run, name=self.name, daemon=True)
+        _starting.add(thread)
+        try:
+            if mode() == "gevent":
+                return thread if start_greenlet(thread, self.struck) else None
+            thread.start()
+            return thread
+        finally:
+            _starting.discard(thread)
+
+    def run(self) -> None:
+        """On the thread."""
+        _run(self)
+
+    def struck(self, error: BaseException | None) -> bool:
+        """On the thread: that has come out of :meth:`run`, or before its end. True if it is seen to."""
+        if error is None or not forward_interrupt(error):
+            return False
+        if not self.begun:
+            _run(self)
+        return True
 
 
-def _run(
-    name: str, target: Callable[..., object], args: tuple[object, ...], on_crash: CrashHook
-) -> None:
-    generation = _generation
-    greenlet: Any = sys.modules.get("greenlet")
-    if greenlet is not None and mode() == "gevent":
-        _greenlets[threading.current_thread()] = weakref.ref(greenlet.getcurrent())
+def _run(worker: _Worker) -> None:
+    generation, name, on_crash = worker.generation, worker.name, worker.on_crash
+    if generation != _generation:
+        return  # (a greenlet that has not begun before the fork)
     try:
-        target(*args)
+        greenlet: Any = sys.modules.get("greenlet")
+        if greenlet is not None and mode() == "gevent":
+            _greenlets[threading.current_thread()] = weakref.ref(greenlet.getcurrent())
+        worker.begun = True
+        worker.target(*worker.args)
     except BaseException as error:  # the end of the thread: whatever it was must reach somebody
-        if generation != _generation or forward_interrupt(error):
+        if generation != _generation or worker.struck(error):
             return  # (a greenlet that a forked child has inherited stumbles over what was taken from it)
         try:
             on_crash(name, error)
@@ -147,17 +184,16 @@ class Threads:
         self.on_crash: CrashHook = on_crash or log_crash
         self._lock = threading.Lock()  # guards _threads and _prune_at
         self._threads: set[threading.Thread] = set()
-        self._prune_at = 64
+        self._prune_at = 32
 
     def spawn(self, name: str, target: Callable[..., object], *args: object) -> threading.Thread:
         """Like :func:`spawn`, and remembered for :meth:`alive` and :meth:`join`."""
-        thread = _make(name, target, args, self._crashed)
         with self._lock:
             if len(self._threads) >= self._prune_at:
                 self._threads = set(filter(threading.Thread.is_alive, self._threads))
-                self._prune_at = 2 * len(self._threads) + 64
+                self._prune_at = len(self._threads) * 9 // 8 + 32  # one that has ended keeps a kilobyte
             # Started under the lock, so that join() never meets a thread that has not begun.
-            thread.start()
+            thread = spawn(name, target, *args, on_crash=self._crashed)
             self._threads.add(thread)
         return thread
 
@@ -182,7 +218,8 @@ class Threads:
             others = [each for each in self._running() if each is not me and each.name not in left_out]
             if not others or deadline.expired:
                 return sorted(thread.name for thread in others)
-            others[0].join(deadline.remaining())
+            for each in others:  # then all anew: a look at those that are left after each would be quadratic
+                each.join(deadline.remaining())
 
     def _running(self) -> list[threading.Thread]:
         with self._lock:
@@ -388,6 +425,7 @@ def _judge_patching(now: Iterable[str], at_import: Iterable[str]) -> None:
 # --- fork ---------------------------------------------------------------------------------------------------
 
 _generation = 0
+_starting: set[threading.Thread] = set()
 _fork_hooks: weakref.WeakKeyDictionary[Any, Callable[[Any], None]] = weakref.WeakKeyDictionary()
 
 
@@ -422,6 +460,9 @@ def after_fork_in_child(owner: Any, hook: Callable[[Any], None]) -> None:
 def _forked() -> None:
     global _generation
     _generation += 1
+    if _starting and mode() == "gevent":
+        # At the fork threading forgot them, but their greenlets begin in the child too, and look themselves up there.
+        vars(threading)["_limbo"].update({each: each for each in _starting})
     for owner, hook in list(_fork_hooks.items()):
         try:
             hook(owner)

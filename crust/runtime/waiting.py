@@ -18,8 +18,9 @@ import threading
 
 __all__ = ["Latch"]
 
-# Windows does not look for Ctrl-C while a thread waits for a lock: there it looks up after so many seconds.
-_NAP: float | None = 0.25 if sys.platform == "win32" else None
+# Whoever runs signal handlers, the main thread, looks up after so many seconds. Windows does not look for Ctrl-C while
+# a thread waits for a lock; elsewhere the system may give a signal to another thread, and the main one sleeps on.
+_NAP = 0.25 if sys.platform == "win32" else 0.5
 
 
 class Latch:
@@ -65,7 +66,7 @@ class Latch:
 
 
 def _acquire(lock: threading.Lock, timeout: float | None) -> bool:
-    if _NAP is None:
+    if threading.current_thread() is not threading.main_thread():
         return lock.acquire(True, -1 if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX))
     while timeout is None or timeout > _NAP:
         if lock.acquire(True, _NAP):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-from ..addresses import ConnectionInfo, Contact, Endpoint, PeerId
+from ..addresses import ConnectionInfo, Contact, PeerId
 from ..exceptions import ConnectError, CrustError, Timeout
+from ..paths import Attempt
 from ..peers.conversation import Conversation
 from ..peers.dialer import Avoid, Waiter
 from ..peers.peer import Peer
 from ..runtime.threads import forked_error
 from ..wire.handshake import Purpose
+from .finding.directory import Directory
 from .node import Node
 
 __all__ = ["DialFuture", "Dialled", "Target", "as_contact", "as_peer_id", "connect", "dial", "resolve"]
@@ -34,6 +36,11 @@ class Dialled:
         seconds: float | None,
         waiter: Waiter,
         avoid: Avoid | None = None,
+        *,
+        quiet: bool = False,
+        seek: bool = True,
+        circuits: bool = True,
+        unasked: bool = False,
     ) -> None:
         self._node = node
         self._contact = contact
@@ -41,6 +48,10 @@ class Dialled:
         self._seconds = seconds
         self._waiter = waiter
         self._avoid = avoid
+        self._quiet = quiet
+        self._seek = seek
+        self._circuits = circuits
+        self._unasked = unasked or quiet
         self._cancel: Callable[[], None] | None = None
 
     def begin(self) -> None:
@@ -54,7 +65,16 @@ class Dialled:
     def _begin(self) -> None:
         contact = self._contact
         self._cancel = self._node.dialer.dial(
-            contact.peer_id, contact.endpoints, self._purpose, self._seconds, self._waiter, self._avoid
+            contact.peer_id,
+            contact.endpoints,
+            self._purpose,
+            self._seconds,
+            self._waiter,
+            self._avoid,
+            quiet=self._quiet,
+            seek=self._seek,
+            circuits=self._circuits,
+            unasked=self._unasked,
         )
 
     def _lose_interest(self) -> None:
@@ -78,6 +98,10 @@ class DialFuture(concurrent.futures.Future[Peer]):
 
         super().add_done_callback(run)
 
+    def when_over(self, fn: Callable[[concurrent.futures.Future[Peer]], object]) -> None:
+        """Call ``fn`` on whichever thread settles it, maybe with the dialer's lock held. For the node's own parts."""
+        super().add_done_callback(fn)
+
     def result(self, timeout: float | None = None) -> Peer:
         self._check_fork()
         self._over.wait(timeout)
@@ -100,11 +124,17 @@ class DialFuture(concurrent.futures.Future[Peer]):
         return cancelled
 
     def expire(self, contact: Contact, seconds: float, ended: Callable[[None, CrustError], object]) -> None:
+        attempts = self._node.dialer.attempts(contact.peer_id)
         self.lose_interest()  # from here on nobody else settles it
         if not self.done():
-            error = Timeout(f"no connection to peer {contact.peer_id} within {seconds} s")
+            error = _too_late(contact, seconds, attempts)
             self._node.dial_failed(contact.peer_id, Purpose.CONNECT, error)
             ended(None, error)
+
+
+def _too_late(contact: Contact, seconds: float | None, attempts: tuple[Attempt, ...]) -> Timeout:
+    tried = "; ".join(map(str, attempts)) or "no attempt has begun yet"
+    return Timeout(f"no connection to peer {contact.peer_id} within {seconds} s: {tried}", attempts)
 
 
 def connect(node: Node, contact: Contact, seconds: float | None) -> Peer:
@@ -130,8 +160,7 @@ def connect(node: Node, contact: Contact, seconds: float | None) -> Peer:
         if not outcome:
             effort.lose_interest()  # from here on the outcome stays what it is
     if not outcome:
-        tried = "; ".join(map(str, attempts)) or "no attempt has ended yet"
-        error: CrustError = Timeout(f"no connection to peer {contact.peer_id} within {seconds} s: {tried}")
+        error: CrustError = _too_late(contact, seconds, attempts)
         node.dial_failed(contact.peer_id, Purpose.CONNECT, error)
         raise error
     conversation, failure = outcome[0]
@@ -160,7 +189,7 @@ def dial(node: Node, contact: Contact, seconds: float | None) -> DialFuture:
     return future
 
 
-def resolve(to: Target, network: bytes, known: Mapping[PeerId, tuple[Endpoint, ...]]) -> Contact:
+def resolve(to: Target, network: bytes, directory: Directory) -> Contact:
     """
     Whom and where to call; a bare id gets the addresses that are known.
 
@@ -177,7 +206,7 @@ def resolve(to: Target, network: bytes, known: Mapping[PeerId, tuple[Endpoint, .
             )
         to = to.contact
     contact = as_contact(to)
-    return contact if contact.endpoints else Contact(contact.peer_id, known.get(contact.peer_id, ()))
+    return contact if contact.endpoints else Contact(contact.peer_id, directory.places(contact.peer_id))
 
 
 def as_contact(given: str | Contact | PeerId) -> Contact:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import enum
 
-from ..addresses import ConnectionInfo, Endpoint, PeerId
-from ..exceptions import CrustError
+from ..addresses import ConnectionInfo, Contact, Endpoint, PeerId
+from ..exceptions import ConfigError, CrustError
 from ..paths import Attempt, Path
 from ..peers.messages import NewMessage
 from ..peers.peer import Peer
@@ -21,6 +21,7 @@ __all__ = [
     "BootstrapAccept",
     "BootstrapConnect",
     "BootstrapFailed",
+    "ConfigReloaded",
     "ConnectFailure",
     "ConnectSuccess",
     "ConnectionInfoPrepared",
@@ -28,13 +29,19 @@ __all__ = [
     "EventsLost",
     "FileFailed",
     "FileReceived",
+    "GroupReady",
+    "GroupShort",
+    "IdentityShared",
     "ListenerFailed",
     "ListenerStarted",
     "LostPeer",
     "LostReason",
+    "MessageRefused",
     "MessagesDropped",
     "NewMessage",
+    "PathAttempted",
     "PathChanged",
+    "PeerDiscovered",
     "PeerMisbehaved",
     "PeerResumed",
     "PeerSuspended",
@@ -53,6 +60,10 @@ class LostReason(str, enum.Enum):
     """One of the two applications ended it."""
     BANNED = "banned"
     """One side banned the other."""
+    ROLE = "role"
+    """The called side's lists of those who may connect were changed, and the caller is not on them any more."""
+    UNNEEDED = "unneeded"
+    """The node that began it wanted to ask something, or to be introduced to somebody, and that is over."""
     TIMEOUT = "timeout"
     """Nothing was heard for ``session.resume_timeout``."""
     GONE = "gone"
@@ -113,10 +124,15 @@ class BootstrapAccept(Event):
 
 @dataclass(frozen=True)
 class BootstrapFailed(Event):
-    """``bootstrap`` reached nobody."""
+    """
+    ``bootstrap`` reached nobody, or a node that stays in the network by itself has lost it: once, until it is back.
+    """
 
     attempts: tuple[Attempt, ...]
     """What was tried."""
+
+    reasons: tuple[str, ...] = ()
+    """Why it came to nothing, a sentence for each node that was tried; contacts first."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +160,17 @@ class ConnectFailure(Event):
     attempts: tuple[Attempt, ...]
     error: CrustError
     """The exception that ``connect`` raised."""
+
+
+@dataclass(frozen=True)
+class PathAttempted(Event):
+    """
+    An attempt to reach a peer, or to reach it by a better path, has ended, well or not. There may be no session with it
+    yet, or never.
+    """
+
+    peer_id: PeerId
+    attempt: Attempt
 
 
 @dataclass(frozen=True)
@@ -180,6 +207,11 @@ class LostPeer(Event):
     reason: LostReason
     unacknowledged: tuple[int, ...]
     """Numbers (from ``send``) of messages that may not have arrived."""
+    text: str = ""
+    """
+    What whoever ended it said about that, if anything: our own words, or the other side's (control characters replaced,
+    and no truer than the peer is).
+    """
 
 
 @dataclass(frozen=True)
@@ -199,28 +231,68 @@ class MessagesDropped(Event):
 
 
 @dataclass(frozen=True)
-class PeerMisbehaved(Event):
+class MessageRefused(Event):
     """
-    A peer broke the protocol inside its own, authentic session; its ``LostPeer`` follows.
-
-    At most one every 10 seconds for each kind and IPv4 address or IPv6 /64; what happens in between is counted by the
-    next one, and every peer has its ``LostPeer`` in any case.
+    A peer sent messages, or offered files, that are not signed, and this node takes no others
+    (``signing.require_signed``): nobody gets them. At most one every 10 seconds for each peer.
     """
 
     peer: Peer
-    """Who did so last."""
+    count: int
+    """How many, since the last such event."""
+
+
+@dataclass(frozen=True)
+class PeerMisbehaved(Event):
+    """
+    A peer, or somebody at an address, does what no honest one does. docs/misbehaviour.md has the kinds, from when on
+    each is told, and what crust does about it unless ``Service(on_misbehaviour=…)`` says something else.
+
+    At most one every 10 seconds for each kind and IPv4 address or IPv6 /64; what happens in between is counted by the
+    next one. Where there are many addresses, one event tells of all of them.
+    """
+
+    peer: Peer | None
+    """Who did so last; None: nobody has proven a key, or there are many; or, of ``session-flood``, it has no session
+    now, and ``detail`` names it."""
     address: str
-    """Where it did so from, as an endpoint."""
+    """With a peer, where it did so from, as an endpoint; ``relay://…`` is an innocent peer in between: ban ``peer.id``.
+    Without one, the IPv4 address or IPv6 network, as ``ban`` takes it; empty: many, or it came through another peer."""
     kind: str
-    """``protocol``."""
+    """A name of the table, such as ``protocol`` or ``start-rate``."""
     detail: str
     """What it did."""
     count: int
     """How often it happened since the last such event, this time included."""
     attributable: bool
+    """True if nobody but that peer, who has its key, or, without a peer, somebody at that address, can have done it: a
+    reason for a ban. False: whoever sent it may have said any address."""
+
+
+@dataclass(frozen=True)
+class PeerDiscovered(Event):
     """
-    True if nobody but the peer, or who has its key, can have done it: a reason to ban its id. So far it always is.
+    A node answers on a link of this machine: once for each address of it, and again when its ports are others, or when
+    it is back after it was silent for ten minutes. Nobody has a session with it for that.
     """
+
+    contact: Contact
+    """Who it is, and where on that link."""
+    interface: str
+    """By which of our interfaces it was heard: ``eth0``."""
+    role: str
+    """``node`` or ``client``."""
+
+
+@dataclass(frozen=True)
+class IdentityShared(Event):
+    """
+    Another program runs with the key of this node, and tells the network that it is elsewhere; told once. Peers reach
+    now the one and now the other: give each program an identity of its own, or end one of the two.
+    """
+
+    endpoints: tuple[Endpoint, ...]
+    """Where the other one says that it is, if it does."""
 
 
 @dataclass(frozen=True)
@@ -270,6 +342,8 @@ class FileReceived(Event):
     """In bytes."""
     digest: str
     """BLAKE2b-256 of its content, as hex."""
+    proof: bytes | None = None
+    """What shows to others that the peer sent it, if it was signed: for :func:`crust.verify_proof`. Else None."""
 
 
 @dataclass(frozen=True)
@@ -282,6 +356,48 @@ class FileFailed(Event):
     peer: Peer
     name: str
     reason: str
+
+
+@dataclass(frozen=True)
+class ConfigReloaded(Event):
+    """
+    The configuration was read again, because its file says something else or somebody asked for it. In
+    ``Service.config`` is what counts now.
+    """
+
+    applied: tuple[str, ...]
+    """The keys that were changed, and count from now on."""
+    needs_restart: tuple[str, ...]
+    """Keys that differ from what counts, and will until the program is started anew."""
+    error: ConfigError | None = None
+    """Why nothing was changed at all; None if all is well."""
+
+
+@dataclass(frozen=True)
+class GroupReady(Event):
+    """A group has as many peers as it wants: for the first time, or again after ``GroupShort``."""
+
+    name: str
+    """The group's."""
+    want: int
+    """How many it wants."""
+    peers: tuple[Peer, ...]
+    """Those in it that a link leads to now, the longest there first."""
+
+
+@dataclass(frozen=True)
+class GroupShort(Event):
+    """
+    A group that had as many peers as it wants has fewer now, and looks for others. Who has no link counts for a second
+    as if it had one.
+    """
+
+    name: str
+    """The group's."""
+    want: int
+    """How many it wants."""
+    peers: tuple[Peer, ...]
+    """Those in it that a link leads to now, the longest there first."""
 
 
 @dataclass(frozen=True)

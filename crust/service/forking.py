@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from ..exceptions import ForkedError
 from ..peers.link import Link
+from ..peers.meeting import Meeting
 from .node import Node
 
 __all__ = ["abandon_node"]
@@ -28,15 +29,22 @@ def abandon_node(node: Node, error: ForkedError, *, clear_identity: bool) -> Non
     """
     for transport in node.transports.values():
         for sink in transport.abandon():
-            if isinstance(sink, Link):
+            if isinstance(sink, (Link, Meeting)):
                 sink.abandon()
+    for sink in node.circuits.abandon():
+        if isinstance(sink, Link):
+            sink.abandon()
     if clear_identity:
         node.handshake.key_pair.clear()
     node.io.abandon()
     node.dispatcher.discard()
     node.registry.abandon()
     node.dialer.abandon()
+    node.knocks.abandon()
+    node.judging.abandon()
+    node.relocation.abandon()
     node.acceptor.abandon()
     node.echoes.abandon()
     node.files.abandon()
+    node.signed.abandon()
     node.subscriptions.abandon(error)

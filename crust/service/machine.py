@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import pathlib
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,12 +15,14 @@ from ..runtime.clock import Clock
 from ..runtime.dispatcher import Dispatcher
 from ..runtime.flusher import IoLoop
 from ..runtime.interfaces import InterfaceAddress, local_addresses
+from ..runtime.state_folder import state_folder
 from ..runtime.threads import CrashHook, Spawn, Threads
 from ..transports.contract import Transport
 from ..transports.tcp import TcpTransport
 
 if TYPE_CHECKING:
     from ..nat.mapping.gateway import Gateway
+    from .network.surroundings import Surroundings
 
 __all__ = ["Machine"]
 
@@ -25,9 +30,24 @@ __all__ = ["Machine"]
 class Machine:
     """This computer: its clock, threads and network. Making one does nothing."""
 
+    has_links = True
+    """Whether its interfaces are on links, where others may be asked for."""
+
     def __init__(self) -> None:
         self.clock = Clock()
         """Time, and what to wait with."""
+        self.serves_programs = True
+        """Other programs may look at a node here: ``status.socket``, ``status.metrics``."""
+        self.meters = True
+        """What peers cost may be held against the clock."""
+
+    def wall(self) -> float:
+        """Seconds since the epoch. They may jump."""
+        return time.time()
+
+    def state_folder(self) -> pathlib.Path | None:
+        """Where what is found out may be kept for the next start, if that is not configured; None: nowhere."""
+        return state_folder(os.environ)
 
     def threads(self, on_crash: CrashHook) -> Threads:
         """The maker of a node's threads."""
@@ -76,6 +96,12 @@ class Machine:
     def addresses(self, include: Iterable[str] | None, exclude: Iterable[str]) -> list[InterfaceAddress]:
         """The addresses of the interfaces that these patterns let through, those that reach farthest first."""
         return local_addresses(include, exclude)
+
+    def surroundings(self) -> Callable[[], Surroundings] | None:
+        """What shows how the network around this machine is, and may block; None if that never changes."""
+        from .network.surroundings import surroundings, ways_out
+
+        return lambda: surroundings(self.addresses(None, ()), ways_out())
 
     def gateways(self) -> Callable[[], Sequence[Gateway]] | None:
         """

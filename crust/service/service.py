@@ -3,48 +3,36 @@
 from __future__ import annotations
 
 import concurrent.futures
-import logging
 import os
-import threading
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from .. import limits
-from ..addresses import ConnectionInfo, Contact, Endpoint, PeerId, network_id
-from ..candidates import Candidate
+from ..addresses import ConnectionInfo, Contact, Endpoint, PeerId
 from ..config import Config
-from ..crypto.handshake import HandshakeConfig, derive_secret
-from ..crypto.keys import supported_aeads
-from ..exceptions import ConnectError, LocalProtocolError, PeerLost, ServiceClosed, Timeout
+from ..exceptions import ConnectError, PeerLost, ServiceClosed, Timeout
 from ..peers.access import Who
 from ..peers.file_contract import Decide, OnReceiving
+from ..peers.judging import Predicate
 from ..peers.messages import CONFIG, Configured, Wait
 from ..peers.peer import Peer
 from ..peers.session import State
-from ..runtime.files import write_atomic
-from ..runtime.identity_file import Identity, IdentityLock, load_network_secrets
-from ..runtime.threads import after_fork_in_child, check_patching, forked_error
-from ..wire import codec
 from . import events
-from .at_exit import close_at_exit
-from .bootstrap import Blacklist, bootstrap
-from .connecting import Target, as_contact, as_peer_id, connect, dial, resolve
-from .forking import abandon_node
-from .machine import Machine
-from .node import Node
-from .stats import Stats
+from .bans.bans import Ban
+from .connecting import Target, as_contact, as_peer_id, resolve
+from .events import ConfigReloaded
+from .finding.lan_peer import LanPeer
+from .groups.group import Group, OnOffer
+from .lifecycle import Lifecycle
 from .stream import EventStream
 from .subscriptions import Subscription
-
-if TYPE_CHECKING:
-    from .network import Network
 
 __all__ = ["Service"]
 
 E = TypeVar("E")
 
 
-class Service:
+class Service(Lifecycle):
     """
     One node: listens, connects to peers by key, carries messages.
 
@@ -57,253 +45,16 @@ class Service:
         contacts: Fallback contacts for :meth:`bootstrap`, beside those of the configuration; as text or ``Contact``.
         identity: Who to be; None: as ``identity.file`` says. Its file, if it has one, is locked while the node runs.
         on_event: Gets every event, messages included, like ``on(crust.Event, …)``.
-        on_callback_error: Gets an event and the exception that a callback raised on it, after it has been logged.
+        on_callback_error: Gets an event and the exception that a callback raised on it, after it has been logged; or
+            a :class:`crust.PeerView`, and what a ban by function raised on it.
+        on_misbehaviour: Decides what becomes of who misbehaves, in place of the table in docs/misbehaviour.md: called
+            on the dispatcher thread with each ``PeerMisbehaved``, after the callbacks of :meth:`on`; returns a
+            :class:`crust.Action`, or None for what the table says. What it raises goes to ``on_callback_error``, and
+            then the table holds.
 
     Raises:
         ContactSyntaxError: One of ``contacts`` is mistyped, or lacks the key.
     """
-
-    def __init__(
-        self,
-        config: Config | None = None,
-        *,
-        contacts: Iterable[str | Contact] = (),
-        identity: Identity | None = None,
-        on_event: Callable[[Any], object] | None = None,
-        on_callback_error: Callable[[Any, BaseException], object] | None = None,
-    ) -> None:
-        self._config = config if config is not None else Config()
-        self._fallback = tuple(as_contact(each) for each in contacts)
-        self._given_identity = identity
-        self._on_event = on_event
-        self._on_callback_error = on_callback_error
-        self._early: list[Subscription] = []
-        self._lock = threading.Lock()  # guards the life cycle: _node, _closer, _starting
-        self._node: Node | None = None
-        self._network: Network | None = None
-        self._identity_lock: IdentityLock | None = None
-        self._closing = False
-        self._closer: threading.Thread | None = None
-        self._machine = self._make_machine()
-        self._closed = self._machine.clock.event()
-        self._finishing = False
-        self._clean = False
-        self._forked = False  # this is a child's copy of its parent's node
-        self._not_at_exit: Callable[[], None] = lambda: None
-        after_fork_in_child(self, _abandon)
-
-    def __repr__(self) -> str:
-        state = "closed" if self.closed else "new" if self._node is None else f"{self.id.short}…"
-        return f"<crust.Service {state}>"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            "a Service owns sockets and threads and cannot be pickled; pass its config, or make one node per process"
-        )
-
-    def _make_machine(self) -> Machine:
-        """What the node will run on; ``crust.testing`` replaces this."""
-        return Machine()
-
-    # --- life ---------------------------------------------------------------------------------------------------------
-
-    def start(self) -> Service:
-        """
-        Load the identity, listen, and be ready.
-
-        Raises:
-            IdentityError, IdentityInUse: The identity file cannot be used, or another process uses it.
-            ListenError: A configured address cannot be listened on.
-            LocalProtocolError: gevent has patched this process late or in part, or this is a second start.
-            ServiceClosed: It has been closed.
-        """
-        with self._lock:
-            self._check_fork()
-            if self._closing:
-                raise ServiceClosed("this service has been closed; make a new one")
-            if self._node is not None:
-                raise LocalProtocolError("this service has been started already")
-            check_patching()
-            identity = self._load_identity()
-            try:
-                node = self._make_node(identity)
-            except BaseException:
-                self._unlock_identity()
-                raise
-            self._node = node
-        try:
-            node.start()
-            self.start_listening()
-            if self._config.write_contact_to is not None:
-                write_atomic(self._config.write_contact_to, f"{self.contact}\n".encode())
-            self._not_at_exit = close_at_exit(self)
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def _load_identity(self) -> Identity:
-        given = self._given_identity
-        path = self._config.identity.file if given is None else given.path
-        identity = given or (Identity.generate() if path is None else Identity.load_or_create(path))
-        if path is not None:
-            self._identity_lock = IdentityLock(path).acquire()
-        return identity
-
-    def _unlock_identity(self) -> None:
-        if self._identity_lock is not None:
-            self._identity_lock.release()
-            self._identity_lock = None
-
-    def _make_node(self, identity: Identity) -> Node:
-        codec.load()
-        network = self._config.network
-        secrets = () if network.secret_file is None else load_network_secrets(network.secret_file)
-        handshake = HandshakeConfig(
-            key_pair=identity,
-            network_id=network_id(network.name),
-            secrets=tuple(derive_secret(secret) for secret in secrets),
-            aeads=supported_aeads(),
-        )
-        node = Node(self._config, handshake, logging.getLogger("crust"), self._on_callback_error, self._machine)
-        if self._on_event is not None:
-            node.subscriptions.add(Subscription(events.Event, self._on_event))
-        for subscription in self._early:
-            node.subscriptions.add(subscription)
-        for contact in (*self._fallback, *map(as_contact, self._config.bootstrap.contacts)):
-            node.known[contact.peer_id] = (*node.known.get(contact.peer_id, ()), *contact.endpoints)
-        from .network import Network  # with all that asks others where we are: `import crust` stays cheap
-
-        self._network = Network(node)
-        return node
-
-    def __enter__(self) -> Service:
-        self._check_fork()
-        return self.start() if self._node is None else self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self, timeout: float | None = limits.CLOSE_TIMEOUT) -> bool:
-        """
-        End everything in order: what was sent gets time to be acknowledged, peers hear goodbye, waiting callbacks run,
-        threads are joined. Idempotent; from any thread.
-
-        From a callback it only begins this, returns False, and the node ends after that callback. Whoever waits in
-        ``send``, ``recv`` or ``connect`` gets ServiceClosed. No callback starts after it has returned.
-
-        Args:
-            timeout: Seconds; None: no limit. The first caller's counts.
-
-        Returns:
-            True if nothing is left running. (The system may still look up a name for a dial, or a UPnP router's answer
-            be waited for in C, on daemon threads that hold nothing of this node.) False: the log shows where callbacks,
-            or ``decide`` functions, are stuck.
-        """
-        if self._forked:
-            return True
-        with self._lock:
-            self._closing = True
-            node = self._node
-            if node is None:
-                self._clean = True
-                self._closed.set()
-                return True
-            if self._closer is None:  # or an interrupt struck just after one was started; then _finish() sees to it
-                try:
-                    self._closer = node.threads.spawn("crust-close", self._finish, node, timeout)
-                except RuntimeError:  # the interpreter is ending and makes no more threads
-                    self._closer = threading.current_thread()
-        closer = self._closer
-        if closer is threading.current_thread() and not self._closed.is_set():
-            self._finish(node, timeout)
-        if node.on_dispatcher():
-            return False
-        deadline = self._machine.clock.deadline(timeout)
-        if not self._closed.wait(deadline.remaining()):
-            # The closer has the same deadline: it is about to say what still runs.
-            self._closed.wait(limits.CLOSE_GRACE)
-        if closer is not None and closer is not threading.current_thread() and self._closed.is_set():
-            closer.join(limits.CLOSE_GRACE)
-        return self._clean
-
-    def _finish(self, node: Node, timeout: float | None) -> None:
-        with self._lock:
-            if self._finishing:
-                return
-            self._finishing = True
-        try:
-            if self._network is not None:
-                self._network.close(timeout)
-            self._clean = node.close(timeout)
-        finally:
-            self._unlock_identity()
-            self._not_at_exit()
-            self._closed.set()
-        node.report_left_behind()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the service is closed, by anybody; Ctrl-C interrupts it. False if the timeout came first."""
-        self._check_fork()
-        return self._closed.wait(timeout)
-
-    @property
-    def closed(self) -> bool:
-        """True from the beginning of ``close``."""
-        return self._closing
-
-    def _check_fork(self) -> None:
-        if self._forked and self._node is not None:
-            raise forked_error(self._node.pid)
-
-    def _running(self) -> Node:
-        node = self._node
-        self._check_fork()
-        if self._closing:
-            raise ServiceClosed("the service has been closed")
-        if node is None:
-            raise ServiceClosed("the service has not been started: call start(), or use it in a with statement")
-        return node
-
-    # --- who we are ---------------------------------------------------------------------------------------------------
-
-    @property
-    def id(self) -> PeerId:
-        """Our peer id. Known from the start on, or before if an identity was given."""
-        if self._node is not None:
-            return self._node.handshake.key_pair.peer_id
-        if self._given_identity is not None:
-            return self._given_identity.peer_id
-        raise ServiceClosed("the identity is loaded by start()")
-
-    @property
-    def addresses(self) -> tuple[Endpoint, ...]:
-        """Where others may reach us; empty while we do not listen."""
-        return self._network.addresses() if self._network is not None else ()
-
-    @property
-    def candidates(self) -> tuple[Candidate, ...]:
-        """
-        Every address at which this node may be reachable, also those that it does not tell strangers, such as where
-        others see it behind a router. Empty while it does not listen, but for those that the configuration advertises.
-        """
-        return self._network.candidates() if self._network is not None else ()
-
-    @property
-    def contact(self) -> Contact:
-        """Our id and addresses: give it to those who should connect to us."""
-        return Contact(self.id, self.addresses[: limits.CONTACT_ENDPOINTS_MAX])
-
-    @property
-    def peers(self) -> list[Peer]:
-        """Every peer, connected or suspended, oldest session first."""
-        if self._node is None:
-            return []
-        return [each.peer for each in self._node.registry.all()]
-
-    def stats(self) -> Stats:
-        """A snapshot of the node's counters."""
-        return Stats.of(self._running())
 
     # --- events -------------------------------------------------------------------------------------------------------
 
@@ -361,27 +112,30 @@ class Service:
 
     # --- connecting ---------------------------------------------------------------------------------------------------
 
-    def connect(self, to: Target, *, timeout: Wait = CONFIG) -> Peer:
+    def connect(self, to: Target, *, timeout: Wait = CONFIG, keep: bool = False) -> Peer:
         """
         Have a session with a peer: the one that exists, or a new one.
 
         Args:
             to: A contact or peer id, as text or object, or the other's ``ConnectionInfo``.
             timeout: Seconds for all of it; default ``session.connect_timeout``.
+            keep: Once it is reached, reconnect whenever the session is lost, for ever: ``LostPeer``, and then
+                ``ConnectSuccess`` with a new ``Peer``. Between attempts it waits longer each time, up to a minute. It
+                ends with :meth:`disconnect`, the other side's too, with a ban by either, and with :meth:`close`.
 
         Raises:
             ContactSyntaxError: ``to`` is mistyped, or lacks the key.
-            NoRoute: No address is known for it.
+            NoRoute: There is no way to it: no address, and nobody who introduces us.
             Denied: It refused; ``reason`` and the text say why.
             ConnectError: It cannot be reached; ``attempts`` has each address and what happened there.
-            Timeout: Not in time.
+            Timeout: Not in time; ``attempts`` the same, what was under way included.
             ServiceClosed: The service is closed.
         """
         node = self._running()
         seconds = self._config.session.connect_timeout if isinstance(timeout, Configured) else timeout
-        return connect(node, resolve(to, node.handshake.network_id, node.known), seconds)
+        return self._found().connect(resolve(to, node.handshake.network_id, node.directory), seconds, keep=keep)
 
-    def dial(self, to: Target, *, timeout: Wait = CONFIG) -> concurrent.futures.Future[Peer]:
+    def dial(self, to: Target, *, timeout: Wait = CONFIG, keep: bool = False) -> concurrent.futures.Future[Peer]:
         """
         :meth:`connect` without waiting, for callbacks and for many at once.
 
@@ -393,7 +147,68 @@ class Service:
         """
         node = self._running()
         seconds = self._config.session.connect_timeout if isinstance(timeout, Configured) else timeout
-        return dial(node, resolve(to, node.handshake.network_id, node.known), seconds)
+        return self._found().dial(resolve(to, node.handshake.network_id, node.directory), seconds, keep=keep)
+
+    def find(self, peer: PeerId | str, *, timeout: Wait = CONFIG) -> Contact:
+        """
+        Where a node is by its own, signed word, wherever in the network it is: our peers are asked, and whom they name.
+
+        Nobody needs this to connect: :meth:`connect` looks up by itself whom it does not know.
+
+        Args:
+            timeout: Seconds; default ``session.connect_timeout``. A search takes ten at most.
+
+        Returns:
+            Its id and addresses. There are none if it only names peers that introduce it.
+
+        Raises:
+            ContactSyntaxError: ``peer`` is mistyped.
+            NoRoute: Nobody who was asked knows it; or gossip is switched off here.
+            Timeout: Not in time.
+            ServiceClosed: The service is closed.
+        """
+        self._running()
+        seconds = self._config.session.connect_timeout if isinstance(timeout, Configured) else timeout
+        return self._found().find(as_peer_id(peer), seconds)
+
+    def group(
+        self,
+        name: str,
+        want: int,
+        *,
+        members: Iterable[Target] = (),
+        others: bool | None = None,
+        offer: OnOffer | None = None,
+    ) -> Group:
+        """
+        Have so many connections, and keep them up: out of these members, or of everybody who is known.
+
+        Whoever is connected counts, whichever side began it, unless ``offer`` says no. Lost ones are replaced at once,
+        and dialled again after a while that doubles with each failure. See docs/groups.md.
+
+        Args:
+            name: What to call it; no two groups of a node have the same.
+            want: How many peers it should have; :attr:`crust.Group.want` changes it.
+            members: Who belongs to it: contacts, peer ids, connection infos. This node itself is left out.
+            others: Whether to take anybody else, too, after the members: known from contacts, from the cache, from the
+                LAN, from gossip, or connected anyhow. None: only if there are no members.
+            offer: Called with the ``Peer`` of each session that could have a place, on the dispatcher thread, before
+                its first message: True to keep it; False, or the reason as text for the other side, to let it go. Then
+                it is not dialled for ten minutes. It must be quick. What it raises is logged, and means no. None: all
+                are kept.
+
+        Raises:
+            ContactSyntaxError, ConnectError, TypeError, ValueError: A member, or another argument, is not what it
+                should be; or there is a group of that name.
+            ServiceClosed: The service is closed.
+        """
+        self._running()
+        return self._found().groups.open(name, want, members, others, offer)
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """Those that are open, the oldest first."""
+        return () if self._finding is None else self._finding.groups.all
 
     def bootstrap(
         self,
@@ -403,13 +218,17 @@ class Service:
         timeout: Wait = CONFIG,
     ) -> Peer:
         """
-        Reach one node of the network, out of these contacts, those of the constructor and the configuration.
+        Reach one node of the network: one that was reached before (``bootstrap.cache``), one on the LAN, or, if none of
+        these has taken us after a second (``lan.wait``), one of these contacts, those of the constructor and the
+        configuration. From then on this node stays linked to ``bootstrap.links`` of them, in the background.
 
         A node takes us only if it was told to (``bootstrap.accept``).
 
         Args:
-            contacts: More contacts.
-            blacklist: Peer ids, addresses and networks not to dial, beside ``bootstrap.blacklist``.
+            contacts: More contacts. The node knows of them until :meth:`stop_bootstrap`, of all calls' newest 1,024.
+            blacklist: Peer ids, addresses and networks that bootstrap is not to dial, beside ``bootstrap.blacklist``;
+                from then on, too, the newest 4,096 of all calls. (:meth:`ban`, and the configuration, forget none.)
+                Groups, gossip and :meth:`connect` are not bound by it.
             timeout: Seconds for all of it; default ``bootstrap.timeout``.
 
         Returns:
@@ -419,17 +238,32 @@ class Service:
             ConnectError: Nobody did; ``attempts`` has all that was tried. ``BootstrapFailed`` has it too.
             Timeout: Not in time.
         """
-        node = self._running()
+        self._running()
         seconds = self._config.bootstrap.timeout if isinstance(timeout, Configured) else timeout
-        wanted = [*map(as_contact, contacts), *self._fallback, *map(as_contact, self._config.bootstrap.contacts)]
-        banned = Blacklist([*blacklist, *self._config.bootstrap.blacklist])
+        named = [*map(as_contact, contacts)]
         try:
-            return bootstrap(node, wanted, banned, seconds, lambda: self._closing).peer
+            return self._found().bootstrap.reach(named, blacklist, seconds).peer
         except (ConnectError, Timeout) as error:
             if self._closing:
                 raise ServiceClosed("the service has been closed") from error
-            node.subscriptions.emit(events.BootstrapFailed(getattr(error, "attempts", ())))
             raise
+
+    def start_bootstrap(self, *, contacts: Iterable[str | Contact] = (), blacklist: Iterable[Who] = ()) -> None:
+        """
+        Get into the network, and stay in it, in the background: :meth:`bootstrap` without waiting, and again and again.
+
+        ``BootstrapConnect`` tells of each node that took us, ``BootstrapFailed`` once if there is none.
+
+        Raises:
+            ContactSyntaxError, TypeError: A contact, or an entry of the blacklist, is mistyped.
+        """
+        self._running()
+        self._found().bootstrap.begin([*map(as_contact, contacts)], blacklist)
+
+    def stop_bootstrap(self) -> None:
+        """Look for no more nodes to be linked to; links that stand stay. No effect if none are looked for."""
+        self._running()
+        self._found().bootstrap.end()
 
     def prepare_connection_info(self) -> ConnectionInfo:
         """
@@ -461,13 +295,95 @@ class Service:
         assert self._network is not None
         self._network.stop_listening()
 
+    def rotate_ports(self, grace: float | None = None) -> tuple[Endpoint, ...]:
+        """
+        Listen on other random ports, as ``listen.rotate_interval`` does by itself; ports that the configuration names
+        stay. Peers are told, and sessions move without loss; ``AddressesChanged`` and ``PathChanged`` follow.
+
+        Args:
+            grace: Seconds for which the old ports still answer; None: 10 minutes, or a third of the interval.
+
+        Returns:
+            Where it listens from now on in place of the old ones; nothing if there are no random ports.
+
+        Raises:
+            ListenError: There are no ports to be had; nothing has changed.
+        """
+        self._running()
+        assert self._network is not None
+        return self._network.rotation.rotate(grace)
+
+    # --- the LAN ------------------------------------------------------------------------------------------------------
+
+    def start_service_discovery(self) -> None:
+        """
+        From now on answer nodes of this network that ask their LAN who is there, as ``lan.announce`` does, and ask
+        again and again, unless ``lan.seek`` is ``never``: ``PeerDiscovered`` tells of who answers. No effect if we do.
+        """
+        self._running()
+        assert self._finding is not None
+        self._finding.lan.announce()
+
+    def has_peers_on_lan(self, timeout: float | None = 1.0) -> bool:
+        """
+        Ask all links for other nodes of this network, and wait until one answers; one that did within the last two
+        seconds is enough.
+
+        Args:
+            timeout: Seconds to wait at most; None: until one answers, or the service is closed.
+
+        Returns:
+            False if none did in that time, or ``lan.seek`` is ``never``.
+
+        Raises:
+            ServiceClosed: The service is closed, or was meanwhile.
+        """
+        self._running()
+        assert self._finding is not None
+        found = self._finding.lan.has_peers(timeout)
+        self._running()
+        return found
+
+    @property
+    def lan_peers(self) -> tuple[LanPeer, ...]:
+        """
+        The nodes that have answered on the links of this machine within the last ten minutes, the last heard first; one
+        with several addresses several times. A snapshot; :meth:`start_service_discovery` keeps it up to date.
+        """
+        return () if self._finding is None else self._finding.lan.peers()
+
     def set_accept_bootstrap(self, on: bool) -> None:
         """Let strangers bootstrap off us, or no longer; default ``bootstrap.accept``."""
         self._running().registry.accept_bootstrap = bool(on)
 
+    # --- the configuration --------------------------------------------------------------------------------------------
+
+    def reload(self, config: Config | str | os.PathLike[str] | None = None) -> ConfigReloaded:
+        """
+        Take another configuration while running. ``reload_interval`` does it unasked when the file says something else.
+
+        Everything that can be changed is, at once, or nothing if something is wrong; the rest keeps its value until the
+        next start, and is named. ``docs/reload.md`` says what each change does. :attr:`config` is what counts then.
+
+        Args:
+            config: A configuration, or the name of a file, of which all that follows is true from now on; None: the
+                file that the present one came from, with what ``Config.replace`` has set since.
+
+        Returns:
+            What came of it; the event ``ConfigReloaded`` is the same.
+
+        Raises:
+            ConfigError: It cannot be used, or there is no file to read. Nothing has changed.
+        """
+        self._running()
+        assert self._reloading is not None
+        return self._reloading.reload(config)
+
     # --- peers --------------------------------------------------------------------------------------------------------
 
-    def send(self, to: PeerId | str, data: bytes, *, priority: int = 1, timeout: Wait = CONFIG) -> int:
+    def send(
+        self, to: PeerId | str, data: bytes, *, priority: int = 1, sign: bool = False, timeout: Wait = CONFIG
+    ) -> int:
         """
         :meth:`crust.Peer.send` by id.
 
@@ -478,42 +394,64 @@ class Service:
         conversation = self._running().registry.get(peer_id)
         if conversation is None:
             raise PeerLost(f"there is no session with peer {peer_id}; connect() first", "gone")
-        return conversation.peer.send(data, priority=priority, timeout=timeout)
+        return conversation.peer.send(data, priority=priority, sign=sign, timeout=timeout)
 
     def is_connected(self, who: PeerId | Peer | str) -> bool:
         """True if there is a session with that peer and a link carries it."""
         conversation = self._running().registry.get(as_peer_id(who))
         return conversation is not None and conversation.session.state is State.CONNECTED
 
-    def disconnect(self, who: PeerId | Peer | str) -> bool:
-        """End the session with that peer, and attempts to reach it; False if there was none."""
-        node = self._running()
-        peer_id = as_peer_id(who)
-        return node.io.shielded(lambda: node.disconnect(peer_id))
-
-    def ban(self, *who: Who, seconds: float | None = None) -> int:
+    def disconnect(self, who: PeerId | Peer | str, reason: str = "") -> bool:
         """
-        End everything with these at once, and refuse them from now on. A ban is kept in memory only.
+        End the session with that peer, and attempts to reach it; False if there was none.
+
+        For ten minutes neither side's node dials the other by itself; :meth:`connect` does.
 
         Args:
-            who: Peer ids, contacts, addresses, networks; as objects or text.
+            reason: Why, in words for the other side: its ``LostPeer.text``. At most 200 bytes of UTF-8 are sent.
+        """
+        self._running()
+        return self._found().disconnect(as_peer_id(who), reason)
+
+    def ban(self, *who: Who | Predicate, seconds: float | None = None, keep: bool = False) -> int:
+        """
+        End everything with these at once, and refuse them from now on. See docs/bans.md.
+
+        A function is asked about each peer that has a session, here and now, and from then on about each one before it
+        gets one, whoever calls: those for which it is true are banned by their ids, until it is lifted. It gets a
+        :class:`crust.PeerView`, later on a thread of its own; it must be quick and must not wait for a session. If it
+        raises then, that peer is refused, and ``on_callback_error`` gets the view and the exception.
+
+        Args:
+            who: Peer ids, contacts, addresses, networks, as objects or text; functions.
             seconds: How long; None: until :meth:`unban` or the end of this node.
+            keep: Beyond that, too: they are written to the file of ``access.ban.file``. Else they are written nowhere.
 
         Returns:
-            How many were not banned before.
+            How many were not banned before; of a function, how many peers it has been true of.
 
         Raises:
-            ContactSyntaxError, TypeError, ValueError: One of them is none of these; nothing was done.
+            ContactSyntaxError, TypeError, ValueError: One of them is none of these, or cannot be kept; nothing was
+                done. So it is with whatever a function raises that is asked here and now.
+            LocalProtocolError: ``keep``, and the configuration names no file; nothing was done.
+            BansNotKept: All is done, but for the writing.
         """
-        node = self._running()
-        count = node.access.ban(*who, now=node.clock.now(), seconds=seconds)
-        node.io.shielded(node.enforce_bans)
-        return count
+        return self._running().bans.ban(*who, seconds=seconds, keep=keep)
 
-    def unban(self, *who: Who) -> int:
-        """Lift bans, named as they were banned; returns how many there were."""
-        node = self._running()
-        return node.access.unban(*who, now=node.clock.now())
+    def unban(self, *who: Who | Predicate) -> int:
+        """
+        Lift bans, named as they were banned; with a function, all that it has banned. Returns how many there were.
+
+        Raises:
+            ContactSyntaxError, TypeError, ValueError: One of them is nothing that can be banned; nothing was done.
+            BansNotKept: They are lifted, but still in the file of ``access.ban.file``.
+        """
+        return self._running().bans.unban(*who)
+
+    @property
+    def bans(self) -> tuple[Ban, ...]:
+        """The bans in force: peers, networks, functions; a snapshot."""
+        return self._running().bans.standing()
 
     # --- files --------------------------------------------------------------------------------------------------------
 
@@ -543,18 +481,3 @@ class Service:
     def refuse_files(self) -> None:
         """Take no more files. Those under way go on."""
         self._running().files.refuse_files()
-
-
-def _abandon(service: Service) -> None:
-    """In a forked child; takes no lock. A service that has not been started is the child's to start."""
-    service._lock = threading.Lock()
-    service._unlock_identity()
-    node = service._node
-    if node is None or service._clean:
-        return
-    service._forked = service._closing = True
-    if service._network is not None:
-        service._network.abandon()
-    service._network = None
-    service._not_at_exit()
-    abandon_node(node, forked_error(node.pid), clear_identity=service._given_identity is None)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from ..peers.circuits.introducing import CircuitCounters
 from ..peers.gate import GateCounters
 from ..peers.session import State
 from ..values import dataclass
@@ -45,6 +47,12 @@ class Stats:
     gate: GateCounters
     """Inbound handshakes: current, admitted, evicted, refused."""
 
+    circuits: CircuitCounters
+    """What this node has done as an introducer: circuits of others now, opened, refused; bytes carried."""
+
+    refusals: Mapping[str, int]
+    """How often each limit has bitten, by its name; docs/misbehaviour.md lists them."""
+
     @classmethod
     def of(cls, node: Node) -> Stats:
         """Take the snapshot."""
@@ -59,4 +67,6 @@ class Stats:
             log_records_dropped=node.log.dropped,
             accept_pauses=node.acceptor.pauses,
             gate=node.acceptor.gate.counters,
+            circuits=node.circuits.counters,
+            refusals=node.refusals.all(),
         )

@@ -91,7 +91,8 @@ class Subscriptions:
         self.clock = clock
         self._dispatcher = dispatcher
         self._log = log
-        self._warn_after = warn_after
+        self.warn_after = warn_after
+        """May be changed at any time."""
         self._consumed = consumed
         self._on_error = on_error
         self._lock = threading.Lock()  # guards changes of the tuples below; they are read without it
@@ -209,9 +210,10 @@ class Subscriptions:
 
     @staticmethod
     def _stream_out(stream: EventStream, peer: Peer, deliveries: list[Delivery]) -> None:
-        for index, (_, priority, messages, _) in enumerate(deliveries):
+        for index, (_, priority, messages, _, evidence) in enumerate(deliveries):
             for position, data in enumerate(messages):
-                if not stream.put(NewMessage(peer, data, priority, None), len(data) + _OVERHEAD):
+                proof = None if evidence is None else peer._proof(data, evidence)
+                if not stream.put(NewMessage(peer, data, priority, proof), len(data) + _OVERHEAD):
                     peer._deliver(_rest(deliveries, index, position))  # closed at this very moment
                     return
 
@@ -228,10 +230,23 @@ class Subscriptions:
 
     # --- running (the dispatcher thread) ------------------------------------------------------------------------------
 
-    def run(self, callback: Callback, argument: object) -> None:
-        """Run a callback of the application that no event belongs to."""
-        self._run_one(callback, argument, None)
+    def run(self, callback: Callback, argument: object, event: Event | None = None) -> None:
+        """Run a callback of the application that is no subscriber; ``event``: what it is about, if it is about one."""
+        self._run_one(callback, argument, event)
         self._dispatcher.set_current(None)
+
+    def ask(self, callback: Callback, argument: object, answers: list[object]) -> None:
+        """The same, if it has an answer: that is appended; nothing is, if it raises."""
+
+        def run(given: object) -> None:
+            answers.append(callback(given))
+
+        run.__module__, run.__qualname__ = callback.__module__, getattr(callback, "__qualname__", repr(callback))
+        self.run(run, argument)
+
+    def report(self, callback: Callback, argument: object, error: BaseException) -> None:
+        """Something of the application raised on another thread: its hook hears of it on this one. Any thread."""
+        self._dispatcher.post(self._failed, callback, argument, error)
 
     def _run_event(self, event: Event) -> None:
         kind = type(event)
@@ -266,10 +281,11 @@ class Subscriptions:
         clock = time.monotonic
         paid = began = clock()
         owed = 0
-        warn_after = self._warn_after
+        warn_after = self.warn_after
         make = tuple.__new__  # NewMessage(…) itself costs twice as much
         callbacks: tuple[Subscription, ...] = ()
-        for index, (_, priority, messages, _) in enumerate(deliveries):
+        for index, (_, priority, messages, _, evidence) in enumerate(deliveries):
+            proof = None if evidence is None else peer._proof(messages[0], evidence)
             for position, data in enumerate(messages):
                 if self._message_callbacks is not callbacks:
                     callbacks = self._message_callbacks
@@ -279,7 +295,7 @@ class Subscriptions:
                     if owed:
                         self._consumed(peer, owed)
                     return
-                event = make(NewMessage, (peer, data, priority, None))
+                event = make(NewMessage, (peer, data, priority, proof))
                 for subscription in callbacks:
                     if subscription.cancelled:
                         continue
@@ -321,7 +337,7 @@ class Subscriptions:
                 self._log.error("the on_callback_error hook itself raised", exc_info=failure)
 
     def _check_duration(self, callback: Callback, seconds: float) -> None:
-        if seconds > self._warn_after:
+        if seconds > self.warn_after:
             self._log.warning(
                 "callback %s took %.1f s; events and messages of all peers wait meanwhile: do long work elsewhere",
                 name_of(callback),

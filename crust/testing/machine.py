@@ -23,6 +23,7 @@ from .transport import MemoryTransport
 
 __all__ = ["MemoryMachine", "VirtualLoop", "VirtualThreads"]
 
+_DAY = 1_800_000_000.0  # seconds since the epoch
 _INTERFACE = "mem0"  # the one interface of a host, beside loopback
 
 
@@ -141,10 +142,22 @@ class MemoryMachine(Machine):
         host: The computer's place in it.
     """
 
+    has_links = False
+
     def __init__(self, clock: VirtualClock, cables: Cables, host: Host) -> None:
         self.clock: VirtualClock = clock
         self._cables = cables
         self.host = host
+        self.serves_programs = False  # they would wait by the real time
+        self.meters = False  # work takes no time here
+
+    def wall(self) -> float:
+        """The virtual time, counted from a day in 2027."""
+        return _DAY + self.clock.now()
+
+    def state_folder(self) -> None:
+        """Nothing is kept, unless the configuration names a file."""
+        return None
 
     def threads(self, on_crash: CrashHook) -> VirtualThreads:
         """Threads that the clock knows."""
@@ -174,6 +187,10 @@ class MemoryMachine(Machine):
             for ip in ips
             if (wanted is None or _matches(interface, wanted)) and not _matches(interface, unwanted)
         ]
+
+    def surroundings(self) -> None:
+        """The network in memory stays as it is; what becomes of its lines, sessions notice."""
+        return None
 
     def gateways(self) -> None:
         """There is no router in memory."""

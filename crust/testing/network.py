@@ -221,7 +221,12 @@ class Network:
     def delay(
         self, one: Who = None, other: Who = None, *, seconds: float, transport: str | None = None
     ) -> None:
-        """From now on everything needs so many seconds in each direction, until :meth:`heal`. 0: no time."""
+        """
+        From now on everything needs so many seconds in each direction, until :meth:`heal`. 0: no time.
+
+        What is under way arrives when it would have, and nothing overtakes it: after a longer delay let that much time
+        pass. Nodes have something to say to each other also when applications have not.
+        """
         if not seconds >= 0:
             raise ValueError(f"a delay cannot be {seconds!r} seconds")
         self._cables.set_delays(self._pairs(one, other), seconds, _known(transport))

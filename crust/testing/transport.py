@@ -56,6 +56,9 @@ class MemoryTransport:
         """There is nothing that a forked child could share."""
         return []
 
+    def change_ports(self) -> None:
+        """Each dial has a port of its own; see the contract."""
+
     def listen(self, endpoint: Endpoint) -> MemoryListener:
         """Open a listener; see the contract."""
         return self._openings.listener(MemoryListener(self, endpoint))
@@ -162,6 +165,9 @@ class MemoryListener:
                 self._changed.notify_all()
                 return
         connection.abort()
+
+    def retire(self) -> None:
+        """Dials leave from here only if they are told to; see the contract."""
 
     def close(self) -> None:
         """Stop listening; see the contract."""

@@ -165,6 +165,9 @@ class Listener(Protocol):
             OSError: The listening socket itself broke.
         """
 
+    def retire(self) -> None:
+        """Go on listening, but let no dial leave from this port any more: it is being given up. Idempotent."""
+
     def close(self) -> None:
         """
         Stop listening: from now on connecting is refused, and :meth:`run` returns soon. Connections that were
@@ -206,6 +209,9 @@ class Transport(Protocol):
         Returns:
             The sinks of the connections that ran. They hear nothing more.
         """
+
+    def change_ports(self) -> None:
+        """Let no dial leave from a port that earlier ones have used, unless somebody listens there."""
 
     def listen(self, endpoint: Endpoint) -> Listener:
         """

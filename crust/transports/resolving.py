@@ -156,9 +156,9 @@ def read(endpoint: Endpoint) -> list[Any]:
 
 
 def look_up(endpoint: Endpoint, flags: int = 0) -> list[Any]:
-    """The addresses of an endpoint as ``getaddrinfo`` gives them, each once. Blocks if it is a name."""
-    return list(
-        dict.fromkeys(
-            socket.getaddrinfo(endpoint.host, endpoint.port, socket.AF_UNSPEC, socket.SOCK_STREAM, 0, flags)
-        )
-    )
+    """The addresses of an endpoint as ``getaddrinfo`` gives them, each once; OSError: none. Blocks if it is a name."""
+    try:
+        found = socket.getaddrinfo(endpoint.host, endpoint.port, socket.AF_UNSPEC, socket.SOCK_STREAM, 0, flags)
+    except RuntimeError as error:  # gevent asks on a thread of its own, even for digits, and none is to be had
+        raise OSError(errno.EAGAIN, f"no thread to look it up: {error}", str(endpoint)) from error
+    return list(dict.fromkeys(found))

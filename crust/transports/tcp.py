@@ -99,6 +99,9 @@ class TcpTransport:
         sinks = [connection.abandon() for connection in self._connections.abandon()]
         return [sink for sink in sinks if sink is not None]
 
+    def change_ports(self) -> None:
+        """Each dial has a port of its own; see the contract."""
+
     def listen(self, endpoint: Endpoint) -> TcpListener:
         """Open a listening socket; see the contract."""
         return self._openings.listener(TcpListener(self, endpoint))
@@ -277,6 +280,9 @@ class TcpListener:
                 raise listen_error(endpoint, error) from error
             undo.pop_all()
         self.endpoint = endpoint.with_port(self._sock.getsockname()[1])
+
+    def retire(self) -> None:
+        """Dials leave from here only if they are told to; see the contract."""
 
     def close(self) -> None:
         """Stop listening; see the contract."""

@@ -32,6 +32,8 @@ from ..runtime.threads import CrashHook, Spawn, abandon_socket
 from .readiness import Readiness, without_signal
 from .udp_offload import Address, Offload
 from .udp_receive import DATA, ReceiveBuffer, Source, UdpReceiver, run_length
+from .udp_sending import UdpSender
+from .udp_sieve import Origin, Sieve, attach
 from .utp.burst import Burst, single_burst
 from .utp.packet import (
     HEADER_SIZE,
@@ -45,11 +47,9 @@ from .utp.packet import (
 __all__ = ["Acceptor", "Address", "Member", "Source", "StunHook", "UdpHub"]
 
 _DONTWAIT: int = getattr(socket, "MSG_DONTWAIT", 0)
-_GSO_REFUSED = frozenset({errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.ENOPROTOOPT, errno.EOPNOTSUPP})
-# What a router or the other machine said of an earlier datagram, told at the next call.
-_ECHOES = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EPROTO})
 _STUN_COOKIE = b"\x21\x12\xa4\x42"  # at byte 4 of what may be STUN: RFC 8489 section 5. µTP has its timestamp there
-_PLAIN_REMEMBERED = 4096  # addresses that several datagrams at once are refused for
+_STRAYS_TOLD = 64  # at once
+
 
 class Member(Protocol):
     """A µTP connection, as its hub sees it. Called on the hub's thread, unless said otherwise."""
@@ -103,19 +103,30 @@ class UdpHub:
         self.wildcard = ipaddress.ip_address(str(self.name[0]).partition("%")[0]).is_unspecified
         self.offload = Offload(sock, self.wildcard)
         self.acceptor: Acceptor | None = None
+        self.retired = False
+        """No dial is to leave from here any more."""
         self.silent = False
         """Unknown packets get no answer: a punched socket, whose remote end may not know us yet."""
         self.stun: StunHook | None = None
         """Takes what has STUN's cookie; False if it is none all the same, or answers nothing that was asked."""
         self.probes: Callable[[memoryview, Address, float], bool] | None = None
         """Takes what no connection knows; False if it is not a probe either."""
+        self.hushed: Callable[[Address], bool] | None = None
+        """Whether that address gets no RESET, since a way to it is being looked for."""
         self.strays = 0
         """Datagrams that belonged to nobody."""
+        self.on_strays: Callable[[str, int], object] = lambda host, count: None
+        """
+        Told of about so many strays, and where the last came from, or says that it does; nowhere: the kernel has thrown
+        them away (the hub's thread, the I/O thread).
+        """
         self._owing: dict[Member, None] = {}  # the reader's: whose acknowledgements wait for the end of a batch
         self._sock = sock
         self._readiness = Readiness.if_needed(sock)
         self._plain: Any = getattr(sock, "_sock", sock)
-        self._flags = without_signal(sock) | (_DONTWAIT if self._readiness is None else 0)
+        flags = without_signal(sock) | (_DONTWAIT if self._readiness is None else 0)
+        # Errors are not heard by who sends: it has the lock of its connection.
+        self._sender = UdpSender(sock, self.offload, flags, lambda: io.call_later(0, self._hear_errors))
         self._on_crash = on_crash
         self._lock = threading.Lock()  # guards _holders, _closing, _started, _waiting and changes of _members
         self._members: dict[tuple[Address, int], Member] = {}
@@ -124,8 +135,8 @@ class UdpHub:
         self._closing = False
         self._watched = False
         self._waiting: collections.deque[Member] = collections.deque()  # for room in the socket
-        self._refusing: dict[Address, None] = {}  # where several datagrams at once are refused
-        self._probing = threading.Lock()  # one changes how the socket fragments at a time
+        self._sieve = Sieve(lambda code: attach(sock, code), self._origins)  # changed with _lock
+        self._looking = False  # at the sieve, in a while
         self._resets = 0.0  # how many may be sent now
         self._resets_at = 0.0
 
@@ -220,7 +231,8 @@ class UdpHub:
             if (address, receive_id) in self._members or self._closing:
                 return False
             self._members[address, receive_id] = member
-            return True
+        self._more()
+        return True
 
     def remove(self, address: Address, receive_id: int, member: Member) -> None:
         """Forget a member. Idempotent."""
@@ -240,64 +252,11 @@ class UdpHub:
         Raises:
             OSError: EMSGSIZE: one datagram is larger than the interface allows; any other: there is no way there.
         """
-        try:
-            if burst.probe and self.offload.can_probe:
-                with self._probing, self.offload.unfragmented():
-                    return self._send(burst.buffers, 0, address, source)
-            if burst.fragment:
-                with self._probing, self.offload.fragmented():
-                    return self._send(burst.buffers, 0, address, source)
-            if burst.count == 1:
-                return self._send(burst.buffers, 0, address, source)
-            if self.offload.gso and address not in self._refusing:
-                try:
-                    return self._send(burst.buffers, burst.segment, address, source)
-                except OSError as error:
-                    if error.errno not in _GSO_REFUSED:
-                        raise
-                    self._refuse(address)
-            return self._send_each(burst.buffers, address, source)
-        except BlockingIOError:
-            return False
+        return self._sender.transmit(burst, address, source)
 
-    def _refuse(self, address: Address) -> None:
-        if len(self._refusing) >= _PLAIN_REMEMBERED:
-            self._refusing.clear()
-        self._refusing[address] = None
-
-    def _send(self, buffers: list[Any], segment: int, address: Address, source: Source | None) -> bool:
-        for last in (False, True):
-            try:
-                if hasattr(self._plain, "sendmsg"):
-                    self._plain.sendmsg(buffers, self.offload.ancillary(segment, source), self._flags, address)
-                else:
-                    self._plain.sendto(b"".join(buffers), self._flags, address)
-                return True
-            except (BlockingIOError, InterruptedError):
-                return False
-            except OSError as error:
-                if error.errno == errno.ENOBUFS:
-                    return True  # lost on the way, as it were
-                if last or error.errno not in _ECHOES or not self.offload.errors:
-                    raise
-                # It may be about an earlier datagram, to somebody else. Not heard here: the sender has its lock.
-                self.io.call_later(0, self._hear_errors)
-        return True
-
-    def _send_each(self, parts: list[Any], address: Address, source: Source | None) -> bool:
-        """Datagrams one by one: a header and a payload each."""
-        if not hasattr(self._plain, "sendmsg"):
-            for at in range(0, len(parts), 2):
-                self._send(parts[at : at + 2], 0, address, source)
-            return True
-        ancillary, flags, send = self.offload.ancillary(0, source), self._flags, self._plain.sendmsg
-        for at in range(0, len(parts), 2):
-            try:
-                send(parts[at : at + 2], ancillary, flags, address)
-            except OSError:  # once more, and properly; if there is no room, this and the rest count as lost
-                if not self._send(parts[at : at + 2], 0, address, source):
-                    break
-        return True
+    def lob(self, data: bytes, address: Address, ttl: int | None) -> None:
+        """Send one datagram now, or never; it gets no farther than ``ttl`` routers. For what may get lost."""
+        self._sender.lob(data, address, ttl)
 
     def await_room(self, member: Member) -> None:
         """Call ``member.sendable()`` on the I/O thread when the socket has room."""
@@ -321,7 +280,7 @@ class UdpHub:
 
     def reset(self, packet: Packet, address: Address, source: Source | None, now: float) -> None:
         """Tell whoever sent ``packet`` that nobody here knows of it."""
-        if self.silent:
+        if self.silent or self.hushed is not None and self.hushed(address):
             return
         rate = limits.UTP_RESETS_PER_SECOND
         self._resets = min(float(rate), self._resets + (now - self._resets_at) * rate)
@@ -455,7 +414,7 @@ class UdpHub:
         if total - (count - 1) * segment < HEADER_SIZE:
             count -= 1
             total = count * segment
-            self.strays += 1
+            self._stray(address)
         runs: list[tuple[Packet, int, int]] = []
         member: Member | None = None
         at = begin = 0
@@ -549,10 +508,12 @@ class UdpHub:
             member = self._members.get((address, packet.connection_id + 1 & 0xFFFF))
             if member is not None:
                 self._hand_over(member, [(packet, 1, 0)], payload[:0], now)
-            elif self.acceptor is not None:
+                return
+            self._met(True, now)
+            if self.acceptor is not None:
                 self.acceptor.called(packet, address, source, now)
             else:
-                self.strays += 1
+                self._stray(address)
                 self.reset(packet, address, source, now)
             return
         if kind is PacketType.RESET:
@@ -561,13 +522,55 @@ class UdpHub:
                 member = self._members.get((address, neighbour))
                 if member is not None:
                     self._hand_over(member, [(packet, 1, 0)], payload[:0], now)
-            self.strays += 1
+            self._met(True, now)
+            self._stray(address)
             return
         if self.probes is not None and self.probes(memoryview(bytes(header) + payload), address, now):
             return
-        self.strays += 1
+        self._met(True, now)
+        self._stray(address)
         self.reset(packet, address, source, now)
+
+    # --- strangers ----------------------------------------------------------------------------------------------------
+
+    def _origins(self) -> list[Origin]:
+        return [(str(address[0]), address[1], receive_id) for address, receive_id in self._members]
+
+    def _more(self, now: float | None = None) -> None:
+        """There are more members."""
+        with self._lock:
+            known = self._closing or self._sieve.changed(self.io.now() if now is None else now)
+        if not known:
+            self.io.call_later(limits.SIEVE_CHANGE, self._more)
+
+    def _met(self, like_utp: bool, now: float) -> None:
+        """A datagram that no connection claims."""
+        if self._sieve.met(like_utp, now):
+            self._look(now)
+
+    def _look(self, now: float) -> None:
+        with self._lock:
+            if self._closing:
+                return
+            held = self._sieve.look(now)
+            again = self._sieve.closed and not self._looking
+            self._looking = self._looking or again
+        if held:
+            self.strays += held
+            self.on_strays("", held)
+        if again:
+            self.io.call_later(limits.SIEVE_PERIOD, self._look_again)
+
+    def _look_again(self, now: float) -> None:
+        self._looking = False
+        self._look(now)
+
+    def _stray(self, address: Address) -> None:
+        self.strays += 1
+        if not self.strays % _STRAYS_TOLD:
+            self.on_strays(str(address[0]), _STRAYS_TOLD)
 
     def _unknown(self, data: memoryview, address: Address, now: float) -> None:
         if self.probes is None or not self.probes(data, address, now):
-            self.strays += 1
+            self._met(False, now)
+            self._stray(address)

@@ -21,7 +21,7 @@ from typing import Any
 from .. import limits
 from .icmp import IcmpError, hear_icmp, icmp_errors
 
-__all__ = ["IcmpError", "Offload", "route"]
+__all__ = ["IcmpError", "Offload", "hop_limit", "route"]
 
 LINUX = sys.platform == "linux"
 
@@ -40,6 +40,8 @@ _IPV6_RECVPKTINFO = 49
 _IPV6_PKTINFO = 50
 _PMTUDISC_DONT = 0
 _PMTUDISC_PROBE = 3
+_IP_TTL = 2
+_IPV6_HOPLIMIT = 52
 _IPV6_MIN_MTU = 1280
 _ANCILLARY_SIZE = 128
 _IPV4_OVERHEAD = 28  # bytes of IPv4's and UDP's headers
@@ -189,6 +191,12 @@ def route(family: int, address: Address) -> tuple[int, str]:
         if LINUX:
             mtu = probe.getsockopt(*((socket.IPPROTO_IPV6, _IPV6_MTU) if ipv6 else (socket.IPPROTO_IP, _IP_MTU)))
     return max(limits.UTP_MTU_BASE // 2, min(mtu - overhead, limits.UTP_DATAGRAM_MAX)), host
+
+
+def hop_limit(ipv6: bool, hops: int) -> tuple[int, int, bytes]:
+    """What to give with one datagram that is to get no farther than so many routers."""
+    level, kind = (socket.IPPROTO_IPV6, _IPV6_HOPLIMIT) if ipv6 else (socket.IPPROTO_IP, _IP_TTL)
+    return level, kind, struct.pack("=i", hops)
 
 
 def _takes(sock: socket.socket, level: int, option: int, value: int) -> bool:

@@ -16,6 +16,7 @@ __all__ = ["DATA", "ReceiveBuffer", "Source", "UdpReceiver", "run_length"]
 
 _DONTWAIT: int = getattr(socket, "MSG_DONTWAIT", 0)
 _SINGLES = 16  # reads of one datagram after which no more than one is expected
+_MISFITS = 16  # reads that do not fit, after which other sizes are expected once more
 DATA = 1
 """The first byte of a DATA packet: type 0, version 1."""
 
@@ -100,10 +101,22 @@ class ReceiveBuffer:
         self._first: tuple[list[memoryview], list[memoryview]] = ([], [])  # for one datagram, and for several
         self._room = 1  # how many the last read had room for
         self._spill = memoryview(bytearray(65536))  # for what does not fit: the guess was wrong
-        self.expect(limits.UTP_MTU_BASE - HEADER_SIZE)
+        self._misfits = _MISFITS  # since the last change
+        self._arrange(limits.UTP_MTU_BASE - HEADER_SIZE)
 
     def expect(self, size: int) -> None:
-        """From now on datagrams have payloads of ``size`` bytes, at least 1."""
+        """
+        What was read did not fit: from now on datagrams may have payloads of ``size`` bytes, at least 1.
+
+        Another arrangement costs as much as many reads, and whoever sends, even a stranger, chooses the sizes. So it is
+        changed at once if that has not happened for a while, and otherwise not with each read that does not fit.
+        """
+        self._misfits += 1
+        if self._misfits > _MISFITS:
+            self._misfits = 0
+            self._arrange(size)
+
+    def _arrange(self, size: int) -> None:
         self.size = size
         # Datagrams that one read may bring: Linux joins so many at most, and a call takes no more than 1,024 parts.
         self._at_once = min(65536 // (size + HEADER_SIZE) + 1, limits.UTP_SEGMENTS_MAX)

@@ -1,9 +1,10 @@
 """
 Control frames, all but those that carry an application's data: part of :mod:`crust.wire.frames`, which see.
 
-Those of every connection (Welcome, Use, Ping, Pong, KeyUpdate, Goodbye, Retire) have a short way made of :mod:`struct`.
-It takes what is certainly right; what it will not take (None) goes the way of the definition, which knows the error.
-The tests hold the two equal, on valid and on broken input.
+Those of every connection (Welcome, Use, Ping, Pong, KeyUpdate, Goodbye, Retire), and what circuits carry (CircuitData,
+CircuitCredit), have a short way made of :mod:`struct`; so do those of gossip (:mod:`crust.wire.gossip`). It
+takes what is certainly right; what it will not take (None) goes the way of the definition, which knows the error. The
+tests hold the two equal, on valid and on broken input.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import struct
 from .. import limits
 from .codec import build, parse_next
 from .frame_values import (
+    CircuitCredit,
+    CircuitData,
     Frame,
     FrameType,
     Goodbye,
@@ -26,12 +29,15 @@ from .frame_values import (
     Use,
     Welcome,
 )
+from .gossip import read_gossip, show_gossip
 from .handshake import Role
 
 __all__ = ["build_control", "parse_control_untrusted"]
 
 _WELCOME = struct.Struct(f">BBI{limits.SESSION_ID_SIZE}sBQIII{limits.INCARNATION_SIZE}s")
 _NUMBER = struct.Struct(">BI")
+_CARRIED = struct.Struct(">BIH")  # type, number, length
+_CREDIT = struct.Struct(">BII")
 _ROLES = {int(role): role for role in Role}
 _OUTCOMES = {int(outcome): outcome for outcome in Outcome}
 _GOODBYES = {int(code): code for code in GoodbyeCode}
@@ -39,6 +45,8 @@ _GOODBYES = {int(code): code for code in GoodbyeCode}
 _WELCOME_TYPE, _USE_TYPE = int(FrameType.WELCOME), int(FrameType.USE)
 _PING_TYPE, _PONG_TYPE = int(FrameType.PING), int(FrameType.PONG)
 _KEY_UPDATE_TYPE, _GOODBYE_TYPE, _RETIRE_TYPE = map(int, (FrameType.KEY_UPDATE, FrameType.GOODBYE, FrameType.RETIRE))
+
+_CIRCUIT_DATA_TYPE, _CIRCUIT_CREDIT_TYPE = int(FrameType.CIRCUIT_DATA), int(FrameType.CIRCUIT_CREDIT)
 
 
 def build_control(frame: Frame) -> bytes:
@@ -69,6 +77,13 @@ def parse_control_untrusted(plaintext: bytes | memoryview, at: int) -> tuple[Fra
 
 def _build(frame: Frame) -> bytes | None:
     try:
+        if isinstance(frame, CircuitData):
+            size = len(frame.data)
+            if frame.number and 0 < size <= limits.CIRCUIT_DATA_MAX:
+                return _CARRIED.pack(_CIRCUIT_DATA_TYPE, frame.number, size) + frame.data
+            return None
+        if isinstance(frame, CircuitCredit):
+            return _CREDIT.pack(_CIRCUIT_CREDIT_TYPE, frame.number, frame.size) if frame.number and frame.size else None
         if isinstance(frame, Ping):
             return _NUMBER.pack(_PING_TYPE, frame.token)
         if isinstance(frame, Pong):
@@ -85,6 +100,8 @@ def _build(frame: Frame) -> bytes | None:
             return bytes((_KEY_UPDATE_TYPE,))
         elif isinstance(frame, Retire):
             return bytes((_RETIRE_TYPE,))
+        else:
+            return show_gossip(frame)
     except (struct.error, LookupError, ValueError, TypeError, AttributeError):
         pass
     return None
@@ -112,6 +129,16 @@ def _welcome(frame: Welcome) -> bytes | None:
 def _read(plaintext: bytes | memoryview, at: int) -> tuple[Frame, int] | None:
     kind = plaintext[at]
     try:
+        if kind == _CIRCUIT_DATA_TYPE:
+            _, circuit, size = _CARRIED.unpack_from(plaintext, at)
+            start = at + _CARRIED.size
+            end = start + size
+            if not circuit or not 0 < size <= limits.CIRCUIT_DATA_MAX or end > len(plaintext):
+                return None
+            return CircuitData(circuit, bytes(plaintext[start:end])), end
+        if kind == _CIRCUIT_CREDIT_TYPE:
+            _, circuit, granted = _CREDIT.unpack_from(plaintext, at)
+            return (CircuitCredit(circuit, granted), at + _CREDIT.size) if circuit and granted else None
         if kind in (_PING_TYPE, _PONG_TYPE, _USE_TYPE):
             number: int = _NUMBER.unpack_from(plaintext, at)[1]
             end = at + _NUMBER.size
@@ -129,6 +156,8 @@ def _read(plaintext: bytes | memoryview, at: int) -> tuple[Frame, int] | None:
             return KeyUpdate(), at + 1
         elif kind == _RETIRE_TYPE:
             return Retire(), at + 1
+        else:
+            return read_gossip(plaintext, at)
     except (struct.error, LookupError, ValueError):
         pass
     return None

@@ -6,16 +6,32 @@ import enum
 from typing import NamedTuple, TypeAlias
 
 from ..values import dataclass
+from .codec import Address
+from .gossip import GOSSIP_FRAMES, GossipFrame
 from .handshake import DenialCode, Role
 
 __all__ = [
+    "CIRCUIT_FRAMES",
+    "GOSSIP_FRAMES",
+    "NO_SUCH_FLAG",
     "PIECE_FIRST",
     "PIECE_LAST",
-    "UNSIGNED_ONLY",
+    "SIGNAL_FRAMES",
+    "TRAVERSAL_FRAMES",
     "Ack",
     "Batch",
+    "Candidates",
+    "CircuitAccept",
+    "CircuitClose",
+    "CircuitCredit",
+    "CircuitData",
+    "CircuitFrame",
+    "CircuitOffer",
+    "CircuitOpen",
+    "CircuitReason",
     "Denied",
     "EchoOutcome",
+    "EchoPorts",
     "EchoReply",
     "EchoRequest",
     "EchoTransport",
@@ -23,22 +39,30 @@ __all__ = [
     "FrameType",
     "Goodbye",
     "GoodbyeCode",
+    "GossipFrame",
     "KeyUpdate",
     "Kind",
     "Outcome",
     "Padding",
     "Piece",
     "Ping",
+    "Place",
+    "PlaceKind",
     "Pong",
     "Retire",
+    "Signal",
+    "SignalFrame",
+    "Standing",
+    "TransportCode",
+    "TraversalFrame",
     "Use",
     "Welcome",
 ]
 
 
 PIECE_FIRST, PIECE_LAST = 2, 4
-"""Bits of a piece's flags; 1 would be a signature."""
-UNSIGNED_ONLY = "signed messages are not supported by this version"
+"""Bits of a piece's flags."""
+NO_SUCH_FLAG = "a flag that this version does not know"
 
 
 class FrameType(enum.IntEnum):
@@ -56,6 +80,22 @@ class FrameType(enum.IntEnum):
     RETIRE = 0x09
     ECHO_REQUEST = 0x0A
     ECHO_REPLY = 0x0B
+    CIRCUIT_OPEN = 0x0C
+    CIRCUIT_OFFER = 0x0D
+    CIRCUIT_ACCEPT = 0x0E
+    CIRCUIT_DATA = 0x0F
+    CIRCUIT_CREDIT = 0x10
+    CIRCUIT_CLOSE = 0x11
+    CANDIDATES = 0x12
+    SIGNAL = 0x13
+    ECHO_PORTS = 0x14
+    SUMMARY = 0x15
+    CONTENTS = 0x16
+    ANNOUNCE = 0x17
+    REQUEST = 0x18
+    RECORDS = 0x19
+    FIND = 0x1A
+    FOUND = 0x1B
     BATCH = 0x40
     PIECE = 0x41
 
@@ -83,6 +123,10 @@ class GoodbyeCode(enum.IntEnum):
     """The receiver of this code broke the protocol."""
     RESTARTED = 4
     OVERLOADED = 5
+    ROLE = 6
+    """The receiver of this code is no longer on the list of those who may connect."""
+    UNNEEDED = 7
+    """The node began the session to ask something, or to be introduced to somebody, and that is over."""
 
 
 class EchoTransport(enum.IntEnum):
@@ -109,6 +153,45 @@ class EchoOutcome(enum.IntEnum):
     """Nothing was sent; the text says why."""
 
 
+class CircuitReason(enum.IntEnum):
+    """Why a circuit ends, or was never there."""
+
+    CLOSED = 0
+    """An end has had enough."""
+    NOT_LINKED = 1
+    """The introducer has no link to that peer."""
+    REFUSED = 2
+    """The other end, or the introducer for it, does not want it."""
+    BUSY = 3
+    """There are too many."""
+    QUOTA = 4
+    """It has carried as many bytes as it may."""
+    TIME = 5
+    """It has lasted as long as it may."""
+    NESTED = 6
+    """It would go over another circuit."""
+    LOST = 7
+    """One of its two links has ended."""
+    PROTOCOL = 8
+    """The receiver of this code broke the rules of circuits."""
+
+
+class TransportCode(enum.IntEnum):
+    """Transports in the frames about addresses."""
+
+    UTP = 0
+    TCP = 1
+
+
+class PlaceKind(enum.IntEnum):
+    """How a node came by an address: ``crust.CandidateKind``, best first."""
+
+    CONFIGURED = 0
+    INTERFACE = 1
+    MAPPED = 2
+    REFLEXIVE = 3
+
+
 class Kind(enum.IntEnum):
     """Whom a message is for."""
 
@@ -116,6 +199,8 @@ class Kind(enum.IntEnum):
     """The application."""
     FILE = 1
     """File transfer: ``crust.wire.transfer``."""
+    SIGNED = 2
+    """The application, and signed: ``crust.wire.proofs``."""
 
 
 class Padding(NamedTuple):
@@ -234,6 +319,134 @@ class EchoReply:
     """An explanation for people, at most 200 bytes; show it sanitised."""
 
 
+@dataclass(frozen=True, slots=True)
+class CircuitOpen:
+    """To an introducer: bring this to that peer. The two ends of a link number their circuits apart."""
+
+    number: int
+    """u32; odd if the greater id of the link's two opens the circuit on it, else even."""
+    target: bytes
+    """The peer's Ed25519 public key, 32 bytes."""
+    relays: bool
+    """An application's data is to go over it, too, if the introducer carries such; else it only signals."""
+    data: bytes
+    """The first bytes for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitOffer:
+    """From an introducer: somebody wants to speak with you. Who it is comes encrypted, inside."""
+
+    number: int
+    observed: Address | None
+    """Where the introducer sees the caller."""
+    relays: bool
+    """It carries an application's data, too; else only what it takes to find another path."""
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitAccept:
+    """From the called peer to the introducer, and on to the caller: it consents, and this is its answer."""
+
+    number: int
+    observed: Address | None
+    """Where the introducer sees the called peer; None from that peer itself."""
+    relays: bool
+    """As in :class:`CircuitOffer`; from the called peer itself, its wish, as in :class:`CircuitOpen`."""
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitData:
+    """The next bytes of a circuit."""
+
+    number: int
+    data: bytes
+    """1 to ``limits.CIRCUIT_DATA_MAX`` bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitCredit:
+    """From one end to the other: so many more bytes may be sent."""
+
+    number: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitClose:
+    """A circuit is over, for either end, or was never there."""
+
+    number: int
+    reason: CircuitReason
+    text: str = ""
+    """An explanation for people, at most 200 bytes; show it sanitised."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An address at which the sender may be reachable."""
+
+    kind: PlaceKind
+    transport: TransportCode
+    is_open: bool
+    """Strangers get in there, as far as the sender knows."""
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the sender knows of its network for one transport and family (RFC 4787 section 4.1)."""
+
+    transport: TransportCode
+    family: int
+    """4 or 6."""
+    mapping: int
+    """0: not known; 1: one port for all destinations; 2: a port for each destination; 3: nothing gets through."""
+    step: int
+    """From one such port to the next, -32,768 to 32,767; 0: no pattern is known."""
+    low: int
+    """The lowest and the highest port that were seen; 0: none."""
+    high: int
+    resets: bool
+    """The network answers strangers' SYNs with a reset."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Where the sender may be reachable, as far as it knows by now; replaces what it said before."""
+
+    generation: int
+    """u32: counts from 1 for each attempt to find a better path; both ends work on the higher one."""
+    standings: tuple[Standing, ...]
+    """At most 4."""
+    places: tuple[Place, ...]
+    """At most 32, best first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """A word of one traversal method to itself at the other end."""
+
+    generation: int
+    """As in :class:`Candidates`."""
+    method: str
+    """The name it is registered by: 1 to 32 characters of ASCII."""
+    body: bytes
+    """0 to 2,048 bytes, whose meaning is the method's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class EchoPorts:
+    """Where else the sender answers STUN, at the address of this link: several answers show how a router translates."""
+
+    udp: tuple[int, ...]
+    """At most 4 ports."""
+    tcp: tuple[int, ...]
+    """The same."""
+
+
 class Batch(NamedTuple):
     """Small messages, one chunk each. (A tuple: several times cheaper to make than a dataclass.)"""
 
@@ -263,6 +476,15 @@ class Piece(NamedTuple):
     """1 to ``total`` bytes."""
 
 
+CircuitFrame: TypeAlias = CircuitOpen | CircuitOffer | CircuitAccept | CircuitData | CircuitCredit | CircuitClose
+CIRCUIT_FRAMES = (CircuitOpen, CircuitOffer, CircuitAccept, CircuitData, CircuitCredit, CircuitClose)
+
+TraversalFrame: TypeAlias = Candidates | Signal | EchoPorts
+TRAVERSAL_FRAMES = (Candidates, Signal, EchoPorts)
+SignalFrame: TypeAlias = TraversalFrame | GossipFrame
+SIGNAL_FRAMES = (*TRAVERSAL_FRAMES, *GOSSIP_FRAMES)
+"""What peers tell each other beside their session, each alone in its record."""
+
 Frame: TypeAlias = (
     Welcome
     | Denied
@@ -275,6 +497,16 @@ Frame: TypeAlias = (
     | Retire
     | EchoRequest
     | EchoReply
+    | CircuitOpen
+    | CircuitOffer
+    | CircuitAccept
+    | CircuitData
+    | CircuitCredit
+    | CircuitClose
+    | Candidates
+    | Signal
+    | EchoPorts
+    | GossipFrame
     | Batch
     | Piece
 )

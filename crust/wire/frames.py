@@ -19,13 +19,27 @@ from ..exceptions import MalformedMessage
 from .codec import build, parse_next
 from .control import build_control, parse_control_untrusted
 from .frame_values import (
+    CIRCUIT_FRAMES,
+    GOSSIP_FRAMES,
+    NO_SUCH_FLAG,
     PIECE_FIRST,
     PIECE_LAST,
-    UNSIGNED_ONLY,
+    SIGNAL_FRAMES,
+    TRAVERSAL_FRAMES,
     Ack,
     Batch,
+    Candidates,
+    CircuitAccept,
+    CircuitClose,
+    CircuitCredit,
+    CircuitData,
+    CircuitFrame,
+    CircuitOffer,
+    CircuitOpen,
+    CircuitReason,
     Denied,
     EchoOutcome,
+    EchoPorts,
     EchoReply,
     EchoRequest,
     EchoTransport,
@@ -33,14 +47,22 @@ from .frame_values import (
     FrameType,
     Goodbye,
     GoodbyeCode,
+    GossipFrame,
     KeyUpdate,
     Kind,
     Outcome,
     Padding,
     Piece,
     Ping,
+    Place,
+    PlaceKind,
     Pong,
     Retire,
+    Signal,
+    SignalFrame,
+    Standing,
+    TransportCode,
+    TraversalFrame,
     Use,
     Welcome,
 )
@@ -48,11 +70,25 @@ from .frame_values import (
 __all__ = [
     "BATCH_OVERHEAD",
     "BATCH_PER_MESSAGE",
+    "CIRCUIT_FRAMES",
+    "GOSSIP_FRAMES",
     "PIECE_OVERHEAD",
+    "SIGNAL_FRAMES",
+    "TRAVERSAL_FRAMES",
     "Ack",
     "Batch",
+    "Candidates",
+    "CircuitAccept",
+    "CircuitClose",
+    "CircuitCredit",
+    "CircuitData",
+    "CircuitFrame",
+    "CircuitOffer",
+    "CircuitOpen",
+    "CircuitReason",
     "Denied",
     "EchoOutcome",
+    "EchoPorts",
     "EchoReply",
     "EchoRequest",
     "EchoTransport",
@@ -60,13 +96,21 @@ __all__ = [
     "FrameType",
     "Goodbye",
     "GoodbyeCode",
+    "GossipFrame",
     "KeyUpdate",
     "Kind",
     "Outcome",
     "Piece",
     "Ping",
+    "Place",
+    "PlaceKind",
     "Pong",
     "Retire",
+    "Signal",
+    "SignalFrame",
+    "Standing",
+    "TransportCode",
+    "TraversalFrame",
     "Use",
     "Welcome",
     "build_ack",
@@ -171,6 +215,7 @@ _shape_of = tuple(f"{length}s" for length in range(2048)).__getitem__
 
 _BATCH_TYPE, _PIECE_TYPE, _ACK_TYPE = int(FrameType.BATCH), int(FrameType.PIECE), int(FrameType.ACK)
 _CUT_SHORT = "a record ends in the middle of a frame"
+_KINDS, _KIND_MAX = tuple(map(int, Kind)), int(max(Kind))
 _RECORD_MAX, _SLOTS = limits.RECORD_PLAINTEXT_MAX, limits.PARTIAL_MESSAGES_MAX
 _new: Callable[..., Any] = tuple.__new__  # makes a NamedTuple in half the time of its own constructor
 
@@ -183,7 +228,7 @@ def build_batch(first: int, kind: int, priority: int, messages: Sequence[bytes])
         ValueError: A number is out of range, or there are no messages.
     """
     count = len(messages)
-    if not count or kind not in (0, 1):
+    if not count or kind not in _KINDS:
         raise ValueError(f"a batch of {count} messages of kind {kind}")
     try:
         head = _batch_head(count)(_BATCH_TYPE, first, kind, 0, priority, count, *map(len, messages))
@@ -228,7 +273,7 @@ def build_piece_head(
     Raises:
         ValueError: The same.
     """
-    if not 0 < length <= total or kind not in (0, 1) or slot >= _SLOTS:
+    if not 0 < length <= total or kind not in _KINDS or slot >= _SLOTS:
         raise ValueError(f"a piece of {length} of {total} bytes, kind {kind}, slot {slot}")
     flags = (PIECE_FIRST if first else 0) | (PIECE_LAST if last else 0)
     try:
@@ -267,8 +312,8 @@ def parse_record_untrusted(plaintext: bytes | memoryview) -> list[Frame]:
             kind = plaintext[position]
             if kind == _BATCH_TYPE:
                 first, kind, flags, priority, count, length = _unpack_batch(plaintext, position)
-                if flags or kind > 1:
-                    raise MalformedMessage(UNSIGNED_ONLY if flags else "no such kind of message")
+                if flags or kind > _KIND_MAX:
+                    raise MalformedMessage(NO_SUCH_FLAG if flags else "no such kind of message")
                 if count == 1:
                     start = position + BATCH_OVERHEAD + BATCH_PER_MESSAGE
                     position = start + length
@@ -337,12 +382,12 @@ def _parse_piece(plaintext: bytes | memoryview, position: int, frames: list[Fram
     """Append the piece at ``position``; returns where it ends. ``struct.error``: the record ends before."""
     number, kind, flags, priority, slot, total, length = _unpack_piece(plaintext, position)
     if flags & ~(PIECE_FIRST | PIECE_LAST):
-        raise MalformedMessage(UNSIGNED_ONLY)
+        raise MalformedMessage(NO_SUCH_FLAG)
     start = position + PIECE_OVERHEAD
     end: int = start + length
     if end > len(plaintext):
         raise MalformedMessage(_CUT_SHORT)
-    if kind > 1 or slot >= _SLOTS or not 0 < length <= total:
+    if kind > _KIND_MAX or slot >= _SLOTS or not 0 < length <= total:
         raise MalformedMessage(f"a piece of {length} of {total} bytes, kind {kind}, slot {slot}")
     is_first, is_last = flags & PIECE_FIRST != 0, flags & PIECE_LAST != 0
     data = bytes(plaintext[start:end])

@@ -33,6 +33,7 @@ __all__ = [
     "DenialCode",
     "Hello",
     "Introduction",
+    "Manner",
     "Purpose",
     "Refused",
     "Resume",
@@ -62,6 +63,16 @@ class Purpose(enum.IntEnum):
 
     CONNECT = 0
     BOOTSTRAP = 1
+
+
+class Manner(enum.IntEnum):
+    """How the caller's link came to be: with the transport it makes the path's class (``crust.Path.path_class``)."""
+
+    DIRECT = 0
+    PUNCHED = 1
+    PREDICTED = 2
+    BIRTHDAY = 3
+    RELAY = 4
 
 
 class Aead(enum.IntEnum):
@@ -100,6 +111,24 @@ class Capability(enum.IntFlag):
 
     ECHO = 1 << 1
     """Takes ECHO_REQUEST."""
+
+    CIRCUITS = 1 << 2
+    """Takes CIRCUIT_OPEN, and introduces its peers to each other."""
+
+    RELAY = 1 << 3
+    """Its circuits carry an application's data, too."""
+
+    TRAVERSAL = 1 << 4
+    """Takes CIRCUIT_OFFER, CANDIDATES, SIGNAL and ECHO_PORTS."""
+
+    GOSSIP = 1 << 5
+    """Takes the frames from SUMMARY to FOUND."""
+
+    SIGNED = 1 << 6
+    """Takes messages of kind 2, which are signed, and SIGNED_OFFER and SIGNED_END in file transfer."""
+
+    SIGNED_ONLY = 1 << 7
+    """Takes no others from applications, and no other files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +183,7 @@ class Introduction:
     """The caller's Ed25519 public key, 32 bytes. That it fits the handshake's static key is not checked here."""
     role: Role
     purpose: Purpose
+    manner: Manner
     capabilities: int
     """Bits of :class:`Capability`, and maybe others."""
     incarnation: bytes
@@ -174,12 +204,13 @@ class Introduction:
 # on broken input. A connection is set up in half the time that the definitions alone would take.
 
 _ACCEPTED_HEAD = struct.Struct(">BHB")  # type, version, aead
-_INTRODUCTION_HEAD = struct.Struct(f">{limits.PEER_ID_SIZE}sBBI{limits.INCARNATION_SIZE}s")
+_INTRODUCTION_HEAD = struct.Struct(f">{limits.PEER_ID_SIZE}sBBBI{limits.INCARNATION_SIZE}s")
 _INTRODUCTION_TAIL = struct.Struct(">IIB")  # window, max_message, whether resume follows
 _RESUME = struct.Struct(f">{limits.SESSION_ID_SIZE}sQ")
 _PORT = struct.Struct(">H")
 _ROLES = {int(role): role for role in Role}
 _PURPOSES = {int(purpose): purpose for purpose in Purpose}
+_MANNERS = {int(manner): manner for manner in Manner}
 _AEADS = {int(aead): aead for aead in Aead}
 _SIZES = {0: 0, 4: 4, 6: 16}  # of the IP address, by family
 
@@ -281,7 +312,12 @@ def _quick_introduction(introduction: Introduction) -> bytes | None:
     given = introduction
     try:
         head = _INTRODUCTION_HEAD.pack(
-            given.peer_id, _ROLES[given.role], _PURPOSES[given.purpose], given.capabilities, given.incarnation
+            given.peer_id,
+            _ROLES[given.role],
+            _PURPOSES[given.purpose],
+            _MANNERS[given.manner],
+            given.capabilities,
+            given.incarnation,
         )
         tail = _INTRODUCTION_TAIL.pack(given.window, given.max_message, given.resume is not None)
         resume = b"" if given.resume is None else _RESUME.pack(given.resume.session_id, given.resume.next)
@@ -297,7 +333,7 @@ def _quick_introduction(introduction: Introduction) -> bytes | None:
 
 def _read_introduction(body: bytes) -> Introduction | None:
     try:
-        peer_id, role, purpose, capabilities, incarnation = _INTRODUCTION_HEAD.unpack_from(body)
+        peer_id, role, purpose, manner, capabilities, incarnation = _INTRODUCTION_HEAD.unpack_from(body)
         observed, at = _read_address(body, _INTRODUCTION_HEAD.size)
         window, max_message, given = _INTRODUCTION_TAIL.unpack_from(body, at)
         at += _INTRODUCTION_TAIL.size
@@ -311,6 +347,7 @@ def _read_introduction(body: bytes) -> Introduction | None:
             peer_id,
             _ROLES[role],
             _PURPOSES[purpose],
+            _MANNERS[manner],
             capabilities,
             incarnation,
             observed,

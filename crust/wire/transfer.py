@@ -26,6 +26,8 @@ __all__ = [
     "Offer",
     "Progress",
     "Refuse",
+    "SignedEnd",
+    "SignedOffer",
     "TransferMessage",
     "TransferType",
     "build_transfer",
@@ -46,6 +48,8 @@ class TransferType(enum.IntEnum):
     PROGRESS = 6
     DONE = 7
     FAIL = 8
+    SIGNED_OFFER = 9
+    SIGNED_END = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +125,29 @@ class Fail:
     """Why, for people: at most 200 bytes; show it sanitised."""
 
 
-TransferMessage: TypeAlias = Offer | Accept | Refuse | FileData | End | Progress | Done | Fail
+@dataclass(frozen=True, slots=True)
+class SignedOffer:
+    """Sender: here is a file, if you want it, and its end will be signed."""
+
+    transfer: int
+    size: int
+    """Bytes of the file."""
+    name: str
+    """As in :class:`Offer`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignedEnd:
+    """Sender: that was all, and I have signed it."""
+
+    transfer: int
+    signed: bytes
+    """A :class:`~crust.wire.proofs.FileStatement`, and its signature."""
+
+
+TransferMessage: TypeAlias = (
+    Offer | Accept | Refuse | FileData | End | Progress | Done | Fail | SignedOffer | SignedEnd
+)
 
 
 # --- between bytes and values -----------------------------------------------------------------------------------------

@@ -32,11 +32,13 @@ class FakePeer(crust.Peer):
     role = "node"  # type: ignore[assignment]
     state = "connected"  # type: ignore[assignment]
     path = PATH  # type: ignore[assignment]
+    relays = True  # type: ignore[assignment]
 
     def __init__(self, peer_id: crust.PeerId = BOB) -> None:
         self.id = peer_id
         self.outgoing: list[Any] = []
         self.file_errors: dict[str, BaseException] = {}
+        self.signed: list[bool] = []
 
     def send(self, data: Any, **options: Any) -> int:
         self.outgoing.append(data)
@@ -46,9 +48,10 @@ class FakePeer(crust.Peer):
         pass
 
     def send_file(
-        self, path: Any, *, name: Any = None, progress: Any = None, timeout: Any = None
+        self, path: Any, *, name: Any = None, sign: bool = False, progress: Any = None, timeout: Any = None
     ) -> crust.FileSent:
         path = Path(path)
+        self.signed.append(sign)
         if path.name in self.file_errors:
             raise self.file_errors[path.name]
         self.outgoing.append(path)
@@ -147,14 +150,15 @@ def run_command(home: Path, *words: str, terminal: Terminal | None = None) -> tu
     """Run ``crust WORDS`` here, with ``home`` as the user's directory; its exit code, and what was shown."""
     terminal = terminal or make_terminal()
     arguments = main.build_parser().parse_args(words)
-    return main.run(arguments.run, arguments, terminal, {"XDG_CONFIG_HOME": str(home)}), terminal
+    environ = {"XDG_CONFIG_HOME": str(home), "XDG_RUNTIME_DIR": f"{home}/run"}
+    return main.run(arguments.run, arguments, terminal, environ), terminal
 
 
 def make_context(
     home: Path, terminal: Terminal | None = None, environ: Mapping[str, str] | None = None
 ) -> Context:
     """Surroundings whose user directory is ``home/crust``."""
-    environ = {"XDG_CONFIG_HOME": str(home), **(environ or {})}
+    environ = {"XDG_CONFIG_HOME": str(home), "XDG_RUNTIME_DIR": f"{home}/run", **(environ or {})}
     return Context(terminal or make_terminal(), Book(home / "crust" / "contacts"), environ)
 
 

@@ -24,7 +24,8 @@ PATIENCE = 20.0  # seconds; the machine may be busy
 def environment(home: Path, **more: str) -> dict[str, str]:
     """Nothing of the user's, everything in ``home``."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CRUST_", "XDG_"))}
-    return {**kept, "HOME": str(home), "XDG_CONFIG_HOME": str(home), "PYTHONPATH": str(ROOT), **more}
+    ours = {"HOME": str(home), "XDG_CONFIG_HOME": str(home), "PYTHONPATH": str(ROOT), "CRUST_LAN": "off"}
+    return {**kept, **ours, **more}
 
 
 class Process:
@@ -35,6 +36,7 @@ class Process:
         home: The user's directory, and where it runs.
         words: The command and its options.
         prefix: Words before ``crust``: a command that runs it elsewhere.
+        imports: Modules that are imported before ``crust`` runs.
         stdin, stderr: Descriptors instead of pipes.
         limit: Called in the child before it runs, to limit it.
     """
@@ -47,11 +49,16 @@ class Process:
         stderr: int = subprocess.PIPE,
         limit: Callable[[], object] | None = None,
         prefix: Sequence[str] = (),
+        imports: Sequence[str] = (),
         **environ: str,
     ) -> None:
         self.words = words
+        program = ["-m", "crust"]
+        if imports:
+            run = "import runpy; runpy.run_module('crust', run_name='__main__', alter_sys=True)"
+            program = ["-c", f"import {', '.join(imports)}; {run}"]
         self.process = subprocess.Popen(
-            [*prefix, sys.executable, "-m", "crust", *words],
+            [*prefix, sys.executable, *program, *words],
             cwd=home,
             env=environment(home, **environ),
             stdin=stdin,

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from concurrent import futures
+from pathlib import Path
+
+import pytest
+
 import crust
 from crust.cli.announcing import Announcing
+from crust.cli.rendezvous import Links
 from crust.cli.terminal import Terminal
-from tests.cli.fakes import FakeService, make_terminal, printed, shown
+from tests.cli.fakes import BOB, FakePeer, FakeService, make_context, make_terminal, printed, shown
 
 HERE = crust.Endpoint.parse("tcp://192.168.1.2:5483")
 OUTSIDE = crust.Endpoint.parse("tcp://20.0.0.1:40000")
 
 
-def announced() -> tuple[FakeService, Announcing, Terminal]:
+def announced(links: Links | None = None) -> tuple[FakeService, Announcing, Terminal]:
     terminal = make_terminal()
     announcing = Announcing(
-        terminal, lambda contact: terminal.out(str(contact)), lambda contact: terminal.out(f"new {contact}")
+        terminal, lambda contact: terminal.out(str(contact)), lambda contact: terminal.out(f"new {contact}"), links
     )
     node = FakeService(crust.Config())
     announcing.watch(node)  # type: ignore[arg-type]
@@ -49,3 +55,19 @@ def test_a_router_that_opens_no_port() -> None:
     announcing.begin(node)  # type: ignore[arg-type]
     node.happen(crust.PortMapFailed("no answer"))
     assert "no answer" in shown(terminal) and "punch-test report" in shown(terminal)
+
+
+@pytest.mark.parametrize("linked", [True, False])
+def test_with_a_rendezvous_a_closed_router_is_no_news(linked: bool, tmp_path: Path) -> None:
+    """As long as others get here by it."""
+    there = crust.Contact.parse(f"{BOB}@tcp://192.0.2.7:1")
+    with Links([there], make_context(tmp_path)) as links:
+        node, announcing, terminal = announced(links)
+        done: futures.Future[crust.Peer] = futures.Future()
+        done.set_result(FakePeer(BOB)) if linked else done.set_exception(crust.ConnectError("is off"))
+        node.answers["dial"] = lambda to, **_: done
+        links.begin(node)  # type: ignore[arg-type]
+        assert links.wait(10.0) == linked
+        announcing.begin(node)  # type: ignore[arg-type]
+        node.happen(crust.PortMapFailed("no answer"))
+    assert ("the router opens no port" in shown(terminal)) != linked

@@ -48,6 +48,18 @@ def test_every_value_has_an_origin(tmp_path: Path, path: Path) -> None:
     assert rows["session.heartbeat_interval"] == ("20.0", "default")
 
 
+def test_what_a_running_node_takes_is_marked(tmp_path: Path) -> None:
+    """In the table, as JSON, and in the example."""
+    _, terminal = run_command(tmp_path, "config", "--effective", "--json")
+    live = {row["key"] for row in json.loads(printed(terminal)) if row["live"]}
+    assert live == crust.config.sections.live_keys(crust.Config)
+    _, terminal = run_command(tmp_path, "config", "--effective")
+    marked = {line.split()[0] for line in printed(terminal).splitlines() if line.endswith("  (R)")}
+    assert marked == live
+    _, terminal = run_command(tmp_path, "config", "--example")
+    assert printed(terminal).count("(R)") == len(live) + 1  # and what it means
+
+
 def test_without_a_wish_it_shows_what_differs(tmp_path: Path, path: Path) -> None:
     code, terminal = run_command(tmp_path, "config", "--config", str(path))
     assert code == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import ipaddress
 import json
 import queue
 import threading
@@ -33,7 +34,7 @@ class Channel:
         self.book = Book(home / "contacts")
         self.replies: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         node: Any = self.node
-        self.control = Control(node, "node", self.book, only, self.replies.put, send_timeout=30.0)
+        self.control = Control(node, "node", self.book, only, self.replies.put)
 
     def write(self, **request: Any) -> None:
         self.control.handle(json.dumps(request).encode())
@@ -74,6 +75,33 @@ def test_a_line_that_is_no_request_is_refused_and_the_channel_goes_on(channel: C
     assert channel.ask(id=1, cmd="info")["ok"]
 
 
+@pytest.mark.parametrize("endpoints", [(), ("tcp://192.0.2.9:5483",)])
+def test_find_says_where_a_node_is(channel: Channel, endpoints: tuple[str, ...]) -> None:
+    """Null stands for a node that names no address."""
+    asked = []
+
+    def find(peer_id: crust.PeerId, **arguments: Any) -> crust.Contact:
+        asked.append((peer_id, arguments))
+        return crust.Contact(peer_id, map(crust.Endpoint.parse, endpoints))
+
+    channel.node.find = find  # type: ignore[attr-defined]
+    contact = f"{BOB}@{endpoints[0]}" if endpoints else None
+    assert channel.ask(cmd="find", peer=str(BOB), timeout=3) == {"ok": True, "peer": str(BOB), "contact": contact}
+    assert asked == [(BOB, {"timeout": 3})]
+
+
+@pytest.mark.parametrize("make", ['{"cmd": "info", "id": %s}', "%s", '{"cmd": "connect", "peer": %s}', '{"cmd": %s}'])
+def test_a_line_that_nests_deeply_is_refused_at_every_depth(channel: Channel, make: str) -> None:
+    """Also where Python can just read it, and could not write it into a reply any more."""
+    for depth in range(33, 1000):
+        channel.control.handle((make % ("[" * depth + "]" * depth)).encode())
+        assert without_text(channel.reply()) == no("bad_request")
+
+
+def test_connect_to_nobody_is_a_mistyped_contact(channel: Channel) -> None:
+    assert without_text(channel.ask(cmd="connect", peer=""))["error"] == "contact_syntax_error"
+
+
 def test_an_empty_line_is_nothing(channel: Channel) -> None:
     channel.control.handle(b"  ")
     assert channel.ask(id=1, cmd="info")["id"] == 1
@@ -83,7 +111,7 @@ def test_an_empty_line_is_nothing(channel: Channel) -> None:
 def test_whatever_a_line_holds_it_gets_one_reply(line: bytes) -> None:
     replies: list[Any] = []
     node: Any = FakeService(crust.Config())
-    control = Control(node, "node", Book(Path("/nonexistent")), None, replies.append, send_timeout=30.0)
+    control = Control(node, "node", Book(Path("/nonexistent")), None, replies.append)
     control.handle(line)
     control.close()
     assert len(replies) == (1 if line.strip() else 0)
@@ -106,8 +134,6 @@ def test_a_command_without_an_id_gets_a_reply_without_one(channel: Channel) -> N
         ({"cmd": 7}, "bad_request", "cmd"),
         ({"cmd": "conect"}, "unsupported", "did you mean connect?"),
         ({"cmd": "teleport"}, "unsupported", "known: ban"),
-        ({"cmd": "find", "peer": str(BOB)}, "unsupported", "search"),
-        ({"cmd": "connect", "peer": str(BOB), "keep": True}, "unsupported", "keep"),
         ({"cmd": "subscribe", "events": ["lost_peer"]}, "unsupported", "has all events already"),
         ({"cmd": "connect"}, "bad_request", "either peer or info"),
         ({"cmd": "connect", "peer": str(BOB), "info": "x"}, "bad_request", "either peer or info"),
@@ -162,17 +188,31 @@ def test_peers_have_state_role_and_path(channel: Channel) -> None:
         *(str(BOB), "connected", "node", "direct-tcp"),
     )
     assert (second["peer"], second["state"], second["path"]) == (str(ALICE), "suspended", None)
+    told = {name: first["path"][name] for name in ("transport", "local", "remote", "rtt", "since")}
+    assert told == {
+        "transport": "tcp",
+        "local": "tcp://127.0.0.1:1",
+        "remote": "tcp://127.0.0.1:2",
+        "rtt": None,
+        "since": 1.0,
+    }
 
 
 @pytest.mark.parametrize(
     ("given_", "passed"),
-    [({}, {}), ({"timeout": 3}, {"timeout": 3.0}), ({"timeout": None}, {"timeout": None})],
+    [
+        ({}, {}),
+        ({"timeout": 3}, {"timeout": 3.0}),
+        ({"timeout": None}, {"timeout": None}),
+        ({"keep": True}, {"keep": True}),
+        ({"keep": False}, {"keep": False}),
+    ],
 )
 def test_connect_takes_a_contact_and_a_timeout(
     channel: Channel, given_: dict[str, Any], passed: dict[str, Any]
 ) -> None:
     contact = f"{BOB}@tcp://192.0.2.7:1"
-    reply = channel.ask(id=1, cmd="connect", peer=contact, keep=False, **given_)
+    reply = channel.ask(id=1, cmd="connect", peer=contact, **given_)
     assert (reply["ok"], reply["peer"], reply["path"]["cipher"]) == (True, str(BOB), "AEGIS-256")
     assert channel.node.calls == [("connect", (crust.Contact.parse(contact),), passed)]
 
@@ -232,20 +272,43 @@ def test_the_small_commands_do_what_they_say(channel: Channel) -> None:
         "prepare_connection_info": crust.ConnectionInfo(crust.Contact(BOB), bytes(8)),
     }
     assert channel.ask(cmd="disconnect", peer=str(BOB)) == {"ok": True, "was_connected": True}
+    assert channel.ask(cmd="disconnect", peer=str(BOB), reason="enough")["was_connected"]
     assert channel.ask(cmd="ban", who=["192.0.2.0/24", str(BOB)], seconds=5) == {"ok": True, "count": 2}
+    assert channel.ask(cmd="ban", who=[str(BOB)], keep=True) == {"ok": True, "count": 2}
     assert channel.ask(cmd="unban", who="192.0.2.0/24") == {"ok": True, "count": 1}
     assert channel.ask(cmd="prepare_connection_info") == {"ok": True, "info": f"crust1:{'0' * 16}:{BOB}"}
     assert channel.ask(cmd="bootstrap", contacts=[str(BOB)], blacklist=["10.0.0.0/8"], timeout=2) == {
         "ok": True,
         "peer": str(BOB),
     }
+    assert channel.ask(cmd="start_bootstrap", contacts=[str(BOB)], blacklist=["10.0.0.0/8"]) == {"ok": True}
+    assert channel.ask(cmd="stop_bootstrap") == {"ok": True}
     assert channel.node.calls == [
         ("disconnect", (BOB,), {}),
+        ("disconnect", (BOB,), {"reason": "enough"}),
         ("ban", ("192.0.2.0/24", str(BOB)), {"seconds": 5.0}),
+        ("ban", (str(BOB),), {"keep": True}),
         ("unban", ("192.0.2.0/24",), {}),
         ("prepare_connection_info", (), {}),
         ("bootstrap", (), {"contacts": [crust.Contact(BOB)], "blacklist": ["10.0.0.0/8"], "timeout": 2.0}),
+        ("start_bootstrap", (), {"contacts": [crust.Contact(BOB)], "blacklist": ["10.0.0.0/8"]}),
+        ("stop_bootstrap", (), {}),
     ]
+
+
+def test_bans_are_listed(channel: Channel) -> None:
+    """A function by its name, as far as it has one."""
+    channel.node.bans = (
+        crust.Ban(BOB, None, kept=True, configured=False),
+        crust.Ban(ipaddress.ip_network("192.0.2.0/24"), 5.0, kept=False, configured=False),
+    )
+    assert channel.ask(cmd="bans") == {
+        "ok": True,
+        "bans": [
+            {"who": str(BOB), "seconds": None, "kept": True, "configured": False},
+            {"who": "192.0.2.0/24", "seconds": 5.0, "kept": False, "configured": False},
+        ],
+    }
 
 
 def test_a_wrong_ban_is_a_bad_request(channel: Channel) -> None:
@@ -271,9 +334,7 @@ def test_subscribe_takes_events_and_peers(tmp_path: Path) -> None:
     node: Any = FakeService(crust.Config())
     book = Book(tmp_path / "contacts")
     book.add("bob", crust.Contact(BOB))
-    control = Control(
-        node, "node", book, None, replies.append, lambda *what: taken.append(what), send_timeout=None
-    )
+    control = Control(node, "node", book, None, replies.append, lambda *what: taken.append(what))
     for fields in (
         {"events": ["a", "b"]},
         {"events": [], "peers": ["bob", f"{ALICE}@tcp://192.0.2.7:1"]},
@@ -285,10 +346,34 @@ def test_subscribe_takes_events_and_peers(tmp_path: Path) -> None:
     assert [reply["ok"] for reply in replies] == [True, True, False]
 
 
+def test_reload_tells_what_came_of_it(channel: Channel) -> None:
+    """The keys that count, and those that do not yet; or why nothing was changed."""
+    channel.node.answers["reload"] = crust.ConfigReloaded(("limits.max_peers",), ("utp.congestion",))
+    assert channel.ask(id=1, cmd="reload") == {
+        **{"id": 1, "ok": True},
+        **{"applied": ["limits.max_peers"], "needs_restart": ["utp.congestion"]},
+    }
+    channel.node.answers["reload"] = crust.ConfigError("c.yaml:1: what?")
+    reply = channel.ask(id=2, cmd="reload")
+    assert (reply["ok"], reply["error"], reply["text"]) == (False, "config_error", "c.yaml:1: what?")
+
+
+def test_status_is_the_nodes_snapshot(channel: Channel) -> None:
+    """As ``crust status`` shows it."""
+
+    class Snapshot:
+        def as_dict(self) -> dict[str, Any]:
+            return {"schema": 1, "peers": []}
+
+    channel.node.answers["status"] = lambda: Snapshot()
+    assert channel.ask(id=1, cmd="status") == {"id": 1, "ok": True, "status": {"schema": 1, "peers": []}}
+
+
 def test_every_command_is_tried_here() -> None:
     assert set(COMMANDS) == {
-        *("ban", "bootstrap", "connect", "disconnect", "find", "info", "peers"),
-        *("prepare_connection_info", "send", "stop", "subscribe", "unban"),
+        *("ban", "bans", "bootstrap", "connect", "disconnect", "find", "info", "peers"),
+        *("prepare_connection_info", "reload", "send", "start_bootstrap", "status", "stop", "stop_bootstrap"),
+        *("subscribe", "unban"),
     }
 
 

@@ -127,7 +127,8 @@ def test_every_command_has_a_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_commands_import_nothing_private() -> None:
-    """Every command does with ``import crust`` alone what it does."""
+    """Every command does with ``import crust`` alone what it does, but for who may use a Unix socket."""
     for path in Path(main.__file__).parent.glob("*.py"):
         for line in path.read_text(encoding="utf-8").splitlines():
-            assert not line.strip().startswith(("from crust.", "from ..")), f"{path.name}: {line}"
+            is_inside = line.strip().startswith(("from crust.", "from .."))
+            assert not is_inside or "runtime.local_socket import" in line, f"{path.name}: {line}"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+import threading
+from concurrent import futures
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import crust
-from crust.cli.main import Terminated
 from crust.cli.node import Channel, describe
+from crust.cli.signals import Terminated
 from crust.cli.terminal import Terminal
 from tests.cli.fakes import (
     ALICE,
@@ -29,6 +31,7 @@ from tests.cli.fakes import (
 )
 
 CONTACT = f"{ALICE}@tcp://127.0.0.1:4"
+CAROL = f"{crust.PeerId(bytes([3]) * 32)}@tcp://192.0.2.8:2"
 
 
 def run_json(
@@ -157,19 +160,65 @@ def test_people_see_the_contact_and_what_happens(
     assert (code, printed(terminal)) == (130, f"{CONTACT}\n")
     assert "connect success aibaeaqc… inbound=True path=direct-tcp tcp://127.0.0.1:2" in shown(terminal)
     (node,) = fake_service.made
-    assert node.calls == [] and node.closed
+    assert node.calls == [("start_bootstrap", (), {})] and node.closed
 
 
-def test_contacts_are_bootstrapped_from(
+def test_what_went_wrong_is_said_once(
     fake_service: type[FakeService], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def bootstrap(self: FakeService) -> None:
-        raise crust.ConnectError("nobody took us")
+    def wait(self: FakeService, timeout: Any = None) -> bool:
+        self.happen(crust.ConfigReloaded((), (), crust.ConfigError("it is full of eels")))
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(FakeService, "bootstrap", bootstrap, raising=False)
-    code, terminal = run_command(tmp_path, "node", "--contact", str(BOB))
+    monkeypatch.setattr(FakeService, "wait", wait)
+    _, terminal = run_command(tmp_path, "node")
+    assert "config reloaded error=config_error text=it is full of eels" in shown(terminal)
+
+
+@pytest.mark.parametrize("verbosity", [0, 1])
+def test_attempts_are_for_those_who_want_to_know_more(
+    verbosity: int, fake_service: type[FakeService], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With -v."""
+
+    def wait(self: FakeService, timeout: Any = None) -> bool:
+        self.happen(crust.PathAttempted(BOB, crust.Attempt("direct", "tcp://192.0.2.7:1", 0.1, "refused")))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FakeService, "wait", wait)
+    _, terminal = run_command(tmp_path, "node", terminal=make_terminal(verbosity=verbosity))
+    assert ("tcp://192.0.2.7:1 (direct, 0.10 s): refused" in shown(terminal)) == (verbosity > 0)
+
+
+def test_it_links_to_its_rendezvous(
+    fake_service: type[FakeService], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Those of the options and of the configuration; who is not there is told, and the node goes on."""
+    dialled = threading.Semaphore(0)
+
+    def dial(self: FakeService, to: crust.Contact, **options: Any) -> futures.Future[crust.Peer]:
+        future: futures.Future[crust.Peer] = futures.Future()
+        future.set_exception(crust.ConnectError("nobody took us"))
+        future.add_done_callback(lambda _: dialled.release())
+        self.calls.append(("dial", (to,), options))
+        return future
+
+    def wait(self: FakeService, timeout: Any = None) -> bool:
+        assert dialled.acquire(timeout=5) and dialled.acquire(timeout=5)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FakeService, "dial", dial, raising=False)
+    monkeypatch.setattr(FakeService, "wait", wait)
+    (tmp_path / "crust").mkdir()
+    (tmp_path / "crust" / "crust.yaml").write_text(f"bootstrap: {{contacts: ['{CAROL}']}}")
+    code, terminal = run_command(tmp_path, "node", "--contact", f"{BOB}@tcp://192.0.2.7:1")
     assert code == 130
-    assert "no bootstrap: nobody took us" in shown(terminal)
+    assert "cannot be reached: nobody took us; trying again" in shown(terminal)
+    (node,) = fake_service.made
+    assert [str(arguments[0]) for name, arguments, _ in node.calls if name == "dial"][:2] == [
+        f"{BOB}@tcp://192.0.2.7:1",
+        CAROL,
+    ]
 
 
 def test_a_line_for_people_is_harmless(tmp_path: Path) -> None:

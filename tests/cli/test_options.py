@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 import crust
 from crust.cli.errors import UsageError
+from crust.cli.main import build_parser
 from crust.cli.options import (
     add_common,
     config_file,
@@ -61,6 +63,19 @@ def test_options_stand_above_the_file(tmp_path: Path) -> None:
     assert (config.network.name, config.session.connect_timeout) == ("from-option", 7)
 
 
+def test_who_only_looks_around_has_no_options_of_a_node(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``crust peers`` runs a node that neither listens nor dials: its help names what it uses, and nothing else."""
+    with pytest.raises(SystemExit):
+        build_parser().parse_args(["peers", "--help"])
+    options = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
+    own = {"--help", "--verbose", "--quiet", "--json", "--wait", "--watch"}
+    assert options == own | {"--config", "--network", "--network-secret-file"}
+    arguments = build_parser().parse_args(["peers", "--network", "there"])
+    assert load_config(arguments, {"HOME": "/nowhere"}).network.name == "there"
+    node = start_node(arguments, make_context(tmp_path), overrides={"lan.seek": "always"})
+    assert (node.config.network.name, node.config.lan.seek) == ("there", "always")
+
+
 def test_every_option_reaches_its_key() -> None:
     config = load_config(
         parse(
@@ -78,9 +93,27 @@ def test_every_option_reaches_its_key() -> None:
     assert config.nat.port_mapping == ()
 
 
-def test_options_of_later_versions_are_accepted() -> None:
-    words = ("--no-beacon", "--no-relay", "--serve-relay")
-    assert load_config(parse(*words), {"HOME": "/nowhere"}) == crust.Config()
+def test_the_beacon_is_switched(tmp_path: Path) -> None:
+    """A node of its own is found on its LAN, and looks for others, unless an option or the file says something else."""
+    path = tmp_path / "c.yaml"
+    path.write_text("lan: {announce: false}\n", encoding="utf-8")
+
+    def lan(*words: str) -> tuple[bool, str]:
+        found = load_config(build_parser().parse_args(words), {"HOME": "/nowhere"}).lan
+        return found.announce, found.seek
+
+    assert lan("node") == (True, "always")
+    assert lan("node", "--config", str(path)) == (False, "always")
+    assert lan("chat", "x") == (False, "bootstrap")
+    assert lan("node", "--no-beacon") == lan("chat", "x", "--no-beacon") == (False, "never")
+
+
+def test_relaying_is_switched() -> None:
+    """Neither option touches what the other one does."""
+    relay = load_config(parse("--serve-relay"), {"HOME": "/nowhere"}).relay
+    assert (relay.serve, relay.use) == (True, True)
+    relay = load_config(parse("--no-relay"), {"HOME": "/nowhere"}).relay
+    assert (relay.serve, relay.use) == (False, False)
 
 
 def test_a_wrong_option_is_named(tmp_path: Path) -> None:

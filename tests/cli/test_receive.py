@@ -77,6 +77,28 @@ def test_a_failed_file_is_told_and_ends_once_with_1(
     assert "photo.jpg of aibaeaqc… did not arrive: no space left" in shown(terminal)
 
 
+def test_a_proof_is_kept_beside_its_file(
+    fake_service: type[FakeService], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    event = crust.FileReceived(FakePeer(), str(tmp_path / "photo.jpg"), "photo.jpg", 1000, "cd" * 32, b"proof")
+    code, terminal = receive(monkeypatch, tmp_path, lambda node, _: node.happen(event), "--yes", "--once", "--signed")
+    assert code == 0
+    assert (tmp_path / "photo.jpg.crust-proof").read_bytes() == b"proof"
+    assert f"is {tmp_path}/photo.jpg.crust-proof" in shown(terminal)
+    assert fake_service.made[0].config.signing.require_signed
+    told = receive(monkeypatch, tmp_path, lambda node, _: node.happen(event), "--yes", "--once", "--json")[1]
+    assert json.loads(printed(told).splitlines()[1])["proof_file"] == str(tmp_path / "photo.jpg (1).crust-proof")
+
+
+def test_a_proof_that_cannot_be_kept_is_told(
+    fake_service: type[FakeService], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    event = crust.FileReceived(FakePeer(), "/missing/photo.jpg", "photo.jpg", 1000, "cd" * 32, b"proof")
+    code, terminal = receive(monkeypatch, tmp_path, lambda node, _: node.happen(event), "--yes", "--once")
+    assert code == 1
+    assert "its proof cannot be kept: No such file or directory" in shown(terminal)
+
+
 def test_without_once_it_goes_on(
     fake_service: type[FakeService], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -188,13 +210,19 @@ def test_open_questions_are_answered_with_no_at_the_end(
     [
         ((), 2, "--from ID, or --yes"),
         (("--yes", "--from", str(BOB)), 2, "give one of them"),
-        (("--yes", "--dir", "/nonexistent"), 1, "not a directory"),
+        (("--yes", "--dir", "missing"), 1, "not a directory"),
         (("--from", "nobody"), 1, "nobody"),
     ],
 )
 def test_wrong_arguments_are_told_before_anything_starts(
-    fake_service: type[FakeService], tmp_path: Path, words: tuple[str, ...], code: int, hint: str
+    fake_service: type[FakeService],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    words: tuple[str, ...],
+    code: int,
+    hint: str,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     found, terminal = run_command(tmp_path, "recv", *words)
     assert (found, shown(terminal).count("\n")) == (code, 1)
     assert hint in shown(terminal)

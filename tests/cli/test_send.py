@@ -48,6 +48,15 @@ def test_a_file_is_sent_and_its_checksum_shown(
     assert node.closed
 
 
+def test_files_are_signed_if_that_is_wanted(
+    fake_service: type[FakeService], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, photo: Path
+) -> None:
+    peer = the_peer(monkeypatch)
+    assert run_command(tmp_path, "send", "--sign", CONTACT, str(photo), str(photo))[0] == 0
+    assert run_command(tmp_path, "send", CONTACT, str(photo))[0] == 0
+    assert peer.signed == [True, True, False]
+
+
 def test_json_tells_of_each_file(fake_service: type[FakeService], tmp_path: Path, photo: Path) -> None:
     code, terminal = run_command(tmp_path, "send", "--json", CONTACT, str(photo), str(photo))
     told = [json.loads(line) for line in printed(terminal).splitlines()]

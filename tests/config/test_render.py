@@ -40,9 +40,9 @@ def test_effective_rows_show_values_and_their_origin(tmp_path: pathlib.Path) -> 
     path = tmp_path / "mine.yaml"
     path.write_text('network:\n  name: "no"\nsession:\n  drop: null\n')
     rows = {row.key: row for row in effective_rows(*Config.load_with_origins(path))}
-    assert rows["network.name"] == Row("network.name", '"no"', f"{path}:2")
-    assert rows["network.role"] == Row("network.role", "node", "default")
-    assert rows["session.drop"] == Row("session.drop", "null", f"{path}:4")
+    assert rows["network.name"] == Row("network.name", '"no"', f"{path}:2", False)
+    assert rows["network.role"] == Row("network.role", "node", "default", False)
+    assert rows["session.drop"] == Row("session.drop", "null", f"{path}:4", False)
     assert "session.drop.max_age" not in rows
     assert rows["listen.addresses"].value == '["tcp://0.0.0.0:0", "tcp://[::]:0", "utp://0.0.0.0:0", "utp://[::]:0"]'
 

@@ -114,6 +114,7 @@ def test_values_are_brought_into_one_form() -> None:
         ("identity.file", 5, "expected the name of a file, found 5; put it in quotes; null means a fresh identity"),
         ("identity.file", "", "not empty"),
         ("identity.file", "a\0b", "NUL"),
+        ("bootstrap.cache.file", "a\ud800b", "no such character"),
         ("network.name", "", "write null"),
         ("network.name", 123, "put it in quotes"),
         ("network.name", "\ud800", "expected text"),

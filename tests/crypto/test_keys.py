@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import nacl.bindings
@@ -55,6 +56,52 @@ def test_ed25519_vector() -> None:
     seed = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
     public = bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")
     assert keys.ed25519_public(seed) == public
+
+
+@pytest.mark.parametrize(
+    ("seed", "public", "message", "signature"),
+    [
+        (
+            "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60",
+            "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
+            "",
+            "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf9b46b"
+            "d25bf5f0595bbe24655141438e7a100b",
+        ),
+        (
+            "4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb",
+            "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c",
+            "72",
+            "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f3613d0f11d8c"
+            "387b2eaeb4302aeeb00d291612bb0c00",
+        ),
+    ],
+)
+def test_signature_vectors(seed: str, public: str, message: str, signature: str) -> None:
+    """RFC 8032 section 7.1, tests 1 and 2."""
+    assert keys.sign(bytes.fromhex(seed), bytes.fromhex(public), bytes.fromhex(message)).hex() == signature
+    assert keys.is_signed(bytes.fromhex(public), bytes.fromhex(message), bytes.fromhex(signature))
+
+
+@pytest.mark.parametrize("opens", [keys._opener(), keys._opens_portably], ids=["direct", "portable"])
+def test_a_signature_fits_one_key_one_message_and_every_bit_of_it(
+    opens: Callable[[bytes, bytes], bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is no key, or no signature, signs nothing; nothing is raised for what strangers send."""
+    monkeypatch.setattr(keys, "_opens", opens)
+    seed, message = bytes(range(32)), b"message"
+    public = keys.ed25519_public(seed)
+    signature = keys.sign(seed, public, message)
+    assert keys.is_signed(public, message, signature)
+    for bit in range(8 * len(signature)):
+        changed = (int.from_bytes(signature, "big") ^ 1 << bit).to_bytes(64, "big")
+        assert not keys.is_signed(public, message, changed)
+    assert not keys.is_signed(public, message + b"s", signature)
+    assert not keys.is_signed(keys.ed25519_public(bytes(32)), message, signature)
+    for key in (b"", public[:31], public + b"\0", *LOW_ORDER, b"\xff" * 32):
+        assert not keys.is_signed(key, message, signature)
+    for short in (b"", signature[:63], signature + b"\0"):
+        assert not keys.is_signed(public, message, short)
 
 
 def test_chacha20_poly1305_vector() -> None:

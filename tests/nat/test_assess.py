@@ -58,12 +58,36 @@ def test_a_forecast_for_each_kind_of_peer(name: str) -> None:
 
 
 def test_only_what_this_version_can_is_promised() -> None:
-    """From behind an ordinary router nobody behind another one is reached; everything is called directly."""
-    for peer in ("home", "carrier", "office", "udp_blocked", "web_only"):
-        assert forecast("port", peer).best is None
+    """From behind an ordinary router all are reached but those who only get to web servers; by methods that exist."""
+    for peer, names in {
+        "home": {"punch-udp"},
+        "carrier": {"punch-udp"},
+        "office": {"birthday-udp"},
+        "udp_blocked": {"punch-tcp"},
+        "web_only": set(),
+    }.items():
+        found = forecast("port", peer)
+        assert {each.method for each in (found.call, found.called) if each is not None} == names
+    known = {method.name for method in methods.methods()}
     for name in NAMES:
         for each in crust.assess(SURVEYS[name]).forecasts:
-            assert all(reach is None or reach.method == "direct" for reach in (each.call, each.called))
+            assert all(reach is None or reach.method in known for reach in (each.call, each.called))
+
+
+def test_by_tcp_alone_others_are_met_by_tcp() -> None:
+    """By the method that fits the two routers."""
+    for name, peer, method in (
+        ("udpblock", "home", "punch-tcp"),
+        ("udpblock", "office", "birthday-tcp"),
+        ("sym", "udp_blocked", "birthday-tcp"),
+        ("symseq", "udp_blocked", "predict-tcp"),
+        ("rst", "udp_blocked", "punch-tcp"),
+    ):
+        found = forecast(name, peer)
+        assert found.call is not None and found.called is not None
+        assert found.call.method == found.called.method == method
+    assert forecast("tcpblock", "udp_blocked").best is None  # they have nothing in common
+    assert forecast("strict", "home").best is None
 
 
 def test_a_method_that_is_registered_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +96,10 @@ def test_a_method_that_is_registered_is_counted(monkeypatch: pytest.MonkeyPatch)
     def prospect(ours: Side, theirs: Side) -> Prospect | None:
         return Prospect(0.9, 0.5)
 
-    monkeypatch.setattr(methods, "_METHODS", [*methods._METHODS, Method("punch", "punched-utp", prospect)])
+    direct = [method for method in methods._METHODS if method.name == "direct"]
+    monkeypatch.setattr(methods, "_METHODS", direct)
+    assert crust.assess(SURVEYS["port"]).grade == "C"
+    monkeypatch.setattr(methods, "_METHODS", [*direct, Method("punch", "punched-utp", prospect)])
     found = crust.assess(SURVEYS["port"])
     assert (found.kind, found.grade) == (crust.SiteKind.PORT_RESTRICTED, "B")
     reach = forecast("port", "home").call
@@ -83,8 +110,10 @@ def test_who_can_be_called_is_reached_the_other_way_round() -> None:
     """An open machine is called by those behind routers; by those who only get web pages, if it listens there."""
     for name in ("none", "mapping works", "full"):
         home = forecast(name, "home")
-        assert home.call is None and home.called is not None and home.called.likely
-        assert home.best == home.called
+        assert home.called is not None and home.called.likely
+        assert home.call is not None and home.call.method == "punch-udp"
+    assert forecast("none", "home").best == forecast("none", "home").called
+    assert forecast("none", "home").called.method == "direct"  # type: ignore[union-attr]
     assert "443" in forecast("none", "web_only").note
     for name, peer in (("mapping works", "web_only"), ("strict", "home_mapped")):
         assert (forecast(name, peer).best, forecast(name, peer).note) == (None, "")  # no router is asked for port 443
@@ -97,8 +126,8 @@ def test_without_a_helper_tcp_is_judged_by_udp() -> None:
         forecast(f"{name}, TCP not tested", "udp_blocked").called for name in ("none", "full", "port")
     )
     assert open_ is not None and open_.chance is not None and 0.5 < open_.chance < 0.9
-    assert lenient is not None and lenient.chance is None
-    assert ordinary is None
+    assert lenient is not None and lenient.method == "punch-tcp"
+    assert ordinary is not None and ordinary.method == "punch-tcp"
     assert any("no crust node outside" in gap for gap in crust.assess(SURVEYS["none, TCP not tested"]).gaps)
 
 
@@ -121,10 +150,10 @@ def test_the_sentences_do_not_deny_what_the_table_promises() -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("port", "but nearly nobody can call you"),
+        ("port", "you connect with most kinds of peers, one way or the other"),
         ("port, one plain server", "but whether anybody can call you is not known"),
-        ("ipv6 open, a carrier's IPv4", "but only some kinds of peers can call you"),
-        ("udpblock", "nearly nobody can call you, and only TCP works"),
+        ("ipv6 alone", "but only some kinds of peers can call you"),
+        ("ipv6 open, a carrier's IPv4", "you connect with most kinds of peers, one way or the other"),
     ],
 )
 def test_the_reason_says_who_calls(name: str, words: str) -> None:
@@ -135,8 +164,12 @@ def test_the_reason_says_who_calls(name: str, words: str) -> None:
 def test_what_was_not_tried_is_not_said_to_fail() -> None:
     survey = SURVEYS["port"]
     udp = dataclasses.replace(survey.protocols[0], reachable=None, reason="not tried")
-    found = crust.assess(dataclasses.replace(survey, protocols=(udp, survey.protocols[1])))
+    tcp = dataclasses.replace(survey.protocols[1], mapping=None)
+    found = crust.assess(dataclasses.replace(survey, protocols=(udp, tcp)))
     assert found.grade == "D" and found.reason.endswith("only TCP is known to work")
+    blocked = dataclasses.replace(survey.protocols[0], reachable=False)
+    found = crust.assess(dataclasses.replace(survey, protocols=(blocked, tcp)))
+    assert found.grade == "D" and found.reason.endswith("only TCP works")
 
 
 def test_a_family_without_a_helper_of_its_own_asks_for_one() -> None:
@@ -148,9 +181,8 @@ def test_a_family_without_a_helper_of_its_own_asks_for_one() -> None:
 
 
 def test_ipv6_lets_those_in_who_have_it() -> None:
-    assert forecast("ipv6 open", "ipv6").called is not None
-    assert forecast("ipv6 open", "home").called is None
-    assert forecast("ipv6 firewall", "ipv6").best is None
+    found = [forecast(name, peer).called for name in ("ipv6 open", "ipv6 firewall") for peer in ("ipv6", "home")]
+    assert [each and each.method for each in found] == ["direct", "punch-udp", "punch-udp", "punch-udp"]
 
 
 # --- a router that opens ports ----------------------------------------------------------------------------------------

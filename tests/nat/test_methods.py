@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import pytest
 
-from crust.findings import Behaviour
+from crust import limits
+from crust.findings import Behaviour, PortAllocation, Unsolicited
 from crust.nat import methods
 from crust.nat.methods import Entrance, Method, Prospect, Side, Way, best
+from crust.peers.paths import CLASSES
+from crust.wire.frames import Signal, build_record, parse_record_untrusted
 
 
 def side(*ways: tuple[str, Entrance], out: bool | None = True, family: int = 4, rtt: float | None = None) -> Side:
@@ -26,12 +30,21 @@ def _registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
-def test_this_version_calls_addresses() -> None:
-    """Nothing else is promised: no punching, no relay."""
-    assert [(method.name, method.path_class) for method in methods.methods()] == [
+def test_what_this_version_has() -> None:
+    """By names and path classes; those that search come after those that do not."""
+    found = methods.methods()
+    assert [(method.name, method.path_class) for method in found] == [
         ("direct", "direct-tcp"),
         ("direct", "direct-utp"),
+        ("punch-tcp", "punched-tcp"),
+        ("punch-udp", "punched-utp"),
+        ("predict-udp", "predicted"),
+        ("predict-tcp", "predicted"),
+        ("birthday-udp", "birthday"),
+        ("birthday-tcp", "birthday"),
     ]
+    assert [method.searches for method in found] == [False] * 4 + [True] * 4
+    assert [method.plan is not None for method in found] == [False] * 2 + [True] * 6
 
 
 def test_an_open_peer_is_called_by_tcp() -> None:
@@ -50,8 +63,53 @@ def test_whoever_has_an_entrance_is_reached(entrance: Entrance) -> None:
     assert utp.seconds > tcp.seconds
 
 
-def test_behind_a_filter_nobody_is_reached() -> None:
-    assert best(OPEN, CLOSED) is None
+def test_behind_a_filter_nobody_is_called() -> None:
+    """Whether the two can meet depends on their routers, not known here; where nothing gets out, they cannot."""
+    reach = best(OPEN, CLOSED)
+    assert reach is not None and (reach.method, reach.chance) == ("punch-tcp", None)
+    shut = Side(tuple(Way(transport, 4, False, Entrance.CLOSED) for transport in ("tcp", "utp")))
+    assert best(OPEN, shut) is None and best(shut, CLOSED) is None
+
+
+def tcp(mapping: Behaviour | None, ports: PortAllocation, unsolicited: Unsolicited = Unsolicited.DROPPED) -> Side:
+    """Somebody behind a router of that kind, by TCP alone."""
+    both = Behaviour.ADDRESS_AND_PORT
+    return Side((Way("tcp", 4, True, Entrance.CLOSED, (), mapping, both, ports, unsolicited, 0.02),))
+
+
+PRESERVED, RANDOM, SEQUENTIAL = PortAllocation.PRESERVED, PortAllocation.RANDOM, PortAllocation.SEQUENTIAL
+HOME = tcp(Behaviour.INDEPENDENT, PRESERVED)
+RESETTING = tcp(Behaviour.INDEPENDENT, PRESERVED, Unsolicited.RESET)
+SYMMETRIC = tcp(Behaviour.ADDRESS_AND_PORT, RANDOM)
+COUNTING = tcp(Behaviour.ADDRESS_AND_PORT, SEQUENTIAL)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "method"),
+    [
+        (HOME, HOME, "punch-tcp"),
+        (HOME, RESETTING, "punch-tcp"),
+        (COUNTING, HOME, "predict-tcp"),
+        (COUNTING, RESETTING, "predict-tcp"),
+        (COUNTING, COUNTING, "predict-tcp"),
+        (COUNTING, SYMMETRIC, ""),
+        (SYMMETRIC, HOME, "birthday-tcp"),
+        (SYMMETRIC, RESETTING, ""),
+        (SYMMETRIC, SYMMETRIC, ""),
+    ],
+)
+def test_two_that_only_have_tcp(one: Side, other: Side, method: str) -> None:
+    """What they can do together is the same from both ends, and likely; a search takes longer."""
+    for reach in (best(one, other), best(other, one)):
+        assert (reach.method if reach is not None else "") == method
+        assert reach is None or (reach.likely and (reach.seconds > 2.0) is method.startswith("birthday"))
+
+
+def test_who_looks_at_addresses_only_is_met_from_any_port() -> None:
+    """Ports need not be known then."""
+    lenient = dataclasses.replace(HOME.ways[0], filtering=Behaviour.ADDRESS)
+    reach = best(Side((lenient,)), SYMMETRIC)
+    assert reach is not None and reach.method == "punch-tcp"
 
 
 def test_what_does_not_get_out_calls_nobody() -> None:
@@ -93,3 +151,48 @@ def test_a_new_method_is_one_registration() -> None:
     punched, direct = best(behind, behind), best(behind, OPEN)
     assert punched is not None and punched.path_class == "punched-utp"
     assert direct is not None and direct.method == "direct"
+
+
+def nothing(ours: Side, theirs: Side) -> Prospect | None:
+    return None
+
+
+@pytest.mark.usefixtures("_registered")
+def test_a_name_is_taken_once() -> None:
+    """Whoever registers it again is told so; when it has been taken away it is free."""
+    methods.register(Method("knock", "punched-utp", nothing))
+    for name in ("knock", "direct"):
+        with pytest.raises(ValueError, match=name):
+            methods.register(Method(name, "punched-utp", nothing))
+    methods.unregister("knock")
+    assert "knock" not in {method.name for method in methods.methods()}
+    with pytest.raises(KeyError):
+        methods.unregister("knock")
+    methods.register(Method("knock", "punched-utp", nothing))
+
+
+@pytest.mark.parametrize("name", ["", "two words", "x" * 33, "über", "a\n", "µ"])
+@pytest.mark.usefixtures("_registered")
+def test_a_name_that_the_wire_cannot_carry_is_refused(name: str) -> None:
+    """The two ends' plans find each other by it, so it has to fit into a SIGNAL frame."""
+    with pytest.raises(ValueError, match="name"):
+        methods.register(Method(name, "punched-utp", nothing))
+
+
+@pytest.mark.usefixtures("_registered")
+def test_every_name_that_may_be_registered_can_be_sent() -> None:
+    """The longest, and one of all characters that it may have."""
+    allowed = "".join(map(chr, range(0x21, 0x7F)))
+    for name in [allowed[at : at + limits.METHOD_NAME_MAX] for at in range(0, len(allowed), 32)]:
+        methods.register(Method(name, "punched-utp", nothing))
+        assert parse_record_untrusted(build_record((Signal(1, name, b""),))) == [Signal(1, name, b"")]
+
+
+@pytest.mark.usefixtures("_registered")
+def test_a_path_class_that_nobody_ranks_is_refused() -> None:
+    """All that are ranked may be registered, but for circuits, which are no method's."""
+    assert (*methods.PATH_CLASSES, "relay") == CLASSES
+    with pytest.raises(ValueError, match="punched-tcp"):
+        methods.register(Method("knock", "punched", nothing))
+    for path_class in methods.PATH_CLASSES:
+        methods.register(Method(f"to-{path_class}", path_class, nothing))

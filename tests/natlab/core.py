@@ -4,7 +4,9 @@ The network between the namespaces: one process that holds a TUN device in each,
 ``python -m tests.natlab.core`` reads commands from its standard input, one JSON object a line, and answers each with
 one; it ends with its input. :mod:`tests.natlab.internet` speaks to it.
 
-It keeps time to a fraction of a millisecond as long as it gets a processor, so it asks for one before all others.
+It keeps time to a fraction of a millisecond as long as it gets a processor, so it asks for one before all others while
+it carries packets; not while it obeys, since the kernel has those who want to change its networks try again and again
+until nobody else does: two that did so before all others would not let that one end.
 """
 
 from __future__ import annotations
@@ -95,6 +97,7 @@ class Core:
         """Until the input ends."""
         clock = time.monotonic
         while self._obey():
+            _be_prompt(True)
             devices = {port.device: port for port in self._ports.values()}
             wanted = [0, *devices]
             busy = False
@@ -105,6 +108,7 @@ class Core:
                     wait = self._forward(clock())
                 readable = select.select(wanted, [], [], wait)[0]
                 if 0 in readable:
+                    _be_prompt(False)
                     break
                 now = clock()
                 busy = bool(readable)
@@ -160,11 +164,12 @@ class Core:
         *lines, self._input = (self._input + data).split(b"\n")
         for line in lines:
             request = json.loads(line)
+            number = request.pop("number")
             try:
                 answer = {"ok": True, **(getattr(self, f"do_{request.pop('do')}")(**request) or {})}
             except (OSError, ValueError) as error:
                 answer = {"ok": False, "error": f"{type(error).__name__}: {error}"}
-            sys.stdout.write(json.dumps(answer) + "\n")
+            sys.stdout.write(json.dumps({"number": number, **answer}) + "\n")
             sys.stdout.flush()
         return bool(data)
 
@@ -227,13 +232,12 @@ class Core:
     @contextlib.contextmanager
     def _inside(self, namespace: str) -> Iterator[None]:
         """What is opened in here belongs to a namespace."""
-        libc = ctypes.CDLL(None, use_errno=True)
         there = os.open(namespace, os.O_RDONLY)
         try:
-            _enter(libc, there)
+            enter(there)
             yield
         finally:
-            _enter(libc, self._home)
+            enter(self._home)
             os.close(there)
 
 
@@ -257,18 +261,22 @@ def _tun(interface: str) -> int:
     return device
 
 
-def _enter(libc: ctypes.CDLL, namespace: int) -> None:
+def enter(namespace: int) -> None:
+    """This thread is in the network namespace of a descriptor from now on."""
+    libc = ctypes.CDLL(None, use_errno=True)
     if libc.setns(namespace, _CLONE_NEWNET) != 0:
         raise OSError(ctypes.get_errno(), "setns")
 
 
-def _be_prompt() -> None:
-    """Run before other programs, for little at a time: they must not make the network slower than it is set to be."""
-    gc.disable()  # nothing here makes reference cycles
+def _be_prompt(prompt: bool) -> None:
+    """Whether to run before other programs: they must not make the network slower than it is set to be."""
     with contextlib.suppress(PermissionError):
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+        if prompt:
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+        else:
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 if __name__ == "__main__":
-    _be_prompt()
+    gc.disable()  # nothing here makes reference cycles
     Core().run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import subprocess
@@ -11,6 +12,8 @@ from typing import Any
 
 from tests.natlab.pipes import Counts, Settings
 from tests.support.source import ROOT
+
+ENDING = 60.0  # seconds: the kernel takes its time where many networks end at once
 
 
 class Internet:
@@ -25,21 +28,31 @@ class Internet:
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for the tests, which end it when they are ready
         )
+        self._numbers = itertools.count(1)
 
     def ask(self, do: str, **fields: Any) -> dict[str, Any]:
         """A command, and its answer; OSError if it came to nothing."""
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        number = next(self._numbers)
         try:
-            self._process.stdin.write(json.dumps({"do": do, **fields}).encode() + b"\n")
+            self._process.stdin.write(json.dumps({"do": do, "number": number, **fields}).encode() + b"\n")
             self._process.stdin.flush()
-            line = self._process.stdout.readline()
-        except BrokenPipeError:
-            line = b""
-        if not line:
-            raise OSError(f"the core has ended: exit code {self._process.wait()}, see its traceback on standard error")
-        answer: dict[str, Any] = json.loads(line)
+            answer = self._answer()
+            while answer.pop("number") != number:  # an interrupt has left the answer to an earlier one
+                answer = self._answer()
+        except (BrokenPipeError, EOFError) as error:
+            code = self._process.wait()
+            raise OSError(f"the core has ended: exit code {code}, see its traceback on standard error") from error
         if not answer.pop("ok"):
             raise OSError(f"{do} {fields}: {answer['error']}")
+        return answer
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise EOFError("no answer")
+        answer: dict[str, Any] = json.loads(line)
         return answer
 
     def close(self) -> None:
@@ -48,7 +61,7 @@ class Internet:
             assert stream is not None
             stream.close()
         try:
-            self._process.wait(5.0)
+            self._process.wait(ENDING)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

@@ -23,7 +23,7 @@ from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import Any, TypeVar
 
-from tests.natlab import names
+from tests.natlab import disks, names
 from tests.natlab.hosts import Host, remove_namespace
 from tests.natlab.internet import Internet
 from tests.natlab.routers import rules
@@ -45,6 +45,7 @@ def remove_orphans() -> None:
     for name in names.orphans():
         remove_namespace(name)
     for folder in names.orphaned_folders():
+        disks.unmount_below(folder)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -192,6 +193,13 @@ class Lab:
             self._stack.callback(each.remove)
         self._created(router, settings, lambda: connect(self._internet, router, inside, behind))
         return Site(name, dataclasses.replace(found, stranger="reset") if rst else found, list(inside), router, behind)
+
+    def disk(self, name: str, size: int) -> disks.Disk:
+        """One more disk, of so many bytes, in the laboratory's folder; it need not be any machine's."""
+        disk = disks.Disk(self.folder / name, size)
+        self._stack.callback(disk.remove)
+        disk.mount()
+        return disk
 
     def _next(self, name: str) -> int:
         """The number of one more machine on the Internet."""

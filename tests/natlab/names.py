@@ -48,6 +48,11 @@ def _named(place: str = FOLDER) -> list[tuple[str, int, str]]:
     return [(each[0], int(each[1]), each[2]) for each in found if each is not None]
 
 
+def spaces() -> list[str]:
+    """The namespaces of all laboratories."""
+    return [name for name, _, _ in _named()]
+
+
 def own() -> list[str]:
     """The namespaces that this process has now."""
     return [name for name, process, _ in _named() if process == os.getpid()]

@@ -70,6 +70,16 @@ def require(*programs: str) -> None:
 
     The variable CRUST_REQUIRE_LAB says that there must be.
     """
-    if reason := missing() or next(filter(None, map(absent, programs)), ""):
-        assert not os.environ.get("CRUST_REQUIRE_LAB"), f"no laboratory: {reason}; {ADVICE}"
-        pytest.skip(f"no laboratory: {reason}; {ADVICE}")
+    unless(missing() or next(filter(None, map(absent, programs)), ""), "no laboratory: {}; " + ADVICE)
+
+
+def require_programs(*programs: str) -> None:
+    """The same for tests that need the programs and no laboratory."""
+    unless(next(filter(None, map(absent, programs)), ""))
+
+
+def unless(reason: str, text: str = "{}") -> None:
+    """Skip for that reason, if there is one; fail if CRUST_REQUIRE_LAB says that nothing may be left out."""
+    if reason:
+        assert not os.environ.get("CRUST_REQUIRE_LAB"), text.format(reason)
+        pytest.skip(text.format(reason))

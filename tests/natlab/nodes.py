@@ -21,14 +21,17 @@ class Node:
         home: Its user's directory.
         words: More options.
         listen: Addresses, in which ``{host.ipv4}`` and ``{host.ipv6}`` stand for the host's own.
+        environ: Of its environment.
     """
 
     def __init__(
-        self, host: Host, home: Path, *words: str, listen: Iterable[str] = ("tcp://{host.ipv4}:0",)
+        self, host: Host, home: Path, *words: str, listen: Iterable[str] = ("tcp://{host.ipv4}:0",), **environ: str
     ) -> None:
         options = [word for each in listen for word in ("--listen", each.format(host=host))]
+        state = str(home / host.name / "state")  # of its host: what one has met, others have not
+        environ = {"XDG_STATE_HOME": state, **environ}
         self.host = host
-        self.process = Process(home, "node", "--json", *options, *words, prefix=host.prefix)
+        self.process = Process(home, "node", "--json", *options, *words, prefix=host.prefix, **environ)
         self.peer = self.contact = ""
 
     def __enter__(self) -> Node:

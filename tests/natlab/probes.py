@@ -7,22 +7,13 @@ decides the family.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
-import queue
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
-
-from crust.addresses import Endpoint
-from crust.runtime.flusher import IoLoop
-from crust.runtime.threads import Deadline, Threads
-from crust.transports.blocking import BlockingStream
-from crust.transports.contract import Connection
-from crust.transports.utp.transport import UtpTransport
 
 _MTU_DISCOVER = {4: (socket.IPPROTO_IP, 10), 6: (socket.IPPROTO_IPV6, 23)}  # IP_MTU_DISCOVER, IPV6_MTU_DISCOVER
 _PATH_MTU = {4: (socket.IPPROTO_IP, 14), 6: (socket.IPPROTO_IPV6, 24)}  # IP_MTU, IPV6_MTU
@@ -83,17 +74,21 @@ def ping(address: str, port: int, count: int = 20, size: int = 100, interval: fl
     tell(trips=trips)
 
 
-def collect(address: str, quiet: float = 1.0) -> None:
-    """UDP: the first four bytes, as a number, and the size of each datagram, until there was none for a while."""
+def collect(address: str, quiet: float = 1.0, count: int = 0) -> None:
+    """
+    UDP: the first four bytes, as a number, and the size of each datagram, until there was none for a while, or, with a
+    count, there were so many.
+    """
     sock = _datagrams(address)
     tell(port=sock.getsockname()[1])
     numbers, sizes = [], []
-    while True:
+    while not count or len(sizes) < count:
         try:
             data = sock.recv(65536)
         except TimeoutError:
             break
-        sock.settimeout(quiet)
+        if not count:
+            sock.settimeout(quiet)
         numbers.append(int.from_bytes(data[:4], "big"))
         sizes.append(len(data))
     tell(numbers=numbers, sizes=sizes)
@@ -131,10 +126,10 @@ def sink(address: str, seconds: float = 1.0, skip: float = 0.0) -> None:
     tell(port=server.getsockname()[1])
     connection = server.accept()[0]
     buffer = bytearray(1 << 18)
-    _measure(lambda: connection.recv_into(buffer), seconds, skip)
+    measure(lambda: connection.recv_into(buffer), seconds, skip)
 
 
-def _measure(receive: Callable[[], int], seconds: float, skip: float) -> None:
+def measure(receive: Callable[[], int], seconds: float, skip: float) -> None:
     total = 0
     begin = time.monotonic() + skip
     seen: list[tuple[float, int]] = []  # when, and how many bytes by then
@@ -152,48 +147,16 @@ def pour(address: str, port: int, seconds: float = 1.0, congestion: str = "") ->
     sock = socket.create_connection((address, port), 20.0)
     if congestion:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, congestion.encode())
-    _pour(sock.sendall, seconds)
+    pour_into(sock.sendall, seconds)
     sock.close()
 
 
-def _pour(send: Callable[[bytes], object], seconds: float) -> None:
+def pour_into(send: Callable[[bytes], object], seconds: float) -> None:
     end, total, data = time.monotonic() + seconds, 0, bytes(1 << 16)
     while time.monotonic() < end:
         send(data)
         total += len(data)
     tell(total=total)
-
-
-@contextlib.contextmanager
-def _utp(congestion: str = "fair") -> Iterator[tuple[UtpTransport, Threads]]:
-    threads, io = Threads(), IoLoop()
-    io.start(threads.spawn)
-    try:
-        yield UtpTransport(io, threads.spawn, congestion=congestion), threads
-    finally:
-        io.stop()
-        threads.join(Deadline(5.0))
-
-
-def utp_sink(address: str, seconds: float = 1.0, skip: float = 0.0) -> None:
-    """As ``sink``, over crust's µTP."""
-    with _utp() as (transport, threads):
-        listener = transport.listen(Endpoint("utp", address, 0))
-        callers: queue.SimpleQueue[Connection] = queue.SimpleQueue()
-        threads.spawn("listener", listener.run, callers.put)
-        tell(port=listener.endpoint.port)
-        stream = BlockingStream(callers.get(), threads.spawn)
-        listener.close()
-        with stream:
-            _measure(lambda: len(stream.recv(1 << 18)), seconds, skip)
-
-
-def utp_pour(address: str, port: int, seconds: float = 1.0, congestion: str = "fair") -> None:
-    """As ``pour``, over crust's µTP."""
-    with _utp(congestion) as (transport, threads):
-        connection = transport.dialling(Endpoint("utp", address, port), 20.0).run()
-        with BlockingStream(connection, threads.spawn) as stream:
-            _pour(stream.sendall, seconds)
 
 
 def call(address: str, port: int, wait: float = 0.5) -> None:
@@ -216,7 +179,9 @@ def answer(address: str) -> None:
         server.accept()[0].close()
 
 
-PROBES = {each.__name__: each for each in (echo, ping, collect, scatter, sink, pour, call, answer, utp_sink, utp_pour)}
+PROBES = {each.__name__: each for each in (echo, ping, collect, scatter, sink, pour, call, answer)}
 
 if __name__ == "__main__":
+    if sys.argv[1].startswith("utp_"):
+        from tests.natlab.utp_probes import PROBES  # slow to import: the others need nothing of crust
     PROBES[sys.argv[1]](**json.loads(sys.argv[2]))

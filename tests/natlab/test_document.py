@@ -13,6 +13,8 @@ import pytest
 
 from tests.natlab.byhand.words import Word
 from tests.natlab.lab import Lab
+from tests.natlab.matrix.__main__ import parser
+from tests.natlab.matrix.table import LETTERS, SPECIAL, TABLE
 from tests.natlab.pipes import Settings
 from tests.natlab.routers.kinds import KINDS, Behaviour, Kind
 from tests.support.documents import blocks
@@ -77,3 +79,27 @@ def test_the_commands_by_hand_are_understood() -> None:
     (up,) = [line for line in console.text.splitlines() if "natlab up" in line]
     words = [Word.parse(text) for text in shlex.split(up)[4:]]
     assert [word.name for word in words] == ["isp", "home", "office", "srv"]
+
+
+def test_the_matrix_is_in_the_table() -> None:
+    """Every pair once, and every letter with its path and its seconds."""
+    lines = PAGE.read_text().splitlines()
+    begin = lines.index("| | " + " | ".join(f"`{kind}`" for kind in TABLE) + " |") + 2
+    for number, (kind, row) in enumerate(TABLE.items()):
+        shown = [cell.strip() for cell in lines[begin + number].strip("|").split("|")]
+        assert shown == [f"`{kind}`", *[""] * number, *row.split()]
+    text = "\n".join(lines)
+    for each in (*LETTERS.values(), *SPECIAL.values()):
+        (line,) = re.findall(rf"^\| {each.letter[0]} \| (.*) \|$", text, re.MULTILINE)
+        path, within = line.rsplit(" | ", 1)
+        assert f"`{each.path_class}`" in path and (len(each.letter) == 1 or f"{each.letter}:" in line)
+        assert f"{each.seconds:g} s" in within or within == "as T"
+
+
+def test_the_options_of_the_matrix_are_explained() -> None:
+    """All of them, and the commands that are shown are understood."""
+    text = PAGE.read_text().split("## The matrix", 1)[1].split("\n## ", 1)[0]
+    for action in parser()._actions:
+        assert action.option_strings[-1] in (*re.findall(r"(--\w+)", text), "--help", "--runs")
+    shown = [line for line in text.splitlines() if line.startswith("$ sudo .venv")]
+    assert len(shown) == 3 and all(parser().parse_args(shlex.split(line)[5:]) for line in shown)

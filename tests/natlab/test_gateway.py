@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -65,10 +66,11 @@ def test_all_at_once_and_a_reboot(lab: Lab) -> None:
     questions = [(protocol, port) for protocol in PROTOCOLS for port in (tcp, udp)]
     assert [each["port"] for each in asked(home, *questions)] == [tcp, udp] * 3
     assert reaches(stranger, home.wan_ipv4, tcp, udp) == (True, True)
+    rebooted = time.monotonic()
     home.router.reboot()
     assert reaches(stranger, home.wan_ipv4, tcp, udp) == (False, False)
     (found,) = asked(home, ("pcp", tcp))
-    assert found["age"] <= 2
+    assert found["age"] <= time.monotonic() - rebooted + 1.0  # it counts whole seconds
     assert reaches(stranger, home.wan_ipv4, tcp, udp) == (True, False)
 
 

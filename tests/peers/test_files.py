@@ -16,7 +16,17 @@ from crust.exceptions import (
     FileRefused,
 )
 from crust.peers.file_contract import FileOffer, FileProgress, FileSent
-from crust.wire.transfer import TRANSFER_DATA_OVERHEAD, Accept, Done, End, Fail, FileData, Offer, Refuse
+from crust.wire.transfer import (
+    TRANSFER_DATA_OVERHEAD,
+    Accept,
+    Done,
+    End,
+    Fail,
+    FileData,
+    Offer,
+    Refuse,
+    SignedOffer,
+)
 from tests.support.filepeers import WINDOW, FileNode, joined, puppet
 from tests.support.threads import Background
 from tests.support.waiting import wait_until
@@ -78,7 +88,7 @@ def test_a_file_arrives(
     assert (inbox / "holiday.jpg").read_bytes() == content
     assert stat.S_IMODE((inbox / "holiday.jpg").stat().st_mode) == 0o600
     wait_until(lambda: other.received)
-    assert other.received == [(here, inbox / "holiday.jpg", "holiday.jpg", len(content), sent.digest)]
+    assert other.received == [(here, inbox / "holiday.jpg", "holiday.jpg", len(content), sent.digest, None)]
     wait_until(lambda: there.under_way == here.under_way == there.taken == here.taken == 0)
     assert node.received == node.failed == other.failed == []
 
@@ -383,3 +393,43 @@ def test_accept_files_wants_a_directory(node: FileNode, inbox: pathlib.Path, sou
         node.files.accept_files(source)
     with pytest.raises(ValueError, match="max_size"):
         node.files.accept_files(inbox, max_size=-1)
+
+
+# --- signed files -----------------------------------------------------------------------------------------------------
+
+
+def test_a_signed_file_comes_with_its_proof(
+    node: FileNode, other: FileNode, inbox: pathlib.Path, source: pathlib.Path
+) -> None:
+    """The application that decides knows before, and gets it with the file."""
+    offers: list[FileOffer] = []
+    there, here = joined(node, other)
+    other.files.accept_files(inbox, decide=lambda offer: not offers.append(offer))  # type: ignore[func-returns-value]
+    there.takes_signed_only = here.takes_signed_only = True
+    sent = node.files.send_file(there, source, sign=True)
+    wait_until(lambda: other.received)
+    expected = (here, inbox / "holiday.jpg", "holiday.jpg", len(BIG), sent.digest, b"proof of holiday.jpg")
+    assert other.received == [expected]
+    assert [offer.signed for offer in offers] == [True]
+
+
+def test_a_file_that_is_not_signed_is_refused_where_it_must_be(
+    node: FileNode, other: FileNode, inbox: pathlib.Path, source: pathlib.Path
+) -> None:
+    """At its offer: nobody is asked, nothing is sent, and it is told."""
+    there, here = joined(node, other)
+    other.files.accept_files(inbox, decide=lambda offer: pytest.fail("asked"))
+    here.takes_signed_only = True
+    with pytest.raises(FileRefused, match="takes only files that are signed"):
+        node.files.send_file(there, source)
+    assert (here.refused, names(inbox), other.received) == (1, [], [])
+
+
+def test_a_number_is_not_signed_for_twice(node: FileNode, inbox: pathlib.Path) -> None:
+    """The second offer under it is refused, whatever became of the first: two files would have one proof."""
+    channel = puppet(node)
+    node.files.accept_files(inbox)
+    channel.say(SignedOffer(0, 1, "name"), Fail(0, "never mind"))
+    channel.expect(Accept(0))
+    channel.say(SignedOffer(0, 1, "name"))
+    channel.expect(Refuse)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crust import limits
+from crust.addresses import address_key
 from crust.config import LimitsConfig
 from crust.peers.gate import Gate, Slot
 
@@ -220,6 +221,44 @@ def test_a_stranger_never_takes_the_place_of_a_known_address() -> None:
     assert evicted == ["stranger"]
 
 
+def test_who_is_charged_for_a_refusal() -> None:
+    """An address for what it uses up by itself; of what all use up, whoever left the handshake that makes room, or
+    nobody: never the newcomer."""
+    charged: list[tuple[str, bytes | None]] = []
+    one, other, third = "192.0.2.1", "192.0.2.2", "192.0.2.3"
+
+    def watched(**values: int) -> Gate:
+        target = gate(**values)
+        target.refused = lambda limit, key: charged.append((limit, key))
+        return target
+
+    target = watched(half_open_per_address=1)
+    target.admit(one, 0.0, evict=nothing)
+    assert target.admit(one, 0.0, evict=nothing) is not None
+    target = watched(starts_per_address_per_second=1)
+    target.admit(one, 0.0, evict=nothing)
+    assert target.admit(one, 0.0, evict=nothing) is None
+    own = ["limits.half_open_per_address", "limits.starts_per_address_per_second"]
+    assert charged == [(limit, address_key(one)) for limit in own]
+
+    charged.clear()
+    target = watched(half_open=2)
+    target.admit(one, 0.0, evict=nothing)
+    slot = target.admit(other, 0.0, evict=nothing)
+    assert target.admit(third, 0.0, evict=nothing) is not None
+    assert charged == [("limits.half_open", address_key(one))]
+    last = [slot for slot in target._waiting if slot._key == address_key(third)]
+    assert slot is not None and slot.message1_valid() and last[0].message1_valid()
+    assert target.admit(one, 0.0, evict=nothing) is None
+    assert charged[1:] == [("limits.half_open", None)]
+
+    charged.clear()
+    target = watched(starts_per_second=1)
+    target.admit(one, 0.0, evict=nothing)
+    assert target.admit(other, 0.0, evict=nothing) is None
+    assert charged == [("limits.starts_per_second", None)]
+
+
 def test_release_is_idempotent() -> None:
     """A slot given back twice is one slot."""
     target = gate()
@@ -266,3 +305,33 @@ def test_no_order_of_events_breaks_the_limits(data: st.DataObject) -> None:
     for slot in list(live):
         slot.release()
     assert target.counters.current == target._strangers == 0
+
+
+def test_other_limits_while_it_runs() -> None:
+    """Who is in stays in, however many; who comes next is judged by the new ones."""
+    target = gate(half_open=10, half_open_per_address=10)
+    slots = admit_all(target, 7, prove=True)
+    target.configure(LimitsConfig(half_open=4, starts_per_second=1000))
+    assert target.counters.current == 7
+    assert target.admit("192.0.2.1", 0.0, evict=nothing) is None
+    for slot in slots[:5]:
+        slot.release()
+    assert target.admit("192.0.2.1", 0.0, evict=nothing) is not None
+    target.configure(LimitsConfig(half_open=10, half_open_per_address=1))
+    assert admit_all(target, 3, first=50)
+    evicted: list[str] = []
+    assert target.admit("198.51.100.1", 0.0, evict=lambda: evicted.append("first")) is not None
+    assert target.admit("198.51.100.1", 0.0, evict=nothing) is not None
+    assert evicted == ["first"]
+
+
+def test_other_rates_while_it_runs() -> None:
+    """What was saved up counts as far as the new rate lets one save; addresses that were seen before have it too."""
+    target = Gate(LimitsConfig(half_open=1000, half_open_per_address=1000))
+    assert target.admit("192.0.2.1", 0.0, evict=nothing) is not None
+    target.configure(LimitsConfig(half_open=1000, half_open_per_address=1000, starts_per_address_per_second=2))
+    for address in ("192.0.2.1", "192.0.2.2"):
+        admitted = sum(target.admit(address, 0.1, evict=nothing) is not None for _ in range(9))
+        assert admitted == 2
+    target.configure(LimitsConfig(half_open=1000, half_open_per_address=1000, starts_per_second=4))
+    assert sum(target.admit(f"10.0.{n}.1", 0.2, evict=nothing) is not None for n in range(20)) == 3  # and the reserve

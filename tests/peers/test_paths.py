@@ -8,6 +8,7 @@ import pytest
 
 from crust.addresses import Endpoint
 from crust.peers.paths import CLASSES, Rivalry, Way, class_of, is_better_class, rank
+from crust.wire.handshake import Manner
 
 FAR = Endpoint.parse("tcp://93.184.216.34:5483")
 NEAR = Endpoint.parse("tcp://192.168.1.7:5483")
@@ -20,24 +21,32 @@ def way(rtt: float | None = 0.05, path_class: str = "direct-tcp", remote: Endpoi
 def test_the_classes_are_ranked() -> None:
     """Each is better than all that come after it, and anything is better than one that nobody knows."""
     for better, worse in itertools.combinations((*CLASSES, "by pigeon"), 2):
-        assert is_better_class(better, worse) and not is_better_class(worse, better)
+        assert is_better_class(better, worse) is ((better, worse) != ("direct-utp", "punched-tcp"))
+        assert not is_better_class(worse, better)
     assert not any(is_better_class(each, each) for each in CLASSES)
     assert rank("direct-tcp") == 0
 
 
+def test_tcp_is_not_left_for_utp() -> None:
+    """It is favoured, although the class of the other one is better."""
+    assert rank("direct-utp") < rank("punched-tcp")
+    assert not is_better_class("direct-utp", "punched-tcp")
+    assert is_better_class("punched-tcp", "punched-utp")
+
+
 @pytest.mark.parametrize(
-    ("method", "transport", "expected"),
+    ("manner", "transport", "expected"),
     [
-        ("direct", "tcp", "direct-tcp"),
-        ("direct", "utp", "direct-utp"),
-        ("punched", "utp", "punched-utp"),
-        ("relay", "tcp", "relay"),
-        ("birthday", "utp", "birthday"),
+        (Manner.DIRECT, "tcp", "direct-tcp"),
+        (Manner.DIRECT, "utp", "direct-utp"),
+        (Manner.PUNCHED, "utp", "punched-utp"),
+        (Manner.RELAY, "relay", "relay"),
+        (Manner.BIRTHDAY, "utp", "birthday"),
     ],
 )
-def test_a_class_has_a_method_and_maybe_a_transport(method: str, transport: str, expected: str) -> None:
+def test_a_class_has_a_manner_and_maybe_a_transport(manner: Manner, transport: str, expected: str) -> None:
     """Those that are no better for their transport do without it."""
-    assert class_of(method, transport) == expected
+    assert class_of(manner, transport) == expected
 
 
 def test_the_order_of_ways() -> None:

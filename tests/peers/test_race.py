@@ -6,7 +6,7 @@ import pytest
 
 from crust import limits
 from crust.addresses import Endpoint
-from crust.peers.race import Candidate, Race
+from crust.peers.race import URGENT, Candidate, Race
 
 START = 100.0
 
@@ -119,3 +119,33 @@ def test_many_hosts_do_not_hold_up_utp() -> None:
     for position, host in enumerate(hosts):
         assert begun[f"tcp://{host}:1"] == pytest.approx(position * limits.DIAL_STAGGER)
         assert begun[f"utp://{host}:1"] == pytest.approx(position * limits.DIAL_STAGGER + limits.UTP_HEADSTART)
+
+
+# --- in a hurry -------------------------------------------------------------------------------------------------------
+
+
+def test_a_session_without_a_link_tries_all_at_once() -> None:
+    """µTP with TCP, the next host a moment later, circuits when what is near has answered."""
+    circuit = Candidate(Endpoint("relay", "192.0.2.9", 1), prepare=lambda _: None)  # type: ignore[arg-type, return-value]
+    race = Race(endpoints(A_TCP, A_UTP, B_TCP, B_UTP), [circuit], URGENT)
+    stagger = limits.REDIAL_STAGGER
+    assert run(race) == [
+        (0.0, A_TCP),
+        (0.0, A_UTP),
+        (stagger, B_TCP),
+        (stagger, B_UTP),
+        (limits.REDIAL_CIRCUIT_HEADSTART, "relay://192.0.2.9:1"),
+    ]
+
+
+def test_a_circuit_that_comes_later_is_tried_at_once() -> None:
+    """Once: not what waits already, nor what is under way."""
+    one, other = (
+        Candidate(Endpoint("relay", f"192.0.2.{number}", 1), prepare=lambda _: None)  # type: ignore[arg-type, return-value]
+        for number in (8, 9)
+    )
+    race = Race(endpoints(A_TCP), [one], URGENT)
+    race.add_circuits([one, other], [other.endpoint])
+    assert run(race) == [(0.0, A_TCP), (limits.REDIAL_CIRCUIT_HEADSTART, "relay://192.0.2.8:1")]
+    race.add_circuits([other])
+    assert race.take(START) == other and race.is_empty

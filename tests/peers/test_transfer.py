@@ -10,11 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crust import limits
+from crust.exceptions import MalformedMessage
 from crust.peers.transfer import (
     RECEIVER_TABLE,
     SENDER_TABLE,
     FileReceiver,
     FileSender,
+    Fresh,
     ReceiverState,
     SenderState,
     first_number,
@@ -31,6 +33,8 @@ from crust.wire.transfer import (
     Offer,
     Progress,
     Refuse,
+    SignedEnd,
+    SignedOffer,
     TransferMessage,
     build_transfer,
     parse_transfer_untrusted,
@@ -47,6 +51,8 @@ ANY_MESSAGE: list[TransferMessage] = [
     Progress(7, 0),
     Done(7),
     Fail(7, "no"),
+    SignedOffer(7, 10, "a"),
+    SignedEnd(7, b"signed"),
 ]
 
 MESSAGES = st.sampled_from(ANY_MESSAGE) | st.builds(
@@ -279,7 +285,7 @@ def test_the_tables_are_the_law(message: TransferMessage) -> None:
         expected = SENDER_TABLE.get((sender_state, type(message)), SenderState.FAILED)
         assert sender.state is (sender_state if over else expected)
     for receiver_state in ReceiverState:
-        if receiver_state is ReceiverState.RECEIVING and isinstance(message, End):
+        if receiver_state is ReceiverState.RECEIVING and isinstance(message, End | SignedEnd):
             continue  # its content decides: tested above
         receiver = FileReceiver(Offer(7, 10, "name"))
         receiver.state = receiver_state
@@ -352,3 +358,73 @@ def test_printable_text_is_harmless(text: str) -> None:
     """No control, no escape, no line end, no direction override; ordinary letters stay."""
     assert printable(text).isprintable() and len(printable(text)) == len(text)
     assert printable("naïve – 文") == "naïve – 文"
+
+
+# --- signed files -----------------------------------------------------------------------------------------------------
+
+
+def signed(
+    size: int, verify: Callable[[bytes, bytes], bytes] | None = lambda signed, digest: b"proof" + signed
+) -> tuple[FileSender, FileReceiver]:
+    """Both ends of a file that is signed, accepted."""
+    sender = FileSender(7, size, "name", lambda digest: b"signed " + digest)
+    (offer,) = sender.messages_to_send()
+    assert isinstance(offer, SignedOffer)
+    receiver = FileReceiver(offer, verify)
+    receiver.accept()
+    carry(sender, receiver)
+    return sender, receiver
+
+
+def test_a_signed_file_arrives_with_its_proof() -> None:
+    """The receiver sees what was signed, for the digest of what it has got."""
+    sender, receiver = signed(4)
+    assert receiver.signed and receiver.proof is None
+    sender.send_data(b"data")
+    sender.send_end()
+    assert carry(sender, receiver) == b"data"
+    assert receiver.state is ReceiverState.COMPLETE
+    assert receiver.proof == b"proofsigned " + digest(b"data")
+
+
+def test_a_signature_that_does_not_fit_costs_the_file() -> None:
+    """As any lie does."""
+
+    def refuse(signed: bytes, digest: bytes) -> bytes:
+        raise MalformedMessage("its signature is wrong")
+
+    sender, receiver = signed(0, refuse)
+    sender.send_end()
+    carry(sender, receiver)
+    assert (receiver.state, receiver.proof) == (ReceiverState.FAILED, None)
+    assert "its signature is wrong" in receiver.reason
+    assert sender.state is SenderState.FAILED
+
+
+def test_what_was_to_be_signed_must_be() -> None:
+    """And what was not must not: the receiver has decided by that."""
+    _, receiver = signed(0)
+    receiver.receive(End(7, digest(b"")))
+    assert receiver.state is ReceiverState.FAILED
+    assert "was to be signed" in receiver.reason
+    _, plain = accepted(0)
+    plain.receive(SignedEnd(7, b"signed"))
+    assert plain.state is ReceiverState.FAILED
+    assert "was not to be signed" in plain.reason
+
+
+def test_the_end_of_a_signed_file_comes_at_its_end() -> None:
+    """Not before all bytes are there."""
+    _, receiver = signed(4)
+    receiver.receive(SignedEnd(7, b"signed"))
+    assert receiver.state is ReceiverState.FAILED
+
+
+def test_numbers_of_signed_files_are_taken_once() -> None:
+    """In any order within reason; memory is bounded, and what is too old counts as known."""
+    fresh = Fresh()
+    assert [fresh.take(number) for number in (4, 2, 4, 6, 2, 0, 0)] == [True, True, False, True, False, True, False]
+    for number in range(8, 8 + 4 * limits.FILE_SIGNED_MEMORY, 2):
+        assert fresh.take(number)
+    assert not any(fresh.take(number) for number in (1, 3, 8, 4 * limits.FILE_SIGNED_MEMORY))
+    assert len(fresh._seen) <= limits.FILE_SIGNED_MEMORY

@@ -165,6 +165,21 @@ def test_a_lost_peer_ends_sending(node: FileNode, source: pathlib.Path, moment: 
     assert caught.value.reason == "test" and not node.files._exchanges
 
 
+def test_what_a_peer_said_before_it_left_says_more(node: FileNode, source: pathlib.Path) -> None:
+    """It gave the file up, and went, while the caller waited for room: the reason is the file's, not the session's."""
+    peer = puppet(node)
+    job = Background(node.files.send_file, peer, source)
+    offer = peer.expect(Offer)
+    peer.set_window(100)
+    peer.say(Accept(offer.transfer))
+    wait_until(lambda: peer._changed._waiters, what="the sender to wait for room")  # type: ignore[attr-defined]
+    peer.say(Fail(offer.transfer, "the disk is full"))
+    peer.lose()
+    with pytest.raises(TransferError, match="the disk is full"):
+        job.result()
+    assert not node.files._exchanges
+
+
 def test_sending_to_somebody_lost_leaves_nothing(node: FileNode, source: pathlib.Path) -> None:
     """The session was over before: PeerLost, and no memory of it."""
     peer = puppet(node)

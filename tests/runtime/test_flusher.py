@@ -167,6 +167,24 @@ def test_a_flush_that_asks_again_lets_others_run() -> None:
     right.close()
 
 
+def test_a_readable_socket_is_told_once() -> None:
+    """Not before something has come, or the other side has gone."""
+    left, right = socket.socketpair()
+    seen: list[str] = []
+    with Crew() as crew:
+        crew.io.wait_readable(left, lambda: seen.append("data"))
+        crew.io.wait_writable(right, lambda: seen.append("there is room"))
+        wait_until(lambda: seen)
+        right.send(b"some")
+        wait_until(lambda: len(seen) == 2)
+        left.recv(4)
+        crew.io.wait_readable(left, lambda: seen.append("end"))
+        right.close()
+        wait_until(lambda: len(seen) == 3)
+    assert seen == ["there is room", "data", "end"]
+    left.close()
+
+
 def test_a_writable_socket_is_told_once() -> None:
     """Not before there is room; once; the last callback given counts."""
     left, right = full_socket()

@@ -34,3 +34,29 @@ def test_keys_are_forgotten() -> None:
     assert rates.permit("c", 1.0)
     assert not rates.permit("a", 1.0)
     assert rates.permit("b", 1.0)
+
+
+def test_a_rate_can_change() -> None:
+    """What is there stays, up to what the new rate lets one save; more comes back at the new rate."""
+    bucket = Bucket(10)
+    assert bucket.tokens(0.0) == 10
+    bucket.change_rate(4)
+    assert bucket.tokens(0.0) == 4
+    for _ in range(4):
+        bucket.take()
+    assert bucket.tokens(0.5) == 2
+    bucket.change_rate(100)
+    assert bucket.tokens(1.0) == 52
+
+
+def test_what_was_taken_for_nothing_is_given_back() -> None:
+    """To the key and to all; never more than there can be, and nothing to who is not known."""
+    rates = Rates(0.001, 0.001, each_size=2.0, all_size=3.0)
+    assert [rates.permit("a", 1.0) for _ in range(3)] == [True, True, False]
+    rates.give_back("a")
+    rates.give_back("b")
+    assert [rates.permit("a", 1.0) for _ in range(2)] == [True, False]
+    assert [rates.permit("b", 1.0) for _ in range(2)] == [True, False]
+    for _ in range(9):
+        rates.give_back("a")
+    assert [rates.permit("a", 1.0) for _ in range(3)] == [True, True, False]

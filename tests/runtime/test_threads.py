@@ -70,6 +70,29 @@ def test_the_threads_of_a_node_are_known_and_joined() -> None:
     assert crew.alive() == []
 
 
+def test_joining_many_threads_looks_at_each_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not at all that are left after each one that ends: with thousands that would take longer than they do."""
+    crew = Threads()
+    gate = threading.Event()
+    for number in range(60):
+        crew.spawn(f"crust-{number}", gate.wait, 10)
+    looks = 0
+    running = crew._running
+
+    def counted() -> list[threading.Thread]:
+        nonlocal looks
+        found = running()
+        looks += len(found)
+        return found
+
+    monkeypatch.setattr(crew, "_running", counted)
+    job = Background(crew.join, Deadline(10))
+    wait_until(lambda: looks > 0, what="the first look")
+    gate.set()
+    assert job.result() == []
+    assert looks <= 3 * 60
+
+
 def test_join_waits_for_threads_that_start_meanwhile_but_not_for_itself() -> None:
     """A worker may spawn its successor during the join, and may call join itself."""
     crew = Threads()
@@ -286,6 +309,31 @@ def test_a_forked_child_knows_and_lets_go(patched: bool) -> None:
     """The generation differs in the child only; hooks of living owners run there, whatever others do."""
     result = run_python(FORK, gevent=patched)
     assert result.stdout == "1 1 0 []\n", result.stderr
+
+
+UNBORN = """
+import os, sys, threading, gevent
+from crust.runtime.threads import Threads, spawn
+
+ran = []
+crew = Threads()
+for begin in (spawn, crew.spawn):
+    gevent.spawn(begin, "late", ran.append, os.getpid())
+gevent.sleep(0)  # both wait for their threads, which have not begun
+assert not ran and [thread.name for thread in threading._limbo] == ["crust-late"] * 2
+pid = os.fork()
+gevent.sleep(0.05)
+if pid == 0:
+    assert not ran, ran
+    sys.exit()
+assert os.waitpid(pid, 0)[1] == 0 and ran == [os.getpid()] * 2
+"""
+
+
+def test_a_fork_while_greenlets_start() -> None:
+    """In the child they do nothing, quietly."""
+    result = run_python(UNBORN, gevent=True, forks=True)
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_threads_are_cheap_enough_to_spawn() -> None:

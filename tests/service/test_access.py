@@ -62,6 +62,7 @@ def test_a_denied_call_is_an_event_at_the_caller_only(nodes: Nodes) -> None:
     failure = nodes.heard(near).wait(crust.ConnectFailure)
     assert (failure.error, failure.peer_id) == (error, far.id)
     assert [attempt.verdict for attempt in failure.attempts] == ["denied"]
+    nodes.heard(far).wait(crust.AddressesChanged)
     assert nodes.heard(far).names() == ["ListenerStarted", "AddressesChanged"]
 
 

@@ -271,6 +271,7 @@ def test_data_before_the_decision(nodes: Nodes, early: frames.Frame) -> None:
         caller.send(early)
         assert caller.rest() == []
     assert node.peers == []
+    nodes.heard(node).wait(crust.AddressesChanged)
     assert nodes.heard(node).names() == ["ListenerStarted", "AddressesChanged"]
 
 

@@ -13,6 +13,7 @@ import pytest
 
 import crust
 from crust import Contact, Endpoint, Identity, ListenConfig, PeerId, Service
+from crust.peers.registry import Registry
 from crust.transports.tcp import TcpTransport
 from crust.transports.utp.transport import UtpTransport
 from tests.support.nodes import LOOPBACK, LOOPBACK_6, Nodes, at, config, dials, pair_of_identities, through
@@ -388,7 +389,7 @@ def test_a_dial_has_a_timeout(nodes: Nodes, silent_port: int) -> None:
         Contact(Identity.generate().peer_id, (Endpoint("tcp", "127.0.0.1", silent_port),)), timeout=0.1
     )
     assert isinstance(future.exception(PATIENCE), crust.Timeout)
-    nodes.heard(near).wait(crust.ConnectFailure)
+    assert [each.verdict for each in nodes.heard(near).wait(crust.ConnectFailure).attempts] == ["timeout"]
     wait_until(lambda: not dials(near), what="the end of the dial")
 
 
@@ -518,3 +519,26 @@ def test_many_peers(nodes: Nodes) -> None:
     for other in others:
         if other.id != gone.id:
             assert peers[other.id].recv(PATIENCE) == b"and you?"
+
+
+def test_a_callback_that_is_quick_finds_the_path(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may run before the link has been given to the session."""
+    seen: list[tuple[str | None, str]] = []
+    began = threading.Event()
+    attach = Registry._attach
+
+    def late(*arguments: Any) -> None:
+        began.wait(10)
+        attach(*arguments)
+
+    def look(event: crust.ConnectSuccess) -> None:
+        seen.append((event.peer.address, event.path.remote))
+        began.set()
+
+    monkeypatch.setattr(Registry, "_attach", late)
+    near, far = nodes.start(), nodes.start()
+    near.on(crust.ConnectSuccess, look)
+    far.on(crust.ConnectSuccess, look)
+    near.connect(far.contact)
+    wait_until(lambda: len(seen) == 2, what="both to hear of it")
+    assert all(of_peer == of_event for of_peer, of_event in seen)

@@ -87,9 +87,13 @@ def child():
         "with": near.__enter__, "events": near.events, "stats": near.stats, "connect": lambda: near.connect(contact),
         "dial": lambda: near.dial(contact), "bootstrap": near.bootstrap, "send": lambda: near.send(peer_id, b"x"),
         "disconnect": lambda: near.disconnect(peer_id), "is_connected": lambda: near.is_connected(peer_id),
-        "ban": lambda: near.ban(peer_id), "unban": lambda: near.unban(peer_id),
+        "ban": lambda: near.ban(peer_id), "unban": lambda: near.unban(peer_id), "bans": lambda: near.bans,
         "start_listening": near.start_listening, "stop_listening": near.stop_listening,
+        "rotate_ports": near.rotate_ports, "find": lambda: near.find(peer_id),
         "set_accept_bootstrap": lambda: near.set_accept_bootstrap(True),
+        "start_bootstrap": near.start_bootstrap, "stop_bootstrap": near.stop_bootstrap,
+        "group": lambda: near.group("all", 3), "reload": near.reload, "status": near.status,
+        "start_service_discovery": near.start_service_discovery, "has_peers_on_lan": near.has_peers_on_lan,
         "prepare_connection_info": near.prepare_connection_info,
         "accept_files": lambda: near.accept_files("."), "refuse_files": near.refuse_files,
         "peer.send": lambda: to_far.send(b"x"), "peer.send_many": lambda: to_far.send_many([b"x"]),
@@ -112,9 +116,11 @@ def child():
         except BaseException as error:
             wrong.append((name, error))
     public = {name for name in dir(near) if name[0] != "_"} - calls.keys()
-    assert public == {"id", "addresses", "candidates", "contact", "peers", "closed", "close"}, public
+    known = {"id", "addresses", "candidates", "contact", "peers", "via", "closed", "close"}
+    assert public == {*known, "config", "groups", "lan_peers"}, public
     public = {name for name in dir(to_far) if name[0] != "_"} - {name[5:] for name in calls}
-    assert public == {"id", "role", "inbound", "state", "path", "address", "max_message_size"}, public
+    own = {"id", "role", "inbound", "state", "path", "address", "max_message_size", "attempts", "relays"}
+    assert public == own, public
     began = time.monotonic()
     assert near.close() and near.close(None)
     near.__exit__(None, None, None)

@@ -136,14 +136,15 @@ def around(owner, name, fork):
             fork()
     setattr(owner, name, wrapped)
 
-from crust.service import service as module
+from crust.service import lifecycle as module
+from crust.service.network.network import Network
 import tempfile
 path = os.path.join(tempfile.mkdtemp(), "identity")
 node = crust.Service(config(identity__file=path))
 around(module.Identity, "load_or_create", fork_at("identity"))
 around(node, "_make_node", fork_at("make"))
 around(module.Node, "start", fork_at("start"))
-around(node, "start_listening", fork_at("listen"))
+around(Network, "listen", fork_at("listen"))
 node.start()
 around(node._node, "close", fork_at("close"))
 assert node.close()

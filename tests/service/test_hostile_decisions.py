@@ -11,7 +11,7 @@ import pytest
 import crust
 from crust import Identity, limits
 from crust.wire import frames
-from crust.wire.handshake import DenialCode, Resume
+from crust.wire.handshake import DenialCode, Manner, Resume
 from tests.support.nodes import Nodes, config, pair_of_identities
 from tests.support.puppet import PATIENCE, Callee, Caller
 from tests.support.threads import Background
@@ -52,6 +52,33 @@ def test_decisions_that_are_stale(nodes: Nodes) -> None:
         first.send(frames.Batch(0, 0, 1, [b"still here"]))
         assert node.peers[0].recv(PATIENCE) == b"still here"
         wait_until(lambda: len(readers()) == 1, what="the end of the stale links")
+
+
+def test_wishes_that_are_stale(nodes: Nodes) -> None:
+    """Who asks for a worse way, not knowing that a better one has been chosen, is told so; who knows it is heard."""
+    less, greater = pair_of_identities()
+    node = nodes.start(identity=greater)
+    run = os.urandom(limits.INCARNATION_SIZE)
+    with Caller(node, less, incarnation=run, manner=Manner.PUNCHED) as first:
+        resume = Resume(first.begin().session_id, 0)
+        late, later = (
+            Caller(node, less, incarnation=run, resume=resume, manner=Manner.PUNCHED, introduce=False) for _ in "12"
+        )
+        with late, later:
+            late.sock.sendall(late.handshake.start())
+            late.answer()
+            with Caller(node, less, incarnation=run, resume=resume) as better:
+                better.begin()
+                wait_until(lambda: node.peers[0].path.path_class == "direct-tcp", what="the move")
+                late.introduce()
+                denied = late.expect(frames.Denied)
+                assert isinstance(denied, frames.Denied) and denied.code == DenialCode.DUPLICATE
+                assert node.peers[0].path.path_class == "direct-tcp"
+                later.sock.sendall(later.handshake.start())
+                later.answer()
+                later.introduce()
+                assert isinstance(later.expect(frames.Welcome), frames.Welcome)
+                wait_until(lambda: node.peers[0].path.path_class == "punched-tcp", what="the other move")
 
 
 @pytest.fixture

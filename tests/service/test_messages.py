@@ -139,6 +139,12 @@ def test_iteration_ends_with_the_goodbye(nodes: Nodes) -> None:
         assert reading.result() == [b"a", b"b", b"c"]
 
 
+def test_readers_that_begin_together_share_what_they_hold(nodes: Nodes) -> None:
+    """The second one does not put something new in the place of what the first one waits with."""
+    peer = nodes.pair().to_near
+    assert peer._hold() is peer._hold()
+
+
 def test_several_readers_share_an_inbox(nodes: Nodes) -> None:
     """Each message goes to one of them, and all hear of the end."""
     pair = nodes.pair()

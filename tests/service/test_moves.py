@@ -65,7 +65,7 @@ class Couple:
     @property
     def words(self) -> list[list[str]]:
         """What both have heard of each other."""
-        kinds = (crust.ListenerStarted, crust.AddressesChanged)
+        kinds = (crust.ListenerStarted, crust.AddressesChanged, crust.PathAttempted)
         return [
             [type(event).__name__ for event in self.net.heard(service) if not isinstance(event, kinds)]
             for service in (self.caller, self.callee)

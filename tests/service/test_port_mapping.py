@@ -15,6 +15,7 @@ from crust.candidates import CandidateKind
 from crust.nat.mapping.gateway import Gateway
 from crust.runtime.native import native_workers
 from crust.service.machine import Machine
+from crust.service.network.network_watch import Change
 from tests.nat.mapping.fake import FakeRouter
 from tests.support.modes import run_python
 from tests.support.nodes import config
@@ -95,6 +96,14 @@ def test_a_node_is_mapped_unasked(home: Home) -> None:
     assert set(found) == ports and all(each.shown and each.local is not None for each in found.values())
     assert node.close() and home.fake.router.table == {}
     assert node.addresses == ()
+
+
+def test_the_routers_table_shows_no_id(home: Home) -> None:
+    """All of the LAN may read it: an entry says crust, and nothing of whose it is."""
+    home.fake.router.pcp = home.fake.router.natpmp = False
+    home.start(nat__port_mapping=["igd"])
+    home.wait(crust.PortMapped, 2)
+    assert {line.description for line in home.fake.router.table.values()} == {"crust"}
 
 
 def test_a_start_takes_no_longer(home: Home) -> None:
@@ -198,6 +207,7 @@ FORKED = """
 import os, sys, time
 import crust
 from crust.service.machine import Machine
+from crust.service.network.network_watch import Change
 from tests.nat.mapping.fake import FakeRouter
 
 os.environ["XDG_STATE_HOME"] = sys.argv[1]
@@ -235,3 +245,32 @@ def test_a_forked_child_leaves_the_ports_alone(tmp_path: pathlib.Path, gevent: b
     """They are the parent's, as is the list on disk; the parent closes them."""
     done = run_python(FORKED, str(tmp_path), gevent=gevent, forks=True)
     assert (done.returncode, done.stdout) == (0, "well\n"), done.stderr
+
+
+# --- other ports, another network -------------------------------------------------------------------------------------
+
+
+def test_other_ports_are_mapped_while_the_old_ones_answer(home: Home) -> None:
+    """The router has both for the grace, but only the new ones are told; then the old ones are gone there, too."""
+    node = home.start()
+    home.wait(crust.PortMapped, 2)
+    old = dict(home.fake.router.table)
+    assert node._network is not None
+    opened = node.rotate_ports(grace=600.0)
+    home.wait(crust.PortMapped, 4)
+    assert old.items() < dict(home.fake.router.table).items() and len(home.fake.router.table) == 4
+    mapped = {each.endpoint.port for each in node.candidates if each.kind is CandidateKind.MAPPED}
+    assert mapped == {each.port for each in opened}
+    node._network.rotation._end(list(node._network.listeners._retired))
+    wait_until(lambda: len(home.fake.router.table) == 2, what="the end of the old ports")
+    assert not old.keys() & home.fake.router.table.keys()
+
+
+def test_on_another_network_the_router_is_looked_for_at_once(home: Home) -> None:
+    """Not at the next look, a minute later."""
+    node = home.start()
+    home.wait(crust.PortMapped, 2)
+    asked = home.asked
+    assert node._network is not None
+    node._network.moved(Change(frozenset(), is_elsewhere=True, came_up=False))
+    wait_until(lambda: home.asked > asked, what="a look for routers")

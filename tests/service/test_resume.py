@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import functools
 import random
 import time
@@ -11,8 +12,10 @@ import pytest
 
 import crust
 from crust import Contact, Endpoint, Service, limits
+from crust.wire.handshake import Purpose
 from tests.support.nodes import Nodes, Pair, config, pair_of_identities, through
 from tests.support.proxy import DOWN, UP
+from tests.support.sockets import unused_port
 from tests.support.threads import Background
 from tests.support.waiting import wait_until
 
@@ -125,6 +128,21 @@ def test_messages_wait_for_the_return(nodes: Nodes) -> None:
         peer.flush(PATIENCE)
 
 
+def test_counters_go_on_after_a_cut(nodes: Nodes) -> None:
+    """What a session has carried is counted over all its links: the figures never fall."""
+    pair = nodes.proxied()
+    pair.to_far.send(bytes(50_000))
+    pair.to_far.flush(PATIENCE)
+    before = pair.to_far.stats()
+    pair.wire.cut()
+    nodes.heard(pair.near).wait(crust.PeerResumed)
+    pair.to_far.send(bytes(30_000))
+    pair.to_far.flush(PATIENCE)
+    after, arrived = pair.to_far.stats(), pair.to_near.stats()
+    assert before.bytes_sent > 50_000 and after.bytes_sent - before.bytes_sent > 30_000
+    assert arrived.bytes_received > 80_000 and arrived.messages_received == after.messages_sent == 2
+
+
 @pytest.mark.parametrize("direction", [UP, DOWN])
 def test_a_flush_lasts_over_a_cut(nodes: Nodes, direction: str) -> None:
     """It returns at once when the other side has stored everything, also when a resume is what tells us so."""
@@ -192,6 +210,24 @@ def test_connect_waits_for_a_suspended_peer(nodes: Nodes) -> None:
     assert len(pair.near_heard.of(crust.ConnectSuccess)) == 1
 
 
+@pytest.mark.parametrize("gives_up", [False, True])
+def test_connect_in_the_moment_in_which_a_link_ends(nodes: Nodes, gives_up: bool) -> None:
+    """Before it is dialled again: that is what ``connect`` waits for; and it goes on if nobody waits any more."""
+    pair = nodes.proxied()
+    assert pair.near._node is not None
+    dialled: list[concurrent.futures.Future[crust.Peer]] = []
+    hooks = pair.near._node.on_detached
+    hooks.insert(0, lambda conversation: dialled.append(pair.near.dial(pair.far.id)))
+    pair.suspend()
+    wait_until(lambda: dialled, PATIENCE, "the dial")
+    if gives_up:
+        assert dialled[0].cancel()
+    pair.wire.heal()
+    pair.near_heard.wait(crust.PeerResumed, timeout=PATIENCE)
+    assert gives_up or dialled[0].result(PATIENCE) is pair.to_far
+    assert len(pair.near_heard.of(crust.ConnectSuccess)) == 1
+
+
 def test_connect_brings_a_suspended_session_back_another_way(nodes: Nodes) -> None:
     """Addresses given to ``connect`` are tried for the session that waits, from either side."""
     for caller in ("near", "far"):
@@ -202,6 +238,23 @@ def test_connect_brings_a_suspended_session_back_another_way(nodes: Nodes) -> No
         assert service.connect(other.contact) is expected
         pair.to_far.send(b"x")
         assert pair.to_near.recv(PATIENCE) == b"x"
+
+
+def test_who_wants_a_peer_whose_session_is_over_is_not_given_up_with_it(nodes: Nodes) -> None:
+    """The end may come just before a session is to be resumed, so that it is looked for in vain meanwhile."""
+    pair = nodes.proxied()
+    pair.suspend()
+    gone = pair.to_far._conversation
+    assert pair.near.disconnect(pair.far.id)
+    pair.near_heard.wait(crust.LostPeer)
+    dialer = pair.near._node.dialer  # type: ignore[union-attr]
+    dead = Endpoint("tcp", "127.0.0.1", unused_port())
+    told: list[crust.CrustError | None] = []
+    with dialer._lock:  # both before the first address is known to be dead
+        dialer.redial(gone, [dead])
+        dialer.dial(pair.far.id, [dead], Purpose.CONNECT, 10.0, lambda _, error: told.append(error))
+    wait_until(lambda: told, PATIENCE, "the end")
+    assert isinstance(told[0], crust.ConnectError) and "refused" in str(told[0])
 
 
 def test_disconnecting_a_suspended_peer(nodes: Nodes) -> None:

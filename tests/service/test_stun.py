@@ -12,7 +12,7 @@ import pytest
 import crust
 from crust import CandidateKind, Endpoint, ListenConfig, Service, limits
 from crust.nat.stun.message import build_stun, parse_stun_untrusted
-from crust.service import filtering, reflection
+from crust.service.network import filtering, reflection
 from tests.support.nodes import Nodes, config
 from tests.support.sockets import has_ipv6, unused_port
 from tests.support.stun import StunServer, ask_udp, read_message, request

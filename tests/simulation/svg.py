@@ -63,9 +63,10 @@ def _panel(panel: Panel, at: float, seconds: float) -> list[str]:
         y = at + HEIGHT * (1 - tick * step / highest)
         parts.append(f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="{FAINT}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick * step:g}</text>')
-    for tick in range(0, int(seconds) + 1, 10):
-        x = LEFT + (WIDTH - LEFT - RIGHT) * tick / seconds
-        parts.append(f'<text x="{x:.1f}" y="{at + HEIGHT + 14}" text-anchor="middle">{tick} s</text>')
+    apart = _step(seconds)
+    for number in range(int(seconds / apart) + 1):
+        x = LEFT + (WIDTH - LEFT - RIGHT) * number * apart / seconds
+        parts.append(f'<text x="{x:.1f}" y="{at + HEIGHT + 14}" text-anchor="middle">{number * apart:g} s</text>')
     if panel.mark is not None:
         y = at + HEIGHT * (1 - panel.mark / highest)
         parts.append(f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="{INK}" stroke-dasharray="4 3"/>')

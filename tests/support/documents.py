@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pathlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from crust.config import Config
@@ -17,6 +17,8 @@ from crust.config.sections import field_keys
 from crust.peers.session import TRANSITIONS
 from crust.transports.utp.states import TRANSITIONS as UTP_TRANSITIONS
 from crust.transports.utp.states import Event as UtpEvent
+from tests.fuzz import registry
+from tests.support import misbehaviour_page, traversal_page
 from tests.support.source import ROOT
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -58,7 +60,8 @@ def configuration_table() -> str:
     lines = ["| key | default | meaning |", "|---|---|---|"]
     for key, field in field_keys(Config):
         if key in defaults:
-            lines.append(f"| `{key}` | `{defaults[key]}` | {field.metadata['doc'].replace('|', chr(92) + '|')} |")
+            meaning = field.metadata["doc"].replace("|", chr(92) + "|") + (" (R)" if field.metadata.get("live") else "")
+            lines.append(f"| `{key}` | `{defaults[key]}` | {meaning} |")
     return "\n".join(lines) + "\n"
 
 
@@ -85,15 +88,24 @@ def utp_diagram() -> str:
     return "\n".join(["```mermaid", "stateDiagram-v2", *aliases, *begin, *lines, "    closed --> [*]", "```"]) + "\n"
 
 
+def fuzz_targets() -> str:
+    """What is fuzzed, and what must hold."""
+    lines = ["| target | what is fed, and what must hold |", "|---|---|"]
+    for name in registry.names():
+        title, _, rest = registry.promise(name).partition("\n")
+        lines.append(f"| `{name}` | **{title}** {' '.join(rest.split())} |")
+    return "\n".join(lines)
+
+
 def example(match: re.Match[str]) -> str:
-    """A file of examples/ as a block."""
+    """A file of examples/, or of docs/examples/, as a block."""
     return f"{match[1]}```python\n{(ROOT / match[2]).read_text(encoding='utf-8')}```\n{match[3]}"
 
 
 def with_examples(text: str) -> str:
-    """The text with every file of examples/ that it shows as that file is."""
+    """The text with every file of examples/, or of docs/examples/, that it shows as that file is."""
     return re.sub(
-        r"(<!-- generated: (examples/\S+) -->\n).*?(<!-- end: \2 -->\n)", example, text, flags=re.DOTALL
+        r"(<!-- generated: ((?:docs/)?examples/\S+) -->\n).*?(<!-- end: \2 -->\n)", example, text, flags=re.DOTALL
     )
 
 
@@ -111,9 +123,24 @@ def with_part(name: str, generate: Callable[[], str]) -> Callable[[str], str]:
     return replaced
 
 
+def with_parts(parts: Mapping[str, Callable[[], str]]) -> Callable[[str], str]:
+    """The same for several parts."""
+
+    def replaced(text: str) -> str:
+        for name, generate in parts.items():
+            text = with_part(name, generate)(text)
+        return text
+
+    return replaced
+
+
 GENERATED: dict[pathlib.Path, Callable[[str], str]] = {
+    ROOT / "docs" / "add-a-method.md": with_examples,
     ROOT / "docs" / "configuration.md": with_part("configuration keys", configuration_table),
     ROOT / "docs" / "design.md": with_part("session states", session_diagram),
+    ROOT / "docs" / "fuzzing.md": with_part("fuzz targets", fuzz_targets),
+    ROOT / "docs" / "misbehaviour.md": with_parts(misbehaviour_page.PARTS),
+    ROOT / "docs" / "nat-traversal.md": with_parts(traversal_page.PARTS),
     ROOT / "docs" / "recipes.md": with_examples,
     ROOT / "docs" / "utp.md": with_part("utp states", utp_diagram),
 }

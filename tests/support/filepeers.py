@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import Any
 
 from crust import limits
-from crust.exceptions import PeerLost, Timeout, WouldBlock
+from crust.crypto.keys import hash32
+from crust.exceptions import MalformedMessage, PeerLost, Timeout, WouldBlock
 from crust.peers.files import Files
 from crust.runtime.threads import Deadline
 from crust.wire.transfer import TransferMessage, build_transfer, parse_transfer_untrusted
@@ -24,7 +25,7 @@ class FileNode:
 
     def __init__(self) -> None:
         self.crew = Crew(io=False)
-        self.received: list[tuple[Any, pathlib.Path, str, int, str]] = []
+        self.received: list[tuple[Any, pathlib.Path, str, int, str, bytes | None]] = []
         self.failed: list[tuple[Any, str, str]] = []
         self.files = Files(
             spawn=self.crew.spawn,
@@ -68,6 +69,20 @@ class MemoryChannel:
     @property
     def peer(self) -> MemoryChannel:
         return self
+
+    takes_signed_only = False
+    refused = 0
+
+    def sign_file(self, transfer: int, size: int, digest: bytes, name: str) -> bytes:
+        return b"signed" + hash32(b"%d %d %b" % (transfer, size, digest) + name.encode())
+
+    def open_file(self, transfer: int, size: int, digest: bytes, name: str, signed: bytes) -> bytes:
+        if signed != self.sign_file(transfer, size, digest, name):
+            raise MalformedMessage("its signature is wrong")
+        return b"proof of " + name.encode()
+
+    def unsigned_file(self) -> None:
+        self.refused += 1
 
     def send_file_message(self, data: bytes, timeout: float | None) -> None:
         deadline = Deadline(timeout)

@@ -18,14 +18,20 @@ STATE_EVENTS: tuple[type[crust.Event], ...] = (
     crust.BootstrapAccept,
     crust.BootstrapConnect,
     crust.BootstrapFailed,
+    crust.ConfigReloaded,
     crust.ConnectFailure,
     crust.ConnectSuccess,
     crust.ConnectionInfoPrepared,
+    crust.GroupReady,
+    crust.GroupShort,
+    crust.IdentityShared,
     crust.ListenerFailed,
     crust.ListenerStarted,
     crust.LostPeer,
+    crust.MessageRefused,
     crust.MessagesDropped,
     crust.PathChanged,
+    crust.PeerDiscovered,
     crust.PeerMisbehaved,
     crust.PeerResumed,
     crust.PeerSuspended,
@@ -40,14 +46,19 @@ E = TypeVar("E")
 _RATES = {
     "listen": ListenConfig(addresses=(LOOPBACK,)),
     "limits.starts_per_address_per_second": 100_000,
+    "limits.sessions_per_peer_per_second": 100_000,
     "limits.starts_per_second": 100_000,
     "limits.half_open_per_address": 64,
+    "bootstrap.cache.max_peers": 0,
+    "bootstrap.links": 0,
+    "lan.seek": "never",
 }
 
 
 def config(**changes: Any) -> Config:
     """
-    A node on IPv4 loopback whose rates allow for what all tests do from one address.
+    A node on IPv4 loopback whose rates allow for what all tests do from one address. It remembers nobody, asks no LAN,
+    and looks for nobody by itself.
 
     Args:
         changes: More keys; ``__`` stands for the dot: ``session__resume_timeout=1.0``.
@@ -197,6 +208,12 @@ class Pair:
         self.far_heard = nodes.heard(far)
         self.to_far = near.connect(far.contact if proxy is None else through(proxy, far))
         self.to_near = self.far_heard.wait(crust.ConnectSuccess).peer
+        self._settle()
+
+    def _settle(self) -> None:
+        """The side that is called hears of a session, or of its new link, a moment before the link carries it."""
+        links = [peer._conversation for peer in (self.to_far, self.to_near)]
+        wait_until(lambda: all(each.link is not None for each in links), what="both ends to have their link")
 
     @property
     def wire(self) -> Proxy:
@@ -209,6 +226,7 @@ class Pair:
         before = len(self.near_heard.of(crust.PeerResumed))
         wait_until(self.wire.cut, what="a link to cut")
         self.near_heard.wait(crust.PeerResumed, before + 1)
+        self._settle()
 
     def suspend(self) -> None:
         """Cut the link and let no other come, until the proxy is healed; both sides have noticed."""

@@ -10,7 +10,8 @@ from tests.support.nodes import Nodes, config, through
 
 def use(nodes: Nodes, folder: pathlib.Path) -> None:
     """
-    Two nodes with identity files meet, talk both ways, survive a cut, and send a file; each identity runs once.
+    Two nodes with identity files meet, talk both ways, survive a cut, and send a file; each identity runs once. One
+    takes another configuration by itself, and another when it is told.
 
     Args:
         nodes: Makes and closes them.
@@ -44,6 +45,25 @@ def use(nodes: Nodes, folder: pathlib.Path) -> None:
     assert (folder / "inbox" / "letter").read_bytes() == b"older"
     assert (folder / "inbox" / "letter (1)").read_bytes() == bytes(range(256)) * 1000
     assert sorted(path.name for path in (folder / "inbox").iterdir()) == ["letter", "letter (1)"]
+    change(nodes, folder / "crust.yaml")
+
+
+def change(nodes: Nodes, path: pathlib.Path) -> None:
+    """A node whose file is replaced while it runs."""
+
+    def say(number: int) -> None:
+        path.with_name("new").write_text(f"limits: {{max_peers: {number}}}\n")
+        path.with_name("new").replace(path)
+
+    say(5)
+    quiet = {"bootstrap.cache.max_peers": 0, "listen.addresses": (), "lan.seek": "never"}
+    node = nodes.start(crust.Config.load(path).replace(reload_interval=0.05, **quiet))
+    say(6)
+    assert nodes.heard(node).wait(crust.ConfigReloaded).applied == ("limits.max_peers",)
+    node.reload(node.config.replace(reload_interval=None))
+    say(7)
+    assert node.reload().applied == ("limits.max_peers",)
+    assert node.config.limits.max_peers == 7
 
 
 def talk(one: crust.Peer, other: crust.Peer) -> None:

@@ -9,6 +9,7 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Callable
 
 from crust.runtime.threads import Waker, close_socket
 
@@ -28,6 +29,7 @@ class _Faults:
         self.corrupt_at: int | None = None  # byte of the stream to flip, counted on each connection
         self.end_after: int | None = None  # bytes of the stream to let through before an orderly end
         self.cut_after: int | None = None  # bytes of the stream to let through before a reset
+        self.change: Callable[[int, bytes], bytes] | None = None
 
 
 class Proxy:
@@ -35,14 +37,16 @@ class Proxy:
     Forwards connections from its own port to ``target`` on 127.0.0.1; a context manager. All methods are thread-safe.
 
     Faults hold for connections there are and those to come, until changed. ``connections`` counts what was accepted,
-    ``forwarded[UP]`` and ``forwarded[DOWN]`` the bytes passed on.
+    ``forwarded[UP]`` and ``forwarded[DOWN]`` the bytes passed on, ``cuts`` what :meth:`cut_each` has cut.
     """
 
     def __init__(self, target: int) -> None:
         self.target = target
         self.connections = 0
+        self.cuts = 0
         self.forwarded = {UP: 0, DOWN: 0}
         self._faults = {UP: _Faults(), DOWN: _Faults()}
+        self._plan: Callable[[], tuple[str, int] | None] | None = None
         self._refusing = False
         self._taking = False
         self._changed = threading.Condition()  # guards all state; told of every change
@@ -101,10 +105,25 @@ class Proxy:
         """Reset each connection after ``offset`` bytes of that direction."""
         self._set((direction,), "cut_after", offset)
 
+    def cut_each(self, plan: Callable[[], tuple[str, int] | None]) -> None:
+        """
+        Reset each new connection where ``plan()`` says: after so many bytes of that direction; None: nowhere.
+        """
+        with self._changed:
+            self._plan = plan
+
+    def change(self, direction: str, how: Callable[[int, bytes], bytes] | None) -> None:
+        """
+        Pass on what ``how`` makes of each piece of the stream that was read, nothing included. It is told the number
+        of the connection, from 1, and runs on the thread of one direction of one connection.
+        """
+        self._set((direction,), "change", how)
+
     def heal(self) -> None:
         """No faults any more."""
         with self._changed:
             self._faults.update({UP: _Faults(), DOWN: _Faults()})
+            self._plan = None
             self._refusing = False
             self._changed.notify_all()
 
@@ -155,17 +174,18 @@ class Proxy:
         with self._changed:
             self.connections += 1
             self._taking = not self._refusing
+            number, plan = self.connections, self._plan
         if not self._taking:
             close_socket(inner)
             return
         try:
-            self._link(inner)
+            self._link(inner, number, None if plan is None else plan())
         finally:
             with self._changed:
                 self._taking = False
                 self._changed.notify_all()
 
-    def _link(self, inner: socket.socket) -> None:
+    def _link(self, inner: socket.socket, number: int, cut: tuple[str, int] | None) -> None:
         try:
             outer = socket.create_connection(("127.0.0.1", self.target))
         except OSError:
@@ -173,11 +193,11 @@ class Proxy:
             return
         for sock in (inner, outer):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        link = _Link(self, inner, outer)
+        link = _Link(self, inner, outer, number)
         with self._changed:
             self._links.append(link)
         for direction, source, target in ((UP, inner, outer), (DOWN, outer, inner)):
-            pipe = _Pipe(link, direction)
+            pipe = _Pipe(direction, cut[1] if cut is not None and cut[0] == direction else None)
             self._spawn(f"proxy-read-{direction}", link.read, pipe, source)
             self._spawn(f"proxy-write-{direction}", link.write, pipe, target)
 
@@ -185,8 +205,9 @@ class Proxy:
 class _Pipe:
     """One direction of one connection: chunks with the time they are due; an empty chunk is the end."""
 
-    def __init__(self, link: _Link, direction: str) -> None:
+    def __init__(self, direction: str, cut_at: int | None) -> None:
         self.direction = direction
+        self.cut_at = cut_at
         self.chunks: collections.deque[tuple[float, bytes]] = collections.deque()
         self.size = 0
         self.passed = 0
@@ -195,8 +216,9 @@ class _Pipe:
 class _Link:
     """One connection through the proxy: two sockets, four threads. Each socket is closed when its users are done."""
 
-    def __init__(self, proxy: Proxy, inner: socket.socket, outer: socket.socket) -> None:
+    def __init__(self, proxy: Proxy, inner: socket.socket, outer: socket.socket, number: int) -> None:
         self.proxy = proxy
+        self.number = number
         self.sockets = (inner, outer)
         self.users = 4
         self.dead = False
@@ -277,23 +299,26 @@ class _Link:
 
     def _forward(self, pipe: _Pipe, target: socket.socket, data: bytearray) -> bool:
         """Pass ``data`` on as the faults of the moment have it; False when this was the end."""
+        change = self.proxy._faults[pipe.direction].change
+        if change is not None:
+            data = bytearray(change(self.number, bytes(data)))
         with self.proxy._changed:
             faults = self.proxy._faults[pipe.direction]
             start, pipe.passed = pipe.passed, pipe.passed + len(data)
             if faults.corrupt_at is not None and start <= faults.corrupt_at < pipe.passed:
                 data[faults.corrupt_at - start] ^= 0xFF
-            ends = [each for each in (faults.end_after, faults.cut_after) if each is not None]
+            ends = [each for each in (faults.end_after, faults.cut_after, pipe.cut_at) if each is not None]
             end = min(ends, default=pipe.passed)
-            resets = faults.cut_after is not None and faults.cut_after == end
-        last = bool(ends) and end <= pipe.passed
-        piece = data[: max(0, end - start)] if last else data
+            resets = end in (faults.cut_after, pipe.cut_at)
+            last = bool(ends) and end <= pipe.passed
+            self.proxy.cuts += last and end == pipe.cut_at
+            piece = data[: max(0, end - start)] if last else data
+            self.proxy.forwarded[pipe.direction] += len(piece)  # before: who has received something finds it counted
         try:
             target.sendall(piece)
         except OSError:
             self.cut()
             return False
-        with self.proxy._changed:
-            self.proxy.forwarded[pipe.direction] += len(piece)
         if last and resets:
             self.cut()
         elif last:

@@ -28,7 +28,7 @@ from crust.crypto.records import RecordOpener, RecordSealer
 from crust.runtime.identity_file import Identity
 from crust.service.service import Service
 from crust.wire import frames
-from crust.wire.handshake import DenialCode, Introduction, Purpose, Resume, Role
+from crust.wire.handshake import DenialCode, Introduction, Manner, Purpose, Resume, Role
 
 PATIENCE = 5.0  # seconds that a puppet waits for what must come
 
@@ -129,6 +129,8 @@ class Caller(Wire):
         claimed: bytes | None = None,
         incarnation: bytes | None = None,
         max_message: int = limits.MAX_MESSAGE_SIZE,
+        capabilities: int = 0,
+        manner: Manner = Manner.DIRECT,
     ) -> None:
         endpoint = service.addresses[0]
         super().__init__(socket.create_connection((endpoint.host, endpoint.port)))
@@ -137,7 +139,8 @@ class Caller(Wire):
             peer_id=claimed or identity.peer_id.public_key,
             role=Role.NODE,
             purpose=purpose,
-            capabilities=0,
+            manner=manner,
+            capabilities=capabilities,
             incarnation=incarnation or os.urandom(limits.INCARNATION_SIZE),
             observed=None,
             window=limits.RECEIVE_BUFFER,

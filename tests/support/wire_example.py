@@ -12,9 +12,11 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from crust.addresses import ConnectionInfo, Contact, Endpoint, network_id
-from crust.crypto import handshake, records
+from crust.crypto import handshake, proofs, records
 from crust.crypto.identity import KeyPair
-from crust.wire import frames
+from crust.crypto.keys import hash32
+from crust.discovery.gossip.record import make_record
+from crust.wire import frames, gossip, transfer
 from crust.wire import handshake as wire
 
 CALLER_SEED = bytes(range(0x00, 0x20))
@@ -88,6 +90,7 @@ def _handshake(values: Values, caller: KeyPair, callee: KeyPair) -> None:
         peer_id=caller.peer_id.public_key,
         role=wire.Role.NODE,
         purpose=wire.Purpose.CONNECT,
+        manner=wire.Manner.DIRECT,
         capabilities=int(wire.Capability.FILES),
         incarnation=CALLER_INCARNATION,
         observed=("192.0.2.7", 5483),
@@ -108,6 +111,8 @@ def _handshake(values: Values, caller: KeyPair, callee: KeyPair) -> None:
     values["key.callee"] = result.receive_key
     _records(values, result)
     _closed_network(values, caller, callee)
+    _gossip(values, caller, callee)
+    _signed(values, caller, callee)
 
 
 def _records(values: Values, result: handshake.HandshakeResult) -> None:
@@ -161,6 +166,35 @@ def _closed_network(values: Values, caller: KeyPair, callee: KeyPair) -> None:
     values["secret.psk"] = secret.psk
     values["secret.gate"] = secret.gate
     values["secret.stream.1"] = initiator.start()
+
+
+def _gossip(values: Values, caller: KeyPair, callee: KeyPair) -> None:
+    """What the callee tells of itself, introduced by the caller, and how it is announced."""
+    endpoint = Endpoint("tcp", "192.0.2.7", 5483)
+    via = [Contact(caller.peer_id, [Endpoint("utp", "2001:db8::1", 5483)])]
+    record = make_record(
+        callee, network_id("example"), wall=1_800_000_000, endpoints=[endpoint], via=via, is_public=True
+    )
+    assert record is not None
+    values["node.record"] = record.data
+    items = ((record.prefix, record.version),)
+    values["announce"] = frames.build_record([gossip.Announce(items)])
+    values["summary"] = frames.build_record([gossip.Summary((1 << 64) - 1, True, (record.mix,))])
+
+
+def _signed(values: Values, caller: KeyPair, callee: KeyPair) -> None:
+    """What the callee signs for the caller."""
+    network, to, time = network_id("example"), caller.peer_id.public_key, 1_800_000_000_000
+    signatory = proofs.Signatory(callee, network)
+    number = proofs.session_mark(SESSION_ID) + (1).to_bytes(9, "big") + b"\1"
+    values["signed.message"] = signatory.sign_message(to, number, time, b"hello")
+    receiver = proofs.Signatory(caller, network)
+    evidence = proofs.evidence_of(values["signed.message"])
+    values["signed.proof"] = receiver.proof_of(callee.peer_id.public_key, evidence, b"hello")
+    assert proofs.verify_proof(values["signed.proof"]).data == b"hello"
+    number = proofs.file_id(SESSION_ID, bytes(range(0xF0, 0xF6)), 1)
+    signed = signatory.sign_file(to, number, time, 5, hash32(b"hello"), "hello.txt")
+    values["signed.file"] = transfer.build_transfer(transfer.SignedEnd(1, signed))
 
 
 def as_text(values: Values) -> str:

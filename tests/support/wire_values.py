@@ -7,7 +7,7 @@ import ipaddress
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from crust.wire import frames, handshake, transfer
+from crust.wire import frames, gossip, handshake, proofs, transfer
 
 repeatable = settings(deadline=None, derandomize=True)
 """For property tests: the same examples each time, however slow the machine is."""
@@ -34,6 +34,66 @@ codes = st.sampled_from(handshake.DenialCode)
 explanations = texts(200)
 ids16 = st.binary(min_size=16, max_size=16)
 
+ids32 = st.binary(min_size=32, max_size=32)
+carried = st.binary(max_size=300)
+ports = st.lists(st.integers(1, 65535), max_size=4).map(tuple)
+places = st.builds(
+    frames.Place,
+    st.sampled_from(frames.PlaceKind),
+    st.sampled_from(frames.TransportCode),
+    st.booleans(),
+    st.tuples(st.ip_addresses().map(_canonical), st.integers(1, 65535)),
+)
+standings = st.builds(
+    frames.Standing,
+    transport=st.sampled_from(frames.TransportCode),
+    family=st.sampled_from((4, 6)),
+    mapping=numbers(2),
+    step=st.integers(-(1 << 15), (1 << 15) - 1),
+    low=numbers(16),
+    high=numbers(16),
+    resets=st.booleans(),
+)
+
+items = st.lists(st.tuples(numbers(64), numbers(64)), min_size=1, max_size=20).map(tuple)
+blobs = st.binary(min_size=1, max_size=200)
+gossips = st.one_of(
+    st.builds(
+        gossip.Summary,
+        numbers(64),
+        st.booleans(),
+        st.integers(0, 5)
+        .map(lambda bits: (1 << bits) // 2)
+        .flatmap(lambda count: st.lists(numbers(64), min_size=count, max_size=count).map(tuple)),
+    ),
+    st.builds(
+        lambda ends, found: gossip.Contents(*sorted(ends), found),
+        st.tuples(numbers(64), numbers(64)),
+        st.just(()) | items,
+    ),
+    st.builds(gossip.Announce, items),
+    st.builds(gossip.Request, st.lists(numbers(64), min_size=1, max_size=64).map(tuple)),
+    st.builds(gossip.Records, st.lists(blobs, min_size=1, max_size=16).map(tuple)),
+    st.builds(gossip.Find, numbers(32), ids32),
+    st.builds(gossip.Found, numbers(32), st.just(b"") | blobs, st.lists(blobs, max_size=6).map(tuple)),
+)
+spots = st.builds(
+    gossip.Spot,
+    st.sampled_from(frames.TransportCode),
+    st.tuples(st.ip_addresses().map(_canonical), st.integers(1, 65535)),
+)
+vias = st.builds(gossip.Via, ids32, st.lists(spots, max_size=2, unique=True).map(tuple))
+statements = st.builds(
+    gossip.Statement,
+    peer_id=ids32,
+    sequence=numbers(48),
+    made=numbers(48),
+    role=st.sampled_from(handshake.Role),
+    is_public=st.booleans(),
+    spots=st.lists(spots, max_size=8, unique=True).map(tuple),
+    via=st.lists(vias, max_size=3).map(tuple),
+)
+
 hellos = st.builds(
     handshake.Hello,
     versions=st.lists(numbers(16), min_size=1, max_size=16, unique=True).map(tuple),
@@ -48,6 +108,7 @@ introductions = st.builds(
     peer_id=st.binary(min_size=32, max_size=32),
     role=st.sampled_from(handshake.Role),
     purpose=st.sampled_from(handshake.Purpose),
+    manner=st.sampled_from(handshake.Manner),
     capabilities=numbers(32),
     incarnation=ids16,
     observed=addresses,
@@ -90,6 +151,26 @@ control = st.one_of(
         token=st.binary(min_size=12, max_size=12),
     ),
     st.builds(frames.EchoReply, numbers(32), st.sampled_from(frames.EchoOutcome), explanations),
+    st.builds(frames.CircuitOpen, numbers(32), ids32, st.booleans(), carried),
+    st.builds(frames.CircuitOffer, numbers(32), addresses, st.booleans(), carried),
+    st.builds(frames.CircuitAccept, numbers(32), addresses, st.booleans(), carried),
+    st.builds(frames.CircuitData, numbers(32), carried.filter(bool)),
+    st.builds(frames.CircuitCredit, numbers(32), numbers(32).filter(bool)),
+    st.builds(frames.CircuitClose, numbers(32), st.sampled_from(frames.CircuitReason), explanations),
+    st.builds(
+        frames.Candidates,
+        numbers(32),
+        st.lists(standings, max_size=4).map(tuple),
+        st.lists(places, max_size=32).map(tuple),
+    ),
+    st.builds(
+        frames.Signal,
+        numbers(32),
+        st.text(st.characters(codec="ascii"), min_size=1, max_size=32),
+        st.binary(max_size=2048),
+    ),
+    st.builds(frames.EchoPorts, ports, ports),
+    gossips,
 )
 acks = st.builds(frames.Ack, numbers(64), numbers(32))
 
@@ -100,8 +181,9 @@ def _messages(size: int) -> st.SearchStrategy[list[bytes]]:
     return st.one_of(st.lists(st.binary(max_size=size), min_size=1, max_size=40), even)
 
 
+kinds = st.sampled_from((0, 1, 2))
 batches = st.builds(
-    frames.Batch, first=numbers(64), kind=numbers(1), priority=numbers(8), messages=_messages(30)
+    frames.Batch, first=numbers(64), kind=kinds, priority=numbers(8), messages=_messages(30)
 )
 
 
@@ -110,7 +192,7 @@ def _pieces(draw: st.DrawFn) -> frames.Piece:
     data = draw(st.binary(min_size=1, max_size=300))
     return frames.Piece(
         number=draw(numbers(64)),
-        kind=draw(numbers(1)),
+        kind=draw(kinds),
         priority=draw(numbers(8)),
         slot=draw(numbers(2)),
         is_first=draw(st.booleans()),
@@ -133,6 +215,15 @@ transfers = st.one_of(
     st.builds(transfer.Progress, transfer_numbers, numbers(64)),
     st.builds(transfer.Done, transfer_numbers),
     st.builds(transfer.Fail, transfer_numbers, explanations),
+    st.builds(transfer.SignedOffer, transfer_numbers, numbers(64), texts(60)),
+    st.builds(transfer.SignedEnd, transfer_numbers, st.binary(min_size=1, max_size=1218)),
+)
+
+message_statements = st.builds(
+    proofs.MessageStatement, ids32, ids32, ids16, numbers(64), st.binary(max_size=300)
+)
+file_statements = st.builds(
+    proofs.FileStatement, ids32, ids32, ids16, numbers(64), numbers(64), ids32, texts(60)
 )
 
 

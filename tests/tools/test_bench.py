@@ -53,10 +53,13 @@ def figures(*arguments: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         ("utp", "crust-threads-callback,crust-utp-*"),
         ("flood", "crust-utp-*"),
         ("rate", "crust-threads-callback,crust-gevent-pull,tcp"),
+        ("signed", "crust-threads-pull,nacl"),
         ("setup", "crust-threads-callback,ssl"),
         ("conns", "crust-threads-callback,crust-gevent-callback,crust-utp-callback,tcp*"),
+        ("circuits", "crust-threads-callback,crust-relay-callback,crust-moved-*,crust-punched-callback"),
         ("import", "crust"),
-        ("busy", "crust-gevent-callback,tcp-gevent"),
+        ("siege", "crust-utp-callback"),
+        ("crowd", "crust-crowd-threads,crust-crowd-gevent,crust-crowd-silent-gevent"),
     ],
 )
 def test_every_test_gives_its_figures(test: str, peers: str) -> None:
@@ -75,6 +78,7 @@ def test_every_test_gives_its_figures(test: str, peers: str) -> None:
         assert line["test"] == test
         assert line["min"] <= line["median"] <= line["max"] and math.isfinite(line["median"])
         may_be_0 = {"side effects", "idle", "after 64 KiB each way", "connections broken"}
+        may_be_0 |= {"sessions lost or suspected", "threads and descriptors left", "sessions broken", "memory"}
         assert line["metric"] in may_be_0 or line["median"] > 0
 
 
@@ -231,6 +235,8 @@ def test_what_crust_promises_is_what_is_judged() -> None:
     assert found == {
         *{("bulk", name, "speed", 1.0) for name in threads},
         *{("rate", "crust-threads-callback", "rate", limit) for limit in (1.0, 0.7, 0.4)},
+        *{("signed", f"crust-{way}", "rate", 0.7) for way in ("threads-callback", "threads-pull")},
+        *{("signed", f"crust-gevent-{way}", "rate", 0.7) for way in ("callback", "pull")},
         ("rtt", "crust-threads-pull", "p50", 1.6),
         ("rtt", "crust-threads-callback", "p50", 1.75),
         *{("setup", name, "rate", 1.0) for name in threads},
@@ -243,10 +249,28 @@ def test_what_crust_promises_is_what_is_judged() -> None:
         *{("flood", f"crust-utp-{way}", "worst stall", 50.0) for way in ("callback", "gevent")},
         *{("flood", f"crust-utp-{way}", "connections broken", 0.0) for way in ("callback", "gevent")},
         *{("conns", "crust-gevent-callback", metric, 32.0) for metric in ("idle", "after 64 KiB each way")},
+        *{("circuits", f"crust-{name}-callback", "idle", 40.0) for name in ("threads", "relay", "moved", "punched")},
+        *{("circuits", f"crust-{name}-gevent", "idle", 32.0) for name in ("relay", "moved", "punched")},
+        ("circuits", "crust-gevent-callback", "idle", 32.0),
         ("import", "crust", "time", 120.0),
         ("import", "crust", "side effects", 0.0),
-        ("busy", "crust-gevent-callback", "p99 of a message", 50.0),
-        ("busy", "crust-gevent-callback", "time to close", 5.0),
+        *{("bans", f"crust-{mode}-callback", "until all are told", 1.0) for mode in ("threads", "gevent")},
+        *{("crowd", f"crust-crowd-{mode}", "p99 of a message", 50.0) for mode in ("threads", "gevent")},
+        *{("crowd", f"crust-crowd-{mode}", "time to close", 5.0) for mode in ("threads", "gevent")},
+        *{("crowd", f"crust-crowd-{mode}", "sessions lost or suspected", 0.0) for mode in ("threads", "gevent")},
+        *{("crowd", f"crust-crowd-{mode}", "threads and descriptors left", 0.0) for mode in ("threads", "gevent")},
+        ("crowd", "crust-crowd-threads", "idle", 40.0),
+        ("crowd", "crust-crowd-gevent", "idle", 32.0),
+        *{
+            ("siege", f"crust-{way}", metric, limit)
+            for way in ("threads-callback", "gevent-callback", "utp-callback", "utp-gevent")
+            for metric, limit in (("kept", 0.7), ("memory", 64.0), ("as before after", 12.0), ("sessions broken", 0.0))
+        },
+        *{
+            ("hostile", f"crust-{mode}-callback", metric, limit)
+            for mode in ("threads", "gevent")
+            for metric, limit in (("its cost", 0.25), ("rate kept", 0.7), ("connections broken", 0.0))
+        },
     }
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from crust import limits
 from crust.addresses import Endpoint
-from crust.transports.resolving import Answers, Resolver, look_up
+from crust.transports.resolving import Answers, Resolver, look_up, read
 from tests.support.waiting import wait_until
 
 FOUND = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 1))]
@@ -107,3 +107,14 @@ def test_the_system_knows_addresses() -> None:
     """What is written in digits needs no resolver; each answer is there once."""
     (found,) = look_up(Endpoint("tcp", "127.0.0.1", 7), socket.AI_NUMERICHOST)
     assert found[4] == ("127.0.0.1", 7)
+
+
+def test_the_system_has_no_thread_to_look_digits_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """gevent takes one for them, too: a lack of them is an error like every other of a dial."""
+
+    def getaddrinfo(*_: object) -> list[Any]:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    with pytest.raises(OSError, match="no thread to look it up: can't start new thread"):
+        read(Endpoint("tcp", "127.0.0.1", 7))

@@ -286,8 +286,8 @@ def test_numbered_headers_are_those_built_one_by_one() -> None:
 
 def test_a_wrong_guess_of_the_size_loses_nothing() -> None:
     """What did not come apart where it should is put together again."""
-    buffer = ReceiveBuffer()
     for size, total in ((100, 120), (1180, 1200), (1180, 5000), (3000, 20)):
+        buffer = ReceiveBuffer()
         buffer.expect(size)
         data = random.Random(total).randbytes(total)
         at = 0
@@ -305,13 +305,27 @@ def test_a_wrong_guess_of_the_size_loses_nothing() -> None:
 
 def test_tiny_datagrams_do_not_make_huge_lists() -> None:
     """A call takes 1,024 parts at most; more datagrams than there are places for are put together again."""
-    buffer = ReceiveBuffer()
     for size in (1, 2, 20, 500, 65_000):
+        buffer = ReceiveBuffer()
         buffer.expect(size)
         assert len(buffer.first(True)) <= 1024
         room = (len(buffer.first(True)) - 1) // 2
         assert buffer.fits(room * (size + 20), size + 20)
         assert not buffer.fits((room + 1) * (size + 20), size + 20)
+
+
+def test_sizes_that_change_all_the_time_cost_little() -> None:
+    """Making room for another size costs as much as many reads, and strangers choose the sizes."""
+    buffer = ReceiveBuffer()
+    made = []
+    for read in range(1000):
+        buffer.expect(100 + 700 * (read % 2))
+        if not made or buffer.payload is not made[-1]:
+            made.append(buffer.payload)
+    assert 0 < len(made) <= 1000 // 16 + 1
+    for _ in range(40):  # a new one that stays
+        buffer.expect(1400)
+    assert buffer.size == 1400
 
 
 # --- telling apart ----------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from crust.wire.handshake import (
     DenialCode,
     Hello,
     Introduction,
+    Manner,
     Purpose,
     Refused,
     Resume,
@@ -29,6 +30,7 @@ INTRODUCTION = Introduction(
     peer_id=bytes(range(32)),
     role=Role.CLIENT,
     purpose=Purpose.BOOTSTRAP,
+    manner=Manner.PREDICTED,
     capabilities=0x80000001,
     incarnation=b"i" * 16,
     observed=("192.0.2.7", 5483),
@@ -83,7 +85,7 @@ def test_the_layout_of_the_answers() -> None:
 def test_the_layout_of_an_introduction() -> None:
     """As docs/wire-format.md has it."""
     expected = (
-        bytes(range(32)).hex() + "01 01 80000001" + (b"i" * 16).hex() + "04 c0000207 156b 01020304 05060708"
+        bytes(range(32)).hex() + "01 01 02 80000001" + (b"i" * 16).hex() + "04 c0000207 156b 01020304 05060708"
         "01" + (b"s" * 16).hex() + "0000000000000009"
     )
     assert handshake.build_introduction(INTRODUCTION) == bytes.fromhex(expected)
@@ -132,9 +134,9 @@ def test_a_bad_answer_is_refused(text: str) -> None:
         handshake.parse_answer_untrusted(bytes.fromhex(text))
 
 
-@pytest.mark.parametrize(("position", "value"), [(32, 2), (33, 2), (54, 5), (69, 2)])
+@pytest.mark.parametrize(("position", "value"), [(32, 2), (33, 2), (34, 5), (55, 5), (70, 2)])
 def test_a_bad_introduction_is_refused(position: int, value: int) -> None:
-    """Unknown role, purpose, address family; a flag that is neither 0 nor 1."""
+    """Unknown role, purpose, manner, address family; a flag that is neither 0 nor 1."""
     body = bytearray(handshake.build_introduction(INTRODUCTION))
     body[position] = value
     with pytest.raises(MalformedMessage):

@@ -23,6 +23,8 @@ LAYOUTS = [
     (transfer.Progress(7, 10), "06 00000007 000000000000000a"),
     (transfer.Done(7), "07 00000007"),
     (transfer.Fail(7, ""), "08 00000007 00"),
+    (transfer.SignedOffer(7, 8, "ü.txt"), "09 00000007 0000000000000008 0006 c3bc2e747874"),
+    (transfer.SignedEnd(7, b"signed"), "0a 00000007 7369676e6564"),
 ]
 
 Parser = Callable[[bytes], TransferMessage]
@@ -48,7 +50,11 @@ def test_the_layout_of_each_message(message: TransferMessage, text: str) -> None
     data = bytes.fromhex(text)
     assert transfer.build_transfer(message) == data
     assert agreed(data) == message
-    whole = len(data) if not isinstance(message, transfer.FileData) else transfer.TRANSFER_DATA_OVERHEAD
+    whole = len(data)
+    if isinstance(message, transfer.FileData):  # the rest is data
+        whole = transfer.TRANSFER_DATA_OVERHEAD
+    elif isinstance(message, transfer.SignedEnd):
+        whole -= len(message.signed)
     assert all(agreed(data[:size]) is MalformedMessage for size in range(whole))
 
 
@@ -81,7 +87,8 @@ def test_both_parsers_agree_on_whatever_arrives(data: bytes) -> None:
     [
         "",
         "00 00000007",
-        "09 00000007",
+        "0b 00000007",
+        "0a 00000007" + "00" * 1219,
         "02 00000007 00",
         "04 00000007 0000000000000009",
         "03 00000007 c9" + "61" * 201,

@@ -133,6 +133,39 @@ def test_a_stranger_can_open_the_records() -> None:
     assert opened == values["batch"]
 
 
+def test_a_stranger_can_check_what_a_node_tells_of_itself() -> None:
+    """Signature, version, prefix and hash of a record, with libsodium and the document."""
+    values = documented()
+    record = values["node.record"]
+    signed = b"crust/1 record of a node\0" + values["network"] + record[:-64]
+    assert bindings.crypto_sign_open(record[-64:] + signed, values["callee.public"]) == signed
+    sequence, made = (int.from_bytes(record[at : at + 6], "big") for at in (32, 38))
+    assert sequence == made == 1_800_000_000_000
+    digest = hashlib.blake2b(record, digest_size=16).digest()
+    item = values["callee.public"][:8] + sequence.to_bytes(6, "big") + digest[:2]
+    assert values["announce"] == b"\x17\0\1" + item
+    assert values["summary"] == b"\x15" + b"\xff" * 8 + b"\1\0\1" + digest[8:]
+
+
+def test_a_stranger_can_check_a_proof() -> None:
+    """Of a message and of a file: mark, statement, signature and ids, with libsodium and the document."""
+    values = documented()
+    proof, message, file = values["signed.proof"], values["signed.message"], values["signed.file"]
+    key, network = values["callee.public"], values["network"]
+    assert proof == b"crust/1 message\0" + network + message
+    assert bindings.crypto_sign_open(proof[-64:] + proof[:-64], key) == proof[:-64]
+    mark = hashlib.blake2b(b"crust/1 signed" + bytes(range(0xA0, 0xB0)), digest_size=32).digest()[:6]
+    time, length = (1_800_000_000_000).to_bytes(8, "big"), b"\0\0\0\5"
+    who = key + values["caller.public"] + mark
+    assert message[:-64] == who + bytes(8) + b"\1\1" + time + length + b"hello"
+    assert file[:5] == b"\x0a\0\0\0\1"
+    signed = b"crust/1 file\0" + network + file[5:-64]
+    assert bindings.crypto_sign_open(file[-64:] + signed, key) == signed
+    digest = hashlib.blake2b(b"hello", digest_size=32).digest()
+    rest = time + bytes(4) + length + digest + b"\0\x09hello.txt"
+    assert file[5:-64] == who + bytes(range(0xF0, 0xF6)) + b"\0\0\0\1" + rest
+
+
 # --- tables and numbers -----------------------------------------------------------------------------------------------
 
 
@@ -192,6 +225,25 @@ def test_the_aeads_are_listed() -> None:
         (limits.ACK_EVERY_BYTES // 1024, "or\n{} KiB"),
         (limits.ACK_EVERY_MESSAGES, "or {:,} messages in BATCHes"),
         (limits.TRANSFER_NAME_MAX, "length ≤ {:,} and so many bytes of UTF-8: name"),
+        (limits.SIGNED_FILE_MAX, "and its signature: 1 to {:,} bytes"),
+        (limits.FILE_SIGNED_MEMORY, "below the last {:,} of them"),
+        (limits.GOSSIP_RECORD_MAX, "signed, in at most {} bytes"),
+        (limits.GOSSIP_ENDPOINTS_MAX, "addresses | `u8` count ≤ {}"),
+        (limits.GOSSIP_VIA_MAX, "via | `u8` count ≤ {}"),
+        (limits.GOSSIP_VIA_ENDPOINTS_MAX, "`u8` count ≤ {} of addresses"),
+        (int(limits.GOSSIP_LIFE), "holds for {:,} seconds"),
+        (int(limits.GOSSIP_SKEW), "more than {} seconds in the future"),
+        (limits.GOSSIP_ITEMS_MAX, "count, 1 to {}, of items"),
+        (1 << limits.GOSSIP_DEPTH_MAX, "a power of 2 up to {}"),
+        (limits.GOSSIP_REQUEST_MAX, "count, 1 to {}, of `u64` prefixes"),
+        (limits.GOSSIP_BATCH_MAX, "count, 1 to {}, then for each: `u16` length, 1 to 512"),
+        (limits.GOSSIP_NEARER_MAX, "records of up to {} public nodes"),
+        (int(limits.GOSSIP_COMPARE), "every {} seconds ± 25 %"),
+        (int(limits.GOSSIP_PATIENCE), "has not come after {} seconds"),
+        (limits.GOSSIP_FIND_ASKS, "no node in common, {} nodes"),
+        (limits.GOSSIP_REPLICAS, "as RECORDS, to the {} public"),
+        (int(limits.GOSSIP_ITEMS_RATE), "{:,} items a second"),
+        (int(limits.GOSSIP_FINDS_LINK), "{} questions a second"),
         (limits.FILE_IN_FLIGHT // 1024**2, "At most {} MiB go out"),
         (limits.CONTACT_TEXT_MAX, "most {:,} characters"),
         (limits.CONTACT_ENDPOINTS_MAX, "1 to {} endpoints"),

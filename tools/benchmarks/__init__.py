@@ -11,7 +11,7 @@ The rooms, each importing only from those above it::
     children    the same from outside: start, command, always end
     stage       two sides put up for one measurement
     results     figures of all rounds, targets, JSON and Markdown
-    trials/     bulk, utp, rate, rtt, setup, conns, import, flood, busy: one file each
+    trials/     bulk, utp, rate, rtt, setup, conns, circuits, import, flood, siege, crowd …: one file each
     command     options, and the order in which all of it runs
 
 Each side of a measurement is a fresh process: the *hub* listens, the *spokes* dial it. Everything stays on loopback.

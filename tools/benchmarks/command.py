@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         seconds=given.seconds or default.seconds,
         sizes=tuple(given.size or default.sizes),
         connections=given.connections,
+        settle=given.settle,
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the children are ended
     with certificate() as (chain, key):
@@ -64,7 +65,13 @@ def _parser() -> argparse.ArgumentParser:
         "--size", type=_sizes, metavar="BYTES,…", help="sizes of the messages of bulk (default: 65536,1048576)"
     )
     parser.add_argument(
-        "--connections", type=_up_to(100_000, int), metavar="N", help="of conns and busy (default: 1000 and 10000)"
+        "--connections", type=_up_to(100_000, int), metavar="N", help="of conns (default: 1000 and 10000)"
+    )
+    parser.add_argument(
+        "--settle",
+        type=_up_to(600, float),
+        metavar="S",
+        help="seconds until conns and circuits read memory (default: 0.5 and 22); gossip among 100 nodes needs 15",
     )
     parser.add_argument("--quick", action="store_true", help="tiny runs: shows that it works, measures nothing")
     parser.add_argument("--json", action="store_true", help="the JSON objects alone, without tables")

@@ -30,7 +30,9 @@ class Settings(NamedTuple):
     sizes: tuple[int, ...] = (65_536, 1_048_576)
     """Bytes of the messages of ``bulk``."""
     connections: int | None = None
-    """Of ``conns`` and ``busy``; None: as the targets say."""
+    """Of ``conns``; None: as the targets say."""
+    settle: float | None = None
+    """Seconds until ``conns`` and ``circuits`` read memory; None: as long as they do by themselves."""
     quick: bool = False
     certificate: str = ""
     key: str = ""
@@ -39,15 +41,19 @@ class Settings(NamedTuple):
 class Stage:
     """The two sides while they are up."""
 
-    def __init__(self, hub: Child, spokes: list[Child], peers: int) -> None:
+    def __init__(self, hub: Child, spokes: list[Child], peers: int, introducer: Child | None = None) -> None:
         self.hub = hub
         self.spokes = spokes
+        self.introducer = introducer
         self.peers = peers
         self.address: Any = None
 
     def listen(self) -> None:
-        """Have the hub listen."""
-        self.address = self.hub.call("listen", WAIT)
+        """Have the hub listen, or be known to an introducer that does."""
+        if self.introducer is None:
+            self.address = self.hub.call("listen", WAIT)
+        else:
+            self.address = self.hub.call("listen", WAIT, via=self.introducer.call("listen", WAIT))
 
     def dial(self, count: int | None = None) -> None:
         """Have all spokes, or ``count`` of them, connect, at once in every process; returns when the hub has them."""
@@ -59,15 +65,19 @@ class Stage:
     def settle(self, seconds: float) -> None:
         """Let late work be done, then start from a defined state: no garbage of the dialling is left in any process."""
         time.sleep(seconds)
-        for child in (self.hub, *self.spokes):
+        for child in self._all:
             child.begin("collect")
-        for child in (self.hub, *self.spokes):
+        for child in self._all:
             child.result("collect", WAIT)
 
     def cpu(self) -> float:
         """Seconds of processor time that all processes have used; steady even on a machine that others use too."""
-        used: float = sum(child.call("cpu", WAIT) for child in (self.hub, *self.spokes))
+        used: float = sum(child.call("cpu", WAIT) for child in self._all)
         return used
+
+    @property
+    def _all(self) -> list[Child]:
+        return [self.hub, *self.spokes, *filter(None, [self.introducer])]
 
     def each(self, name: str, timeout: float, arguments: list[dict[str, Any]]) -> list[Any]:
         """Run a method in every spokes process at once; the values in order."""
@@ -93,6 +103,7 @@ def stage(
     size: int = 100,
     processes: int = 1,
     spokes_mode: str = "",
+    introducer: str = "introduce",
 ) -> Iterator[Stage]:
     """
     Start the processes; all have ended when this returns, however it does.
@@ -103,13 +114,14 @@ def stage(
         peers: Connections there will be; 0: any number, one after another.
         processes: For the spokes.
         spokes_mode: Of the spokes; empty: as the hub.
+        introducer: The role of the introducer, if the contestant has one.
     """
     options = Options(contestant.library, contestant.style, peers, size, settings.certificate, settings.key)
     limit = _LIMIT + 2 * _SECONDS_PER_DIAL * peers + 4 * settings.seconds
     hub_cpus, spoke_cpus = machine.placement_cpus(placement)
     with contextlib.ExitStack() as stack:
 
-        def start(side: str, mode: str, cpus: list[int], descriptors: int) -> Child:
+        def start(side: str, mode: str, cpus: list[int], descriptors: int, role: str = role) -> Child:
             child = Child(side, role, options, mode=mode, cpus=cpus, limit=limit, descriptors=descriptors)
             return stack.enter_context(child)
 
@@ -117,9 +129,12 @@ def stage(
         share = -(-peers // processes) * _PER_SPOKE
         mode = spokes_mode or contestant.mode
         spokes = [start("spokes", mode, spoke_cpus, share) for _ in range(processes)]
-        for child in (hub, *spokes):
+        third = None
+        if contestant.introduced:
+            third = start("hub", contestant.mode, hub_cpus if placement == "one" else [], 2 * peers, introducer)
+        for child in (hub, *spokes, *filter(None, [third])):
             child.result("become", WAIT)
-        yield Stage(hub, spokes, peers)
+        yield Stage(hub, spokes, peers, third)
 
 
 def affordable(peers: int) -> int:

@@ -9,4 +9,6 @@
     text       the report for a terminal               page       the same as one HTML file
     picture    the path as an SVG                      document   the same for programs, as JSON
     changes    what is different from the report before
+    file       the page, written whole or not at all
+    pair       ``listen`` and ``connect``: the test between two machines
 """

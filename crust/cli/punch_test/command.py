@@ -1,17 +1,14 @@
-"""The arguments: ``punch-test report``, and what does not exist yet, which says so."""
+"""The arguments: ``punch-test report``, ``listen`` and ``connect``."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from ..errors import CommandError
-from ..options import parse_seconds
+from ..options import add_common, parse_seconds
+from .pair.connect import connect
+from .pair.listen import listen
 from .report import report
-
-if TYPE_CHECKING:
-    from ..context import Context
 
 __all__ = ["DESCRIPTION", "add_actions", "register"]
 
@@ -19,6 +16,7 @@ DESCRIPTION = "What the network around this machine allows: whom you can reach, 
 
 _WATCH = 30.0
 _TIMEOUT = 5.0
+_PAIR_TIMEOUT = 30.0
 
 
 def register(
@@ -39,17 +37,8 @@ def add_actions(parser: argparse.ArgumentParser, common: argparse.ArgumentParser
     """The actions, for ``crust punch-test`` and for ``punch-test``."""
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     _add_report(actions, common)
-    for name in ("listen", "connect"):
-        later = actions.add_parser(name, add_help=False, prefix_chars="\0")
-        later.add_argument("rest", nargs="*")
-        later.set_defaults(run=_not_yet, action=name)
-
-
-def _not_yet(arguments: argparse.Namespace, context: Context) -> int:
-    raise CommandError(
-        f"this version has no `punch-test {arguments.action}`, as it punches no holes yet; "
-        "`punch-test report` tells what this network allows"
-    )
+    _add_listen(actions, common)
+    _add_connect(actions, common)
 
 
 def _add_report(
@@ -117,3 +106,73 @@ def _add_form(parser: argparse.ArgumentParser) -> None:
     form.add_argument(
         "--html", metavar="FILE", type=Path, help="write a page too, in one file that can be sent to who helps you"
     )
+
+
+# --- between two machines ---------------------------------------------------------------------------------------------
+
+
+def _add_listen(
+    actions: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser
+) -> None:
+    parser = actions.add_parser(
+        "listen",
+        parents=[common],
+        help="wait for `punch-test connect` on another machine, and test the way to it",
+        description="Wait to be called by `punch-test connect`, and show what both ends try, what works and why not. "
+        "stdout gets the one line to run on the other machine, and the result. Name a crust node that both ends can "
+        "reach with --contact: it introduces them to each other.",
+        epilog="Exit status: with --once, 0 connected directly, through NATs or not; 1 only by way of the rendezvous, "
+        "or not connected, or the test was not carried out. 2 wrong arguments; 130 interrupted, which is how it ends "
+        "without --once.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--once", action="store_true", help="end after one caller; the exit code tells what came of it")
+    parser.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=parse_seconds,
+        help="end with exit status 1 if nobody has called by then (default: wait for ever)",
+    )
+    _add_pair(parser)
+    parser.set_defaults(run=listen)
+
+
+def _add_connect(
+    actions: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser
+) -> None:
+    parser = actions.add_parser(
+        "connect",
+        parents=[common],
+        help="call `punch-test listen` on another machine, and test the way to it",
+        description="Call `punch-test listen` on another machine by all ways that there are, show what both ends try, "
+        "what works and why not, and measure round trip and throughput of each way that is found.",
+        epilog="Exit status: 0 connected directly, through NATs or not; 1 only by way of the rendezvous, or not "
+        "connected, or the test was not carried out; 2 wrong arguments; 130 interrupted.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("to", metavar="CONTACT", help="what `punch-test listen` shows, or a name from `crust contacts`")
+    parser.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=parse_seconds,
+        default=_PAIR_TIMEOUT,
+        help=f"how long to look for a way, and for better ones (default: {_PAIR_TIMEOUT:g})",
+    )
+    _add_pair(parser)
+    parser.set_defaults(run=connect)
+
+
+def _add_pair(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--json", action="store_true", help="JSON on stdout: a line for each event, and the result as the last one"
+    )
+    parser.add_argument("--html", metavar="FILE", type=Path, help="write the result as a page, too")
+    parser.add_argument(
+        "--rendezvous",
+        metavar="CONTACT",
+        dest="contact",
+        action="append",
+        default=argparse.SUPPRESS,
+        help="the same as --contact: a crust node that introduces the two ends to each other; may be repeated",
+    )
+    add_common(parser, identity="a fresh one")

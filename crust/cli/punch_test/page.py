@@ -6,7 +6,7 @@ script. It can be printed, adapts to dark screens and narrow ones, and is read w
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import crust
 
@@ -14,7 +14,7 @@ from ..terminal import human_duration, printable
 from .picture import as_svg
 from .words import MEETING, PRIVACY, Group, answers, date_of, groups, remarks, stops
 
-__all__ = ["as_page"]
+__all__ = ["MARKS", "as_page", "group_table", "hint_list", "safe", "verdict_box", "whole"]
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2128; --paper: #fff; --faint: #57606a; --line: #d0d7de; --good: #116329;
@@ -55,7 +55,7 @@ svg .unknown .sign { fill: var(--unknown) }
   body { max-width: none; padding: 0; font-size: .85rem } h2, h3 { break-after: avoid }
   tr, li, .verdict, svg { break-inside: avoid } }
 """
-_MARKS = {"A": "good", "B": "good", "E": "bad", "F": "bad"}
+MARKS = {"A": "good", "B": "good", "E": "bad", "F": "bad"}
 
 
 def as_page(survey: crust.NetworkSurvey, assessment: crust.Assessment) -> str:
@@ -64,73 +64,93 @@ def as_page(survey: crust.NetworkSurvey, assessment: crust.Assessment) -> str:
 
 
 def _page(survey: crust.NetworkSurvey, assessment: crust.Assessment) -> Iterator[str]:
-    date = _safe(date_of(survey))
+    asked = f"It asked {', '.join(survey.contacted)}." if survey.contacted else "It asked nobody outside."
+    made = f"Made by crust {crust.__version__} in {human_duration(survey.seconds)}. {asked}"
+    yield from whole("Network report", date_of(survey), assessment.title, _body(survey, assessment), (PRIVACY, made))
+
+
+def whole(kind: str, date: str, title: str, body: Iterable[str], footer: tuple[str, str]) -> Iterator[str]:
+    """
+    A page around what it has to say.
+
+    Args:
+        kind: What it is.
+        date: When it was made.
+        title: What came of it.
+        body: Its lines, in HTML.
+        footer: What is important about it, and who made it.
+    """
+    kind, date = safe(kind), safe(date)
     yield "<!DOCTYPE html>"
     yield '<html lang="en">'
     yield '<head><meta charset="utf-8">'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
     yield "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
     yield '<meta name="robots" content="noindex"><meta name="referrer" content="no-referrer">'
-    yield f"<title>Network report, {date}</title>"
+    yield f"<title>{kind}, {date}</title>"
     yield f"<style>{_STYLE}</style></head>"
     yield "<body>"
-    yield f"<header><p>Network report, {date}</p><h1>{_safe(assessment.title)}</h1></header>"
+    yield f"<header><p>{kind}, {date}</p><h1>{safe(title)}</h1></header>"
     yield "<main>"
-    yield from _verdict(assessment)
-    yield "<h2>The way to the Internet</h2>"
-    yield f'<div class="way">{as_svg(stops(survey, assessment))}</div>'
-    yield from _forecasts(assessment)
-    yield from _hints(assessment)
-    yield "<h2>What was found</h2>"
-    for group in groups(survey):
-        yield from _group(group)
-    if assessment.gaps:
-        yield "<h2>What was not found out</h2><ul>"
-        yield from (f"<li>{_safe(gap)}</li>" for gap in assessment.gaps)
-        yield "</ul>"
+    yield from body
     yield "</main>"
-    asked = f"It asked {', '.join(survey.contacted)}." if survey.contacted else "It asked nobody outside."
-    made = f"Made by crust {crust.__version__} in {human_duration(survey.seconds)}. {asked}"
-    yield f"<footer><p><strong>{_safe(PRIVACY)}</strong></p><p>{_safe(made)}</p></footer>"
+    yield f"<footer><p><strong>{safe(footer[0])}</strong></p><p>{safe(footer[1])}</p></footer>"
     yield "</body></html>"
 
 
-def _verdict(assessment: crust.Assessment) -> Iterator[str]:
-    mark = _MARKS.get(assessment.grade, "unknown")
-    grade = assessment.grade or "?"
-    label = f"Grade {assessment.grade}" if assessment.grade else "No grade"
+def _body(survey: crust.NetworkSurvey, assessment: crust.Assessment) -> Iterator[str]:
+    yield from verdict_box(assessment.grade, assessment.text, f"{assessment.reason}.")
+    yield "<h2>The way to the Internet</h2>"
+    yield f'<div class="way">{as_svg(stops(survey, assessment))}</div>'
+    yield from _forecasts(assessment)
+    yield from hint_list(assessment.hints)
+    yield "<h2>What was found</h2>"
+    for group in groups(survey):
+        yield from group_table(group)
+    if assessment.gaps:
+        yield "<h2>What was not found out</h2><ul>"
+        yield from (f"<li>{safe(gap)}</li>" for gap in assessment.gaps)
+        yield "</ul>"
+
+
+def verdict_box(grade: str, text: str, reason: str) -> Iterator[str]:
+    """The grade, what it is about, and why."""
+    mark = MARKS.get(grade, "unknown")
+    label = f"Grade {grade}" if grade else "No grade"
     yield '<section class="verdict" aria-label="Verdict">'
-    yield f'<div class="grade {mark}" role="img" aria-label="{label}">{grade}</div>'
-    yield f"<div><p>{_safe(assessment.text)}</p><p><strong>{label}:</strong> {_safe(assessment.reason)}.</p></div>"
+    yield f'<div class="grade {mark}" role="img" aria-label="{label}">{grade or "?"}</div>'
+    yield f"<div><p>{safe(text)}</p><p><strong>{label}:</strong> {safe(reason)}</p></div>"
     yield "</section>"
 
 
 def _forecasts(assessment: crust.Assessment) -> Iterator[str]:
-    yield f"<h2>Whom you reach</h2><p>{_safe(MEETING)}</p>"
+    yield f"<h2>Whom you reach</h2><p>{safe(MEETING)}</p>"
     yield '<table><thead><tr><th scope="col">a peer in</th><th scope="col">you call them</th>'
     yield '<th scope="col">they call you</th></tr></thead><tbody>'
     for forecast in assessment.forecasts:
-        cells = "".join(f'<td class="{mark}">{_safe(text)}</td>' for text, mark in answers(forecast))
-        yield f'<tr><th scope="row">{_safe(forecast.title)}</th>{cells}</tr>'
+        cells = "".join(f'<td class="{mark}">{safe(text)}</td>' for text, mark in answers(forecast))
+        yield f'<tr><th scope="row">{safe(forecast.title)}</th>{cells}</tr>'
     yield "</tbody></table>"
-    yield from (f'<p class="remark">{_safe(remark)}</p>' for remark in remarks(assessment))
+    yield from (f'<p class="remark">{safe(remark)}</p>' for remark in remarks(assessment))
 
 
-def _hints(assessment: crust.Assessment) -> Iterator[str]:
-    if assessment.hints:
+def hint_list(hints: Sequence[crust.Hint]) -> Iterator[str]:
+    """What would help; nothing if nothing would."""
+    if hints:
         yield "<h2>What would help</h2><ol>"
-        for hint in assessment.hints:
-            yield f"<li><strong>{_safe(hint.title)}.</strong> {_safe(hint.text)}</li>"
+        for hint in hints:
+            yield f"<li><strong>{safe(hint.title)}.</strong> {safe(hint.text)}</li>"
         yield "</ol>"
 
 
-def _group(group: Group) -> Iterator[str]:
-    yield f'<h3>{_safe(group.title)}</h3><table class="found"><tbody>'
+def group_table(group: Group) -> Iterator[str]:
+    """Findings on one subject."""
+    yield f'<h3>{safe(group.title)}</h3><table class="found"><tbody>'
     for row in group.rows:
-        yield f'<tr><th scope="row">{_safe(row.label)}</th><td class="{row.mark}">{_safe(row.text)}</td></tr>'
+        yield f'<tr><th scope="row">{safe(row.label)}</th><td class="{row.mark}">{safe(row.text)}</td></tr>'
     yield "</tbody></table>"
 
 
-def _safe(text: str) -> str:
+def safe(text: str) -> str:
     """Routers and servers have said some of it."""
     return html.escape(printable(text, 4000))

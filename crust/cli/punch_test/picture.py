@@ -19,14 +19,14 @@ _SIGNS = {"good": "✓", "bad": "✗", "unknown": "?", "plain": "–"}
 _SPOKEN = {"good": "fine", "bad": "in the way", "unknown": "not known", "plain": "so so"}
 
 
-def as_svg(stops: Sequence[Stop]) -> str:
+def as_svg(stops: Sequence[Stop], title: str = "The way to the Internet") -> str:
     """The picture; its colours come from classes of the page, its meaning also from signs and a description."""
     width = len(stops) * (_WIDTH + _GAP) - _GAP + 4
     told = "; ".join(f"{stop.title}: {', '.join(stop.lines)} ({_SPOKEN[stop.mark]})" for stop in stops)
     return "\n".join(
         [
             f'<svg viewBox="0 0 {width} {_HEIGHT + 4}" role="img" aria-labelledby="way-title way-text">',
-            '<title id="way-title">The way to the Internet</title>',
+            f'<title id="way-title">{_safe(title)}</title>',
             f'<desc id="way-text">{_safe(told)}</desc>',
             *(line for number, stop in enumerate(stops) for line in _stop(stop, number, number + 1 == len(stops))),
             "</svg>",

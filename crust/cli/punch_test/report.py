@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
-import secrets
 import shutil
-import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent import futures
-from pathlib import Path
 
 import crust
 
 from ..context import Context
-from ..errors import CommandError, UsageError
+from ..errors import UsageError
 from ..options import config_file
 from ..terminal import Terminal, printable
 from .changes import Seen, carried, changes, seen
 from .document import as_document
+from .file import check_writable, save
 from .page import as_page
 from .text import Paint, as_text
 
@@ -28,6 +25,7 @@ __all__ = ["FINE", "LIMITED", "report"]
 
 FINE, LIMITED = 0, 1
 
+_LOOK = 0.5  # seconds
 _HELPER_TIMEOUT = 5.0  # seconds to connect to those that are to call back
 _HELPER_PAUSE = 61.0  # seconds between two surveys with them: each takes all the calls of a minute that they grant us
 
@@ -37,7 +35,7 @@ def report(arguments: argparse.Namespace, context: Context) -> int:
     if arguments.offline and (arguments.stun or arguments.contact):
         raise UsageError("--offline asks nobody: it goes with neither --stun nor --contact")
     if arguments.html is not None:
-        _check_writable(arguments.html)
+        check_writable(arguments.html)
     config = _config(arguments, context)
     contacts = [context.book.resolve(text) for text in arguments.contact]
     servers = _servers(arguments, config, context.terminal)
@@ -47,9 +45,16 @@ def report(arguments: argparse.Namespace, context: Context) -> int:
         fine = look.tell()
         pause = _pause(arguments, context.terminal)
         while pause is not None:
-            time.sleep(pause)
+            rest(pause)
             fine = look.tell()
     return FINE if fine else LIMITED
+
+
+def rest(seconds: float) -> None:
+    """Sleep in pieces: a Ctrl-C that comes just before a long sleep is not noticed before its end."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        time.sleep(min(left, _LOOK))
 
 
 def _pause(arguments: argparse.Namespace, terminal: Terminal) -> float | None:
@@ -145,7 +150,7 @@ class _Look:
         else:
             self._show(self._changed(survey, assessment))
         if self._arguments.html is not None:
-            _save(self._arguments.html, as_page(survey, assessment))
+            save(self._arguments.html, as_page(survey, assessment))
             if self._before is None:
                 self._terminal.say(f"the same as a page: {printable(str(self._arguments.html))}")
         self._before = carried(self._before or {}, seen(survey, assessment))
@@ -196,42 +201,3 @@ class _Look:
         if self._terminal.colours and self._terminal.stdout.isatty():
             return self._terminal.paint
         return lambda text, *styles: text
-
-
-# --- the file ---------------------------------------------------------------------------------------------------------
-
-
-def _check_writable(path: Path) -> None:
-    """Before anybody waits for a report that cannot be saved."""
-    target = Path(os.path.realpath(path))
-    if target.is_dir():
-        raise CommandError(f"{path} is a directory: name a file for the page")
-    if target.exists() and not stat.S_ISREG(target.stat().st_mode):
-        raise CommandError(f"{path} is not a regular file")
-    if not target.parent.is_dir():
-        raise CommandError(f"{path}: there is no directory {target.parent}")
-    if not os.access(target.parent, os.W_OK):
-        raise CommandError(f"{path}: no permission to write into {target.parent}")
-
-
-def _save(path: Path, text: str) -> None:
-    """All of the file or nothing: a page that is sent on is never half of one."""
-    target = Path(os.path.realpath(path))
-    try:
-        with _temporary(target) as temporary:
-            with open(temporary, "x", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, target)
-    except OSError as error:
-        raise CommandError(f"{path}: the page could not be written: {error.strerror or error}") from error
-
-
-@contextlib.contextmanager
-def _temporary(target: Path) -> Iterator[Path]:
-    path = target.with_name(f".punch-test.{secrets.token_hex(8)}")  # however long the name of the file is
-    try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)

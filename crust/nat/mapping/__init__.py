@@ -8,6 +8,7 @@ The map::
     pcp          RFC 6887 as values; natpmp: RFC 6886
     exchange     requests on their way, and when each is sent again
     ways         what all protocols have in common: what is asked, and what comes of it
+    datagram_way  what PCP and NAT-PMP share of that
     pcp_way, natpmp_way, igd_way   the protocols as cores without I/O
     ssdp         how an UPnP router is found; igd: talking to it, by miniupnpc
     lease        one mapping: its port, its life, its renewals

@@ -25,6 +25,7 @@ __all__ = [
     "parse_linux_routes_6",
     "parse_netstat",
     "parse_route_print",
+    "routers",
 ]
 
 SWITCH = "CRUST_PORT_MAPPING"
@@ -85,6 +86,19 @@ def default_gateways(family: int = 4) -> list[Gateway]:
         if local:
             found.append(Gateway(address, interface, local))
     return found
+
+
+def routers(family: int) -> list[str]:
+    """
+    The default gateways with their interfaces, without a question to anybody, whatever the environment says; none where
+    the system tells only by a command.
+    """
+    if not sys.platform.startswith("linux"):
+        return []
+    try:
+        return [f"{address} {interface}" for address, interface in _routes(family)]
+    except (OSError, ValueError):
+        return []
 
 
 def _routes(family: int) -> list[tuple[str, str]]:

@@ -14,13 +14,13 @@ import os
 import pathlib
 import re
 import secrets
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ... import limits
 from ...runtime.files import write_atomic
 from ...runtime.locks import try_lock, unlock
+from ...runtime.state_folder import state_folder as user_folder
 from ...values import dataclass
 from .mapper import Leftover
 from .ways import Ask, Wanted
@@ -36,13 +36,8 @@ _WAYS = ("pcp", "natpmp", "igd")
 
 
 def state_folder(environ: Mapping[str, str]) -> pathlib.Path:
-    """Where the lists are: ``$XDG_STATE_HOME/crust/port-mappings``, else below ``~/.local/state``."""
-    base = environ.get("XDG_STATE_HOME", "")
-    if sys.platform == "win32" and not base:
-        base = environ.get("LOCALAPPDATA", "")
-    if not os.path.isabs(base):
-        base = os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".local", "state")
-    return pathlib.Path(base) / "crust" / "port-mappings"
+    """Where the lists are: ``port-mappings`` in :func:`crust.runtime.state_folder.state_folder`."""
+    return user_folder(environ) / "port-mappings"
 
 
 @dataclass(frozen=True)

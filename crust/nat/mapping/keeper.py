@@ -7,6 +7,7 @@ router (:mod:`crust.runtime.native`). Everything that decides is in :mod:`crust.
 
 from __future__ import annotations
 
+import importlib
 import logging
 import pathlib
 import random
@@ -18,6 +19,7 @@ from collections.abc import Callable, Sequence
 from collections.abc import Mapping as Map
 
 from ... import limits
+from ...runtime.descriptors import exhaustion
 from ...runtime.threads import Spawn, Waker, abandon_selector
 from ...values import dataclass
 from .gateway import Gateway
@@ -65,7 +67,7 @@ class Settings:
 
 class Keeper:
     """
-    Keeps ports open for one node. ``want``, ``mappings``, ``seen_at`` and ``close`` are thread-safe; none waits.
+    Keeps ports open for one node. All methods that are not the thread's own are thread-safe; none waits.
 
     Args:
         settings: What to do.
@@ -89,13 +91,14 @@ class Keeper:
         self._spawn = spawn
         self._now = now
         self._changed = changed
-        self._lock = threading.Lock()  # guards what other threads ask for and see, down to _seen
+        self._lock = threading.Lock()  # guards what other threads ask for and see, down to _look_now
         self._wanted: dict[Wanted, str] = {}
         self._running = False
         self._close_by: float | None = None
         self._mappings: tuple[Mapping, ...] = ()
         self._failure = ""
         self._seen: str | None = None
+        self._look_now = False
         self._waker: Waker | None = None
         # What follows belongs to the thread.
         self._selector: selectors.BaseSelector | None = None
@@ -158,6 +161,14 @@ class Keeper:
         if waker is not None:
             waker.wake()
 
+    def look(self) -> None:
+        """See at once which routers are there: the network may be another one."""
+        with self._lock:
+            self._look_now = True
+            waker = self._waker
+        if waker is not None:
+            waker.wake()
+
     def close(self, timeout: float | None) -> None:
         """Close the ports and end the thread, within ``MAPPING_CLOSE`` seconds, or half of ``timeout``. No wait."""
         limit = limits.MAPPING_CLOSE if timeout is None else min(limits.MAPPING_CLOSE, timeout / 2)
@@ -211,7 +222,8 @@ class Keeper:
         now = self._now()
         with self._lock:
             wanted, close_by = self._wanted, self._close_by
-        if close_by is None and now >= self._look_at:
+            look, self._look_now = self._look_now, False
+        if close_by is None and (look or now >= self._look_at):
             self._look(now)
         for index, line in enumerate(self._lines):
             if close_by is not None:
@@ -238,6 +250,7 @@ class Keeper:
         """Which routers are there now?"""
         self._look_at = now + limits.MAPPING_CHECK
         try:
+            importlib.import_module(".definition", __package__)  # now: a file that cannot be opened is no answer either
             found = tuple(self._find())[: limits.MAPPING_GATEWAYS_MAX]
         except OSError as error:  # such as no descriptors: that says nothing about routers
             self._log.info("port mapping: the system does not tell the gateways: %s", error)
@@ -258,6 +271,8 @@ class Keeper:
                 line = Line(gateway, self._settings, self._now, random.Random(secrets.randbits(64)))
             except OSError as error:
                 self._log.info("port mapping: cannot speak to the router %s: %s", gateway.address, error)
+                if exhaustion(error):
+                    self._gateways = None  # that passes: the next look begins anew
                 continue
             assert self._selector is not None
             line.register(self._selector)

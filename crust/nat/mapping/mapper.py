@@ -19,6 +19,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 from ... import limits
 from ...values import dataclass
+from .datagram_way import DatagramWay
 from .gateway import Gateway
 from .igd_way import IgdWay, Job
 from .lease import Lease, first_port, other_port
@@ -402,14 +403,14 @@ class Mapper:
     def receive(self, data: bytes, now: float) -> None:
         """A datagram from the router's port for PCP and NAT-PMP."""
         for way in self.ways.values():
-            if isinstance(way, PcpWay | NatPmpWay):
+            if isinstance(way, DatagramWay):
                 way.receive(data, now)
         self._step(now)
 
     def unreachable(self, now: float) -> None:
         """The router says that nobody is at that port."""
         for way in self.ways.values():
-            if isinstance(way, PcpWay | NatPmpWay):
+            if isinstance(way, DatagramWay):
                 way.unreachable()
         self._step(now)
 
@@ -425,7 +426,7 @@ class Mapper:
         return [
             data
             for way in self.ways.values()
-            if isinstance(way, PcpWay | NatPmpWay)
+            if isinstance(way, DatagramWay)
             for data in way.datagrams()
         ]
 

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ... import limits
 from ...exceptions import MalformedMessage
 from . import natpmp, pcp
-from .exchange import Exchanges
+from .datagram_way import PROBE, DatagramWay
 from .layers import usable_ipv4
 from .ways import (
-    Absent,
     Ask,
     Epoch,
-    Granted,
     Ready,
     Refusal,
     Refused,
     Removed,
-    Restarted,
     Wanted,
-    Way,
     WayState,
 )
 
-__all__ = ["PcpWay"]
+__all__ = ["PcpEpoch", "PcpWay"]
 
-_PROBE = "probe"
 _PROTOCOLS = {"tcp": pcp.Protocol.TCP, "udp": pcp.Protocol.UDP}
 _WORDS = {
     pcp.Result.UNSUPP_VERSION: "it speaks another version",
@@ -47,7 +40,16 @@ _KINDS = {
 }
 
 
-class PcpWay(Way):
+class PcpEpoch(Epoch):
+    """RFC 6887 section 8.5."""
+
+    def _is_off(self, ours: float, theirs: int) -> bool:
+        if theirs < -1:
+            return True
+        return ours + 2 < theirs - theirs / 16 or theirs + 2 < ours - ours / 16
+
+
+class PcpWay(DatagramWay):
     """
     Args:
         client: Our address, as the router sees it on our packets if nothing stands between.
@@ -57,23 +59,11 @@ class PcpWay(Way):
     title = "PCP"
 
     def __init__(self, client: str) -> None:
-        super().__init__()
+        super().__init__(PcpEpoch())
         self._client = client
-        self._exchanges = Exchanges()
-        self._asks: dict[tuple[Wanted, bool], Ask] = {}  # by what is wanted and whether it is a removal
-        self._epoch = Epoch()
-        self._queue: list[bytes] = []
 
-    def probe(self, now: float) -> None:
-        self._announce(now, limits.MAPPING_PROBES)
-
-    def check(self, held: Sequence[Ask], now: float) -> None:
-        if held:
-            self._announce(now, 2)
-
-    def _announce(self, now: float, sends: int) -> None:
-        data = pcp.build_pcp(pcp.AnnounceRequest(self._client))
-        self._exchanges.add(_PROBE, data, now, sends=sends, interval=limits.MAPPING_RESEND)
+    def _question(self) -> bytes:
+        return pcp.build_pcp(pcp.AnnounceRequest(self._client))
 
     def ask(self, ask: Ask, now: float) -> None:
         self._map((ask.wanted, False), ask, ask.lifetime, now, limits.MAPPING_SENDS, limits.MAPPING_RESEND)
@@ -90,10 +80,10 @@ class PcpWay(Way):
         wanted = ask.wanted
         protocol = _PROTOCOLS[wanted.protocol]
         request = pcp.MapRequest(self._client, lifetime, ask.nonce, protocol, wanted.port, ask.external)
-        old = self._asks.get(key, ask)
-        if key[1] and old != ask:  # such as two that crashes left, with nonces of their own: one at a time
+        old, is_removal = self._asks.get(key, (ask, key[1]))
+        if is_removal and old != ask:  # such as two that crashes left, with nonces of their own: one at a time
             self._found(Removed(old, False))
-        self._asks[key] = ask
+        self._asks[key] = ask, key[1]
         self._exchanges.add(key, pcp.build_pcp(request), now, sends=sends, interval=interval)
 
     # --- answers ------------------------------------------------------------------------------------------------------
@@ -108,7 +98,7 @@ class PcpWay(Way):
         if isinstance(message, pcp.AnnounceResponse):
             if message.result == pcp.Result.UNSUPP_VERSION:
                 return  # of our version: so a router without NAT-PMP answers NAT-PMP's question
-            self._exchanges.answered(_PROBE)
+            self._exchanges.answered(PROBE)
             self._heard(message.epoch, now)
             # An error is an answer too: whoever does not know ANNOUNCE may know MAP.
             if self.state is not WayState.READY:
@@ -134,35 +124,28 @@ class PcpWay(Way):
             message.result == pcp.SUCCESS and not message.lifetime and (wanted, True) in self._asks
         )
         key = (wanted, is_removal)
-        ask = self._asks.get(key)
+        ask, _ = self._asks.get(key, (None, False))
         if ask is None or ask.nonce != message.nonce:
             return
         if is_removal and message.result == pcp.SUCCESS and message.lifetime:
             return  # a late answer to what was asked before
         self._heard(message.epoch, now)
-        self._exchanges.answered(key)
-        del self._asks[key]
+        self._settle(key)
         if is_removal:
             self._found(Removed(ask, message.result == pcp.SUCCESS))
         elif message.result != pcp.SUCCESS:
             self._refuse(ask, message.result)
-        elif not message.external or not message.lifetime:
-            self._found(Refused(ask, Refusal.OTHER, "it agreed to a mapping that leads nowhere"))
-        elif message.lifetime <= limits.MAPPING_RENEW_MIN:  # over before it may be renewed: it would come and go
-            self._found(Refused(ask, Refusal.OTHER, f"it opens ports for {message.lifetime} s only"))
         else:
-            self.external_ip = usable_ipv4(message.external_ip)
-            self._found(Granted(ask, message.external, message.lifetime, self.external_ip))
+            self._agreed(ask, message.external, message.lifetime, usable_ipv4(message.external_ip))
 
     def _rejected(self, message: pcp.Rejection, now: float) -> None:
         self._heard(message.epoch, now)
         if message.result == pcp.Result.UNSUPP_VERSION:
             self._gone("it speaks another version of PCP")
             return
-        for key, ask in list(self._asks.items()):  # it does not say which: all that wait
-            self._exchanges.answered(key)
-            del self._asks[key]
-            if key[1]:
+        for key in list(self._asks):  # it does not say which: all that wait
+            ask, is_removal = self._settle(key)
+            if is_removal:
                 self._found(Removed(ask, False))
             else:
                 self._refuse(ask, message.result)
@@ -172,40 +155,3 @@ class PcpWay(Way):
         reason = _WORDS.get(known, f"error {result}") if known is not None else f"error {result}"
         kind = _KINDS.get(known, Refusal.OTHER) if known is not None else Refusal.OTHER
         self._found(Refused(ask, kind, reason))
-
-    def _heard(self, epoch: int, now: float) -> None:
-        if self._epoch.restarted(epoch, now, pcp=True):
-            self._found(Restarted())
-
-    def unreachable(self) -> None:
-        """Nobody is at the router's port."""
-        self._gone("the router has no such service")
-
-    def _gone(self, reason: str) -> None:
-        self._exchanges.clear()
-        asks, self._asks = self._asks, {}
-        if self.state is not WayState.ABSENT:
-            self._found(Absent(reason))
-        for key, ask in asks.items():
-            self._found(Removed(ask, False) if key[1] else Refused(ask, Refusal.NO_ANSWER, reason))
-
-    # --- time ---------------------------------------------------------------------------------------------------------
-
-    def get_timer(self) -> float | None:
-        return self._exchanges.get_timer()
-
-    def handle_timer(self, now: float) -> None:
-        datagrams, expired = self._exchanges.poll(now)
-        self._queue += datagrams
-        for key in expired:
-            if key == _PROBE:
-                if self.state is WayState.UNKNOWN:
-                    self._gone("no answer")
-                continue
-            ask = self._asks.pop(key)  # type: ignore[call-overload]  # all other keys are of this kind
-            self._found(Removed(ask, False) if key[1] else Refused(ask, Refusal.NO_ANSWER, "no answer"))  # type: ignore[index]
-
-    def datagrams(self) -> list[bytes]:
-        """What is to be sent to the router's port now."""
-        found, self._queue = self._queue, []
-        return found

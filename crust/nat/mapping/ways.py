@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import collections
 import enum
 from collections.abc import Sequence
@@ -132,7 +133,7 @@ class WayState(enum.Enum):
     ABSENT = "absent"
 
 
-class Way:
+class Way(abc.ABC):
     """One protocol towards one router, sans-IO. Its owner takes what it wants to send and what it found out."""
 
     name = ""
@@ -150,29 +151,29 @@ class Way:
 
     # --- what it does -------------------------------------------------------------------------------------------------
 
+    @abc.abstractmethod
     def probe(self, now: float) -> None:
         """Find out whether the router speaks it; harmless."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def ask(self, ask: Ask, now: float) -> None:
         """Have a mapping made or renewed: Granted or Refused follows."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def remove(self, ask: Ask, now: float) -> None:
         """Have a mapping removed: Removed follows."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def check(self, held: Sequence[Ask], now: float) -> None:
         """Look whether the router still has these; Restarted or Vanished follow if not."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def get_timer(self) -> float | None:
         """When :meth:`handle_timer` is due."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def handle_timer(self, now: float) -> None:
         """Do what is due."""
-        raise NotImplementedError
 
     # --- for those that inherit ---------------------------------------------------------------------------------------
 
@@ -192,21 +193,17 @@ class Way:
         self._outcomes.append(outcome)
 
 
-class Epoch:
+class Epoch(abc.ABC):
     """The age of a router's table: when it is younger than it should be, the router has lost it."""
 
     def __init__(self) -> None:
         self._last: tuple[float, int] | None = None
 
-    def restarted(self, epoch: int, now: float, *, pcp: bool) -> bool:
-        """Take in an age told at ``now``; RFC 6887 section 8.5, RFC 6886 section 3.6."""
+    def restarted(self, epoch: int, now: float) -> bool:
+        """Take in an age told at ``now``."""
         before, self._last = self._last, (now, epoch)
-        if before is None:
-            return False
-        ours, theirs = now - before[0], epoch - before[1]
-        if not pcp:
-            # Far ahead: this machine slept, and what we had may have run out meanwhile. Not of the RFC.
-            return theirs < ours * 7 / 8 - 2 or theirs > ours * 9 / 8 + 60
-        if theirs < -1:
-            return True
-        return ours + 2 < theirs - theirs / 16 or theirs + 2 < ours - ours / 16
+        return before is not None and self._is_off(now - before[0], epoch - before[1])
+
+    @abc.abstractmethod
+    def _is_off(self, ours: float, theirs: int) -> bool:
+        """Whether two clocks that both run have moved too far apart: seconds passed by ours, and by the router's."""

@@ -85,7 +85,7 @@ def ports_of(samples: Sequence[tuple[int, int]]) -> tuple[PortAllocation | None,
     ordered = sorted(set(outer))
     distances = collections.Counter(high - low for low, high in zip(ordered, ordered[1:], strict=False))
     step, count = min(distances.items(), key=lambda item: (-item[1], item[0]))
-    agree = count >= (len(ordered) - 1) * limits.PROBE_PORTS_AGREE and step <= limits.PROBE_STEP_MAX
+    agree = count >= (len(ordered) - 1) * limits.PROBE_PORTS_AGREE and step <= limits.PORT_STEP_MAX
     if not agree and ordered[-1] - ordered[0] > limits.PROBE_SPAN_MAX:
         return PortAllocation.RANDOM, None
     rising = sum(1 if later > earlier else -1 for earlier, later in zip(outer, outer[1:], strict=False))

@@ -122,7 +122,7 @@ class Helping:
         """The first that has an address of the plan's family, if any has."""
         found = []
         for helper in self._helpers:
-            if helper.path is not None:
+            if helper.path is not None and helper.path.transport != "relay":
                 endpoint = Endpoint.parse(helper.path.remote)
                 if endpoint.family == plan.family:
                     found.append((helper, (endpoint.host, endpoint.port)))

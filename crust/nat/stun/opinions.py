@@ -8,6 +8,7 @@ liar, or several in one place, cannot make us tell a wrong address.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Collection
 
 from ... import limits
 from ...values import dataclass
@@ -45,6 +46,10 @@ class Opinions:
         if len(self._opinions) > limits.REFLEXIVE_SOURCES_MAX:
             oldest = next((each for each, said in self._opinions.items() if not said.trusted), source)
             del self._opinions[oldest]
+
+    def forget(self, sources: Collection[str]) -> None:
+        """What these said counts no more."""
+        self._opinions = {source: said for source, said in self._opinions.items() if source not in sources}
 
     def is_trusted(self, now: float) -> bool:
         """Whether one that is believed alone has spoken lately."""

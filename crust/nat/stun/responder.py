@@ -42,12 +42,17 @@ class Responder:
         self.ignored = 0
         """Requests that got none: of strangers, too many, or broken."""
         self._is_known = is_known
-        self._everybody = everybody
+        self.everybody = everybody
+        """Answer strangers too; may be changed at any time."""
+        self.refuses: Callable[[str], bool] = lambda host: False
+        """Who gets no answer whatever else holds, such as a banned address."""
+        self.on_limit: Callable[[str], object] = lambda host: None
+        """Told who has asked more often than it may, by IP address; any thread, must be quick."""
         self._rates = Rates(limits.STUN_ANSWERS_PER_SECOND, limits.STUN_ANSWERS_ALL_PER_SECOND)
 
     def may_ask(self, host: str) -> bool:
         """Whether that IP address gets answers at all."""
-        return self._everybody or self._is_known(host)
+        return (self.everybody or self._is_known(host)) and not self.refuses(host)
 
     def answer(self, data: bytes | memoryview, source: tuple[str, int], now: float) -> bytes | None:
         """
@@ -65,7 +70,10 @@ class Responder:
         return built
 
     def _answer(self, data: bytes | memoryview, source: tuple[str, int], now: float) -> bytes | None:
-        if not self.may_ask(source[0]) or not self._rates.permit(address_key(source[0]), now):
+        if not self.may_ask(source[0]):
+            return None
+        if not self._rates.permit(address_key(source[0]), now):
+            self.on_limit(source[0])
             return None
         try:
             request = parse_stun_untrusted(data)

@@ -1,4 +1,4 @@
-"""A question over TCP, on a connection of its own, which leaves from a port that we listen on."""
+"""A question over TCP, on a connection of its own, which leaves from a port that we listen on, or from a fresh one."""
 
 from __future__ import annotations
 
@@ -27,35 +27,44 @@ class TcpQuestion:
         transport: TCP.
         io: The node's I/O loop; running.
         server: An IP address and port.
-        local_port: Where to come from.
+        local_port: Where to come from; None: a fresh port.
+        timeout: Seconds to connect, and as long again for the answer.
     """
 
-    def __init__(self, transport: Transport, io: IoLoop, server: Endpoint, local_port: int) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        io: IoLoop,
+        server: Endpoint,
+        local_port: int | None,
+        timeout: float = limits.STUN_TIMEOUT,
+    ) -> None:
         self.transaction: Transaction | None = None
         """What it came to; None: it was not asked."""
-        self._dialling = transport.dialling(server, limits.STUN_TIMEOUT, local_port=local_port)
+        self._dialling = transport.dialling(server, timeout, local_port=local_port)
         self._io = io
         self._local_port = local_port
+        self._timeout = timeout
         self._connection: Connection | None = None
         self._buffer = bytearray()
         self._cancelled = False
 
     def run(self) -> tuple[str, int]:
         """
-        Our address as the server sees it. Blocks, for :data:`crust.limits.STUN_TIMEOUT` seconds to connect and as long
-        again for the answer at the most; :meth:`cancel` and the transport's end cut that short.
+        Our address as the server sees it. Blocks until the time is over; :meth:`cancel` and the transport's end cut
+        that short.
 
         Raises:
             OSError: There is no answer, or none about that port.
         """
         connection = self._dialling.run()
         self._connection = connection
-        if self._cancelled or connection.local.port != self._local_port:
+        if self._cancelled or self._local_port not in (None, connection.local.port):
             connection.abort()
             raise OSError(errno.EADDRINUSE, "the way there from this port is in use", str(self._dialling.endpoint))
         request = Message(Class.REQUEST, os.urandom(TRANSACTION_SIZE))
-        transaction = self.transaction = Transaction(request, self._io.now(), schedule=_ONCE)
-        limit = self._io.call_later(limits.STUN_TIMEOUT, lambda now: connection.abort())
+        transaction = self.transaction = Transaction(request, self._io.now(), _ONCE)
+        limit = self._io.call_later(self._timeout, lambda now: connection.abort())
         try:
             connection.send(transaction.request)
             connection.run(self)

@@ -12,8 +12,9 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from ... import limits
 from ...exceptions import MalformedMessage
 from ...runtime.flusher import IoLoop
 from ...transports.udp import Address, Source, UdpHub
@@ -69,16 +70,26 @@ class UdpStun:
 
     # --- questions ----------------------------------------------------------------------------------------------------
 
-    def ask(self, hub: UdpHub, address: Address, on_end: Callable[[Question], object]) -> Question:
+    def ask(
+        self,
+        hub: UdpHub,
+        address: Address,
+        on_end: Callable[[Question], object],
+        schedule: Sequence[float] | None = None,
+        timeout: float | None = None,
+    ) -> Question:
         """
         Ask whoever is at ``address`` for our own, as seen over the socket of ``hub``.
 
         Args:
             on_end: Gets the question when its transaction has finished, once, on the hub's or the I/O thread.
+            schedule: Seconds from now when it is sent; None: :data:`crust.limits.STUN_SCHEDULE`.
+            timeout: Seconds from now until nobody has answered; None: :data:`crust.limits.STUN_TIMEOUT`.
         """
         now = self._io.now()
         request = Message(Class.REQUEST, os.urandom(TRANSACTION_SIZE))
-        question = Question(self, hub, address, Transaction(request, now), on_end)
+        transaction = Transaction(request, now, schedule or limits.STUN_SCHEDULE, timeout or limits.STUN_TIMEOUT)
+        question = Question(self, hub, address, transaction, on_end)
         with self._lock:
             if not self._closed:
                 self._asked[request.transaction] = question

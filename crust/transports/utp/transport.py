@@ -68,6 +68,13 @@ class UtpTransport:
         """Looks names up for the dials."""
         self.stun: StunHook | None = None
         """Gets what looks like STUN on any socket that is opened from now on."""
+        self.refuses: Callable[[str], bool] = lambda host: False
+        """Whose SYNs get no answer, by IP address; must be quick."""
+        self.half_open = (limits.UTP_HALF_OPEN_MAX, limits.UTP_HALF_OPEN_PER_NETWORK)
+        """How many callers of a listener may be waited for, and of one network; may be changed at any time."""
+        self.on_limit: Callable[[str, str, int], object] = lambda limit, host, count: None
+        """Told, by a hub's thread, of a limit that some packets have met, and of an IP address that they say they are
+        from; must be quick."""
         self._told_scarce = False  # that the system grants small buffers only
         self._lock = threading.Lock()  # guards the order of making hubs for dials
         # Whatever has descriptors, sinks, or somebody who waits.
@@ -88,6 +95,33 @@ class UtpTransport:
     def listen(self, endpoint: Endpoint) -> UtpListener:
         """Open a socket that callers are answered on; see the contract."""
         return self._openings.listener(UtpListener(self, endpoint))
+
+    def change_ports(self) -> None:
+        """See the contract."""
+        for hub in self._hubs.all():
+            if hub.acceptor is None:
+                hub.retired = True
+
+    def dialling_over(self, hub: UdpHub, address: Address, timeout: float) -> UtpDialling:
+        """
+        Prepare to connect to an IP address and port over a socket that is open, such as one that :meth:`adopt` made.
+
+        Args:
+            hub: Held for the dial from now on, whoever else lets go of it.
+            timeout: Seconds.
+        """
+        endpoint = _utp(endpoint_of(address))
+        return self._openings.dialling(UtpDialling(self, endpoint, timeout, None, hub))
+
+    def listen_over(self, hub: UdpHub) -> UtpListener:
+        """
+        Answer callers on a socket that is open and has no listener yet, :meth:`UtpListener.run` being called. A silent
+        one goes on answering nothing else.
+
+        Raises:
+            ListenError: It has a listener, or has been closed.
+        """
+        return self._openings.listener(UtpListener(self, Endpoint("utp", str(hub.name[0]), hub.port), hub))
 
     def close(self) -> None:
         """End everything; see the contract."""
@@ -130,6 +164,7 @@ class UtpTransport:
             raise
         hub.silent = silent
         hub.stun = self.stun
+        hub.on_strays = lambda host, count: self.on_limit("UTP_RESETS_PER_SECOND", host, count)
         hub.hold()
         if not self._hubs.add(hub):
             hub.close()
@@ -181,14 +216,29 @@ class UtpTransport:
             for hub in found:
                 if hub.hold():
                     return self.read(hub)
-            sock = socket.socket(family, socket.SOCK_DGRAM)
-            try:
-                _separate(sock, family)
-                sock.bind(("::" if family == getattr(socket, "AF_INET6", None) else "0.0.0.0", 0))
-            except BaseException:
-                sock.close()
-                raise
-            return self.read(self.adopt(sock))
+            return self.read(self._fresh(family))
+
+    def fresh(self, version: int) -> UdpHub:
+        """
+        A held hub on a port of its own, which does not read before :meth:`read`.
+
+        Args:
+            version: 4 or 6.
+
+        Raises:
+            OSError: There is no socket to be had.
+        """
+        return self._fresh(socket.AF_INET6 if version == 6 else socket.AF_INET)
+
+    def _fresh(self, family: int) -> UdpHub:
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            _separate(sock, family)
+            sock.bind(("::" if family == getattr(socket, "AF_INET6", None) else "0.0.0.0", 0))
+        except BaseException:
+            sock.close()
+            raise
+        return self.adopt(sock)
 
     def connect(
         self, hub: UdpHub, address: Address, way: tuple[int, str], on_open: Callable[[UtpStream], object]
@@ -255,10 +305,25 @@ class UtpTransport:
 
 
 class UtpDialling:
-    """One attempt to connect; see :class:`crust.transports.contract.Dialling`."""
+    """
+    One attempt to connect; see :class:`crust.transports.contract.Dialling`.
 
-    def __init__(self, transport: UtpTransport, endpoint: Endpoint, timeout: float, local_port: int | None) -> None:
+    Args:
+        hub: The socket to use, held until :meth:`run` has ended, or :meth:`cancel` before it; None: see
+            :meth:`UtpTransport.hub_for`.
+    """
+
+    def __init__(
+        self,
+        transport: UtpTransport,
+        endpoint: Endpoint,
+        timeout: float,
+        local_port: int | None,
+        hub: UdpHub | None = None,
+    ) -> None:
         self.endpoint = endpoint
+        self._hub = hub if hub is not None and hub.hold() else None
+        self._over = hub is not None
         self._transport = transport
         self._timeout = timeout
         self._local_port = local_port
@@ -274,7 +339,15 @@ class UtpDialling:
             self._cancelled = True
             if self._settled is not None:
                 self._settled.set()
+            hub = None if self._begun else self._take_hub()
         self._lookup.cancel()
+        if hub is not None:
+            hub.release()
+
+    def _take_hub(self) -> UdpHub | None:
+        """The socket that was given, for whoever releases it (the lock is held)."""
+        hub, self._hub = self._hub, None
+        return hub
 
     def run(self) -> UtpStream:
         """Connect; see the contract."""
@@ -282,6 +355,15 @@ class UtpDialling:
             if self._begun:
                 raise LocalProtocolError("a dial runs only once; make a new one")
             self._begun = True
+        try:
+            return self._run()
+        finally:
+            with self._lock:
+                hub = self._take_hub()
+            if hub is not None:
+                hub.release()
+
+    def _run(self) -> UtpStream:
         deadline = Deadline(self._timeout)
         addresses = self._lookup.run(deadline)
         failure: OSError | None = None
@@ -304,7 +386,10 @@ class UtpDialling:
             self._lookup.check()
             settled = self._settled = threading.Event()
         way = route(family, address)
-        hub = transport.hub_for(address, family, way[1], self._local_port)
+        if self._over:
+            hub = self._given(family)
+        else:
+            hub = transport.hub_for(address, family, way[1], self._local_port)
         stream = transport.connect(hub, address, way, lambda _: settled.set())
         try:
             settled.wait(deadline.remaining())
@@ -319,10 +404,30 @@ class UtpDialling:
             raise
 
 
-class UtpListener:
-    """Answers callers on one socket; see :class:`crust.transports.contract.Listener`."""
+    def _given(self, family: int) -> UdpHub:
+        """The socket that was given, held once more, for the connection."""
+        hub = self._hub
+        if hub is None or not hub.hold():
+            raise OSError(errno.ECONNABORTED, "the socket has been closed")
+        if hub.family != family:
+            hub.release()
+            raise OSError(errno.EAFNOSUPPORT, "the socket is of the other family")
+        try:
+            return self._transport.read(hub)
+        except BaseException:
+            hub.release()
+            raise
 
-    def __init__(self, transport: UtpTransport, endpoint: Endpoint) -> None:
+
+class UtpListener:
+    """
+    Answers callers on one socket; see :class:`crust.transports.contract.Listener`.
+
+    Args:
+        hub: An open one to use; None: a new one, bound to ``endpoint``.
+    """
+
+    def __init__(self, transport: UtpTransport, endpoint: Endpoint, hub: UdpHub | None = None) -> None:
         self._transport = transport
         self._lock = threading.Lock()  # guards all below
         self._running = False
@@ -330,6 +435,19 @@ class UtpListener:
         self._half_open: collections.OrderedDict[UtpStream, str] = collections.OrderedDict()  # and their networks
         self._networks: collections.Counter[str] = collections.Counter()
         self._offered: queue.SimpleQueue[UtpStream | None] = queue.SimpleQueue()
+        self._hub = self._taken(hub, endpoint) if hub is not None else self._opened(endpoint)
+        self._hub.acceptor = self
+        self.endpoint = endpoint.with_port(self._hub.port)
+
+    @staticmethod
+    def _taken(hub: UdpHub, endpoint: Endpoint) -> UdpHub:
+        if hub.acceptor is not None:
+            raise listen_error(endpoint, OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE)))
+        if not hub.hold():
+            raise listen_error(endpoint, OSError(errno.ECONNABORTED, "the socket has been closed"))
+        return hub
+
+    def _opened(self, endpoint: Endpoint) -> UdpHub:
         sock: socket.socket | None = None
         try:
             family, _, _, _, address = read(endpoint)[0]
@@ -344,27 +462,36 @@ class UtpListener:
                 sock.close()
             raise listen_error(endpoint, error) from error
         try:
-            self._hub = transport.adopt(sock)
+            return self._transport.adopt(sock)
         except OSError as error:
             raise listen_error(endpoint, error) from error
-        self._hub.acceptor = self
-        self.endpoint = endpoint.with_port(self._hub.port)
 
     @property
     def hub(self) -> UdpHub:
         """The socket; closed after the listener, once no connection needs it."""
         return self._hub
 
+    def retire(self) -> None:
+        """See the contract. Once it is closed, too, its socket answers its connections alone."""
+        self._hub.retired = True
+
     def called(self, syn: Packet, address: Address, source: Source | None, now: float) -> None:
         """A SYN came (the hub's thread): answer it, as far as strangers may cost us anything."""
-        network = _network(str(address[0]))
+        host = str(address[0])
+        if self._transport.refuses(host):
+            return
+        network = _network(host)
+        most, each = self._transport.half_open
         victim: UtpStream | None = None
         with self._lock:
-            if self._closed or self._networks[network] >= limits.UTP_HALF_OPEN_PER_NETWORK:
-                return
-            if len(self._half_open) >= limits.UTP_HALF_OPEN_MAX:
+            full = self._closed or self._networks[network] >= each
+            if not full and len(self._half_open) >= most:
                 victim = next(iter(self._half_open))
+        if full:
+            self._transport.on_limit("limits.utp_half_open_per_network", host, 1)
+            return
         if victim is not None:
+            self._transport.on_limit("limits.utp_half_open", host, 1)
             self._forget(victim)
             victim.abort()
         stream = self._transport.accepted(self._hub, syn, address, source, self._settled)
@@ -394,6 +521,7 @@ class UtpListener:
             if not full:
                 self._offered.put(stream)
         if full:
+            self._transport.on_limit("LISTEN_BACKLOG", stream.remote.host, 1)
             stream.abort()
 
     def close(self) -> None:
@@ -403,6 +531,7 @@ class UtpListener:
                 return
             self._closed = True
             self._hub.acceptor = None
+            self._hub.silent = self._hub.silent or self._hub.retired
             waiting = [*self._half_open, *self._drain_locked()]
             self._offered.put(None)
         for stream in waiting:
@@ -444,7 +573,7 @@ class UtpListener:
 
 def _fits(hub: UdpHub, address: Address, family: int, host: str) -> bool:
     """Whether ``address`` can be dialled from that socket."""
-    if hub.closed or hub.silent or hub.family != family or address[:2] == hub.name[:2]:
+    if hub.closed or hub.silent or hub.retired or hub.family != family or address[:2] == hub.name[:2]:
         return False
     return hub.wildcard or str(hub.name[0]) == host
 

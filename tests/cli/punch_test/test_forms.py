@@ -340,7 +340,7 @@ def test_what_has_changed_is_named() -> None:
     """The verdict first, with what was before."""
     text = between("port", "mapping works")
     assert text.splitlines()[0].startswith("network: A router that opens ports (was: An ordinary home router)")
-    assert "grade: A (was: C)" in text and "opens ports: yes, by UPnP" in text
+    assert "grade: A (was: B)" in text and "opens ports: yes, by UPnP" in text
     assert "UDP over IPv4, works: no (was: yes)" in between("port", "udpblock")
     assert "(new)" in between("port", "ipv6 open")
     assert "no longer known" in between("ipv6 open", "port")

@@ -27,13 +27,12 @@ def run(home: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_help_lists_what_works(capsys: pytest.CaptureFixture[str]) -> None:
-    """And nothing else."""
     with pytest.raises(SystemExit) as caught:
         main(["--help"])
     text = capsys.readouterr().out
     assert caught.value.code == 0
-    assert "usage: punch-test" in text and "report" in text
-    assert "listen" not in text and "connect" not in text
+    assert "usage: punch-test" in text
+    assert [action for action in ("report", "listen", "connect") if f"\n    {action}" not in text] == []
 
 
 def test_without_an_action_it_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:

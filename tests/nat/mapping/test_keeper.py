@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import pathlib
 import socket
 import threading
 import time
+from typing import Any
 
 import pytest
 
 from crust import limits
-from crust.nat.mapping import natpmp, pcp
+from crust.nat.mapping import keeper, natpmp, pcp
 from crust.nat.mapping.gateway import Gateway
 from crust.nat.mapping.keeper import NO_GATEWAY
 from crust.nat.mapping.offers import ask_gateway
@@ -226,6 +228,29 @@ def test_the_library_may_be_missing(
     kept = keep(("igd",))
     kept.want(TCP)
     assert "pip install miniupnpc" in kept.wait_failure()
+
+
+@pytest.mark.parametrize("where", ["importlib.import_module", "Line"])
+def test_no_descriptors_at_first(
+    fake: FakeRouter, keep: MakeKept, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Neither to read the codecs nor for a socket: a later look finds some, and ports are opened."""
+    owner: Any = keeper.importlib if "." in where else keeper  # type: ignore[attr-defined]
+    name = where.rpartition(".")[2]
+    real = getattr(owner, name)
+    failures: list[object] = []
+
+    def fail_once(*given: object) -> object:
+        if not failures:
+            failures.append(given)
+            raise OSError(errno.EMFILE, "Too many open files")
+        return real(*given)
+
+    monkeypatch.setattr(limits, "MAPPING_CHECK", 0.05)
+    monkeypatch.setattr(owner, name, fail_once)
+    kept = keep(("pcp",))
+    kept.want(TCP)
+    assert [each.wanted for each in kept.wait_open(1)] == [TCP] and failures
 
 
 def test_what_a_crashed_node_left_is_closed(fake: FakeRouter, keep: MakeKept, tmp_path: pathlib.Path) -> None:

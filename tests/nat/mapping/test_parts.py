@@ -14,7 +14,9 @@ from crust.nat.mapping.gateway import Gateway, default_gateways
 from crust.nat.mapping.igd import IgdError, IgdRouter, refusal_of
 from crust.nat.mapping.layers import is_global, judge_layers
 from crust.nat.mapping.lease import Lease, first_port, other_port
-from crust.nat.mapping.ways import Ask, Epoch, Granted, Refusal, Wanted
+from crust.nat.mapping.natpmp_way import NatPmpEpoch
+from crust.nat.mapping.pcp_way import PcpEpoch
+from crust.nat.mapping.ways import Ask, Granted, Refusal, Wanted
 
 HEAD = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT"
 
@@ -143,19 +145,19 @@ def test_ports_to_ask_for(internal: int, seed: int) -> None:
 
 def test_epochs() -> None:
     """Younger than it should be: the router has lost its table. Clocks may drift a little."""
-    for is_pcp in (True, False):
-        epoch = Epoch()
-        assert not epoch.restarted(1000, 0.0, pcp=is_pcp)
-        assert not epoch.restarted(1095, 100.0, pcp=is_pcp)
-        assert epoch.restarted(3, 200.0, pcp=is_pcp)
-        assert not epoch.restarted(103, 300.0, pcp=is_pcp)
-    epoch = Epoch()
-    assert not epoch.restarted(0, 0.0, pcp=True)
-    assert epoch.restarted(5000, 100.0, pcp=True)  # it has become older than it can be
-    for is_pcp in (True, False):
-        epoch = Epoch()
-        assert not epoch.restarted(1000, 0.0, pcp=is_pcp)
-        assert epoch.restarted(9000, 10.0, pcp=is_pcp), "our machine slept for two hours"
+    for kind in (PcpEpoch, NatPmpEpoch):
+        epoch = kind()
+        assert not epoch.restarted(1000, 0.0)
+        assert not epoch.restarted(1095, 100.0)
+        assert epoch.restarted(3, 200.0)
+        assert not epoch.restarted(103, 300.0)
+    for kind in (PcpEpoch, NatPmpEpoch):
+        epoch = kind()
+        assert not epoch.restarted(1000, 0.0)
+        assert epoch.restarted(9000, 10.0), "our machine slept for two hours"
+    older = PcpEpoch()
+    assert not older.restarted(0, 0.0)
+    assert older.restarted(5000, 100.0)  # it has become older than it can be
 
 
 # --- the search -------------------------------------------------------------------------------------------------------

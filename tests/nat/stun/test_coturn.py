@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 import subprocess
@@ -21,13 +20,6 @@ from tests.support.waiting import wait_until
 
 HOSTS = ("127.0.0.1", "127.0.0.2")
 PATIENCE = 20.0
-
-
-def require(*programs: str) -> None:
-    """Skip without them; fail if CRUST_REQUIRE_LAB says that they must be there."""
-    if reason := next(filter(None, map(needs.absent, programs)), ""):
-        assert not os.environ.get("CRUST_REQUIRE_LAB"), reason
-        pytest.skip(reason)
 
 
 def unused_ports() -> tuple[int, int]:
@@ -50,7 +42,7 @@ class Coturn:
 @pytest.fixture(scope="module")
 def coturn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Coturn]:
     """turnserver on loopback, with a second address and port (RFC 5780)."""
-    require("turnserver")
+    needs.require_programs("turnserver")
     folder: Path = tmp_path_factory.mktemp("coturn")
     port, other = unused_ports()
     words = ["turnserver", "-n", "--stun-only", "--no-auth", "--no-cli", "--no-tls", "--no-dtls", "-m", "1"]
@@ -176,14 +168,14 @@ def serving(nodes: Nodes) -> crust.Service:
 
 def test_its_client_is_answered(serving: crust.Service) -> None:
     """It finds its own address in what our node says."""
-    require("turnutils_stunclient")
+    needs.require_programs("turnutils_stunclient")
     said = run("turnutils_stunclient", "-p", str(serving.addresses[0].port), "127.0.0.1")
     assert re.search(r"UDP reflexive addr: 127\.0\.0\.1:\d+", said), said
 
 
 def test_its_discovery_is_answered(serving: crust.Service) -> None:
     """Which then wants a second address, that our node does not have."""
-    require("turnutils_natdiscovery")
+    needs.require_programs("turnutils_natdiscovery")
     said = run("turnutils_natdiscovery", "-m", "-p", str(serving.addresses[0].port), "127.0.0.1")
     assert re.search(r"UDP reflexive addr: 127\.0\.0\.1:\d+", said), said
 

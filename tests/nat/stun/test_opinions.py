@@ -60,3 +60,14 @@ def test_networks() -> None:
     """As large as what one party usually has."""
     assert network_of("30.0.0.1") == network_of("30.0.0.254") != network_of("30.0.1.1")
     assert network_of("2a10:1:2:3::4") == network_of("2a10:1:2:ffff::1%eth0") != network_of("2a10:1:3::1")
+
+
+def test_who_counts_no_more() -> None:
+    """What a former server said is forgotten, what others said is not."""
+    opinions = Opinions()
+    opinions.heard("old", "192.0.2.1", ("20.0.0.1", 1), 0.0, trusted=True)
+    opinions.heard("new", "192.0.2.2", ("20.0.0.2", 2), 0.0, trusted=True)
+    opinions.forget({"old", "never heard of"})
+    assert opinions.settled(0.0) == (("20.0.0.2", 2),)
+    opinions.forget({"new"})
+    assert opinions.settled(0.0) == () and not opinions.is_trusted(0.0)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from crust import limits
 from crust.addresses import Endpoint
 from crust.nat.stun.message import Class, Message, build_stun, parse_stun_untrusted
 from crust.nat.stun.responder import Responder
@@ -139,11 +138,9 @@ def _bound() -> socket.socket:
     return sock
 
 
-def test_silence_is_given_up(side: Side, plain: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silence_is_given_up(side: Side, plain: socket.socket) -> None:
     """After as many questions as the schedule has."""
-    monkeypatch.setattr(limits, "STUN_TIMEOUT", 0.3)
-    monkeypatch.setattr("crust.nat.stun.transaction.Transaction.__init__.__defaults__", ((0.0, 0.05, 0.1), 0.3))
-    question = side.ask(plain.getsockname())
+    question = side.stun.ask(side.hub, plain.getsockname(), side.ended.append, (0.0, 0.05, 0.1), 0.3)
     wait_until(lambda: side.ended, what="the end")
     assert question.transaction.error == "no answer"
     assert question.transaction.sent == 3

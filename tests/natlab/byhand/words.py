@@ -129,6 +129,7 @@ EVENTS = {
     "cut": "nothing passes the line to the provider",
     "restore": "it does again",
     "reboot": "the router forgets all mappings",
+    "rebind": "the same, and what goes on gets other ports",
     "renumber": "the provider gives another address of IPv4",
 }
 
@@ -144,6 +145,8 @@ def change(part: Part, text: str) -> None:
         edge.renumber()
     elif text == "reboot" and isinstance(edge, Router):
         edge.reboot()
+    elif text == "rebind" and isinstance(edge, Router):
+        edge.rebind()
     elif text in EVENTS:
         raise ValueError(f"there is nothing to {text}")
     else:

@@ -12,6 +12,7 @@ from tests.natlab.routers import rules
 from tests.natlab.routers.gateway import Gateway
 
 LAN = "lan"
+_TURN = 0x2B5  # what is added to the turn of the ports with each rebinding: it takes 4096 of them until one comes again
 _FORWARDING = {
     "ipv4__ip_forward": 1,
     "ipv6__conf__all__forwarding": 1,
@@ -92,6 +93,11 @@ class Router(Host):
         """All mappings but those of UPnP are lost, as in a router whose table overflowed; it runs on."""
         self.translate(self.plan)
         self._internet.ask("forget", name=self.name)
+
+    def rebind(self) -> None:
+        """As `forget`, and what goes on gets other outer ports than it had: those of no kind of NAT stay."""
+        self.plan = dataclasses.replace(self.plan, turn=(self.plan.turn + _TURN) % 0x1000)
+        self.forget()
 
     def reboot(self) -> None:
         """

@@ -35,6 +35,9 @@ class Plan:
 
     udp_timeout: int = UDP_TIMEOUT
     step: int = 1
+    turn: int = 0
+    """Bits of the outer ports that are turned round, once more than usual; where it counts, it begins so much later."""
+
     subscribers: tuple[str, ...] = ()
     """Of a carrier: the addresses of those behind it, each in its place."""
 
@@ -102,7 +105,8 @@ def _sources(plan: Plan) -> list[str]:
         for source, port in _outer_ports(plan, protocol):
             if plan.kind == "symseq":
                 count = min(COUNT, (65_536 - FIRST) // plan.step)
-                numbers = ", ".join(f"{each} : {FIRST + each * plan.step}" for each in range(count))
+                outer = [FIRST + (each + plan.turn) % count * plan.step for each in range(count)]
+                numbers = ", ".join(f"{place} : {each}" for place, each in enumerate(outer))
                 port = f"numgen inc mod {count} map {{ {numbers} }}"
             to = "" if port == f"{protocol} sport" else f" to :{port}"
             lines += [f'oifname "wan" {source} meta l4proto {protocol} masquerade{to}']
@@ -120,7 +124,7 @@ def _outer_ports(plan: Plan, protocol: str) -> list[tuple[str, str]]:
     every later flow from the same port gets again, and which can be told before any went.
     """
     if not plan.subscribers:
-        return [(f"ip saddr {plan.lan}", f"{protocol} sport")]
+        return [(f"ip saddr {plan.lan}", f"{protocol} sport ^ {plan.turn:#x}" if plan.turn else f"{protocol} sport")]
     pairs = zip(plan.subscribers, SHUFFLES, strict=False)
     return [(f"ip saddr {each}", f"{protocol} sport ^ {shuffle:#x}") for each, shuffle in pairs if each]
 

@@ -24,6 +24,7 @@ class LanHost(Machine):
         self.router = router
         network = ipaddress.ip_network(router.plan.lan)
         self.all_ipv4 = (str(network[10 + index]),)
+        self._next = counted(str(network.network_address).rpartition(".")[0], 100 + 10 * index)
         if router.lan_ipv6:
             self.all_ipv6 = (router.lan_ipv6[:-1] + f"{0x10 + index:x}",)
 
@@ -37,6 +38,16 @@ class LanHost(Machine):
         # As on any machine there is a link-local address, too, whether the site has IPv6 or not.
         self.prepare(**{f"ipv6__conf__{INTERFACE}__addr_gen_mode": 0})
         self.configure(*lines)
+
+
+    def renumber(self, ipv4: str = "") -> None:
+        """Get another private address, by default one that it has not had: what was open at the old one is cut."""
+        old, self.all_ipv4 = self.ipv4, (ipv4 or self._next(),)
+        self.configure(
+            f"addr del {old}/24 dev {INTERFACE}",
+            f"addr add {self.ipv4}/24 dev {INTERFACE}",
+            f"route replace default via {self.router.lan_ipv4}",
+        )
 
 
 @dataclasses.dataclass(frozen=True)

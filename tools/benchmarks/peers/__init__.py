@@ -17,6 +17,12 @@ _MODULES = {
     "crust-utp": "crust_node",
     "crust-utp-ethernet": "crust_node",
     "crust-utp-plain": "crust_node",
+    "crust-relay": "crust_circuit",
+    "crust-moved": "crust_circuit",
+    "crust-punched": "crust_circuit",
+    "crust-crowd": "crust_crowd",
+    "crust-crowd-silent": "crust_crowd",
+    "nacl": "bare_nacl",
     "tcp": "tcp",
     "ssl": "tls",
     "zmq": "zeromq",
@@ -39,6 +45,8 @@ class Contestant(NamedTuple):
     """Of crust: messages come to a ``callback``, or a thread for each peer ``pull``s them."""
     needs: tuple[str, ...] = ()
     """Modules that must be importable."""
+    introduced: bool = False
+    """The two sides know each other's id alone; a third process, on the hub's library, introduces them."""
 
     def absent(self) -> str:
         """What is missing, for the reader; empty if nothing is."""
@@ -47,6 +55,22 @@ class Contestant(NamedTuple):
 
 
 _TLS = ("cryptography",)  # makes the certificates
+
+
+def _introduced(library: str, label: str) -> list[Contestant]:
+    threads, gevent = f"{library}-callback", f"{library}-gevent"
+    return [
+        Contestant(threads, f"{label}, threads, callbacks", library, "threads", "callback", (), True),
+        Contestant(gevent, f"{label}, gevent, callbacks", library, "gevent", "callback", ("gevent",), True),
+    ]
+
+
+def _crowd(library: str, label: str) -> list[Contestant]:
+    return [
+        Contestant(f"{library}-threads", f"{label}, threads", library, "threads", "callback"),
+        Contestant(f"{library}-gevent", f"{label}, gevent", library, "gevent", "callback", ("gevent",)),
+    ]
+
 
 CONTESTANTS: dict[str, Contestant] = {
     each.name: each
@@ -60,6 +84,7 @@ CONTESTANTS: dict[str, Contestant] = {
         Contestant("zmq", "pyzmq, plain", "zmq", needs=("zmq",)),
         Contestant("zmq-curve", "pyzmq, CURVE", "zmq-curve", needs=("zmq",)),
         Contestant("websockets", "websockets.sync, TLS", "websockets", needs=("websockets", *_TLS)),
+        Contestant("nacl", "PyNaCl, signatures alone", "nacl"),
         Contestant("crust", "crust", "crust"),  # as a whole: for ``import``
         Contestant("crust-utp-callback", "crust over µTP, threads, callbacks", "crust-utp", "threads", "callback"),
         Contestant("crust-utp-pull", "crust over µTP, threads, pull", "crust-utp", "threads", "pull"),
@@ -80,6 +105,11 @@ CONTESTANTS: dict[str, Contestant] = {
             "threads",
             "callback",
         ),
+        *_introduced("crust-relay", "crust over a relay"),
+        *_introduced("crust-moved", "crust, moved from a relay to a direct path"),
+        *_introduced("crust-punched", "crust, moved from a relay to a punched path"),
+        *_crowd("crust-crowd", "crust among light peers"),
+        *_crowd("crust-crowd-silent", "the same without gossip"),
         Contestant("tcp-gevent", "raw TCP, framed, gevent", "tcp", "gevent", needs=("gevent",)),
         Contestant("ssl-gevent", "ssl, TLS 1.3 mutual, gevent", "ssl", "gevent", needs=("gevent", *_TLS)),
     )

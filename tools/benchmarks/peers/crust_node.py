@@ -13,20 +13,33 @@ at a time, as systems without GSO and GRO do.
 from __future__ import annotations
 
 import contextlib
+import functools
 import random
 import socket
+import struct
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import crust
 from crust import limits
 
 from .. import machine
-from ..contract import WAIT, Options, pack_count, stamped, stream_through, summary, unpack_count, wait_until
+from ..contract import (
+    ROUND_TRIP,
+    WAIT,
+    Options,
+    pack_count,
+    stamped,
+    stream_through,
+    summary,
+    unpack_count,
+    wait_until,
+)
 from ..sides import ChannelSpokes
 
-__all__ = ["Hub", "Spokes"]
+__all__ = ["Hub", "Spokes", "limits_for"]
 
 _MANY = 1_000_000
 _UDP_GRO = 104  # an option that the socket module does not name (Linux' udp.h)
@@ -38,15 +51,20 @@ def _hub_config(peers: int, transport: str) -> crust.Config:
         {
             "listen": {"addresses": [f"{transport}://127.0.0.1:0"]},
             "session": {"handshake_timeout": WAIT},
-            "limits": {
-                "max_peers": peers + 64,
-                "half_open": peers + 64,
-                "half_open_per_address": peers + 64,
-                "starts_per_address_per_second": _MANY,
-                "starts_per_second": _MANY,
-            },
+            "limits": limits_for(peers),
         }
     )
+
+
+def limits_for(peers: int) -> dict[str, int]:
+    """Those of a node that has so many peers, all at one address."""
+    return {
+        "max_peers": peers + 64,
+        "half_open": peers + 64,
+        "half_open_per_address": peers + 64,
+        "starts_per_address_per_second": _MANY,
+        "starts_per_second": _MANY,
+    }
 
 
 def _spoke_config() -> crust.Config:
@@ -109,16 +127,24 @@ class Hub:
 
     def __init__(self, role: str, options: Options) -> None:
         self.role = role
-        self.service = crust.Service(_hub_config(options.peers, _transport(options.library)))
+        self.options = options
+        self.service = crust.Service(self._config())
         self._broken = 0
         self._watching = False
         self._gap = 0.0
-        if role == "stream":
+        self._audience: Sequence[crust.Peer] | None = None
+        if role in ("stream", "besieged"):
             return  # the counts are pulled
         if options.style == "callback":
             self.service.on(crust.NewMessage, self._stamp if role == "stamp" else self._echo)
         else:
             self.service.on(crust.ConnectSuccess, self._begin_echo)
+
+    def _config(self) -> crust.Config:
+        config = _hub_config(self.options.peers, _transport(self.options.library))
+        if self.role == "besieged":  # by strangers: the limits are what it is about
+            config = config.replace(limits=crust.config.LimitsConfig())
+        return config
 
     @staticmethod
     def _echo(event: crust.NewMessage) -> None:
@@ -148,14 +174,39 @@ class Hub:
         """Wait until there are so many."""
         wait_until(lambda: self.connections() >= count, f"{count} peers")
 
+    def audience(self) -> Sequence[crust.Peer]:
+        """The peers that this is about."""
+        return self._audience if self._audience is not None else self.service.peers
+
+    def choose_audience(self) -> None:
+        """It is about those who are there now, and nobody who comes later."""
+        self._audience = self.service.peers
+
     def stream(self, size: int, seconds: float) -> dict[str, float]:
         """Send to all in turn."""
-        peers = self.service.peers
+        peers = self.audience()
 
         def acknowledged() -> int:
             return sum(unpack_count(peer.recv(WAIT)) for peer in peers)
 
         return stream_through([peer.send for peer in peers], acknowledged, size, seconds)
+
+    def stream_signed(self, size: int, seconds: float) -> dict[str, float]:
+        """The same to one peer, signed."""
+        (peer,) = self.audience()
+        send = functools.partial(peer.send, sign=True)
+        return stream_through([send], lambda: unpack_count(peer.recv(WAIT)), size, seconds)
+
+    def pour(self, size: int) -> None:
+        """Send to all at once, from now until the process ends."""
+        for peer in self.audience():
+            threading.Thread(target=self._pour, args=(peer, bytes(size)), daemon=True).start()
+
+    @staticmethod
+    def _pour(peer: crust.Peer, data: bytes) -> None:
+        with contextlib.suppress(crust.PeerLost, crust.ServiceClosed):
+            while True:
+                peer.send(data)
 
     def watch(self) -> None:
         """From now on measure how long nobody else gets a turn in this process, and count connections that break."""
@@ -167,8 +218,9 @@ class Hub:
         self._gap = 0.0
         self._broken = 0
 
-    def _break(self, event: crust.Event) -> None:
-        self._broken += 1
+    def _break(self, event: crust.LostPeer | crust.PeerSuspended) -> None:
+        if self._audience is None or any(event.peer is each for each in self._audience):
+            self._broken += 1
 
     def _tick(self) -> None:
         before = time.perf_counter()
@@ -185,6 +237,19 @@ class Hub:
     def memory(self) -> int:
         """KiB resident."""
         return machine.resident_kib()
+
+    def ban_all(self) -> dict[str, float]:
+        """Ban everybody; seconds of the call, and until each loss has been told; how many were."""
+        lost: list[str] = []
+        subscription = self.service.on(crust.LostPeer, lambda event: lost.append(event.reason))
+        ids = [peer.id for peer in self.service.peers]
+        began = time.perf_counter()
+        self.service.ban(*ids)
+        called = time.perf_counter()
+        wait_until(lambda: len(lost) >= len(ids), f"{len(ids)} losses")
+        ended = time.perf_counter()
+        subscription.cancel()
+        return {"seconds": ended - began, "call": called - began, "told": lost.count("banned")}
 
     def close_in(self, timeout: float) -> dict[str, float]:
         """Close the node; the seconds that took, and whether nothing was left running."""
@@ -203,9 +268,54 @@ class Spokes(ChannelSpokes):
         self._services: list[crust.Service] = []
 
     def connect(self) -> PeerChannel:
+        return PeerChannel(self.reach(self.begin()))
+
+    def begin(self) -> crust.Service:
+        """Another node, which may have to be known to somebody first."""
         service = crust.Service(self._config).start()
         self._services.append(service)
-        return PeerChannel(service.connect(self.address, timeout=WAIT))
+        return service
+
+    def reach(self, service: crust.Service) -> crust.Peer:
+        """Its session with the hub."""
+        return service.connect(self.address, timeout=WAIT)
+
+    def meet(self, address: Any, count: int, pause: float) -> list[float]:
+        """
+        One node connects to a stamping hub again and again, ``pause`` seconds after the end before.
+
+        Returns:
+            Seconds from each call until the hub's application had the first message.
+        """
+        self.address = address
+        node = self.begin()
+        times = []
+        for _ in range(count + 1):  # the first one pays for what is made once
+            time.sleep(pause)
+            began = time.monotonic()
+            peer = self.reach(node)
+            peer.send(bytes(ROUND_TRIP))
+            (arrived,) = struct.unpack_from(">d", peer.recv(WAIT), 8)
+            times.append(arrived - began)
+            peer.disconnect()
+        return times[1:]
+
+    def visit(self, address: Any) -> None:
+        """Be a new node whose first message arrives, and leave."""
+        with crust.Service(self._config) as node:
+            peer = node.connect(address, timeout=WAIT)
+            peer.send(b"hello")
+            peer.flush(WAIT)
+    def hear_ends(self) -> None:
+        """From now on note why sessions end."""
+        self._ends: list[str] = []
+        for service in self._services:
+            service.on(crust.LostPeer, lambda event: self._ends.append(str(event.reason)))
+
+    def ends(self, expected: int) -> list[str]:
+        """Why they did, once so many have."""
+        wait_until(lambda: len(self._ends) >= expected, f"{expected} ends")
+        return self._ends
 
     def sink(self, size: int) -> None:
         if self.options.style == "pull":

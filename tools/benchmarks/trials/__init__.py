@@ -3,7 +3,22 @@
 from __future__ import annotations
 
 from ..results import Trial
-from . import bulk, busy, conns, flood, imports, rate, rtt, setup, utp
+from . import (
+    bans,
+    bulk,
+    circuits,
+    conns,
+    crowd,
+    flood,
+    hostile,
+    imports,
+    rate,
+    rtt,
+    setup,
+    siege,
+    signed,
+    utp,
+)
 
 __all__ = ["TRIALS"]
 
@@ -13,11 +28,16 @@ TRIALS: dict[str, Trial] = {
         bulk.TRIAL,
         utp.TRIAL,
         rate.TRIAL,
+        signed.TRIAL,
         rtt.TRIAL,
         setup.TRIAL,
         conns.TRIAL,
+        circuits.TRIAL,
         imports.TRIAL,
         flood.TRIAL,
-        busy.TRIAL,
+        hostile.TRIAL,
+        siege.TRIAL,
+        crowd.TRIAL,
+        bans.TRIAL,
     )
 }

@@ -15,10 +15,10 @@ from ..results import Case, Metric, Target, Trial
 from ..stage import Settings, affordable, stage
 from .common import spokes_mode
 
-__all__ = ["TRIAL", "processes_for"]
+__all__ = ["IDLE", "TRIAL", "USED", "measure", "processes_for"]
 
-_IDLE = Metric("idle", "KiB/peer", higher_is_better=False)
-_USED = Metric("after 64 KiB each way", "KiB/peer", higher_is_better=False)
+IDLE = Metric("idle", "KiB/peer", higher_is_better=False)
+USED = Metric("after 64 KiB each way", "KiB/peer", higher_is_better=False)
 _MESSAGE = 65_536
 _THREADS = ("crust-threads-callback", "tcp", "ssl", "zmq", "zmq-curve", "websockets")
 _UTP = ("crust-utp-callback", "crust-utp-gevent")
@@ -50,7 +50,7 @@ def _case(mode: str, peers: int, contestants: tuple[str, ...], rounds: int, tran
     def target(contestant: str, metric: str) -> Target | None:
         if limit is None or not CONTESTANTS[contestant].library.startswith("crust"):
             return None
-        if transport == "utp" and metric != _IDLE.name:
+        if transport == "utp" and metric != IDLE.name:
             return None  # what they keep after use is told, and nothing was promised of it
         return Target(limit, relative=False)
 
@@ -58,7 +58,7 @@ def _case(mode: str, peers: int, contestants: tuple[str, ...], rounds: int, tran
         test="conns",
         title=f"{peers:,} peers, {mode}" if transport == "tcp" else f"{peers:,} peers over µTP",
         where={"peers": peers, "mode": mode, "transport": transport},
-        metrics=(_IDLE, _USED),
+        metrics=(IDLE, USED),
         contestants=contestants,
         rounds=rounds,
         target=target,
@@ -66,7 +66,17 @@ def _case(mode: str, peers: int, contestants: tuple[str, ...], rounds: int, tran
 
 
 def _run(settings: Settings, case: Case, contestant: Contestant) -> dict[str, Any]:
-    wanted = case.where["peers"]
+    return measure(settings, contestant, case.where["peers"], settings.settle or min(_SETTLE, settings.seconds))
+
+
+def measure(settings: Settings, contestant: Contestant, wanted: int, settle: float) -> dict[str, Any]:
+    """
+    Both figures.
+
+    Args:
+        wanted: Peers, or as many as the system allows.
+        settle: Seconds for late work before memory is read.
+    """
     peers = affordable(wanted)
     with stage(
         settings,
@@ -80,7 +90,6 @@ def _run(settings: Settings, case: Case, contestant: Contestant) -> dict[str, An
     ) as sides:
         patience = WAIT + 0.1 * peers
         everyone = [{"size": _MESSAGE}] * len(sides.spokes)
-        settle = min(_SETTLE, settings.seconds)
         sides.listen()
         sides.dial(1)
         sides.spokes[0].call("exchange", WAIT, size=_MESSAGE)
@@ -90,13 +99,13 @@ def _run(settings: Settings, case: Case, contestant: Contestant) -> dict[str, An
         sides.settle(settle)
         idle = sides.hub.call("memory", WAIT)
         sides.each("exchange", patience, everyone)
-        sides.settle(settle)
+        sides.settle(min(_SETTLE, settle))
         used = sides.hub.call("memory", WAIT)
         left = sides.hub.call("connections", WAIT)
     if left < peers:
         raise RuntimeError(f"{peers - left} of {peers} connections were lost meanwhile")
     note = "" if peers == wanted else f"only {peers} peers: the limit of descriptors allows no more (ulimit -Hn)"
-    return {_IDLE.name: (idle - before) / peers, _USED.name: (used - before) / peers, "note": note}
+    return {IDLE.name: (idle - before) / peers, USED.name: (used - before) / peers, "note": note}
 
 
 TRIAL = Trial("conns", "resident memory of a connected peer", _cases, _run)

@@ -1,0 +1,568 @@
+"""
+The gossip of one node, without I/O: announce, pull, compare, find (docs/gossip.md).
+
+Peers are named by the 32 bytes of their public keys here. Times are ``now``, of a monotonic clock, and ``wall``, Unix
+time; both in seconds. Not thread-safe: its driver holds a lock, or is one thread.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import OrderedDict
+
+from ... import limits
+from ...exceptions import MalformedMessage
+from ...values import dataclass
+from ...wire import gossip as wire
+from .announcing import Announcing
+from .clocks import Allowance, WallClock
+from .events import Ask, Event, Found, Misbehaved, RecordLearned, Superseded
+from .link import Link
+from .lookup import Candidate, Lookup
+from .pulling import Pulling
+from .record import Reader, Record
+from .replicas import Replicas
+from .store import EVERYTHING, Store
+
+__all__ = ["Gossip", "GossipSettings"]
+
+_NEVER = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class GossipSettings:
+    """What may be chosen."""
+
+    max_records: int = limits.GOSSIP_RECORDS
+    """Records that are kept, our own included; at least 16."""
+
+
+class Gossip:
+    """
+    What one node knows of others, and how it spreads.
+
+    After any of the verbs below there may be something in ``frames_to_send``, ``asks`` and ``events``, and another time
+    in ``get_timer``.
+
+    Args:
+        our_id: 32 bytes.
+        settings: What may be chosen.
+        read: Parses a record and verifies its signature (``record.read_with``); simulations put something cheaper here,
+            which may give the same object for the same bytes.
+        rng: For jitter and choices.
+    """
+
+    __slots__ = (
+        "_announcing",
+        "_asks",
+        "_clock",
+        "_compare_at",
+        "_events",
+        "_finds",
+        "_forced_at",
+        "_frames",
+        "_give_at",
+        "_links",
+        "_lookups",
+        "_next_find",
+        "_own",
+        "_past",
+        "_pulling",
+        "_read",
+        "_replicas",
+        "_rng",
+        "_serve",
+        "_waiting",
+        "our_id",
+        "rejected",
+        "settings",
+        "store",
+    )
+
+    def __init__(self, our_id: bytes, settings: GossipSettings, read: Reader, rng: random.Random) -> None:
+        self.our_id = our_id
+        self.settings = settings
+        self.store = Store(our_id, settings.max_records)
+        """What is known; also for reading by the driver, and for a simulation to begin with."""
+        self.rejected: dict[str, int] = {}
+        """How many records were not taken, by the reason: ``forged``, ``time`` (expired, or of the future), ``old``."""
+        self._read = read
+        self._rng = rng
+        self._clock = WallClock()
+        self._links: dict[bytes, Link] = {}
+        self._past: OrderedDict[bytes, Link] = OrderedDict()
+        self._pulling = Pulling(self._links, settings.max_records)
+        self._announcing = Announcing(self._links, self.store)
+        self._replicas = Replicas()
+        self._serve = Allowance(limits.GOSSIP_SERVE_RATE, limits.GOSSIP_SERVE_BURST)
+        self._finds = Allowance(limits.GOSSIP_FINDS, 2 * limits.GOSSIP_FINDS)
+        self._own: Record | None = None
+        self._lookups: dict[int, Lookup] = {}
+        self._next_find = 1
+        self._waiting: dict[bytes, None] = {}  # links that wait for records
+        self._give_at = _NEVER
+        self._compare_at = _NEVER
+        self._forced_at = _NEVER
+        self._frames: list[tuple[bytes, wire.GossipFrame]] = []
+        self._asks: list[Ask] = []
+        self._events: list[Event] = []
+
+    # --- results ------------------------------------------------------------------------------------------------------
+
+    def frames_to_send(self) -> list[tuple[bytes, wire.GossipFrame]]:
+        """What is to be sent now, in order, by peer; each frame once."""
+        frames, self._frames = self._frames, []
+        return frames
+
+    def asks(self) -> list[Ask]:
+        """What is to be brought to nodes that no link leads to; each once."""
+        asks, self._asks = self._asks, []
+        return asks
+
+    def events(self) -> list[Event]:
+        """What happened since the last call."""
+        events, self._events = self._events, []
+        return events
+
+    def get_timer(self) -> float | None:
+        """When ``handle_timer`` is to be called next; None: only after another verb."""
+        due = min(self._give_at, self._compare_at, self._forced_at, self._pulling.due, self._replicas.timer)
+        due = min(due, self._announcing.due)
+        for lookup in self._lookups.values():
+            due = min(due, lookup.due)
+        return None if due == _NEVER else due
+
+    # --- links --------------------------------------------------------------------------------------------------------
+
+    def link_up(self, peer_id: bytes, is_public: bool, now: float, *, short: bool = False) -> None:
+        """
+        A link to a peer with ``Capability.GOSSIP`` stands.
+
+        Args:
+            is_public: It was we who dialled it, without punching, or strangers reach it for other reasons.
+            short: We made it for an :class:`Ask` only: nothing is announced on it. Say it again without, or the other
+                way round, when that changes.
+        """
+        link = self._links.get(peer_id)
+        if link is not None:
+            if link.is_short == short:
+                link.is_public = is_public
+                if not (short or link.is_open):  # what was said on an earlier link may not have come through
+                    self._frames.append((peer_id, wire.Summary(self.store.radius, False, ())))
+                return
+            self._drop(link)
+        else:
+            link = self._past.pop(peer_id, None)
+        if link is None:
+            link = Link(peer_id, is_public, short, self.settings.max_records)
+        else:
+            link.reset(is_public, short)
+        self._links[peer_id] = link
+        self.store.reached(link.prefix)
+        if self.store.get(link.prefix) is not None:
+            self.store.pin(link.prefix)
+        if not short:
+            self._frames.append((peer_id, wire.Summary(self.store.radius, False, ())))
+            if self._compare_at == _NEVER:
+                self._compare_at = now + self._jittered(limits.GOSSIP_COMPARE)
+
+    def link_down(self, peer_id: bytes, now: float) -> None:
+        """There is no link to that peer any more."""
+        link = self._links.get(peer_id)
+        if link is not None:
+            self._drop(link)
+            self._past[peer_id] = link
+            while len(self._past) > limits.GOSSIP_PAST:
+                self._past.popitem(last=False)
+            self._pull(now)
+
+    def _drop(self, link: Link) -> None:
+        del self._links[link.peer_id]
+        self._pulling.lost(link)
+        self._announcing.lost(link)
+        self._waiting.pop(link.peer_id, None)
+        link.reset(link.is_public, link.is_short)
+
+    @property
+    def links(self) -> list[bytes]:
+        """Peers that take part in gossip with us."""
+        return [link.peer_id for link in self._links.values() if link.is_open and not link.is_short]
+
+    # --- what comes in ------------------------------------------------------------------------------------------------
+
+    def receive(self, peer_id: bytes, frame: wire.GossipFrame, now: float, wall: float) -> None:
+        """A frame came from that peer. From one without a link only answers to what we asked count."""
+        self._tell(now, wall)
+        if isinstance(frame, wire.Found):
+            self._found(peer_id, frame, now, wall)
+            return
+        link = self._links.get(peer_id)
+        if link is None:
+            return
+        if isinstance(frame, wire.Announce):
+            if self._may_read(link, len(frame.items), now):
+                self._announced(link, frame.items, now)
+                self._pull(now)
+        elif isinstance(frame, wire.Records):
+            self._records(link, frame.records, now, wall)
+            self._pull(now)
+        elif isinstance(frame, wire.Request):
+            self._requested(link, frame.prefixes, now)
+        elif isinstance(frame, wire.Summary):
+            self._summary(link, frame, now, wall)
+        elif isinstance(frame, wire.Contents):
+            self._contents(link, frame, now)
+        elif isinstance(frame, wire.Find):
+            self._asked(link, frame, now)
+
+    def _tell(self, now: float, wall: float) -> None:
+        if self._clock.tell(now, wall):
+            self._forced_at = now + limits.GOSSIP_LIFE
+
+    def _may_read(self, link: Link, count: int, now: float) -> bool:
+        if link.items.take(now, count + 1):
+            return True
+        self._report(link, "flood", now)
+        return False
+
+    def _report(self, link: Link, kind: str, now: float) -> None:
+        if now >= link.news.get(kind, -_NEVER) + limits.GOSSIP_NEWS_PERIOD:
+            link.news[kind] = now
+            self._events.append(Misbehaved(link.peer_id, kind))
+
+    def _reject(self, why: str) -> None:
+        self.rejected[why] = self.rejected.get(why, 0) + 1
+
+    # --- announcing and pulling ---------------------------------------------------------------------------------------
+
+    def _announced(self, link: Link, items: tuple[wire.Item, ...], now: float) -> None:
+        """The peer has these."""
+        store = self.store
+        is_dear = store.is_half_full_with(len(self._pulling.wants))
+        for prefix, version in items:
+            known = store.get(prefix)
+            if known is None:
+                if store.wants(prefix):
+                    self._pulling.offered(link, prefix, version, is_dear, now)
+            elif known.version < version:
+                self._pulling.offered(link, prefix, version, False, now)
+            elif known.version > version:
+                self._announcing.queue(link, prefix, now)
+            else:
+                self._announcing.knows(link, prefix)
+
+    def _pull(self, now: float) -> None:
+        for link, request in self._pulling.requests(now):
+            self._frames.append((link.peer_id, request))
+
+    def _records(self, link: Link, records: tuple[bytes, ...], now: float, wall: float) -> None:
+        """Records that we asked for, or the peer's own."""
+        for data in records:
+            prefix = wire.prefix_of(data)
+            claimed = self._pulling.claimed(link, prefix)
+            if claimed is not None:
+                record = self._verified(link, data, now, wall)
+                if record is not None and record.version < claimed:
+                    link.strike(now)
+                known = self.store.get(prefix)
+                has = known.version if known is not None else -1
+                if record is None or record.version <= has:
+                    self._pulling.came(link, prefix, has)
+                else:
+                    self._accept(record, link, now)
+            elif data[: limits.PEER_ID_SIZE] == link.peer_id:
+                if link.checks.take(now) and self._pulling.checks.take(now):
+                    record = self._verified(link, data, now, wall)
+                    if record is not None:
+                        self._accept(record, link, now)
+            elif not link.items.take(now, 4):  # late, or not ours: it costs nothing but its way
+                self._report(link, "unasked", now)
+
+    def _verified(self, link: Link, data: bytes, now: float, wall: float) -> Record | None:
+        try:
+            record = self._read(data)
+        except MalformedMessage:
+            self._reject("forged")
+            link.strike(now)
+            self._report(link, "forged", now)
+            return None
+        if not record.holds(wall):
+            self._reject("time")
+            return None
+        return record
+
+    def _accept(self, record: Record, link: Link, now: float) -> None:
+        """A record that is right and came by this link."""
+        prefix = record.prefix
+        pinned = record.node in self._links
+        is_new = self.store.add(record, pinned)
+        known = self.store.get(prefix)
+        sources = self._pulling.came(link, prefix, record.version if known is None else known.version)
+        if not is_new:
+            self._reject("old")
+            return
+        if record.node == self.our_id:
+            if self._own is None or record.version > self._own.version:
+                self._events.append(Superseded(record))
+        else:
+            self._events.append(RecordLearned(record, link.peer_id))
+        for lookup in [one for one in self._lookups.values() if one.target == record.node]:
+            self._finish(lookup, record)
+        if known is record:
+            self._announcing.spread(prefix, {link.peer_id, *sources}, now)
+
+    def _requested(self, link: Link, prefixes: tuple[int, ...], now: float) -> None:
+        """The peer wants these."""
+        until = now + limits.GOSSIP_PATIENCE
+        room = limits.GOSSIP_REQUEST_MAX - len(link.wanted)  # who asks for more at once waits for none of it
+        link.want(prefixes[: max(room, 0)], until)
+        self._give(link, now)
+
+    def _give(self, link: Link, now: float) -> None:
+        records: list[bytes] = []
+        while link.wanted and self._serve.left(now) > 0:
+            record = self.store.get(link.wanted.pop(0))
+            if now < link.wanted_until.pop(0) and record is not None:
+                self._serve.spend(now, len(record.data))
+                records.append(record.data)
+        for start in range(0, len(records), limits.GOSSIP_BATCH_MAX):
+            batch = tuple(records[start : start + limits.GOSSIP_BATCH_MAX])
+            self._frames.append((link.peer_id, wire.Records(batch)))
+        if link.wanted:
+            self._waiting[link.peer_id] = None
+            self._give_at = min(self._give_at, now + limits.GOSSIP_DELAY_PUBLIC)
+        else:
+            self._waiting.pop(link.peer_id, None)
+
+    def _give_on(self, now: float) -> None:
+        """Give what there was no budget for."""
+        self._give_at = _NEVER
+        for peer_id in list(self._waiting):
+            self._give(self._links[peer_id], now)
+            if self._serve.left(now) <= 0 and self._waiting:
+                self._give_at = now + limits.GOSSIP_DELAY_PUBLIC
+                return
+
+    # --- comparing ----------------------------------------------------------------------------------------------------
+
+    def _summary(self, link: Link, summary: wire.Summary, now: float, wall: float) -> None:
+        """The peer takes part; and maybe wants to know where we differ."""
+        if not self._may_read(link, len(summary.hashes), now) or link.is_short:
+            return
+        is_first = not link.is_open
+        if is_first:
+            link.is_open = True
+            self._announcing.opened(link)
+        link.radius = summary.radius
+        if summary.asks and summary.hashes:
+            if link.summaries.take(now):
+                self._compare(link, summary.hashes, now, wall)
+        elif is_first and self.store.prefix < link.prefix:
+            self._ask_to_compare(link, now, wall)
+
+    def _ask_to_compare(self, link: Link, now: float, wall: float) -> None:
+        self.store.expire(self._clock.holds, now, wall)
+        link.compared_until = now + limits.GOSSIP_CONTENTS_WAIT
+        self._frames.append((link.peer_id, wire.Summary(self.store.radius, True, self.store.hashes())))
+
+    def _compare(self, link: Link, hashes: tuple[int, ...], now: float, wall: float) -> None:
+        """Tell all that we have where the peer has something else."""
+        self.store.expire(self._clock.holds, now, wall)
+        for first, last in self.store.differing(hashes, link.prefix, link.radius):
+            self._tell_contents(link, first, last)
+
+    def _tell_contents(self, link: Link, first: int, last: int) -> None:
+        items = sorted(self.store.items(first, last))
+        most = limits.GOSSIP_ITEMS_MAX
+        while len(items) > most:
+            middle = items[most][0] - 1
+            self._frames.append((link.peer_id, wire.Contents(first, middle, tuple(items[:most]))))
+            first, items = middle + 1, items[most:]
+        self._frames.append((link.peer_id, wire.Contents(first, last, tuple(items))))
+
+    def _contents(self, link: Link, contents: wire.Contents, now: float) -> None:
+        """All that the peer has of a range."""
+        if now > link.compared_until:
+            self._report(link, "unasked", now)
+            return
+        if not self._may_read(link, len(contents.items), now):
+            return
+        ours = self.store.items(contents.first, contents.last)
+        link.items.spend(now, len(ours))
+        theirs = dict(contents.items)
+        self._announced(link, contents.items, now)
+        for prefix, _ in ours:
+            if prefix not in theirs:
+                self._announcing.queue(link, prefix, now)
+        self._pull(now)
+
+    # --- our own record -----------------------------------------------------------------------------------------------
+
+    def publish(self, record: Record, now: float) -> None:
+        """
+        This is our own record from now on: announced to all links, and brought to the public nodes nearest to us if
+        stores are smaller than the network. Call it again before half of its life is over, and when it changes.
+        """
+        self._own = record
+        self._announcing.is_public = record.is_public
+        self.store.add(record, pinned=True)
+        self.store.pin(record.prefix)
+        self._announcing.spread(record.prefix, (), now)
+        if self.store.is_half_full_with(0) or any(link.radius != EVERYTHING for link in self._links.values()):
+            self._replicas.begin(record, now)
+
+    def _bring(self, now: float) -> None:
+        target = self._replicas.next(self.store, now)
+        record = self._replicas.record
+        if target is None or record is None:
+            return
+        frame = wire.Records((record.data,))
+        link = self._links.get(target.node)
+        if link is None:
+            self._asks.append(Ask(target, frame))
+        elif not link.takes(record.prefix):
+            self._frames.append((target.node, frame))
+
+    def failed(self, peer_id: bytes, now: float) -> None:
+        """
+        Nobody could be reached where that node's record says; also the answer to an :class:`Ask` that failed. Do not
+        say it of who has no record here because of dials by other addresses.
+        """
+        prefix = wire.prefix_of(peer_id)
+        self.store.failed(prefix, now)
+        self._replicas.failed(prefix, now)
+        for lookup in list(self._lookups.values()):
+            lookup.failed(peer_id)
+            self._advance(lookup, now)
+
+    # --- searching ----------------------------------------------------------------------------------------------------
+
+    def find(self, peer_id: bytes, now: float) -> int:
+        """
+        Look for a node; :class:`Found` with this number follows, maybe at once, within 10 s.
+
+        Raises:
+            ValueError: 64 searches run already.
+        """
+        if len(self._lookups) >= limits.GOSSIP_FINDS_AT_ONCE:
+            raise ValueError(f"{limits.GOSSIP_FINDS_AT_ONCE} searches at once are the most")
+        number = self._next_find
+        self._next_find = number % 0xFFFFFFFF + 1
+        record = self.store.of(peer_id)
+        if record is not None and self._clock.holds(record):
+            self._events.append(Found(number, record, 0))
+            return number
+        lookup = Lookup(number, peer_id, now, self._seeds(peer_id, now), self.our_id)
+        self._lookups[number] = lookup
+        self._advance(lookup, now)
+        return number
+
+    def _seeds(self, target: bytes, now: float) -> list[Candidate]:
+        """Whom to begin with: on one path those that had links with us, on the other whoever is said to be nearest."""
+        prefix = wire.prefix_of(target)
+        most = limits.GOSSIP_FIND_ASKS
+        vouched: dict[bytes, Record | None] = {link.peer_id: None for link in self._links.values()}
+        for record in self.store.vouched(prefix, most, now):
+            vouched.setdefault(record.node, record)
+        careful = sorted(vouched, key=lambda node: wire.prefix_of(node) ^ prefix)[:most]
+        seeds = [Candidate(record.node, record, 1, b"") for record in self.store.nearest(prefix, most, now)]
+        seeds = [one for one in seeds if one.node not in vouched]
+        mixed = [Candidate(node, vouched[node], 0, b"") for node in careful]
+        if not seeds:
+            for one in mixed[1::2]:
+                one.path = 1
+        return [*mixed, *seeds]
+
+    def cancel_find(self, number: int) -> None:
+        """Nobody wants that any more: there is no :class:`Found`."""
+        self._lookups.pop(number, None)
+
+    def _advance(self, lookup: Lookup, now: float) -> None:
+        for candidate in lookup.next(now):
+            frame = wire.Find(lookup.number, lookup.target)
+            if candidate.node in self._links:
+                self._frames.append((candidate.node, frame))
+            elif candidate.record is not None:
+                self._asks.append(Ask(candidate.record, frame))
+            else:
+                lookup.failed(candidate.node)  # its link has ended
+        if lookup.is_over(now):
+            self._finish(lookup, None)
+        else:
+            lookup.wait(now)
+
+    def _finish(self, lookup: Lookup, record: Record | None) -> None:
+        self._lookups.pop(lookup.number, None)
+        self._events.append(Found(lookup.number, record, lookup.asked))
+
+    def _found(self, peer_id: bytes, found: wire.Found, now: float, wall: float) -> None:
+        """Somebody answers."""
+        lookup = self._lookups.get(found.number)
+        if lookup is None or not lookup.awaits(peer_id):
+            return
+        try:
+            record = self._read(found.record) if found.record else None
+            nearer = [self._read(data) for data in found.nearer]
+            if record is not None and record.node != lookup.target:
+                raise MalformedMessage("the record of somebody else")
+        except MalformedMessage:
+            self._reject("forged")
+            link = self._links.get(peer_id)
+            if link is not None:
+                self._report(link, "forged", now)
+            lookup.failed(peer_id)
+        else:
+            self.store.reached(wire.prefix_of(peer_id))
+            if record is not None and record.holds(wall):
+                self._finish(lookup, record)
+                if self.store.add(record):
+                    self._events.append(RecordLearned(record, peer_id))
+                return
+            lookup.answered(peer_id, [one for one in nearer if one.holds(wall)])
+        self._advance(lookup, now)
+
+    def _asked(self, link: Link, find: wire.Find, now: float) -> None:
+        """Somebody looks for a node: here it is, or who may know."""
+        if not (link.finds.take(now) and self._finds.take(now)):
+            self._report(link, "flood", now)
+            return
+        record = self.store.of(find.target)
+        if record is not None and self._clock.holds(record):
+            self._frames.append((link.peer_id, wire.Found(find.number, record.data, ())))
+            return
+        prefix = wire.prefix_of(find.target)
+        skip = {link.prefix, self.store.prefix, prefix}
+        most = limits.GOSSIP_NEARER_MAX
+        nearer = self.store.vouched(prefix, most // 2, now, skip)
+        skip.update(one.prefix for one in nearer)
+        nearer += self.store.nearest(prefix, most - len(nearer), now, skip)
+        answer = wire.Found(find.number, b"", tuple(one.data for one in nearer if self._clock.holds(one)))
+        self._frames.append((link.peer_id, answer))
+
+    # --- time ---------------------------------------------------------------------------------------------------------
+
+    def _jittered(self, seconds: float) -> float:
+        return seconds * self._rng.uniform(0.75, 1.25)
+
+    def handle_timer(self, now: float, wall: float) -> None:
+        """Do what is due."""
+        self._tell(now, wall)
+        if self._announcing.due <= now:
+            self._frames += self._announcing.flush(now)
+        if self._give_at <= now:
+            self._give_on(now)
+        if self._pulling.due <= now:
+            self._pulling.expire(now)
+            self._pull(now)
+        if self._compare_at <= now:
+            self._compare_at = now + self._jittered(limits.GOSSIP_COMPARE)
+            links = [link for link in self._links.values() if link.is_open and not link.is_short]
+            if links:
+                self._ask_to_compare(self._rng.choice(links), now, wall)
+        if self._forced_at <= now:
+            self._forced_at = _NEVER
+            self.store.expire(self._clock.holds, now, wall, everywhere=True)
+        if self._replicas.timer <= now:
+            self._bring(now)
+        for lookup in [lookup for lookup in self._lookups.values() if lookup.due <= now]:
+            self._advance(lookup, now)

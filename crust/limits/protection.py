@@ -1,0 +1,50 @@
+"""What strangers cost before they have proven who they are: what we chose."""
+
+from __future__ import annotations
+
+# --- our choice: limits before and around authentication ----------------------------------------------------
+
+HALF_OPEN_MAX = 256
+HALF_OPEN_KNOWN_RESERVE = 64  # of those, kept for addresses of peers we know
+HALF_OPEN_PER_ADDRESS = 16
+STARTS_PER_ADDRESS_PER_SECOND = 20
+STARTS_PER_SECOND = 500
+PEERS_MAX = 1024
+TOTAL_BUFFERS = 256 * 1024 * 1024
+GATE_ADDRESSES_MAX = 4096  # addresses whose rate of starts is remembered; the one quiet for longest is forgotten
+
+# --- our choice: what misbehaves, and what comes of it ------------------------------------------------------
+
+BAN_SECONDS = 300.0  # of a ban that the policy makes by itself
+ALERTS_PER_KIND = 16  # alerts about single addresses in one interval; the others are told of together
+MISDEEDS_KEPT = 1024  # of each kind, addresses and peers whose deeds are remembered; the longest quiet is forgotten
+SLOWED_SECONDS = 60.0  # for which an address that is throttled may begin only
+SLOWED_COST = 4.0  # times less often
+HOLD_SECONDS = 1.0  # for which the link of a peer is not read that is throttled for what it asks
+
+# --- our choice: what one peer may cost without bringing anything -------------------------------------------
+
+# Seconds of a core, measured on the machine of docs/performance.md (tools/bench hostile).
+COST_READ = 15e-6  # what the system hands over at once: a call, and waking up for it
+COST_RECORD = 10e-6  # opening it, its first frame, and what becomes of that
+COST_FRAME = 1.5e-6  # each other frame in it
+COST_BYTE = 1e-9  # what came before, opened once more
+COST_PONG = 10e-6  # the answer to a PING
+COST_KEY = 10e-6  # another key
+COST_REQUEST = 150e-6  # what is asked of the node: an echo, a circuit, a path, gossip
+COST_FILE_WORD = 50e-6  # a message about a file that is none of its bytes
+WORTH_BYTES = 512  # bytes of new data that pay for a record
+OVERHEAD_PER_PEER = 0.15  # share of a core
+OVERHEAD_SAVED = 0.5  # seconds of a core that a peer can save up
+OVERHEAD_BEGUN = 0.02  # of those, what one begins with that we do not know: keys cost nothing
+SESSIONS_PER_PEER_PER_SECOND = 20  # begun or resumed
+SESSIONS_PER_PEER_BURST = 100  # that it can save up
+
+# --- our choice: a UDP socket that is flooded ---------------------------------------------------------------------
+
+SIEVE_FROM = 4000.0  # datagrams for nobody, a second, from which on the kernel throws most of them away,
+SIEVE_UNTIL = 2000.0  # and below which it lets them all through again
+SIEVE_PASS = 1000.0  # of them a second still come through
+SIEVE_PERIOD = 0.25  # seconds between two looks at how many there are
+SIEVE_CHANGE = 0.02  # at least between two programs that only know more connections
+SIEVE_MEMBERS = 600  # connections of one socket that its program can tell: it may have 4,096 instructions

@@ -1,0 +1,161 @@
+"""Sessions, links, transports, threads, events, files: what we chose."""
+
+from __future__ import annotations
+
+# --- our choice: sessions -----------------------------------------------------------------------------------
+
+MAX_MESSAGE_SIZE = 2 * 1024 * 1024  # the original's limit
+SEND_BUFFER_MESSAGES = 4096
+SEND_BUFFER_BYTES = 4 * 1024 * 1024
+RECEIVE_BUFFER = 8 * 1024 * 1024
+RECORD_TARGET = 61_440  # queued messages are gathered into records of about this size
+SENDER_WRITES_AT = 98_304  # cost of queued messages that a sender writes itself (a full record of 100 byte messages)
+RECORDS_AT_ONCE = 4  # full records sealed into one buffer and written together
+STREAM_LOOK = 0.001  # seconds until the I/O thread looks whether a stream of such records has ended
+ACK_EVERY_BYTES = 524_288  # acknowledge at once after so much data
+ACK_EVERY_MESSAGES = 1024  # and after so many small messages
+ACK_DELAY = 0.02  # seconds an acknowledgement waits for data to travel with
+WINDOW_UPDATE_SHARE = 4  # announce freed buffer when a quarter of it has been freed
+HEARTBEAT_INTERVAL = 20.0  # the original's
+KEEPALIVE = 15.0  # the same at most, on links that translators forget: over UDP, through a hole, through a peer
+RESUME_TIMEOUT = 120.0  # the original's inactivity limit
+CONNECT_TIMEOUT = 60.0  # the original's
+HANDSHAKE_TIMEOUT = 10.0
+FIRST_MESSAGE_TIMEOUT = 5.0  # a caller must have sent a valid message 1 by then
+SEND_TIMEOUT = 30.0
+JITTER = 0.25  # heartbeats and redials vary by this share, so that they do not march in step
+SUSPICION_MIN = 1.0  # seconds of silence with unacknowledged data before other paths are tried (or 3 RTO)
+DOUBT_MIN = 0.3  # the same once something speaks against a link (or 2 RTO), counted from asking for a sign of life
+RTO_INITIAL = 1.0  # RFC 6298 section 2
+RTO_MIN = 0.2
+REDIAL_DELAYS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.0, 1.5, *(2.0,) * 7, 5.0)  # after a cut; the last one repeats
+REDIAL_STAGGER = 0.05  # seconds between two attempts of a session that needs a link
+REDIAL_CIRCUIT_HEADSTART = 0.1  # and until a circuit is opened: what is near has answered by then
+REDIAL_SECONDS = 0.75  # for such an attempt to connect, or 3 RTO: the kernel sends a SYN again after 1, 3 and 7 s
+REDIAL_HANDSHAKE_SECONDS = 3.0  # for its handshake, or 6 RTO: a busy machine may take its time
+FOLLOW_INTERVAL = 1.0  # seconds between two moves of a session after a peer that says that it is at another port
+REDIAL_SHARE = 0.25  # of the time that the effort lasts, if that is more: the new path may be slower by far
+DROP_MIN_PRIORITY = 2  # the original's: messages of this priority or less urgent may expire
+DROP_MAX_AGE = 60.0
+DETACHED_SESSIONS_MAX = 1024
+ENDED_SESSIONS_KNOWN = 256  # peers whose last session's end is remembered, against calls that were under way then
+DETACHED_BYTES_MAX = 64 * 1024 * 1024
+PONGS_QUEUED_MAX = 16  # answers owed to a peer that PINGs faster than it reads
+DUPLICATE_RETRY = 0.2  # seconds before dialling again after "duplicate" with no session in sight
+
+# --- our choice: links, transports and threads --------------------------------------------------------------
+
+DIRECT_WRITE_GAP = 200e-6  # a send goes out on the caller's thread if the node made no direct write for so long
+READ_SIZE = 1024  # bytes of each reader's own buffer: small, for thousands of idle peers
+BURST_SIZE = 262_144  # bytes of the shared buffers that busy readers borrow
+BURST_POOL = 8  # shared buffers kept
+NOTSENT_LOWAT = 131_072  # bytes that may wait unsent in the kernel: what an urgent message must queue behind
+ACCEPT_PAUSE = 1.0  # seconds without accepting after running out of descriptors
+LISTEN_BACKLOG = 128
+LOOKUPS_MAX = 32  # names looked up at once: each holds a thread for as long as the system's resolver takes
+DIAL_STAGGER = 0.25  # next candidate after so long: RFC 8305 section 5
+DIAL_STAGGER_ON_LINK = 0.1
+UNSEEN_PROBES = 8  # datagrams to an address that a peer names and the introducer did not see, until it answers
+UNSEEN_SYNS = 4  # SYNs to the same, those that the kernel resends counted
+UNSEEN_HOSTS_MAX = 64  # addresses that one peer may name
+UNSEEN_PRIVATE_MAX = 8  # of those in private networks: ours is not to be looked through
+ALLOWANCE_MEMORY = 600.0  # seconds from the last packet to such an address until it may be tried anew
+SEARCH_MEMORY = 60.0  # the same where the introducer sees the peer: it may be in league with it
+ALLOWANCES_MAX = 1024  # peers for which this is remembered
+UPGRADE_FIRST, UPGRADE_SECOND = 5.0, 30.0  # seconds to the first attempts to leave a relay after one has failed
+UPGRADE_MIN, UPGRADE_MAX = 60.0, 300.0  # seconds to each later one
+BIRTHDAY_REST = 3600.0  # seconds from a search in vain to the next one for the same peer
+TRAVERSALS_MAX = 64  # sessions of a node that look for a path at the same time
+OFFER_PATIENCE = 5.0  # seconds for the other end to say where it may be reached
+GENERATIONS_MAX = 2**31  # the last number of an attempt that we join: there have to be higher ones for ours
+GENERATION_GAP = 2.0  # seconds between attempts that the other end begins
+SEARCH_AFTER = 2.0  # seconds of punching until a search begins in any case
+SEARCH_AFTER_KNOWN = 0.3  # the same if what is known of the two networks calls for a search
+PLAN_ACTIONS_MAX = 16_384  # actions that a method asks for in one attempt: with more it has a fault, and ends,
+PLAN_SIGNALS_MAX = 512  # as with more signals to the other end
+PLAN_PAUSE = 0.001  # seconds at least to its next time
+CANDIDATES_HEARD_MAX = 64  # times that the other end may say in one attempt where it is
+SEARCH_QUIET = 3.0  # seconds that another session's punching waits for a search, behind a router that counts
+SEARCH_LOOK = 0.25  # seconds between looks whether it is over
+SIGNALS_KEPT = 16  # signals to a method that has not begun here
+PUNCHED_CALL_TIMEOUT = 5.0  # seconds for the leading end to call over what has been opened
+DIRECT_DIALS_MAX = 12  # addresses of a peer that are dialled in one attempt
+PURSUITS_MAX = 128  # such dials under way in all sessions; where there are more, each has one: a thread and a socket
+PURSUITS_PER_PEER = 24  # in one session, what has been punched included
+DIRECT_DIAL_TIMEOUT = 1.7  # seconds for each: before Linux sends its third SYN, at 2 s
+DIRECT_SYNS = 2  # what the kernel sends in that time: at 0 and 1 s
+DIRECT_PROBES = 4  # µTP: at 0, 0.5 and 1.5 s, and a RESET when it is given up
+PUNCH_TIMEOUT = 15.0  # seconds of an attempt, all methods together
+SEARCH_PROBES = 4096  # datagrams to one address in one attempt, all methods together
+SEARCH_SYNS = 4096  # SYNs to the same
+SYN_RESENDS = (1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 11.0, 19.0, 35.0)  # s: when kernels repeat SYNs (Linux 6.5, the densest)
+SYN_RESEND_MARGIN = 0.1  # seconds before that, when the allowance is asked
+PUNCH_SOCKETS_MAX = 400  # connections or UDP sockets of one method at once: programs may have 1,024 descriptors
+PUNCH_TCP_ROUNDS = 3  # times that both ends begin to dial together: 97.6 % of those who succeed do so at the first
+PUNCH_TCP_ROUND = 2.0  # seconds between them, and a round trip
+PUNCH_TCP_RTT_MAX = 2.0  # seconds for a round trip that is measured: a longer one was a signal that had to be repeated
+PUNCH_TCP_PAUSE = (0.005, 0.05)  # seconds after a refusal: random, or two routers that refuse do so for ever
+PUNCH_TCP_SYNS = 200  # connections begun to one address
+PUNCH_TCP_HOLD = 1.0  # seconds for which an address is left alone that another connection is in the way of
+PUNCH_TCP_PATIENCE = 0.5  # seconds, and two round trips, for the word to dial; then the other end dials without
+PUNCH_TCP_REST = 1.5  # seconds for a connection that stands to prove whose it is
+PUNCH_TCP_WINS = 3  # connections to one address that may prove to be nobody's
+PUNCH_TCP_BRIEF = 0.5  # seconds, and two round trips, where a router chooses ports anew: then a search needs the way
+PUNCH_TCP_BRIEF_DIAL = 0.2  # seconds for one attempt there
+PUNCH_TCP_GOODBYE = 0.25  # seconds before the end of the attempt that a method has said what it has tried
+PREDICT_TCP_WINDOW = 8  # ports that a router that counts may have come to
+PREDICT_TCP_DIAGONAL = 24  # connections begun at once where both routers count
+PREDICT_TCP_RUN = 4  # of those, for each number of ports that others may have taken meanwhile
+PREDICT_TCP_ROUND = 0.35  # seconds, or three round trips, for a connection that was guessed right
+PREDICT_TCP_ANSWER = 0.6  # seconds for the port to be told at first, later twice as long as it took: then asked anew
+PREDICT_TCP_SECONDS = 11.0  # of guessing
+BIRTHDAY_TCP_BLOCK_MAX = 4096  # ports: between farther ones there is no block
+BIRTHDAY_TCP_BLOCK_SHARE = 0.75  # of what is sent that goes into the block: it is only likely
+BIRTHDAY_TCP_BATCH = 0.025  # seconds between those that go at once
+BIRTHDAY_TCP_DIAL = 0.85  # seconds that one lasts: nothing is sent twice
+BIRTHDAY_TCP_WINS = 8  # connections that may prove to be nobody's
+SAMPLE_SECONDS = 1.5  # for the answer how a TCP port is seen: a SYN that is lost is repeated after one second
+CIRCUIT_HEADSTART = 0.25  # seconds that dials have before a circuit is opened
+UTP_HEADSTART = 0.2  # µTP to a host is tried so long after TCP
+BETTER_CLASS_WAIT = 0.1  # a link that is ready waits a round trip, but no longer, for one of a better class
+MOVE_CONFIRMATION = 2.0  # the link that a session left is closed when the other side has spoken on the new one, or then
+DIAL_ATTEMPT_TIMEOUT = 10.0
+RECENT_ATTEMPTS = 64  # attempts kept for errors, events and peers
+KEPT_FREE_MEMORY = 4 * 1024 * 1024  # bytes of freed memory that the C library keeps (crust.runtime.memory)
+IO_SLEEP_MAX = 1.0  # seconds the I/O thread sleeps at most: heals a wake lost to an interrupt that struck just then
+SELECT_MAX = 500  # sockets watched at once where there is only select(), which takes 512 on Windows; others wait
+SELECT_RETRY = 0.05  # seconds until a socket is looked at again that cannot be watched
+TURN_SECONDS = 0.002  # of work without waiting, after which a reader or the I/O thread lets other greenlets run
+TURN_PAUSE = 1e-6  # seconds between two turns; after a pause of 0 gevent looks at its timers only every 50th time
+ACCEPTS_PER_TURN = 64
+CLOSE_LINGER = 1.0  # seconds a closed connection waits for the other side to close too, before it is cut
+VERIFIED_PER_TURN = 32  # signed messages of one peer before others get a turn: some 3 ms
+VERIFIED_BYTES_PER_TURN = 262_144  # the same in bytes
+MISBEHAVIOUR_INTERVAL = 10.0  # seconds between two PeerMisbehaved of one kind and address
+LOG_KEYS = 1024  # keys of rate-limited log lines remembered
+
+# --- our choice: events, callbacks, service -----------------------------------------------------------------
+
+EVENT_STREAM_SIZE = 1024
+CALLBACK_WARN_AFTER = 1.0
+CLOSE_TIMEOUT = 5.0
+CLOSE_GRACE = 1.0  # seconds more that close() waits for the report of what still runs
+ATEXIT_TIMEOUT = 2.0
+LOG_BACKLOG = 1000  # log records waiting for the dispatcher; more are counted, not kept
+
+# --- our choice: files and text -----------------------------------------------------------------------------
+
+CONFIG_FILE_MAX = 1024 * 1024
+CONTACT_TEXT_MAX = 4096
+CONTACT_ENDPOINTS_MAX = 32
+FILE_PRIORITY = 1  # of the messages that carry files: below drop.min_priority, so that none is dropped
+FILE_CHUNK = 65_000  # bytes of a file in one message at most: one record
+FILE_MESSAGE_MIN = 2048  # bytes of the longest message both sides take, below which no files go: an offer fits
+FILE_IN_FLIGHT = 2 * 1024 * 1024  # bytes of a file under way before the receiver reports progress
+FILE_NAME_MAX = 255  # bytes, as most file systems
+FILE_TRANSFERS_MAX = 16  # inbound transfers of one peer at once
+FILE_TRANSFERS_ALL_MAX = 256  # inbound transfers of all peers at once: each holds an open file
+FILE_ENDED_MEMORY = 64  # ended transfers of one peer, whose late messages are ignored
+FILE_SIGNED_MEMORY = 1024  # numbers of signed files of one peer that are told apart, below the highest
+FILE_REPLIES_MAX = 256  # replies about files that wait for room before that peer's messages wait too
+FILE_RETRY_DELAY = 0.05  # seconds until a reply about a file is tried again after the send buffer was full

@@ -1,0 +1,13 @@
+"""
+Ways through NATs that both ends work on together.
+
+contract                     what a method promises and may ask for: plans and actions
+allowance                    how much may be sent where
+runner                       carries out one plan, with hands
+udp_hand, tcp_hand           do what plans ask for
+udp_desk, udp_sockets        bring datagrams to the hand: those of listening sockets, those of its own
+places, targets, standing    what an end tells of itself, what of the other's is tried, how routers choose ports
+probe_packet, encounter      sealed probes, and how two ends agree on a way
+udp_ways, tcp_ways           between which networks each method works: punch, predict, birthday; by ``prospects``
+udp_signals, tcp_signals     what the two ends of a method tell each other; made of ``signals``
+"""

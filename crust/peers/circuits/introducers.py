@@ -1,0 +1,110 @@
+"""Through whom others are reached, and through whom we are: our peers that introduce."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING
+
+from ... import limits
+from ...addresses import Contact, PeerId
+from ...wire.handshake import Capability
+from ..session import State
+
+if TYPE_CHECKING:
+    from ..conversation import Conversation
+
+__all__ = ["Introducers"]
+
+
+class Introducers:
+    """
+    Those of one node. Thread-safe, by a lock of its own: the dialer asks while it holds its lock, which comes after the
+    registry's.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards the dictionary; nothing is called while it is held
+        self._peers: dict[PeerId, Conversation] = {}
+
+    def add(self, conversation: Conversation) -> None:
+        """A link carries that session."""
+        if conversation.capabilities & Capability.CIRCUITS:
+            with self._lock:
+                self._peers[conversation.peer_id] = conversation
+
+    def remove(self, conversation: Conversation) -> None:
+        """That session is over."""
+        with self._lock:
+            if self._peers.get(conversation.peer_id) is conversation:
+                del self._peers[conversation.peer_id]
+
+    def abandon(self) -> None:
+        """In a forked child: forget everything (takes no lock)."""
+        self._lock = threading.Lock()
+        self._peers = {}
+
+    def _present(self) -> list[Conversation]:
+        """Those that could introduce us to somebody now."""
+        with self._lock:
+            peers = list(self._peers.values())
+        found = []
+        for each in peers:
+            link = each.link
+            if link is not None and link.circuit is None and not link.verdict:
+                if each.session.state is State.CONNECTED:
+                    found.append(each)
+        return found
+
+    def towards(self, target: PeerId, among: Collection[PeerId] | None = None) -> list[Conversation]:
+        """
+        Through whom to try to reach a peer: at most ``CIRCUIT_INTRODUCERS``, of different networks if possible; first
+        those that carry an application's data, then those that are near. ``among``: only these.
+        """
+        able = [each for each in self._present() if among is None or each.peer_id in among]
+        present = sorted((each for each in able if each.peer_id != target), key=_place)
+        return _spread(present, limits.CIRCUIT_INTRODUCERS, 1)
+
+    def has(self, peer_id: PeerId) -> bool:
+        """Whether that peer could introduce us to somebody now, or somebody to us."""
+        return any(each.peer_id == peer_id for each in self._present())
+
+    def via(self) -> tuple[Contact, ...]:
+        """
+        Those that others may ask to be introduced to us: peers that we dialled, at a public address if there are such;
+        at most ``VIA_MAX``, and of one network ``VIA_PER_NETWORK``, if there are others.
+        """
+        dialled = []
+        for each in self._present():
+            link = each.link
+            if link is not None and not link.inbound and link.connection.remote.is_dialable:
+                dialled.append(each)
+        public = [each for each in dialled if each.link is not None and each.link.connection.remote.is_global]
+        contacts = []
+        for each in _spread(sorted(public or dialled, key=_place), limits.VIA_MAX, limits.VIA_PER_NETWORK):
+            link = each.link
+            if link is not None:
+                contacts.append(Contact(each.peer_id, (link.connection.remote,)))
+        return tuple(contacts)
+
+
+def _place(conversation: Conversation) -> tuple[bool, bool, float]:
+    """The least is tried first."""
+    rtt = conversation.session.srtt
+    relays = bool(conversation.capabilities & Capability.RELAY)
+    return not relays, conversation.session.suspected, float("inf") if rtt is None else rtt
+
+
+def _spread(present: Iterable[Conversation], most: int, of_network: int) -> list[Conversation]:
+    """The first ones, but those beyond ``of_network`` of one network only if there are no others."""
+    from ...nat.stun.opinions import network_of  # not before somebody is to be reached
+
+    chosen: list[Conversation] = []
+    others: list[Conversation] = []
+    networks: dict[str, int] = {}
+    for each in present:
+        link = each.link
+        network = "" if link is None else network_of(link.connection.remote.host)
+        networks[network] = networks.get(network, 0) + 1
+        (chosen if networks[network] <= of_network else others).append(each)
+    return [*chosen, *others][:most]

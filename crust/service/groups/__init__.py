@@ -1,0 +1,1 @@
+"""Connections that are kept up: groups of peers, and single ones."""

@@ -1,0 +1,320 @@
+"""
+Misbehaviour: who notices it says so here; the application hears of it and may decide; what is decided is done.
+
+A peer, or an address, is told of by one event (``PeerMisbehaved``); then the policy has its say, the application's if
+it gave one (``on_misbehaviour``), else the table's. Links that cost too much are held back at once in any case, since
+the dispatcher may be busy; the verdict ``warn`` lets them go on.
+"""
+
+from __future__ import annotations
+
+import collections
+import functools
+import ipaddress
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from .. import limits
+from ..addresses import RELAY, Endpoint, PeerId, address_key
+from ..peers.conversation import Conversation
+from ..peers.link import Link
+from ..peers.misdeeds import HELD_BACK, KINDS, Action, Kind, Misdeeds
+from ..peers.transfer import short_text
+from ..runtime.rates import Rates
+from ..wire.frames import Goodbye, GoodbyeCode
+from . import events
+
+if TYPE_CHECKING:
+    from .node import Node
+
+__all__ = ["Misbehaviour", "OnMisbehaviour"]
+
+OnMisbehaviour = Callable[["events.PeerMisbehaved"], "Action | None"]
+"""Decides what becomes of who misbehaved; None: what the table says. Before it has, nobody is dropped or banned."""
+
+_EVERYBODY = b""
+_SELF_ENDING = ("protocol", "protocol-again")  # the session is over anyhow
+_GRAVE = (Action.DROP, Action.BAN)
+
+
+class Misbehaviour:
+    """
+    One node's. Thread-safe; nothing here blocks, but for the application's own code on the dispatcher thread.
+
+    Args:
+        node: The node.
+        policy: The application's; None: the table's.
+    """
+
+    def __init__(self, node: Node, policy: OnMisbehaviour | None) -> None:
+        self._node = node
+        self._policy = policy
+        self._misdeeds = Misdeeds()
+        self._lock = threading.Lock()  # guards _verdicts
+        self._verdicts: collections.OrderedDict[tuple[str, bytes | str], Action | None] = collections.OrderedDict()
+        """By kind and place; None: the application has been asked."""
+        self._remember()
+        self._listen()
+
+    def _listen(self) -> None:
+        """Have the parts of the node say what they notice."""
+        node = self._node
+        node.acceptor.gate.refused = self._at_the_gate
+        node.acceptor.may_begin = self._may_begin
+        node.acceptor.came_to_nothing = self._came_to_nothing
+        node.echoes.on_limit = lambda peer: self._beyond(peer, "ECHOES_PER_MINUTE", "echo-flood")
+        introducing = node.circuits.introducing
+        introducing.on_limit = lambda peer: self._beyond(peer, "CIRCUIT_OPENS_PER_SECOND", "circuit-flood")
+        node.refusals.watch("relay.max_circuits", lambda: node.circuits.counters.refused)
+        node.refusals.watch("FILE_TRANSFERS_MAX", lambda: node.files.refused)
+        self._set_half_open()
+
+    def _set_half_open(self) -> None:
+        from ..transports.utp.transport import (
+            UtpTransport,  # not before the first start: `import crust` stays cheap
+        )
+
+        terms = self._node.config.limits
+        for transport in self._node.transports.values():
+            if isinstance(transport, UtpTransport):
+                transport.half_open = (terms.utp_half_open, terms.utp_half_open_per_network)
+                transport.on_limit = self._at_the_hub
+
+    def _remember(self) -> None:
+        """Begin to count sessions; whoever is connected is remembered."""
+        terms = self._node.config.limits
+        kept = self._node.accounts.kept = max(limits.MISDEEDS_KEPT, terms.max_peers)
+        each = terms.sessions_per_peer_per_second
+        burst = max(limits.SESSIONS_PER_PEER_BURST, each)
+        self._sessions = Rates(each, float("inf"), each_size=burst, keys=kept)
+
+    def configure(self) -> None:
+        """Other limits count."""
+        self._remember()
+        self._set_half_open()
+        share = self._node.accounts.share = self._node.overhead_share()
+        for conversation in self._node.registry.all():
+            conversation.meter.account.share = share
+
+    # --- what is noticed ----------------------------------------------------------------------------------------------
+
+    def by_peer(self, conversation: Conversation, kind: str, detail: str = "", *, amount: float = 1.0) -> None:
+        """A peer did something of that kind in its session."""
+        path = conversation.path
+        address = path.remote if path is not None else ""
+        self._by_key(kind, conversation.peer_id, address, detail, amount, conversation)
+
+    def by_address(self, host: str, kind: str, times: int = 1) -> None:
+        """Somebody did so at an IP address, or says that it is there."""
+        self._by_address(address_key(host.partition("%")[0]), kind, times)
+
+    def overspent(self, conversation: Conversation, link: Link, wait: float) -> None:
+        """What came on that link has cost more than its peer may: let it rest."""
+        with conversation.lock:
+            account = conversation.meter.account
+            burden, new = account.worst, account.count(wait, self._node.clock.now())
+        self._node.refusals.count("limits.overhead_per_peer")
+        self._node.brake.hold(link, conversation, wait)
+        if new:
+            self.by_peer(conversation, burden.kind, amount=new)
+
+    def too_many_questions(self, host: str) -> None:
+        """Somebody asks more often by STUN than it may."""
+        self._node.refusals.count("STUN_ANSWERS_PER_SECOND")
+        self.by_address(host, "stun-flood")
+
+    def _at_the_gate(self, limit: str, key: bytes | None) -> None:
+        self._node.refusals.count(limit)
+        kind = "start-rate" if limit.startswith("limits.starts") else "half-open"
+        if key is None:
+            self._by_many(kind, 1)
+        else:
+            self._by_address(key, kind, 1)
+
+    def _at_the_hub(self, limit: str, host: str, count: int) -> None:
+        self._node.refusals.count(limit, count)
+        kind = "udp-garbage" if limit == "UTP_RESETS_PER_SECOND" else "utp-syn-flood"
+        if host:
+            self.by_address(host, kind, count)
+        else:
+            self._by_many(kind, count)
+
+    def _by_many(self, kind: str, count: int) -> None:
+        """It was done by nobody in particular."""
+        finding = self._misdeeds.note_many(kind, self._node.clock.now(), count)
+        if finding is not None and finding.alert is not None:
+            self._tell(_of_all(kind), "", "", finding.alert)
+
+    def _came_to_nothing(self, link: Link, evicted: bool) -> None:
+        if link.circuit is not None or evicted:
+            return  # the address is the introducer's; or the gate has counted it
+        knew_nothing = link.bytes_received > 0 and link.verdict != "timeout"
+        self.by_address(link.connection.remote.host, "invalid-handshake" if knew_nothing else "half-open")
+
+    def _may_begin(self, link: Link, peer_id: PeerId) -> bool:
+        if self._sessions.permit(peer_id, self._node.clock.now()):
+            return True
+        self._node.refusals.count("limits.sessions_per_peer_per_second")
+        self._by_key("session-flood", peer_id, str(link.connection.remote), "", 1.0, self._node.registry.get(peer_id))
+        return False
+
+    def _beyond(self, conversation: Conversation, limit: str, kind: str) -> None:
+        self._node.refusals.count(limit)
+        self.by_peer(conversation, kind)
+
+    # --- who hears of it ----------------------------------------------------------------------------------------------
+
+    def _by_key(
+        self, kind: str, peer_id: PeerId, address: str, detail: str, amount: float, session: Conversation | None
+    ) -> None:
+        ip = Endpoint.parse(address, allow_relay=True).ip if address else None
+        place = address if ip is None else address_key(ip)
+        finding = self._misdeeds.note(kind, peer_id, place, self._node.clock.now(), amount=amount)
+        if finding is None:
+            return
+        case = _Case(KINDS[kind], place, peer_id, session)
+        if finding.alert is None:  # what was decided about who was told of last holds for all at that place
+            action = self._standing(case)
+            if action is not Action.THROTTLE or not case.by_account:  # else it is held back already
+                self._carry_out(action, case)
+        elif finding.about_all:
+            self._tell(_of_all(kind), "", detail, finding.alert, doer=case)
+        else:
+            self._tell(case, address, detail, finding.alert)
+
+    def _by_address(self, key: bytes, kind: str, times: int) -> None:
+        finding = self._misdeeds.note(kind, key, key, self._node.clock.now(), amount=times, times=times)
+        if finding is None or finding.alert is None:
+            return
+        case = _Case(KINDS[kind], key, None, None)
+        if finding.about_all:
+            self._tell(_of_all(kind), "", "", finding.alert, doer=case if finding.by_itself else None)
+        else:
+            self._tell(case, _as_text(key), "", finding.alert)
+
+    def _tell(self, case: _Case, address: str, detail: str, count: int, *, doer: _Case | None = None) -> None:
+        """Tell of it, and do what is decided to who did it: the case's, or of many the one that is known."""
+        node, kind = self._node, case.kind
+        peer = None if case.session is None else getattr(case.session, "peer", None)
+        who = f"peer {case.peer_id}" if case.peer_id is not None else address or "somebody at many addresses"
+        detail = detail or kind.what
+        if case.peer_id is not None and peer is None:
+            detail += f" (peer {case.peer_id})"
+            address = "" if address.startswith(f"{RELAY}://") else _as_text(case.place)
+        node.log.warning("%s misbehaves (%s): %s (%d times since the last such line)", who, kind.name, detail, count)
+        event = events.PeerMisbehaved(peer, address, kind.name, detail, count, kind.attributable)
+        node.subscriptions.emit(event)
+        if self._policy is None:
+            self._decided(kind.action, case, doer)
+        else:
+            self._note_verdict(case, None)
+            node.dispatcher.post(self._ask, self._policy, event, case, doer)
+
+    # --- what becomes of it -------------------------------------------------------------------------------------------
+
+    def _ask(
+        self, policy: OnMisbehaviour, event: events.PeerMisbehaved, case: _Case, doer: _Case | None
+    ) -> None:
+        """Let the application decide (the dispatcher thread)."""
+        answers: list[Action] = []
+
+        @functools.wraps(policy)
+        def decide(told: events.PeerMisbehaved) -> None:
+            answer = policy(told)
+            if answer is not None:
+                answers.append(Action(answer))
+
+        self._node.subscriptions.run(decide, event, event)
+        self._decided(answers[0] if answers else case.kind.action, case, doer)
+
+    def _standing(self, case: _Case) -> Action:
+        """What was decided about who was told of last, there or for all; nothing grave before the application has."""
+        name, place = case.kind.name, case.place
+        action = case.kind.action if self._policy is None else None
+        with self._lock:
+            action = self._verdicts.get((name, place), self._verdicts.get((name, _EVERYBODY), action))
+        if action is None:
+            return Action.THROTTLE if case.kind.action in _GRAVE else case.kind.action
+        return action
+
+    def _note_verdict(self, case: _Case, action: Action | None) -> None:
+        with self._lock:
+            self._verdicts[case.kind.name, case.place] = action
+            self._verdicts.move_to_end((case.kind.name, case.place))
+            if len(self._verdicts) > limits.MISDEEDS_KEPT:
+                self._verdicts.popitem(last=False)
+
+    def _decided(self, action: Action, case: _Case, doer: _Case | None) -> None:
+        if action in _GRAVE and not case.kind.attributable:
+            self._node.log.warning("nobody is banned or dropped for %s, which anybody can feign", case.kind.name)
+            action = Action.THROTTLE
+        self._note_verdict(case, action)
+        self._carry_out(action, doer or case)
+
+    def _carry_out(self, action: Action, case: _Case) -> None:
+        """On the I/O thread, since locks may be held here."""
+        if case.place == _EVERYBODY or (action is Action.WARN and not case.by_account):
+            return
+        if action is not Action.BAN and case.kind.name in _SELF_ENDING:
+            return
+        if case.peer_id is None:
+            self._node.io.call_soon(lambda: self._do_to_address(action, case))
+        elif action is Action.BAN:
+            self._node.bans.soon(case.peer_id, seconds=self._node.config.limits.ban_seconds)
+        elif case.session is not None:
+            session = case.session
+            self._node.io.call_soon(lambda: self._do_to_session(action, case, session))
+
+    def _do_to_session(self, action: Action, case: _Case, session: Conversation) -> None:
+        if action is Action.DROP:
+            session.end("disconnected", Goodbye(GoodbyeCode.DISCONNECTED, short_text(case.kind.what)))
+            return
+        now = self._node.clock.now()
+        with session.lock:
+            account, link = session.meter.account, session.link
+            if action is Action.WARN:
+                account.excuse(now + limits.MISBEHAVIOUR_INTERVAL)
+            elif not case.by_account:
+                account.hold(now + limits.HOLD_SECONDS)
+        if action is Action.WARN:
+            self._node.brake.flush()
+        elif link is not None and not case.by_account:  # else it is held already
+            self._node.brake.hold(link, session, limits.HOLD_SECONDS)
+
+    def _do_to_address(self, action: Action, case: _Case) -> None:
+        node, key = self._node, case.place
+        assert isinstance(key, bytes)
+        node.acceptor.gate.slow(key, node.clock.now() + limits.SLOWED_SECONDS)
+        if action is Action.BAN:
+            node.bans.soon(_as_text(key), seconds=node.config.limits.ban_seconds)
+        elif action is Action.DROP:
+            node.acceptor.end_of(lambda peer, host: peer is None and host is not None and address_key(host) == key)
+
+
+class _Case(NamedTuple):
+    """Whom something is about."""
+
+    kind: Kind
+    place: bytes | str
+    """The ``address_key``, or the address of the peer that it came through; empty: many addresses."""
+    peer_id: PeerId | None
+    session: Conversation | None
+
+    @property
+    def by_account(self) -> bool:
+        """Its link is held back by what it costs."""
+        return self.kind.unit == HELD_BACK
+
+
+def _of_all(kind: str) -> _Case:
+    return _Case(KINDS[kind], _EVERYBODY, None, None)
+
+
+def _as_text(key: bytes | str) -> str:
+    """The address that a key stands for, as ``ban`` takes it; nothing for everybody's."""
+    if not key or isinstance(key, str):
+        return ""
+    if len(key) == 4:
+        return str(ipaddress.IPv4Address(key))
+    return str(ipaddress.IPv6Network((int.from_bytes(key, "big") << 64, 64)))

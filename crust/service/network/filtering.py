@@ -1,0 +1,207 @@
+"""
+Whether strangers get in at an address where others see a listener: a peer that has never heard from that port tries.
+
+The peer sends an echo (:mod:`crust.peers.echoes`) to our address from a fresh port. If it gets in, the router lets in
+everybody, and the address is worth telling. A peer that the port has sent something to, be it a question of STUN or a
+µTP packet, could only show that it lets in those.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+from collections.abc import Callable, Mapping
+
+from ... import limits
+from ...addresses import Endpoint, IPNetwork
+from ...exceptions import CrustError
+from ...nat.stun.udp import UdpStun
+from ...paths import Path
+from ...peers.conversation import Conversation
+from ...wire.handshake import Capability
+from ..node import Node
+
+__all__ = ["Filtering", "is_near"]
+
+_Place = tuple[Endpoint, Endpoint]  # a listener, as bound, and where others see it
+
+
+class Filtering:
+    """
+    Thread-safe.
+
+    Args:
+        node: The node.
+        udp: Hears the datagrams that get in.
+        changed: Called when :meth:`open_places` has changed, on a thread of the node.
+        tried: Called whenever an attempt is over, on a thread of the node.
+    """
+
+    def __init__(
+        self, node: Node, udp: UdpStun, changed: Callable[[], object], tried: Callable[[], object] = lambda: None
+    ) -> None:
+        self._node = node
+        self._udp = udp
+        self._changed = changed
+        self._tried = tried
+        self._lock = threading.Lock()  # guards the fields below
+        self._closed = False
+        self._told: dict[tuple[Endpoint, str], float] = {}  # to whom a listener has sent, and until when that matters
+        self._open: dict[_Place, bool] = {}
+        self._due: dict[_Place, float] = {}  # when to try again
+        self._busy: dict[_Place, Conversation] = {}  # who tries
+
+    def open_places(self) -> dict[Endpoint, Endpoint]:
+        """Where strangers reach listeners, by these as bound."""
+        with self._lock:
+            return {local: seen for (local, seen), is_open in self._open.items() if is_open}
+
+    def tried_places(self) -> dict[_Place, bool]:
+        """By listener, as bound, and where others see it: whether a stranger who tried got in."""
+        with self._lock:
+            return dict(self._open)
+
+    def sends(self, local: Endpoint, host: str) -> None:
+        """A listener sends something to that address: a filter may let it in from now on."""
+        with self._lock:
+            self._told.pop((local, host), None)
+            self._told[local, host] = self._node.clock.now() + limits.FILTER_MEMORY
+            if len(self._told) > limits.FILTER_HOSTS_MAX:
+                del self._told[next(iter(self._told))]
+
+    def look(self, seen: Mapping[Endpoint, tuple[Endpoint, ...]]) -> None:
+        """See whether there is something to try, given where others see each listener."""
+        now = self._node.clock.now()
+        try:
+            here = self._node.local_addresses(None, ())
+        except OSError:  # the system does not tell at the moment: the next round tries again
+            return
+        near = [each.network for each in here]
+        ours = {str(each.ip) for each in here}
+        places = {(local, found[0]) for local, found in seen.items() if found and found[0].host not in ours}
+        with self._lock:
+            if self._closed:
+                return
+            lost = any([self._open.pop(place) for place in set(self._open) - places])
+            self._due = {place: due for place, due in self._due.items() if place in places}
+            wanted = [place for place in places if self._due.get(place, now) <= now]
+        for place in wanted:
+            helper = self._helper(place, near, now)
+            if helper is None:
+                continue
+            with self._lock:
+                if self._due.get(place, now) > now:
+                    continue  # somebody else has begun
+                self._due[place] = now + limits.FILTER_INTERVAL
+                self._busy[place] = helper
+            try:
+                self._node.spawn("crust-filter", self._try, place, helper)
+            except RuntimeError:
+                with self._lock:
+                    self._busy.pop(place, None)
+                return  # no thread to be had
+        if lost:
+            self._changed()
+
+    def awaits(self, local: Endpoint, seen: Endpoint | None) -> bool:
+        """
+        Whether an attempt about the listener is under way or about to begin: a peer that its port sends something to
+        now would be no stranger any more.
+        """
+        if seen is None:
+            return False
+        now, place = self._node.clock.now(), (local, seen)
+        with self._lock:
+            if place in self._busy:
+                return True
+            if self._closed or place in self._open or self._due.get(place, now) > now:
+                return False
+        try:
+            here = self._node.local_addresses(None, ())
+        except OSError:  # the system does not tell at the moment: nothing can be tried either
+            return False
+        if seen.host in {str(each.ip) for each in here}:
+            return False
+        return self._helper(place, [each.network for each in here], now) is not None
+
+    def _helper(self, place: _Place, near: list[IPNetwork], now: float) -> Conversation | None:
+        """A peer that can tell."""
+        local, seen = place
+        with self._lock:
+            told = {host for (listener, host), until in self._told.items() if listener == local and until > now}
+        everybody = self._node.registry.all()
+        for conversation in random.sample(everybody, min(limits.REFLEXIVE_LOOKED_AT, len(everybody))):
+            path, link = conversation.path, conversation.link
+            if path is None or link is None or not conversation.capabilities & Capability.ECHO:
+                continue
+            remote = link.connection.remote
+            if link.circuit is not None or remote.family != seen.family or is_near(remote, near) or remote.host in told:
+                continue
+            if _has_heard(local, path):
+                continue
+            if link.observed is None or link.observed[0] == seen.host:  # else it would send to another address
+                return conversation
+        return None
+
+    def _try(self, place: _Place, helper: Conversation) -> None:
+        """The thread of one attempt."""
+        try:
+            self._try_now(place, helper)
+        finally:
+            with self._lock:
+                self._busy.pop(place, None)
+            self._tried()
+
+    def _try_now(self, place: _Place, helper: Conversation) -> None:
+        local, seen = place
+        try:
+            is_open = self._arrives(local, seen, helper)
+        except (CrustError, ValueError) as error:  # ValueError: a port that nobody may try
+            self._node.log.debug("cannot see whether strangers reach %s: %s", seen, error)
+            return
+        with self._lock:
+            if self._closed or place not in self._due:
+                return
+            changed = self._open.get(place, False) != is_open
+            self._open[place] = is_open
+        self._node.log.debug("strangers %s %s", "reach" if is_open else "do not reach", seen)
+        if changed:
+            self._changed()
+
+    def _arrives(self, local: Endpoint, seen: Endpoint, helper: Conversation) -> bool:
+        if local.transport == "tcp":
+            return helper.peer.echo("tcp", seen.port).outcome == "connected"
+        token, came = os.urandom(limits.ECHO_TOKEN_SIZE), self._node.clock.event()
+        self._udp.expect(token, came.set)
+        try:
+            helper.peer.echo("udp", seen.port, token)
+            return came.wait(limits.ECHO_GRACE)
+        finally:
+            self._udp.expect(token, None)
+
+    def close(self) -> None:
+        """Try no more. Never blocks; idempotent. What is under way ends with the peers' sessions."""
+        with self._lock:
+            self._closed = True
+
+    def abandon(self) -> None:
+        """In a forked child: forget everything (takes no lock)."""
+        self._lock = threading.Lock()
+        self._closed = True
+
+
+def _has_heard(local: Endpoint, path: Path) -> bool:
+    """Whether a peer that we have that path to has had a packet from the listener's port."""
+    if local.transport == "tcp":
+        if path.transport != "tcp":
+            return False
+        return path.inbound or Endpoint.parse(path.local).port == local.port  # most dials leave from ports of their own
+    tried = (attempt.endpoint.partition("://")[0] for attempt in path.attempts)
+    return "utp" in (path.transport, *tried)
+
+
+def is_near(endpoint: Endpoint, networks: list[IPNetwork]) -> bool:
+    """Whether nothing that translates addresses can be on the way there."""
+    ip = endpoint.ip
+    return ip is None or ip.is_loopback or ip.is_link_local or any(ip in each for each in networks)

@@ -1,0 +1,223 @@
+"""
+A sieve in the kernel for a UDP socket that strangers flood: what is for nobody here is thrown away before it is queued,
+so that it costs the node nothing and takes no room from what its peers send.
+
+Theory of operation: the hub tells of each datagram that no connection claimed (:meth:`Sieve.met`), apart for those that
+look like µTP and all others. While more come in a second than :data:`crust.limits.SIEVE_FROM`, a classic BPF program
+(Linux, ``SO_ATTACH_FILTER``, `Documentation/networking/filter.rst` there) stands before the socket. It lets through
+what comes from the address, and to the id, of a connection of ours; of the rest a random share, so that new peers and
+old attempts still get through: about ``SIEVE_PASS`` a second of either kind. It is taken away when the strangers have
+gone. Spoofed sources make no difference: no source is held against anybody.
+
+Where the system has no such filters, or a socket has more than ``SIEVE_MEMBERS`` connections (or fewer, where the
+kernel lends sockets little memory: ``net.core.optmem_max``), there is no sieve.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ipaddress
+import socket
+import struct
+from collections.abc import Callable, Iterable, Sequence
+
+from .. import limits
+
+__all__ = ["Sieve", "attach", "program"]
+
+_SO_ATTACH_FILTER = 26  # Linux' asm-generic/socket.h, which the socket module does not name
+_SO_DETACH_FILTER = 27
+
+# Classic BPF, Linux' linux/bpf_common.h and linux/filter.h.
+_LOAD_WORD, _LOAD_HALF, _LOAD_BYTE = 0x20, 0x28, 0x30  # BPF_LD | size | BPF_ABS
+_AND, _OR_X, _SHIFT_LEFT = 0x54, 0x4C, 0x64
+_TO_X = 0x07
+_JUMP, _JUMP_EQUAL, _JUMP_GREATER_OR_EQUAL = 0x05, 0x15, 0x35
+_RETURN = 0x06
+_RANDOM = 0xFFFFF000 + 56  # SKF_AD_OFF + SKF_AD_RANDOM: a random word
+_NETWORK_HEADER = 0xFFF00000  # SKF_NET_OFF
+_ALL = 0xFFFFFFFF
+_PASS = (_RETURN, 0, 0, 0x40000)
+_DROP = (_RETURN, 0, 0, 0)
+_AWAY = (_JUMP, 0, 0, _ALL)  # to what becomes of strangers: the distance is put in when all is there
+
+_SOURCE = {4: _NETWORK_HEADER + 12, 6: _NETWORK_HEADER + 20}  # the last word of the source address: RFC 791, RFC 8200
+# The datagram begins with UDP's header, RFC 768; µTP's has its version, type and connection id first, BEP 29.
+_SOURCE_PORT = 0
+_TYPE = 8
+_CONNECTION_ID = 10
+_TYPES = 5 << 4  # µTP's are less
+_LEAF = 4  # members compared one by one
+_SHARING = 64  # of one port and id, at as many addresses: a jump reaches so far
+
+Origin = tuple[str, int, int]
+"""IP address and port that a connection's datagrams come from, and the id that it receives on."""
+_Step = tuple[int, int, int, int]
+_FINEST = 1e-4  # the least share: what is not a stranger's may be taken for one, and would make it less and less
+
+
+def program(members: Sequence[Origin], utp_share: float, other_share: float) -> bytes:
+    """
+    The program, as ``struct sock_filter`` in a row.
+
+    Args:
+        members: The connections of the socket, all of one family.
+        utp_share: Of what looks like µTP and is no member's, from 0 to 1.
+        other_share: Of what does not.
+    """
+    keys = _keys(members)
+    family = 6 if any(":" in host for host, _, _ in members) else 4
+    search = [
+        (_LOAD_HALF, 0, 0, _SOURCE_PORT),
+        (_SHIFT_LEFT, 0, 0, 16),
+        (_TO_X, 0, 0, 0),
+        (_LOAD_HALF, 0, 0, _CONNECTION_ID),  # a datagram too short for that is dropped
+        (_OR_X, 0, 0, 0),
+        *_search(sorted(keys.items()), _SOURCE[family]),
+    ]
+    for index, step in enumerate(search):
+        if step == _AWAY:
+            search[index] = (_JUMP, 0, 0, len(search) - index - 1)
+    strangers = [*search, *_some(utp_share)]
+    code = [
+        (_LOAD_BYTE, 0, 0, _TYPE),
+        (_JUMP_GREATER_OR_EQUAL, 2, 0, _TYPES),
+        (_AND, 0, 0, 0x0F),  # its version, which is 1
+        (_JUMP_EQUAL, 1, 0, 1),
+        (_JUMP, 0, 0, len(strangers)),
+        *strangers,
+        *_some(other_share),
+    ]
+    return b"".join(struct.pack("=HBBI", *step) for step in code)
+
+
+def _keys(members: Iterable[Origin]) -> dict[int, set[int]]:
+    """Port and id as the program has them in one word, and the last words of the addresses that go with them."""
+    keys: dict[int, set[int]] = {}
+    for host, port, receive_id in members:
+        address = int(ipaddress.ip_address(host.partition("%")[0]))
+        keys.setdefault(port << 16 | receive_id, set()).add(address & _ALL)
+    return keys
+
+
+def _search(keys: list[tuple[int, set[int]]], source: int) -> list[_Step]:
+    """Return for those, go on for others."""
+    if len(keys) > _LEAF:
+        middle = len(keys) // 2
+        low, high = _search(keys[:middle], source), _search(keys[middle:], source)
+        return [(_JUMP_GREATER_OR_EQUAL, 0, 1, keys[middle][0]), (_JUMP, 0, 0, len(low)), *low, *high]
+    code: list[_Step] = []
+    for key, words in keys:
+        there = [(_LOAD_WORD, 0, 0, source)]
+        for word in sorted(words)[:_SHARING]:
+            there += [(_JUMP_EQUAL, 0, 1, word), _PASS]
+        there.append(_AWAY)
+        code += [(_JUMP_EQUAL, 0, len(there), key), *there]
+    return [*code, _AWAY]
+
+
+def _some(share: float) -> list[_Step]:
+    if share >= 1.0:
+        return [_PASS]
+    return [(_LOAD_WORD, 0, 0, _RANDOM), (_JUMP_GREATER_OR_EQUAL, 1, 0, int(share * _ALL)), _PASS, _DROP]
+
+
+def attach(sock: socket.socket, code: bytes | None) -> bool:
+    """Put the program before the socket, in place of another one, or take that away (None); False: it cannot be."""
+    try:
+        if code is None:
+            sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
+        else:
+            kept = ctypes.create_string_buffer(code, len(code))
+            sock.setsockopt(
+                socket.SOL_SOCKET,
+                _SO_ATTACH_FILTER,
+                struct.pack("@HP", len(code) // 8, ctypes.addressof(kept)),
+            )
+    except OSError:
+        return False
+    return True
+
+
+class Sieve:
+    """
+    Decides when a socket gets a sieve, and how fine. Not thread-safe.
+
+    Args:
+        attach: Puts a program before the socket, or takes it away (None); False: the system has no such thing.
+        members: The connections of the socket.
+    """
+
+    def __init__(self, attach: Callable[[bytes | None], bool], members: Callable[[], list[Origin]]) -> None:
+        self.shares = [1.0, 1.0]
+        """Of strangers' datagrams that get through: of what looks like µTP, and of others."""
+        self._attach = attach
+        self._members = members
+        self._met = [0, 0]
+        self._since = 0.0
+        self._most = limits.SIEVE_MEMBERS  # that the system has taken a program for, or may take
+        self._attached = False
+        self._set_at = 0.0
+        self._stale = False  # there are members that the program does not know
+
+    @property
+    def closed(self) -> bool:
+        """True while it holds anything back."""
+        return self._attached
+
+    def met(self, like_utp: bool, now: float) -> bool:
+        """A stranger's datagram came through (to one thread). True if it is time for a :meth:`look`."""
+        self._met[not like_utp] += 1
+        return now - self._since >= limits.SIEVE_PERIOD
+
+    def look(self, now: float) -> int:
+        """
+        To be called every :data:`crust.limits.SIEVE_PERIOD` seconds while :attr:`closed`.
+
+        Returns:
+            About how many datagrams have been thrown away since the last look.
+        """
+        seconds = now - self._since
+        if seconds < limits.SIEVE_PERIOD:
+            return 0
+        met, self._met, self._since = self._met, [0, 0], now
+        held = sum(count / share - count for count, share in zip(met, self.shares, strict=True))
+        if seconds > 2 * limits.SIEVE_PERIOD and not self._attached:
+            return 0  # few have come since the last look, or it is the first one
+        shares = [_share(count / seconds, share) for count, share in zip(met, self.shares, strict=True)]
+        if shares != self.shares or self._stale:
+            self.shares = shares
+            self._set(now)
+        return round(held)
+
+    def changed(self, now: float) -> bool:
+        """There are more members. False if they do not count yet: call again in ``SIEVE_CHANGE`` seconds."""
+        if not self._attached:
+            return True
+        self._stale = True
+        if now - self._set_at < limits.SIEVE_CHANGE:
+            return False
+        self._set(now)
+        return True
+
+    def _set(self, now: float) -> None:
+        self._stale, self._set_at = False, now
+        members = self._members()
+        if min(self.shares) < 1.0 and len(members) <= self._most:
+            if self._attach(program(members, *self.shares)):
+                self._attached = True
+                return
+            self._most = len(members) - 1  # it has no filters, or none of that length
+        self.shares = [1.0, 1.0]
+        if self._attached:
+            self._attached = False
+            self._attach(None)
+
+
+def _share(rate: float, share: float) -> float:
+    """Of the strangers, if so many a second came through a sieve for that share of them."""
+    coming = rate / share
+    if coming <= (limits.SIEVE_FROM if share >= 1.0 else limits.SIEVE_UNTIL):
+        return 1.0
+    wanted = max(limits.SIEVE_PASS / coming, _FINEST)
+    return share if share / 2 < wanted < share * 2 else wanted

@@ -1,0 +1,153 @@
+"""What an introducer lends: shares of circuits and of bytes, in all and for each peer."""
+
+from __future__ import annotations
+
+import collections
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crust import limits
+from crust.addresses import PeerId
+from crust.peers.circuits.book import Book, Meter
+
+PEERS = [PeerId(bytes([number]) * 32) for number in range(1, 7)]
+ONE, OTHER, TARGET = PEERS[:3]
+
+
+def book(serve: bool = True, circuits: int = 8, rate: int = 1_000_000) -> Book:
+    return Book(serve=serve, max_circuits=circuits, bytes_per_second=rate)
+
+
+def test_nothing_is_lent_without_serving() -> None:
+    """Circuits signal; data is for those who serve."""
+    plain = book(serve=False)
+    plain.open(ONE, TARGET)
+    assert not plain.lend(ONE)
+    assert plain.current == 1
+
+
+def test_one_peer_gets_its_share() -> None:
+    """A quarter of the circuits; the others still get theirs, until there are none left."""
+    lender = book(circuits=8)
+    lent: collections.Counter[PeerId] = collections.Counter()
+    for peer in PEERS[:5]:
+        for _ in range(4):
+            lender.open(peer, TARGET)
+            lender.answered(TARGET)
+            lent[peer] += lender.lend(peer)
+    assert list(lent.values()) == [2, 2, 2, 2, 0]
+    lender.close(ONE, True)
+    assert lender.lend(PEERS[4])
+
+
+def test_with_one_circuit_somebody_gets_it() -> None:
+    """A share is never nothing."""
+    lender = book(circuits=1)
+    lender.open(ONE, TARGET)
+    assert lender.lend(ONE)
+
+
+def test_who_opens_too_many() -> None:
+    """Is told; others are not kept from theirs."""
+    lender = book()
+    for _ in range(limits.CIRCUITS_PER_PEER):
+        assert lender.objection(ONE, TARGET) == ""
+        lender.open(ONE, TARGET)
+        lender.answered(TARGET)
+    assert "you have too many" in lender.objection(ONE, TARGET)
+    assert lender.objection(OTHER, TARGET) == ""
+    lender.close(ONE, False)
+    assert lender.objection(ONE, TARGET) == ""
+
+
+def test_a_peer_that_answers_nobody() -> None:
+    """Gets no more offers until it answers, or they are over."""
+    lender = book()
+    for number in range(limits.CIRCUIT_OFFERS_PER_PEER):
+        lender.open(PEERS[3 + number % 3], TARGET)
+    assert "has not answered" in lender.objection(ONE, TARGET)
+    assert lender.objection(ONE, OTHER) == ""
+    lender.answered(TARGET)
+    assert lender.objection(ONE, TARGET) == ""
+
+
+@given(st.lists(st.tuples(st.sampled_from(PEERS), st.booleans(), st.booleans()), max_size=60))
+def test_all_comes_back(steps: list[tuple[PeerId, bool, bool]]) -> None:
+    """When every circuit is over, the books are empty, whatever became of it."""
+    lender = book(circuits=4)
+    circuits = []
+    for opener, wants, takes_back in steps:
+        if lender.objection(opener, TARGET):
+            lender.answered(TARGET)
+            continue
+        lender.open(opener, TARGET)
+        lent = wants and lender.lend(opener)
+        if lent and takes_back:
+            lender.take_back(opener)
+            lent = False
+        circuits.append((opener, lent))
+        if lent:
+            lender.reserve(opener, 100, 0.0)
+    assert lender.current == len(circuits)
+    for opener, lent in circuits:
+        lender.close(opener, lent)
+        lender.answered(TARGET)
+    assert lender.current == 0
+    assert not (lender._data or lender._signals or lender._offers)
+    fresh = PeerId(bytes([9]) * 32)
+    lender.reserve(fresh, 1, 1000.0)
+    assert set(lender._meters) == {fresh}
+
+
+@pytest.mark.parametrize(("rate", "piece"), [(1024, 1000), (100_000, 1000), (10_000_000, 10_000)])
+def test_the_meter_keeps_the_rate(rate: int, piece: int) -> None:
+    """In the long run so many bytes a second go through, none of them lost; bursts are short."""
+    meter = Meter(rate)
+    now, sent = 0.0, 0
+    while now < 100.0:
+        now += meter.reserve(piece, now)
+        sent += piece
+    assert sent == pytest.approx(100 * rate, rel=0.02, abs=2000)
+
+
+def test_one_peer_gets_half_of_the_rate() -> None:
+    """Though nobody else wants anything; with several, all of it is used."""
+
+    def carried(openers: list[PeerId]) -> dict[PeerId, int]:
+        lender = book(rate=100_000)
+        sent = dict.fromkeys(openers, 0)
+        due = dict.fromkeys(openers, 0.0)
+        while (now := min(due.values())) < 20.0:
+            opener = min(due, key=lambda each: due[each])
+            due[opener] = now + lender.reserve(opener, 1000, now)
+            sent[opener] += 1000
+        return sent
+
+    assert carried([ONE])[ONE] == pytest.approx(20 * 50_000, rel=0.1)
+    both = carried([ONE, OTHER, TARGET])
+    assert sum(both.values()) == pytest.approx(20 * 100_000, rel=0.1)
+    assert min(both.values()) > max(both.values()) * 0.8
+
+
+def test_other_terms_while_it_lends() -> None:
+    """What was lent stays lent; what is asked for next, and every byte from now on, is by the new ones."""
+    lender = book(circuits=8, rate=1_000_000)
+    for _ in range(2):
+        lender.open(ONE, TARGET)
+        lender.answered(TARGET)
+        assert lender.lend(ONE)
+    lender.reserve(ONE, 500_000, 0.0)
+    lender.change(serve=True, max_circuits=1, bytes_per_second=1000)
+    assert lender.current == 2
+    assert lender.reserve(ONE, 1, 0.0) > 100.0
+    lender.open(OTHER, TARGET)
+    assert not lender.lend(OTHER)
+    lender.change(serve=True, max_circuits=8, bytes_per_second=1_000_000)
+    assert lender.lend(OTHER)
+    assert lender.reserve(OTHER, 1, 1.0) == 0.0
+    lender.change(serve=False, max_circuits=8, bytes_per_second=1_000_000)
+    lender.close(OTHER, lent=True)
+    lender.open(OTHER, TARGET)
+    assert not lender.lend(OTHER)

@@ -1,0 +1,105 @@
+"""When misbehaviour is told: on a clock that the test turns."""
+
+from __future__ import annotations
+
+import collections
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crust import limits
+from crust.peers.misdeeds import KINDS, Action, Finding, Misdeeds
+
+FLOOD = KINDS["start-rate"]
+THRESHOLD = int(FLOOD.threshold)
+
+
+def test_the_first_alert_comes_with_the_threshold() -> None:
+    """Not before, and at once; then not for ten seconds, and the next one counts what was held back."""
+    misdeeds = Misdeeds()
+    for _ in range(THRESHOLD - 1):
+        assert misdeeds.note(FLOOD.name, b"a", b"a", 5.0) is None
+    assert misdeeds.note(FLOOD.name, b"a", b"a", 5.0) == Finding(THRESHOLD)
+    assert misdeeds.note(FLOOD.name, b"a", b"a", 14.9) == Finding(None)
+    for _ in range(THRESHOLD - 1):
+        assert misdeeds.note(FLOOD.name, b"a", b"a", 15.1) is None
+    assert misdeeds.note(FLOOD.name, b"a", b"a", 15.1) == Finding(THRESHOLD + 1)
+
+
+def test_what_is_slow_is_no_flood() -> None:
+    """Somebody who stays below the threshold in its time is never told."""
+    misdeeds = Misdeeds()
+    pause = FLOOD.seconds / (FLOOD.threshold - 1)
+    assert all(misdeeds.note(FLOOD.name, b"a", b"a", each * pause) is None for each in range(1000))
+
+
+def test_kinds_and_addresses_count_apart() -> None:
+    """One who is told of hides nobody else."""
+    misdeeds = Misdeeds()
+    assert misdeeds.note("protocol", "peer", b"a", 0.0) == Finding(1)
+    assert misdeeds.note("gossip-flood", "peer", b"a", 0.0) == Finding(1)
+    assert misdeeds.note("protocol", "other", b"b", 0.0) == Finding(1)
+    assert misdeeds.note("protocol", "third", b"a", 0.0) == Finding(None)  # of the same address
+
+
+@pytest.mark.parametrize("addresses", [200, 20_000])
+def test_a_flood_from_many_addresses_is_told_once(addresses: int) -> None:
+    """Though none of them reaches the threshold by itself; and what is remembered of them is bounded."""
+    misdeeds = Misdeeds()
+    found = []
+    for number in range(20_000):
+        finding = misdeeds.note(FLOOD.name, number % addresses, number % addresses, 1.0 + number * 1e-6)
+        if finding is not None and finding.alert is not None:
+            found.append(finding)
+    together = [each for each in found if each.about_all]
+    assert len(together) == 1 and together[0].alert == FLOOD.many and not together[0].by_itself
+    assert len(found) <= 1 + limits.ALERTS_PER_KIND
+    book = misdeeds._books[FLOOD.name]
+    assert max(len(book.counts), len(book.told)) <= limits.MISDEEDS_KEPT
+
+
+@pytest.mark.parametrize("kind", ["protocol", FLOOD.name])
+def test_too_many_to_name_are_told_of_together(kind: str) -> None:
+    """Peers too; each of them is over the threshold."""
+    misdeeds = Misdeeds()
+    found = [misdeeds.note(kind, number, number, 1.0, amount=KINDS[kind].threshold) for number in range(100)]
+    alerts = [each for each in found if each is not None and each.alert is not None]
+    assert [each.about_all for each in alerts] == [False] * limits.ALERTS_PER_KIND + [True]
+    assert all(each.by_itself for each in alerts)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(sorted(KINDS)), st.integers(0, 40), st.floats(0, 3), st.integers(1, 600)),
+        max_size=200,
+    )
+)
+def test_alerts_are_bounded_and_count_everything_once(deeds: list[tuple[str, int, float, int]]) -> None:
+    """At most one for a kind and address in ten seconds; no more is counted than has been done."""
+    misdeeds = Misdeeds()
+    now = 0.0
+    done: collections.Counter[tuple[str, int]] = collections.Counter()
+    told: collections.Counter[tuple[str, int]] = collections.Counter()
+    last: dict[tuple[str, object], float] = {}
+    for kind, who, pause, times in deeds:
+        now += pause
+        done[kind, who] += times
+        finding = misdeeds.note(kind, who, who, now, amount=times, times=times)
+        if finding is None or finding.alert is None:
+            continue
+        place = (kind, None if finding.about_all else who)
+        assert now - last.get(place, -100.0) >= limits.MISBEHAVIOUR_INTERVAL
+        last[place] = now
+        if not finding.about_all:
+            told[kind, who] += finding.alert
+            assert told[kind, who] <= done[kind, who]
+
+
+def test_the_table_bans_nobody_for_what_others_can_feign() -> None:
+    """Nor does it end anything of an address, which may be that of many."""
+    for kind in KINDS.values():
+        if not kind.attributable or not kind.proven:
+            assert kind.action in (Action.WARN, Action.THROTTLE), kind.name
+        assert kind.threshold > 0 and kind.seconds <= 60
+        assert kind.many is None or kind.many >= kind.threshold

@@ -1,0 +1,103 @@
+"""How long circuits last, and what waits on them: in memory, on a clock that the test turns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+import crust
+import crust.testing
+from crust import Service, limits
+from crust.testing import Network
+
+HIDDEN = crust.Config().replace(**{"nat.punch.tcp": False, "nat.punch.udp": False})
+"""Of a node that nobody can reach as long as it does not listen."""
+
+
+@pytest.fixture
+def net() -> Iterator[Network]:
+    with crust.testing.network() as net:
+        yield net
+        assert net.close()
+        assert [node for node in net._heard if node._node is not None and node._node.crashes] == []
+
+
+def trio(net: Network, **relay: object) -> tuple[Service, crust.Peer, crust.Peer]:
+    """An introducer, and a session through it as both ends see it."""
+    middle = net.service(crust.Config().replace(relay=relay))
+    near, far = net.service(HIDDEN), net.service(HIDDEN)
+    for each in (near, far):
+        each.stop_listening()
+        each.connect(middle.contact)
+    net.settle()
+    to_far = near.connect(far.id)
+    net.settle()
+    (to_near,) = [each for each in far.peers if each.id == near.id]
+    return middle, to_far, to_near
+
+
+def kinds(net: Network, service: Service, peer: crust.Peer) -> list[str]:
+    names = (crust.PeerSuspended, crust.PeerResumed, crust.LostPeer)
+    return [type(each).__name__ for each in net.heard(service) if isinstance(each, names) and each.peer is peer]
+
+
+def current(middle: Service) -> int:
+    return middle.stats().circuits.current
+
+
+def test_two_round_trips(net: Network) -> None:
+    """From the wish to the session, at 25 ms from each end to the introducer."""
+    middle = net.service(crust.Config().replace(relay={"serve": True}))
+    near, far = net.service(HIDDEN), net.service(HIDDEN)
+    for each in (near, far):
+        each.stop_listening()
+        each.connect(middle.contact)
+    net.settle()
+    net.delay(seconds=0.025)
+    began = net.now
+    near.connect(far.id)
+    assert net.now - began <= 2 * 4 * 0.025 + 0.01
+
+
+def test_a_circuit_that_only_signals_is_short(net: Network) -> None:
+    """After a minute it ends; the session gets another one at once, and what waits goes on waiting."""
+    middle, to_far, to_near = trio(net)
+    to_far.send(b"waits")
+    net.advance(limits.CIRCUIT_SIGNAL_SECONDS - 5)
+    assert middle.stats().circuits.opened == 1
+    net.advance(10)
+    assert middle.stats().circuits.opened >= 2
+    net.advance(300)
+    assert to_far.state == "connected" and to_near.state == "connected"
+    assert current(middle) == 1
+    assert to_near._conversation.messages_received == 0
+    assert not to_far._conversation.session.suspected
+
+
+def test_a_session_over_a_circuit_stays(net: Network) -> None:
+    """For hours, if the introducer serves; nobody suspects anything."""
+    middle, to_far, to_near = trio(net, serve=True)
+    for _ in range(6):
+        net.advance(1800)
+        to_far.send(b"ping")
+        assert to_near.recv(timeout=5) == b"ping"
+    assert middle.stats().circuits.opened == 1
+    near = next(each for each in net._heard if to_far in each.peers)
+    assert kinds(net, near, to_far) == []
+
+
+def test_a_called_peer_that_does_not_answer(net: Network) -> None:
+    """The introducer ends the wait, before the caller would."""
+    middle, to_far, _ = trio(net, serve=True)
+    far = next(each for each in net._heard if each.id == to_far.id)
+    lone = net.service(HIDDEN)
+    lone.connect(middle.contact)
+    net.settle()
+    net.partition(middle, far)
+    future = lone.dial(far.id)
+    net.advance(limits.CIRCUIT_OFFER_SECONDS + 2)
+    error = future.exception(0)
+    assert isinstance(error, crust.NoRoute)
+    assert error.attempts[0].verdict == "timeout"
+    assert error.attempts[0].error.endswith("(the peer did not answer)")

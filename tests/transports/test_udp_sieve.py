@@ -1,0 +1,291 @@
+"""A flooded UDP socket: a program in the kernel tells connections from strangers; when there is one, and how fine."""
+
+from __future__ import annotations
+
+import random
+import socket
+import sys
+import threading
+
+import pytest
+
+from crust import limits
+from crust.runtime.flusher import IoLoop
+from crust.runtime.threads import Deadline, Threads
+from crust.transports.udp import UdpHub
+from crust.transports.udp_sieve import Sieve, attach, program
+from crust.transports.utp.packet import Packet
+from tests.support.waiting import wait_until
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such filters")
+
+
+def utp(receive_id: int, kind: int = 0) -> bytes:
+    return bytes((kind << 4 | 1, 0)) + receive_id.to_bytes(2, "big") + bytes(16)
+
+
+# --- the program, in the kernel ---------------------------------------------------------------------------------------
+
+
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+class Filtered:
+    """A socket with a sieve, and one that sends to it."""
+
+    def __init__(self, family: socket.AddressFamily = socket.AF_INET) -> None:
+        here = "127.0.0.1" if family == socket.AF_INET else "::1"
+        self.inner, self.outer = socket.socket(family, socket.SOCK_DGRAM), socket.socket(family, socket.SOCK_DGRAM)
+        self.inner.bind((here, 0))
+        self.outer.bind((here, 0))
+        self.outer.connect(self.inner.getsockname())
+        self.host, self.port = here, self.outer.getsockname()[1]
+
+    def __enter__(self) -> Filtered:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.inner.close()
+        self.outer.close()
+
+    def passes(self, *datagrams: bytes) -> list[bytes]:
+        """Those that come through: loopback delivers before ``send`` returns."""
+        self.inner.settimeout(0)
+        passed = []
+        for datagram in datagrams:
+            self.outer.send(datagram)
+            try:
+                passed.append(self.inner.recv(100))
+            except BlockingIOError:
+                continue
+        return passed
+
+
+@on_linux
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+@pytest.mark.parametrize("count", [0, 1, 4, 5, 64, 300])
+def test_connections_pass_and_strangers_do_not(count: int, family: socket.AddressFamily) -> None:
+    """However many there are; the same id from another port or address is a stranger's, and so is what is not µTP."""
+    if family == socket.AF_INET6 and not has_ipv6():
+        pytest.skip("there is no IPv6")
+    chance = random.Random(count)
+    with Filtered(family) as pair:
+        elsewhere = "198.51.100.7" if family == socket.AF_INET else "2001:db8::7"
+        others = [(pair.host, chance.randrange(1, 65_536), chance.randrange(65_536)) for _ in range(count)]
+        others += [(elsewhere, pair.port, receive_id) for receive_id in (7, 8, 500)]
+        ours = [(pair.host, pair.port, receive_id) for receive_id in (0, 500, 65_535)]
+        assert attach(pair.inner, program(others + ours, 0.0, 0.0))
+        strangers = [utp(receive_id) for host, port, receive_id in others if (host, port) != (pair.host, pair.port)]
+        strangers = [each for each in strangers if each != utp(500)]
+        strangers += [utp(1), utp(501), utp(500 << 8 & 0xFFFF), b"", b"\x01", b"\x11\x00\x01", bytes(30), b"\xff" * 30]
+        strangers += [b"\x02" + utp(500)[1:], b"\x91" + utp(500)[1:]]
+        strangers = [each for each in strangers if each[2:4] not in (b"\0\0", b"\xff\xff")]
+        friends = [utp(0), utp(500), utp(65_535, 2)]
+        assert pair.passes(*strangers, *friends) == friends
+        assert attach(pair.inner, None)
+        assert pair.passes(*strangers) == strangers
+
+
+@on_linux
+def test_a_share_of_either_kind_passes() -> None:
+    """About: within eight standard deviations."""
+    with Filtered() as pair:
+        assert attach(pair.inner, program((), 0.25, 1.0))
+        assert len(pair.passes(*[b"\xf0" + bytes(20), b"\x51" + bytes(20), b"\x00" + bytes(20)] * 20)) == 60
+        passed = len(pair.passes(*[utp(7, kind) for kind in range(5)] * 800))
+        assert abs(passed - 1000) < 8 * (4000 * 0.25 * 0.75) ** 0.5
+
+
+def test_a_socket_that_takes_none() -> None:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.close()
+    assert not attach(sock, program((), 0.5, 0.5))
+
+
+# --- when, and how fine -----------------------------------------------------------------------------------------------
+
+
+class Bench:
+    """A sieve, and what it was given to the kernel."""
+
+    def __init__(self, members: int = 1, able: bool = True) -> None:
+        self.programs: list[bytes | None] = []
+        self.members = [("192.0.2.1", 1000, number) for number in range(members)]
+        self.sieve = Sieve(lambda code: (self.programs.append(code), able)[1], lambda: self.members)
+        self.now = 1000.0
+
+    def come(self, utp: float, others: float = 0.0, seconds: float = 1.0) -> int:
+        """So many a second come, of which what may pass does; how many are said to have been held back."""
+        held = 0
+        owed = [0.0, 0.0]
+        step = limits.SIEVE_PERIOD / 50
+        for _ in range(round(seconds / step)):
+            self.now += step
+            for index, rate in enumerate((utp, others)):
+                owed[index] += rate * step * self.sieve.shares[index]
+                while owed[index] >= 1:
+                    owed[index] -= 1
+                    if self.sieve.met(not index, self.now):
+                        held += self.sieve.look(self.now)
+            held += self.sieve.look(self.now)
+        return held
+
+
+def test_few_strangers_need_no_sieve() -> None:
+    bench = Bench()
+    bench.come(limits.SIEVE_FROM * 0.9, limits.SIEVE_FROM * 0.9, 5.0)
+    assert bench.programs == [] and not bench.sieve.closed
+
+
+def test_a_flood_is_held_back_and_what_was_is_told() -> None:
+    bench = Bench()
+    held = bench.come(100_000, 50, 10.0)
+    assert bench.sieve.closed
+    assert bench.sieve.shares == [pytest.approx(0.01, rel=0.5), 1.0]  # others pass as ever
+    assert held == pytest.approx(990_000, rel=0.1)
+    assert len(bench.programs) <= 3  # it is not changed for little
+    held = bench.come(1_000_000, 50, 5.0)
+    assert bench.sieve.shares[0] == pytest.approx(0.001, rel=0.6)
+    assert held == pytest.approx(5_000_000, rel=0.2)
+
+
+def test_others_that_flood_are_held_back_alone() -> None:
+    bench = Bench()
+    bench.come(10, 50_000, 3.0)
+    assert bench.sieve.shares == [1.0, pytest.approx(0.02, rel=0.5)]
+
+
+def test_it_is_gone_soon_after_the_flood() -> None:
+    bench = Bench()
+    bench.come(100_000)
+    bench.come(100, 0, 2 * limits.SIEVE_PERIOD)
+    assert bench.programs[-1] is None and bench.sieve.shares == [1.0, 1.0] and not bench.sieve.closed
+    bench.come(100_000)
+    assert bench.sieve.closed
+
+
+def test_a_new_connection_passes_at_once() -> None:
+    bench = Bench()
+    assert bench.sieve.changed(bench.now)
+    assert bench.programs == []
+    bench.come(100_000)
+    bench.members.append(("192.0.2.1", 7, 7))
+    assert bench.sieve.changed(bench.now)
+    assert bench.programs[-1] == program(bench.members, *bench.sieve.shares)
+
+
+def test_many_new_connections_share_a_program() -> None:
+    """Callers are strangers as well, and each who is answered is a connection: the sieve must not become the burden."""
+    bench = Bench()
+    bench.come(100_000)
+    before = len(bench.programs)
+    changes = [bench.sieve.changed(bench.now + number * limits.SIEVE_CHANGE / 100) for number in range(1000)]
+    assert len(bench.programs) - before <= 11
+    assert not changes[-2]
+    bench.members.append(("192.0.2.1", 7, 7))
+    assert not bench.sieve.changed(bench.now + 10 * limits.SIEVE_CHANGE)
+    assert bench.sieve.changed(bench.now + 11 * limits.SIEVE_CHANGE)
+    assert bench.programs[-1] == program(bench.members, *bench.sieve.shares)
+
+
+def test_what_passes_as_a_connection_and_is_none_does_no_lasting_harm() -> None:
+    """However much comes by a connection's own address: all pass again afterwards, and the numbers stay numbers."""
+    bench = Bench()
+    bench.come(100_000)
+    for _ in range(1000):
+        bench.now += limits.SIEVE_PERIOD
+        for _ in range(500):
+            bench.sieve.met(True, bench.now)
+        held = bench.sieve.look(bench.now)
+        assert 0 <= held < 10**9
+    assert min(bench.sieve.shares) > 0
+    bench.come(0, 0, 2 * limits.SIEVE_PERIOD)
+    assert bench.sieve.shares == [1.0, 1.0] and not bench.sieve.closed
+
+
+def test_more_connections_than_a_program_can_tell() -> None:
+    """Nobody is held back then, rather than connections."""
+    bench = Bench(limits.SIEVE_MEMBERS)
+    bench.come(100_000)
+    assert bench.sieve.closed
+    assert max(len(code or b"") for code in bench.programs) <= 8 * 4096
+    bench.members.append(("192.0.2.1", 7, 7))
+    assert bench.sieve.changed(bench.now)
+    assert bench.programs[-1] is None and not bench.sieve.closed
+    bench.come(100_000)
+    assert bench.programs[-1] is None and not bench.sieve.closed
+
+
+def test_a_system_without_is_asked_once() -> None:
+    """And again if the program would be a shorter one."""
+    bench = Bench(3, able=False)
+    assert bench.come(100_000, 0, 5.0) == 0
+    assert len(bench.programs) == 1 and not bench.sieve.closed
+    bench.members.pop()
+    assert bench.come(100_000, 0, 5.0) == 0
+    assert len(bench.programs) == 2 and not bench.sieve.closed
+
+
+# --- at a hub ---------------------------------------------------------------------------------------------------------
+
+
+@on_linux
+def test_a_flooded_hub_still_hears_its_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that joins during the flood as well; it tells how many were held back, and takes the sieve away."""
+    monkeypatch.setattr(limits, "SIEVE_FROM", 40.0)
+    monkeypatch.setattr(limits, "SIEVE_UNTIL", 4.0)
+    monkeypatch.setattr(limits, "SIEVE_PASS", 20.0)
+    crew, io = Threads(), IoLoop()
+    io.start(crew.spawn)
+    with Filtered() as pair:
+        hub = UdpHub(pair.inner, io, lambda name, error: None)
+        told: list[tuple[str, int]] = []
+        hub.on_strays = lambda host, count: told.append((host, count))
+        early, late = Heard(), Heard()
+        hub.hold()
+        hub.start(crew.spawn)
+        try:
+            assert hub.add(("127.0.0.1", pair.port), 5, early)
+            wait_until(lambda: all(map(pair.outer.send, [utp(77)] * 10)) and any(not host for host, _ in told))
+            assert hub.add(("127.0.0.1", pair.port), 6, late)
+            wait_until(lambda: pair.outer.send(utp(6)) and late.count)  # soon, not at once
+            before = late.count
+            for _ in range(100):
+                pair.outer.send(utp(5))
+                pair.outer.send(utp(6))
+            wait_until(lambda: early.count == 100 and late.count >= before + 100)
+            wait_until(lambda: not hub._sieve.closed)
+            heard = hub.strays
+            pair.outer.send(utp(77))
+            wait_until(lambda: hub.strays == heard + 1)
+        finally:
+            hub.close()
+            io.stop()
+            assert crew.join(Deadline(10)) == []
+
+
+class Heard:
+    """A member of a hub that counts."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._lock = threading.Lock()
+
+    def arrived(self, runs: list[tuple[Packet, int, int]], payload: memoryview, now: float) -> bool:
+        with self._lock:
+            self.count += sum(count for _, count, _ in runs)
+        return False
+
+    def settle(self, now: float) -> None:
+        """Nothing is owed."""
+
+    def refused(self, number: int, mtu: int, now: float) -> None:
+        """All gets there."""
+
+    def sendable(self) -> None:
+        """There always is room."""

@@ -27,7 +27,8 @@ class Recording:
         self._pieces: dict[tuple[str, int], list[bytes]] = collections.defaultdict(list)
         self._packets: dict[tuple[str, int], dict[int, bytes]] = collections.defaultdict(dict)
         self._calls = 0
-        self._begun: dict[int, int] = {}  # by the id of the connection, which of the calls it is
+        self._syns: set[tuple[int, int]] = set()  # id and number, both random
+        self._begun: dict[int, int] = {}  # by the id of the connection, which of the calls it is now
         self.headers: list[bytes] = []
         """Of µTP: the datagrams without their payload."""
 
@@ -49,7 +50,9 @@ class Recording:
             raise AssertionError(f"{data.hex()} is no µTP") from None
         with self._lock:
             self.headers.append(data[: len(data) - len(packet.payload)])
-            if packet.type is PacketType.SYN and packet.connection_id not in self._begun:
+            if packet.type is PacketType.SYN and (packet.connection_id, packet.sequence) not in self._syns:
+                # a SYN that was repeated has both numbers again; the id alone may come twice in many calls
+                self._syns.add((packet.connection_id, packet.sequence))
                 self._calls += 1
                 self._begun[packet.connection_id] = self._begun[packet.connection_id + 1 & 0xFFFF] = self._calls
             call = self._begun.get(packet.connection_id)

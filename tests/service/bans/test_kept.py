@@ -208,8 +208,8 @@ def changed(change: Callable[[dict[str, Any]], object]) -> bytes:
 BAD: dict[str, tuple[bytes, str]] = {
     "nothing": (b"", "no JSON"),
     "half": (GOOD[: len(GOOD) // 2], "no JSON"),
-    "another file": (b'{"format": "crust bootstrap cache", "version": 1, "bans": []}', "no ban file of crust"),
-    "a list": (b"[]", "no ban file of crust"),
+    "another file": (b'{"format": "crust bootstrap cache", "version": 1, "bans": []}', "no file of the format 'crust bans'"),
+    "a list": (b"[]", "no file of the format 'crust bans'"),
     "the future": (changed(lambda told: told.update(version=2)), "of version '2'"),
     "no bans": (changed(lambda told: told.pop("bans")), "no list of bans"),
     "nobody": (changed(lambda told: told["bans"][0].update(who="nobody")), "its ban 1 names nobody"),

@@ -273,7 +273,10 @@ class Dialer(Efforts):
         if endpoint.is_ip and self._is_banned(endpoint.host):
             return BANNED
         # Who asked for it ends it in time; its own end at the same moment would only hide that behind an error.
-        dialling = prepare(effort.dial_seconds(now, endpoint))
+        try:
+            dialling = prepare(effort.dial_seconds(now, endpoint))
+        except OSError as error:  # no socket to be had
+            return f"cannot dial: {error}"
         attempt = Try(effort, candidate, dialling, now)
         effort.tries.add(attempt)
         try:

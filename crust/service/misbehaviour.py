@@ -184,7 +184,11 @@ class Misbehaviour:
             self._tell(case, address, detail, finding.alert)
 
     def _by_address(self, key: bytes, kind: str, times: int) -> None:
-        finding = self._misdeeds.note(kind, key, key, self._node.clock.now(), amount=times, times=times)
+        amount = float(times)
+        traversals = self._node.traversals
+        if traversals is not None and traversals.expects(key):
+            amount *= limits.SEARCHED_COUNTS
+        finding = self._misdeeds.note(kind, key, key, self._node.clock.now(), amount=amount, times=times)
         if finding is None or finding.alert is None:
             return
         case = _Case(KINDS[kind], key, None, None)

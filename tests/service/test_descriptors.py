@@ -131,6 +131,29 @@ print([(each.stats().crashes, each.close()) for each in (near, far)])
 
 
 @BOTH
+def test_looking_for_a_better_path(gevent: bool) -> None:
+    """An attempt that gets no socket has failed, and says why; what finds paths needs no file any more."""
+    code = """
+import sys
+from crust.peers.race import Candidate
+from crust.service.network.loading import LATER
+from crust.service.traversal.direct import fresh_utp
+print([name for name in LATER if f"crust.{name}" not in sys.modules])
+node, endpoint = near._node, crust.Endpoint.parse("utp://127.0.0.1:9")
+candidate = Candidate(endpoint, prepare=lambda seconds: fresh_utp(node.transports["utp"], endpoint, seconds))
+exhaust()
+print(node.dialer.pursue(to_far._conversation, candidate))
+last = to_far.attempts[-1]
+print(last.verdict, "cannot dial: " in last.error, "open files" in last.error)
+to_far.send(b"on")
+print(to_near.recv(5))
+recover()
+print([(each.stats().crashes, each.close()) for each in (near, far)])
+"""
+    assert run(code, gevent) == ["[]", "False", "failed True True", "b'on'", "[(0, True), (0, True)]"]
+
+
+@BOTH
 def test_starting_without_descriptors(gevent: bool) -> None:
     """With however few are left: ``start`` raises and leaves nothing behind, or the node works."""
     code = """

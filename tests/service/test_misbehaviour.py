@@ -29,6 +29,7 @@ from crust.wire.transfer import Refuse, build_transfer
 from tests.support.nodes import Nodes, config
 from tests.support.puppet import Caller, read_until_end
 from tests.support.stun import request
+from tests.support.trios import Trio, hidden
 from tests.support.waiting import wait_until
 
 PATIENCE = 10.0  # seconds for what should be at once, on a busy machine
@@ -269,6 +270,22 @@ def test_each_kind_is_told_once(nodes: Nodes, kind: str) -> None:
         assert (event.peer, event.address) == (None, "127.0.0.1")
         assert sum(scene.node.stats().refusals.values()) >= (0 if kind == "invalid-handshake" else rule.threshold)
     assert scene.node.stats().crashes == 0
+
+
+def test_who_looks_for_a_path_with_us_may_come_in_many_connections(nodes: Nodes) -> None:
+    """Most of them come to nothing; the threshold of its address is twenty times as high for so long."""
+    trio = Trio(nodes, near=hidden(nat__punch__tcp=True, nat__punch__birthday=False))
+    trio.meet()
+    node = trio.near._node
+    assert node is not None and node.traversals is not None
+    wait_until(lambda: node.traversals.expects(address_key("127.0.0.1")), PATIENCE, "the attempt")  # type: ignore
+    heard = nodes.heard(trio.near)
+    allowed = int(KINDS["half-open"].threshold / limits.SEARCHED_COUNTS) - 1
+    node.misbehaviour.by_address("127.0.0.1", "half-open", allowed)
+    node.misbehaviour.by_address("192.0.2.1", "half-open", int(KINDS["half-open"].threshold))
+    assert heard.wait(crust.PeerMisbehaved).address == "192.0.2.1"
+    node.misbehaviour.by_address("127.0.0.1", "half-open", 1)
+    assert heard.wait(crust.PeerMisbehaved, 2).address == "127.0.0.1"
 
 
 def test_a_newcomer_is_not_charged_for_what_all_use_up(nodes: Nodes) -> None:

@@ -18,6 +18,8 @@ MEMORY = 6 << 20  # bytes that a process may have gained
 MEMORY_PART = 0.1  # and this part of what it had
 THREADS = 8  # links to have come, each with a thread and a descriptor or two
 DESCRIPTORS = 14
+USUAL_THREADS = (12, 2)  # of a node, and of each node that it may be linked to:
+USUAL_DESCRIPTORS = (16, 4)  # who was alone at first has fewer, and holds no more than these with all links
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,12 +57,13 @@ class Growth:
         grown = late - early > MEMORY + MEMORY_PART * early
         return f"memory has grown from {early / 2**20:.1f} to {late / 2**20:.1f} MiB" if grown else ""
 
-    def busy(self, now: Sample) -> str:
-        """Whether a process at rest holds more threads or descriptors than it did early, in words."""
+    def busy(self, now: Sample, others: int) -> str:
+        """Whether a process at rest, one beside so many, holds more threads or descriptors than it should, in words."""
         found = []
-        if now.threads - self.early.threads > THREADS:
+        threads, descriptors = (own + each * others for own, each in (USUAL_THREADS, USUAL_DESCRIPTORS))
+        if now.threads > max(threads, self.early.threads + THREADS):
             found.append(f"threads have grown from {self.early.threads} to {now.threads}")
-        if now.descriptors - self.early.descriptors > DESCRIPTORS:
+        if now.descriptors > max(descriptors, self.early.descriptors + DESCRIPTORS):
             found.append(f"descriptors have grown from {self.early.descriptors} to {now.descriptors}")
         return ", ".join(found)
 

@@ -34,7 +34,7 @@ STEP = 0.05  # seconds
 STARTING = 60.0  # seconds until all nodes listen
 JOINING = 30.0  # seconds until each has a peer
 SETTLING = 3 * RESUME  # seconds for what is under way at the end
-RESTING = 60.0  # seconds until searches for better paths have ended as well
+RESTING = 180.0  # seconds until searches for better paths have ended as well: each node may search for each other
 WIDTH = 90  # characters of a warning that are told
 SILENT = 1.0  # seconds from one look to the next
 
@@ -194,7 +194,7 @@ class Soak:
         found = []
         for number, taken in _samples(mesh).items():
             process = mesh.members[number].key
-            if process in early and (text := early[process].busy(taken)):
+            if process in early and (text := early[process].busy(taken, len(mesh.members) - 1)):
                 found.append(f"{_name(mesh, process)}: {text}")
         self._wait(SILENT)
         return found

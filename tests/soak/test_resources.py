@@ -37,9 +37,10 @@ def test_growth_is_found() -> None:
     early = [Sample(float(at), 40 * MIB if at > WARM else 10 * MIB, 12, 30) for at in range(100)]
     flat = history(*early)
     assert flat is not None and flat.leak() == "" and flat.early.memory == 40 * MIB
-    assert flat.busy(early[-1]) == ""
-    assert flat.busy(Sample(0.0, 60 * MIB, 30, 30)) == "threads have grown from 12 to 30"
-    assert flat.busy(Sample(0.0, 60 * MIB, 12, 60)) == "descriptors have grown from 30 to 60"
+    assert flat.busy(early[-1], 0) == ""
+    assert flat.busy(Sample(0.0, 60 * MIB, 30, 30), 5) == "threads have grown from 12 to 30"
+    assert flat.busy(Sample(0.0, 60 * MIB, 12, 60), 5) == "descriptors have grown from 30 to 60"
+    assert flat.busy(Sample(0.0, 60 * MIB, 30, 52), 9) == "", "it was alone, and has nine links now"
     grown = history(*early, *(Sample(100.0 + at, 60 * MIB, 12, 30) for at in range(100)))
     assert grown is not None and grown.leak() == "memory has grown from 40.0 to 60.0 MiB"
 

@@ -16,6 +16,7 @@ from ..node import Node
 from ..traversal.ground import NodeGround
 from ..traversal.traversals import Traversals
 from .listeners import Listeners
+from .loading import load
 from .network_watch import Change, NetworkWatch
 from .outlook import Outlook
 from .port_mapping import PortMapping
@@ -76,6 +77,7 @@ class Network:
     def _make_traversals(self) -> Traversals | None:
         if self.reflection.udp is None:
             return None
+        load()
         ground = NodeGround(self.listeners.open_now, self.reflection.udp, self.reflection.desk)
         traversals = Traversals(self._node, lambda: self.outlook.terrain, self.outlook.targets, ground)
         self.outlook.on_change.append(traversals.terrain_changed)

@@ -19,6 +19,7 @@ from ...wire.frames import Candidates, Place, Signal
 from ...wire.handshake import Capability
 from ..node import Node
 from .allowances import Allowances
+from .expected import Expected
 from .hands import Ground, Hands
 from .rests import Rests
 from .search import SearchTurns
@@ -56,6 +57,7 @@ class Traversals:
         self.terrain = terrain
         self.targets = targets
         self._allowances = Allowances()
+        self._expected = Expected()
         self._rests = Rests()
         self._hands = Hands(node, ground)
         self._lock = threading.Lock()  # guards what follows
@@ -98,6 +100,10 @@ class Traversals:
         for traversal in self._living():
             traversal.network_changed()
 
+    def expects(self, key: bytes) -> bool:
+        """Whether a peer at that address (an ``address_key``) may come in many connections at once."""
+        return self._expected.expects(key, self.io.now())
+
     def _living(self) -> list[Traversal]:
         with self._lock:
             return list(self._all.values())
@@ -126,6 +132,7 @@ class Traversals:
         self._lock = threading.Lock()
         self._closed = True
         self._allowances.abandon()
+        self._expected.abandon()
         self._rests.abandon()
         self.search.abandon()
         self._hands.abandon()
@@ -165,7 +172,9 @@ class Traversals:
 
     def allowance(self, conversation: Conversation, seen: frozenset[str]) -> Allowance:
         """What may be sent to the places of that peer."""
-        return self._allowances.of(conversation.peer_id, seen, self.io.now())
+        now = self.io.now()
+        self._expected.expect(seen, now)
+        return self._allowances.of(conversation.peer_id, seen, now)
 
     def may_begin(self, traversal: Traversal) -> bool:
         """Whether another session may look for a path; counted until :meth:`ended`."""

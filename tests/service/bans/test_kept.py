@@ -208,7 +208,7 @@ def changed(change: Callable[[dict[str, Any]], object]) -> bytes:
 BAD: dict[str, tuple[bytes, str]] = {
     "nothing": (b"", "no JSON"),
     "half": (GOOD[: len(GOOD) // 2], "no JSON"),
-    "another file": (b'{"format": "crust bootstrap cache", "version": 1, "bans": []}', "no file of the format 'crust bans'"),
+    "another file": (b'{"format": "crust bootstrap cache", "version": 1, "bans": []}', "the format 'crust bans'"),
     "a list": (b"[]", "no file of the format 'crust bans'"),
     "the future": (changed(lambda told: told.update(version=2)), "of version '2'"),
     "no bans": (changed(lambda told: told.pop("bans")), "no list of bans"),

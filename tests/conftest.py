@@ -133,6 +133,8 @@ ONCE = {
     "tests/cli/punch_test/test_pair_forms": _CORES,
     "tests/cli/punch_test/test_pair_messages": _CORES,
     "tests/cli/punch_test/test_pair_words": _CORES,
+    "tests/cli/punch_test/test_pair_program": "commands run on threads in either mode: once is enough",
+    "tests/cli/punch_test/test_program": "commands run on threads in either mode: once is enough",
     "tests/cli/test_programs_": "commands run on threads in either mode: once is enough",
     "tests/config/": _CORES,
     "tests/discovery/beacon/": _CORES,

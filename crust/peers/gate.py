@@ -219,6 +219,7 @@ class Gate:
         """Let an address begin less often for a while."""
         with self._lock:
             self._slowed[key] = until
+            self._slowed.move_to_end(key)
             if len(self._slowed) > limits.GATE_ADDRESSES_MAX:
                 self._slowed.popitem(last=False)
 
@@ -236,7 +237,7 @@ class Gate:
         cost = 1.0
         if self._slowed:
             if self._slowed.get(key, now) > now:
-                cost = min(limits.SLOWED_COST, max(1.0, float(self._config.starts_per_address_per_second)))
+                cost = min(limits.SLOWED_COST, float(self._config.starts_per_address_per_second))
             else:
                 self._slowed.pop(key, None)
         if bucket.tokens(now) < cost:

@@ -240,3 +240,90 @@ def test_words_about_files_cost_and_files_do_not() -> None:
         meter.file_words([word])
         assert meter.account.balance == pytest.approx(begun - number * limits.COST_FILE_WORD)
     assert meter.account.worst is Burden.FILE
+
+
+def test_the_longer_of_two_reasons_to_wait_counts() -> None:
+    """Debts, and a verdict."""
+    account = Account(SHARE, 0.0)
+    account.spend(Burden.ACK, account.balance + 0.15)
+    assert account.wait(0.0) == pytest.approx(1.0)
+    account.hold(8.0)
+    assert account.wait(0.0) == 8.0
+    account.hold(0.5)
+    assert account.wait(0.0) == pytest.approx(1.0)
+
+
+def test_an_excuse_leaves_no_debts() -> None:
+    """Nor does what was to be waited for count any more."""
+    account = Account(SHARE, 0.0)
+    account.hold(20.0)
+    account.excuse(10.0)
+    account.spend(Burden.ACK, 5.0)
+    assert account.wait(9.9) == 0.0
+    assert account.balance == limits.OVERHEAD_SAVED and account.wait(10.0) == 0.0
+
+
+def test_a_clock_that_goes_back_gives_and_takes_nothing() -> None:
+    """Nor is time counted twice when it comes to where it was."""
+    account = Account(SHARE, 10.0)
+    account.spend(Burden.ACK, account.balance + 0.3)
+    assert account.wait(10.0) == account.wait(5.0) == account.wait(10.0) == pytest.approx(2.0)
+
+
+def test_a_shorter_wait_does_not_end_a_longer_one() -> None:
+    """What of it has been counted is not counted again."""
+    account = Account(SHARE, 0.0)
+    assert account.count(1.0, 0.0) == 1.0
+    assert account.count(0.1, 0.0) == 0.0
+    assert account.count(1.0, 0.0) == 0.0
+
+
+def test_who_comes_back_has_the_share_of_now() -> None:
+    """The configuration may have changed, and it is among those that came last."""
+    accounts = Accounts(SHARE)
+    accounts.kept = 2
+    one = accounts.of("one", 0.0)
+    accounts.of("two", 0.0)
+    accounts.share = 2 * SHARE
+    assert accounts.of("one", 1.0) is one and one.share == 2 * SHARE
+    accounts.of("three", 1.0)
+    assert accounts.of("one", 1.0) is one
+
+
+def test_an_answer_pays_once() -> None:
+    """For one record, whenever that comes; and not for more than some."""
+    world = World()
+    world.send(1)
+    assert world.cost(batch(0)) == 0.0
+    assert world.cost(batch(1)) > 0
+    assert world.meter._saved == 0.0
+    world.meter._saved = 1e6
+    world.cost(batch(2))
+    assert world.meter._saved <= 1000.0
+
+
+def test_what_each_word_costs() -> None:
+    """A new key is worked out, a question is answered; of data what is little costs nearly as much as nothing would."""
+
+    def cost(frame: frames.Frame) -> float:
+        meter = World().meter
+        before = meter.account.balance
+        meter.control(frame)
+        return before - meter.account.balance
+
+    assert cost(frames.KeyUpdate()) == pytest.approx(limits.COST_RECORD + limits.COST_KEY)
+    echo = frames.EchoRequest(1, frames.EchoTransport.TCP, 4711, bytes(12))
+    assert cost(echo) == pytest.approx(limits.COST_RECORD + limits.COST_REQUEST)
+    half = frames.CircuitData(1, bytes(limits.WORTH_BYTES // 2))
+    assert cost(half) == pytest.approx(limits.COST_RECORD / 2, rel=0.01)
+    pong = World().cost([frames.Ping(1)]) - World().cost(ACK)
+    assert pong == pytest.approx(limits.COST_PONG)
+
+
+def test_no_link_is_held_for_next_to_nothing() -> None:
+    """A pause costs more than it brings."""
+    meter = World().meter
+    meter.account.spend(Burden.ACK, meter.account.balance + 0.01 * SHARE)
+    assert meter.account.wait(0.0) > 0.0 == meter.wait(0.0) and not meter.is_overdrawn
+    meter.account.spend(Burden.ACK, 0.02 * SHARE)
+    assert meter.wait(0.0) > 0.02 and meter.is_overdrawn

@@ -159,3 +159,15 @@ def test_closing_lets_everybody_go() -> None:
     assert not one.paused
     world.hold(other)
     assert not other.paused
+
+
+def test_one_looks_for_all() -> None:
+    """However often links are held, and it goes on until none is."""
+    world = World()
+    one, other = Reader(), Reader()
+    world.budget.take(150)
+    world.hold(one)
+    world.hold(other)
+    world.io.pass_time()
+    world.io.pass_time()
+    assert len(world.io.timers) == 1 and one.reassured == 2

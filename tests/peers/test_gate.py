@@ -335,3 +335,42 @@ def test_other_rates_while_it_runs() -> None:
         assert admitted == 2
     target.configure(LimitsConfig(half_open=1000, half_open_per_address=1000, starts_per_second=4))
     assert sum(target.admit(f"10.0.{n}.1", 0.2, evict=nothing) is not None for n in range(20)) == 3  # and the reserve
+
+
+def begin(target: Gate, address: str, now: float, tries: int = 100) -> int:
+    """How many of so many calls at once are let in; none of them stays."""
+    slots = [target.admit(address, now, evict=nothing) for _ in range(tries)]
+    for slot in slots:
+        if slot is not None:
+            slot.release()
+    return sum(slot is not None for slot in slots)
+
+
+def test_who_is_slowed_begins_less_often_for_a_while() -> None:
+    """A quarter as often, and nobody else is; later it is forgotten that it was."""
+    target = gate(starts_per_address_per_second=20, half_open_per_address=1000)
+    target.slow(address_key("192.0.2.1"), 10.0)
+    assert begin(target, "192.0.2.1", 1.0) == 20 / limits.SLOWED_COST
+    assert begin(target, "192.0.2.1", 2.0) == 20 / limits.SLOWED_COST
+    assert begin(target, "192.0.2.2", 2.0) == 20
+    assert begin(target, "192.0.2.1", 10.0) == 20
+    assert not target._slowed
+
+
+def test_who_is_slowed_is_not_locked_out() -> None:
+    """However few calls an address may save up, it has one now and then."""
+    target = gate(starts_per_address_per_second=1)
+    target.slow(address_key("192.0.2.1"), 10.0)
+    assert begin(target, "192.0.2.1", 1.0) == 1
+
+
+def test_who_was_slowed_last_is_remembered() -> None:
+    """Of more than can be, the one that was slowed longest ago is forgotten."""
+    target = gate(starts_per_address_per_second=20, half_open_per_address=1000)
+    first, second = ("192.0.2.1", "192.0.2.2")
+    for address in (first, second, first):
+        target.slow(address_key(address), 10.0)
+    for address in itertools.islice(addresses(), limits.GATE_ADDRESSES_MAX - 1):
+        target.slow(address_key(address), 10.0)
+    assert len(target._slowed) == limits.GATE_ADDRESSES_MAX
+    assert begin(target, first, 1.0) < begin(target, second, 1.0) == 20

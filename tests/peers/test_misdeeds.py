@@ -103,3 +103,35 @@ def test_the_table_bans_nobody_for_what_others_can_feign() -> None:
             assert kind.action in (Action.WARN, Action.THROTTLE), kind.name
         assert kind.threshold > 0 and kind.seconds <= 60
         assert kind.many is None or kind.many >= kind.threshold
+
+
+def test_whoever_is_beyond_those_that_are_named_is_held_to_what_was_decided() -> None:
+    """Nobody is told of it, but it counts as one that does too much."""
+    misdeeds = Misdeeds()
+    found = [misdeeds.note("protocol", number, number, 1.0) for number in range(limits.ALERTS_PER_KIND + 5)]
+    assert found[limits.ALERTS_PER_KIND :] == [Finding(1, about_all=True), *[Finding(None)] * 4]
+
+
+def test_a_crowd_hides_no_newcomer() -> None:
+    """However many are remembered, whoever comes now is counted; who has been quiet for longest makes room."""
+    misdeeds = Misdeeds()
+    misdeeds.note(FLOOD.name, "early", "early", 1.0, amount=THRESHOLD - 1)
+    for number in range(limits.MISDEEDS_KEPT - 1):
+        misdeeds.note(FLOOD.name, number, number, 1.0, amount=0.0)
+    assert misdeeds.note(FLOOD.name, "early", "early", 1.0, amount=0.0) is None  # it is the most recent now
+    misdeeds.note(FLOOD.name, "late", "late", 1.0, amount=THRESHOLD - 1)
+    assert misdeeds.note(FLOOD.name, "late", "late", 1.0) == Finding(2)
+    assert misdeeds.note(FLOOD.name, "early", "early", 1.0) == Finding(3)
+
+
+def test_alerts_count_how_often_and_thresholds_how_much() -> None:
+    """Each in its own unit: seconds held back are no times. What was done by nobody in particular counts by its number."""
+    misdeeds = Misdeeds()
+    assert misdeeds.note("ack-flood", "peer", b"a", 1.0, amount=0.5, times=7) is None
+    assert misdeeds.note("ack-flood", "peer", b"a", 1.0, amount=0.5, times=2) == Finding(9)
+    assert FLOOD.many is not None
+    many = int(FLOOD.many)
+    assert misdeeds.note_many(FLOOD.name, 1.0, many - 1) is None
+    assert misdeeds.note_many(FLOOD.name, 1.0, 1) == Finding(many, about_all=True, by_itself=False)
+    assert misdeeds.note_many(FLOOD.name, 1.0, 5) is None
+    assert misdeeds.note_many(FLOOD.name, 11.0, many) == Finding(many + 5, about_all=True, by_itself=False)

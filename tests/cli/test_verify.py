@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 import crust
 from crust.addresses import network_id
+from crust.cli import proofs, verify
 from crust.cli.proofs import SUFFIX, keep
 from crust.crypto.keys import hash32
 from crust.crypto.proofs import Signatory, evidence_of
@@ -83,6 +85,54 @@ def test_what_a_stranger_wrote_is_harmless(tmp_path: Path, letter: Path) -> None
     assert code == 0
     assert "\x1b" not in printed(terminal) and len(printed(terminal).splitlines()) == 5
     assert "s after 1970" in printed(terminal)
+
+
+def test_signed_by_or_for_somebody_else(tmp_path: Path, letter: Path) -> None:
+    """Whoever says who it must be is told if it is another; who does not is told to look."""
+    expected = {"--from": f"signed by {ALICE.peer_id}, not", "--for": f"signed for {BOB.peer_id}, not"}
+    for option, text in expected.items():
+        wrong = BOB if option == "--from" else ALICE
+        code, terminal = run_command(tmp_path, "verify", str(letter), option, str(wrong.peer_id))
+        assert (code, printed(terminal)) == (1, "") and text in shown(terminal)
+    code, terminal = run_command(tmp_path, "verify", str(letter), "--for", str(BOB.peer_id))
+    assert code == 0 and "--from" in shown(terminal)
+
+
+def test_as_json(tmp_path: Path, letter: Path) -> None:
+    """Every field of the proof, and which files."""
+    code, terminal = run_command(tmp_path, "verify", str(letter), "--json", "--from", str(ALICE.peer_id))
+    assert code == 0
+    assert json.loads(printed(terminal)) == {
+        "file": str(letter),
+        "proof": f"{letter}{SUFFIX}",
+        "kind": "file",
+        "sender": str(ALICE.peer_id),
+        "receiver": str(BOB.peer_id),
+        "time": 1_800_000_000.0,
+        "name": "letter",
+        "size": 5,
+        "digest": hash32(b"hello").hex(),
+        "id": bytes(16).hex(),
+        "network_id": network_id(None).hex(),
+    }
+
+
+def test_a_file_is_looked_at_piece_by_piece(
+    tmp_path: Path, letter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of it counts, however many there are."""
+    monkeypatch.setattr(verify, "_PIECE", 2)
+    assert run_command(tmp_path, "verify", str(letter))[0] == 0
+
+
+def test_what_is_too_large_for_a_proof(tmp_path: Path, letter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file and its proof may have been given the wrong way round: not all of it is read."""
+    size = len(proof_of_file(b"hello"))
+    monkeypatch.setattr(proofs, "_SIZE_MAX", size)
+    assert run_command(tmp_path, "verify", str(letter))[0] == 0
+    monkeypatch.setattr(proofs, "_SIZE_MAX", size - 1)
+    code, terminal = run_command(tmp_path, "verify", str(letter))
+    assert code == 1 and "too large" in shown(terminal)
 
 
 def test_a_message_that_was_saved(tmp_path: Path) -> None:

@@ -171,3 +171,17 @@ def test_one_looks_for_all() -> None:
     world.io.pass_time()
     world.io.pass_time()
     assert len(world.io.timers) == 1 and one.reassured == 2
+
+
+def test_a_rest_that_is_longer_than_a_moment() -> None:
+    """However little is owed, the link is not looked at all the time; and not at all when nobody is held any more."""
+    world = World()
+    one = Reader()
+    one.must_pause, one.owed = False, 1.0
+    world.hold(one, 1.0)
+    one.owed = 0.001
+    world.io.pass_time()
+    assert sorted(delay for delay, _ in world.io.timers) == [0.02, 0.5]
+    world.brake.close()
+    world.io.pass_time()
+    assert not one.paused and world.io.timers == []

@@ -374,3 +374,14 @@ def test_who_was_slowed_last_is_remembered() -> None:
         target.slow(address_key(address), 10.0)
     assert len(target._slowed) == limits.GATE_ADDRESSES_MAX
     assert begin(target, first, 1.0) < begin(target, second, 1.0) == 20
+
+
+def test_of_those_known_the_oldest_makes_room() -> None:
+    """As of strangers."""
+    target, evicted = gate(half_open=4), list[int]()
+    for number in range(6):
+        slot = target.admit(
+            f"10.0.0.{number}", 0.0, known=True, evict=lambda number=number: evicted.append(number)  # type: ignore[misc]
+        )
+        assert slot is not None
+    assert evicted == [0, 1]

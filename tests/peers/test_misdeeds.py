@@ -125,7 +125,7 @@ def test_a_crowd_hides_no_newcomer() -> None:
 
 
 def test_alerts_count_how_often_and_thresholds_how_much() -> None:
-    """Each in its own unit: seconds held back are no times. What was done by nobody in particular counts by its number."""
+    """Each in its own unit: seconds held back are no times. What nobody in particular did counts by its number."""
     misdeeds = Misdeeds()
     assert misdeeds.note("ack-flood", "peer", b"a", 1.0, amount=0.5, times=7) is None
     assert misdeeds.note("ack-flood", "peer", b"a", 1.0, amount=0.5, times=2) == Finding(9)
@@ -135,3 +135,12 @@ def test_alerts_count_how_often_and_thresholds_how_much() -> None:
     assert misdeeds.note_many(FLOOD.name, 1.0, 1) == Finding(many, about_all=True, by_itself=False)
     assert misdeeds.note_many(FLOOD.name, 1.0, 5) is None
     assert misdeeds.note_many(FLOOD.name, 11.0, many) == Finding(many + 5, about_all=True, by_itself=False)
+
+
+def test_so_many_are_named_in_each_interval() -> None:
+    """Not only in the first one."""
+    misdeeds = Misdeeds()
+    for start in (1.0, 21.0, 22.0):
+        found = [misdeeds.note("protocol", (start, n), (start, n), start) for n in range(limits.ALERTS_PER_KIND + 4)]
+        named = [each for each in found if each is not None and each.alert is not None and not each.about_all]
+        assert len(named) == (0 if start == 22.0 else limits.ALERTS_PER_KIND)

@@ -193,6 +193,28 @@ def test_many_new_connections_share_a_program() -> None:
     assert bench.programs[-1] == program(bench.members, *bench.sieve.shares)
 
 
+def test_a_connection_that_came_too_soon_is_in_the_next_program() -> None:
+    """Whoever looks first, and although nothing else has changed."""
+    bench = Bench()
+    bench.come(100_000)
+    bench.members.append(("192.0.2.1", 7, 7))
+    assert bench.sieve.changed(bench.now)
+    bench.members.append(("192.0.2.1", 8, 8))
+    assert not bench.sieve.changed(bench.now + limits.SIEVE_CHANGE / 2)
+    shares = list(bench.sieve.shares)
+    bench.come(100_000, 0, 2 * limits.SIEVE_PERIOD)
+    assert bench.sieve.shares == shares
+    assert bench.programs[-1] == program(bench.members, *shares)
+
+
+def test_it_stays_while_there_is_half_a_flood() -> None:
+    """What would not close it does not open it: it would come and go all the time."""
+    bench = Bench()
+    bench.come(100_000)
+    bench.come((limits.SIEVE_FROM + limits.SIEVE_UNTIL) / 2, 0, 5.0)
+    assert bench.sieve.closed
+
+
 def test_what_passes_as_a_connection_and_is_none_does_no_lasting_harm() -> None:
     """However much comes by a connection's own address: all pass again afterwards, and the numbers stay numbers."""
     bench = Bench()

@@ -198,3 +198,85 @@ def test_what_all_have_been_told_is_forgotten() -> None:
         made._dues[True] = 1e9
         made.flush(10.0 * turn + 5.0)
     assert len(made._news) <= 2 * MOST
+
+
+def test_others_are_told_all_whoever_comes_first() -> None:
+    """What is not said to one that keeps little, or takes no part, is said to those after it."""
+    made, links, store = announcing(4)
+    narrow, closed, short, usual = links.values()
+    narrow.radius = 0
+    closed.is_open = False
+    short.is_short = True
+    record = learn(made, store, 1, 0.0)
+    made.queue(narrow, record.prefix, 0.0)
+    told, _ = until_quiet(made)
+    assert [peer_id for peer_id, _ in told] == [usual.peer_id] and prefixes(told, usual) == [record.prefix]
+
+
+def test_a_link_that_goes_while_it_waits_for_its_turn() -> None:
+    """The others are told nevertheless."""
+    made, links, store = announcing(1000)
+    learn(made, store, 1, 0.0)
+    told = made.flush(made.due)
+    gone = next(link for link in links.values() if link.told == 0)
+    del links[gone.peer_id]
+    made.lost(gone)
+    rest, _ = until_quiet(made)
+    assert sorted(peer_id for peer_id, _ in [*told, *rest]) == sorted(links)
+
+
+def test_when_news_is_due() -> None:
+    """It waits for more to go with it, but no longer for what comes later; our own record waits for nothing, and all
+    of it waits less where there may be no other way."""
+    made, links, store = announcing(4)
+    made.is_public = True
+    one = next(iter(links.values()))
+    made.spread(1, (), 10.0)
+    made.spread(2, (), 10.1)
+    assert made.due == 10.0 + limits.GOSSIP_DELAY_PUBLIC
+    made.flush(made.due)
+    assert made.due == 10.0 + limits.GOSSIP_DELAY_OTHERS
+    until_quiet(made)
+    made.queue(one, 1, 20.0)
+    made.queue(one, 2, 20.1)
+    assert made.due == 20.0 + limits.GOSSIP_DELAY_OTHERS
+    made.queue(one, store.prefix, 20.2)
+    assert made.due == 20.2
+    until_quiet(made)
+    made.spread(store.prefix, (), 30.0)
+    assert made.due == 30.0
+    few, _, _ = announcing(2)
+    few.spread(1, (), 10.0)
+    assert few.due == 10.0 + limits.GOSSIP_DELAY_PUBLIC
+
+
+def test_what_is_gone_or_known_meanwhile_is_not_said() -> None:
+    """Records that are here no more, and what the peer has said itself; and nothing of that is kept."""
+    made, links, store = announcing(4)
+    one = next(iter(links.values()))
+    record = learn(made, store, 1, 0.0)
+    until_quiet(made)
+    made.queue(one, record.prefix ^ 1, 9.0)
+    made.queue(one, record.prefix, 9.0)
+    made.knows(one, record.prefix)
+    made.spread(record.prefix, [one.peer_id], 9.0)
+    assert prefixes(until_quiet(made)[0], one) == []
+    assert one.known is None and one.queue is None
+
+
+def test_who_was_behind_for_long_hears_what_is_left() -> None:
+    """From the first thing that is still kept; and a link that takes no part keeps nothing."""
+    made, links, store = announcing(3)
+    behind, closed, _ = links.values()
+    behind.is_public = True
+    closed.is_open = False
+    record = learn(made, store, 1, 0.0)
+    for turn in range(3 * MOST):
+        made.spread(record.prefix, (), 10.0 * turn)
+        made._dues[True] = 1e9
+        made.flush(10.0 * turn + 5.0)
+    assert made._first > 0
+    made._dues[True] = 0.0
+    assert prefixes(made.flush(1e6), behind) == [record.prefix]
+    until_quiet(made)
+    assert made._news == [] and made._latest == {}

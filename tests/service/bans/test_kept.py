@@ -194,6 +194,56 @@ def test_a_file_has_its_bound(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> No
     assert adopted == {PEER: None, NETWORK: None}
 
 
+def test_whoever_is_there_twice_is_banned_for_the_longer_time() -> None:
+    """In a file that somebody has written by hand; in whichever order."""
+    long, short = ({"who": str(PEER), "until": NOON + n, "seconds": 500.0} for n in (100.0, 10.0))
+    for rows in ([long, short], [short, long]):
+        content = json.dumps({"format": "crust bans", "version": 1, "bans": rows}).encode()
+        assert parse_bans_untrusted(content) == {PEER: KeptBan(NOON + 100.0, 500.0)}
+
+
+def test_a_shorter_ban_of_another_program_shortens_none(disk: Disk) -> None:
+    """Who makes it has not read of the longer one."""
+    (one, _), (other, adopted) = disk.open(), disk.open()
+    one.keep([PEER], 100.0)
+    other.keep([PEER], 10.0)
+    assert adopted == {PEER: 100.0}
+
+
+def test_what_another_program_lifts_stays_lifted(disk: Disk) -> None:
+    """Whoever made that ban writes it once, and not again with the next."""
+    (one, adopted), (other, _) = disk.open(), disk.open()
+    one.keep([PEER], None)
+    other.load()
+    other.drop([PEER], nothing)
+    one.keep([OTHER], None)
+    assert adopted == {OTHER: None}
+
+
+def test_what_could_not_be_written_holds(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also after the file has been read again; the longest of it is written when that can be."""
+    kept, adopted = disk.open()
+    kept.keep([OTHER], None)
+    with monkeypatch.context() as broken:
+        broken.setattr(kept._file, "write", lambda data: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
+        for seconds in (100.0, 10.0):
+            with pytest.raises(BansNotKept, match="No space left"):
+                kept.keep([PEER], seconds)
+    kept.load()
+    assert adopted == {OTHER: None, PEER: 100.0} and kept.holds(PEER)
+    kept.keep([NETWORK], None)
+    disk.open()[0].load()
+    assert parse_bans_untrusted(disk.path.read_bytes())[PEER] == KeptBan(NOON + 100.0, 100.0)
+
+
+def test_a_file_that_has_none_of_them_is_not_touched(disk: Disk) -> None:
+    """Nor made; what is in memory is lifted nevertheless."""
+    kept, _ = disk.open()
+    lifted: list[int] = []
+    kept.drop([PEER], lambda: lifted.append(1))
+    assert lifted == [1] and not disk.path.parent.exists()
+
+
 # --- what is no ban file ----------------------------------------------------------------------------------------------
 
 GOOD = build_bans({PEER: KeptBan(None, None), NETWORK: KeptBan(NOON, 5.0)}, NOON)
@@ -215,6 +265,11 @@ BAD: dict[str, tuple[bytes, str]] = {
     "nobody": (changed(lambda told: told["bans"][0].update(who="nobody")), "its ban 1 names nobody"),
     "a number": (changed(lambda told: told["bans"][1].update(who=7)), "its ban 2 names nobody"),
     "no end": (changed(lambda told: told["bans"][1].update(until="soon")), "its ban 2 has no proper end"),
+    "a boolean": (changed(lambda told: told["bans"][1].update(until=True)), "its ban 2 has no proper end"),
+    "before all time": (changed(lambda told: told["bans"][1].update(until=-1.0)), "its ban 2 has no proper end"),
+    "the past": (changed(lambda told: told.update(version=0)), "of version '0'"),
+    "no version": (changed(lambda told: told.pop("version")), "of version 'None'"),
+    "a long version": (changed(lambda told: told.update(version="v" * 1000)), "of version 'v{20}',"),
     "half an end": (changed(lambda told: told["bans"][1].pop("seconds")), "its ban 2 has no proper end"),
     "deep": (b"[" * 100_000, "no JSON"),
 }

@@ -1,0 +1,194 @@
+"""Who is asked about a peer, and what comes of it, without a node: the thread runs when the test says so."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from crust import Identity, limits
+from crust.peers.judging import Judging, JudgingHost, Predicate, Verdict
+from crust.peers.views import PeerView
+
+
+@dataclasses.dataclass
+class View:
+    id: Any
+
+
+class World:
+    """Judging, and its node."""
+
+    def __init__(self) -> None:
+        self.time = 100.0
+        self.clock = self.access = self
+        self.threads: list[Callable[[], object]] = []
+        self.able = True
+        self.ended: list[Any] = []
+        self.banned: dict[Any, float] = {}
+        self.raised: list[BaseException] = []
+        self.verdicts: list[Verdict] = []
+        self.crashes = 0
+        self.judging = Judging(cast(JudgingHost, self))
+
+    def now(self) -> float:
+        return self.time
+
+    def condemn(self, peer_id: Any, standing: object, *, now: float, until: float) -> bool:
+        self.banned[peer_id] = until
+        return True
+
+    def spawn(self, name: str, target: Callable[[], object]) -> None:
+        if not self.able:
+            raise RuntimeError("can't start new thread")
+        self.threads.append(target)
+
+    def condemned(self, peer_id: Any) -> None:
+        self.ended.append(peer_id)
+
+    def judge_raised(self, predicate: Predicate, view: PeerView, error: BaseException) -> None:
+        self.raised.append(error)
+
+    def judge_took(self, predicate: Predicate, seconds: float) -> None:
+        pass
+
+    def crashed(self, name: str, error: BaseException) -> None:
+        self.crashes += 1
+
+    def ask(self, peer_id: Any) -> None:
+        self.judging.ask(cast(PeerView, View(peer_id)), self.verdicts.append)
+
+    def run(self) -> None:
+        threads, self.threads = self.threads, []
+        for thread in threads:
+            thread()
+
+
+PEER, OTHER = (Identity.generate().peer_id for _ in range(2))
+EVER = float("inf")
+
+
+def test_one_thread_asks_about_all_who_have_come() -> None:
+    """In the order of the predicates, until one is true of a peer; then that is banned, and everything of it ends."""
+    world, asked = World(), list[tuple[str, Any]]()
+
+    def first(view: PeerView) -> bool:
+        asked.append(("first", view.id))
+        return view.id == PEER
+
+    def second(view: PeerView) -> bool:
+        asked.append(("second", view.id))
+        return False
+
+    world.judging.add(first, 200.0)
+    world.judging.add(second, EVER)
+    world.ask(PEER)
+    world.ask(OTHER)
+    assert len(world.threads) == 1 and asked == []
+    world.run()
+    assert asked == [("first", PEER), ("first", OTHER), ("second", OTHER)]
+    assert world.verdicts == [Verdict.CONDEMNED, Verdict.WELCOME]
+    assert world.banned == {PEER: 200.0} and world.ended == [PEER]
+    world.ask(OTHER)
+    assert len(world.threads) == 1  # a new one: that one had ended
+
+
+def test_who_has_passed_has_passed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For one session, and all that is in force when it begins; and not too many are remembered."""
+    world = World()
+    world.judging.add(lambda view: False, EVER)
+    world.ask(PEER)
+    world.run()
+    assert world.judging.has_passed(PEER) and not world.judging.has_passed(PEER)
+    world.ask(PEER)
+    world.run()
+    world.judging.add(lambda view: True, EVER)
+    assert not world.judging.has_passed(PEER)
+    assert not world.judging.has_passed(OTHER)
+    monkeypatch.setattr(limits, "JUDGED_MAX", 3)
+    many = World()
+    for number in range(5):
+        many.ask(number)
+    many.run()
+    assert [many.judging.has_passed(cast(Any, number)) for number in range(5)] == [False] * 2 + [True] * 3
+
+
+@pytest.mark.parametrize("error", [ValueError("a bug"), SystemExit(1)])
+def test_a_predicate_that_raises_lets_nobody_in(error: BaseException) -> None:
+    """Whatever it raises; the next peer is asked about as ever, and nothing is remembered of that one."""
+    world = World()
+
+    def fails(view: PeerView) -> bool:
+        if view.id == PEER:
+            raise error
+        return False
+
+    world.judging.add(fails, EVER)
+    world.judging.add(lambda view: False, EVER)
+    world.ask(PEER)
+    world.ask(OTHER)
+    world.run()
+    assert world.verdicts == [Verdict.FAILED, Verdict.WELCOME] and world.raised == [error]
+    assert not world.judging.has_passed(PEER) and world.banned == {}
+
+
+def test_without_a_thread_nobody_is_let_in() -> None:
+    """Nobody waits for ever; and the next one who comes is asked about."""
+    world = World()
+    world.able = False
+    world.judging.add(lambda view: False, EVER)
+    world.ask(PEER)
+    assert world.verdicts == [Verdict.FAILED] and world.crashes == 1
+    world.able = True
+    world.ask(OTHER)
+    world.run()
+    assert world.verdicts[1:] == [Verdict.WELCOME]
+
+
+def test_what_was_lifted_meanwhile_bans_nobody() -> None:
+    """Also if it was being asked just then."""
+    world = World()
+
+    def changes_its_mind(view: PeerView) -> bool:
+        world.judging.remove(changes_its_mind)
+        return True
+
+    world.judging.add(changes_its_mind, EVER)
+    world.ask(PEER)
+    world.run()
+    assert world.banned == {} and world.ended == [] and not world.judging.in_force
+
+
+def test_predicates_end_and_are_made_longer() -> None:
+    """Never shorter; the oldest stands first; what is over is neither asked nor kept."""
+    world = World()
+
+    def one(view: PeerView) -> bool:
+        return False
+
+    def other(view: PeerView) -> bool:
+        return False
+
+    world.judging.add(one, 200.0)
+    world.judging.add(other, 120.0)
+    standing, is_new = world.judging.add(one, 150.0)
+    assert not is_new and standing.until == 200.0
+    assert [each.predicate for each in world.judging.all(100.0)] == [one, other]
+    assert [each.predicate for each in world.judging.all(120.0)] == [one]
+    world.time = 200.0
+    assert not world.judging.in_force
+    assert world.judging.add(other, 300.0)[1]
+    assert world.judging.remove(one) is None
+
+
+def test_after_the_end_nobody_is_asked_about() -> None:
+    """Neither who comes nor who waits; whoever runs ends."""
+    world = World()
+    world.judging.add(lambda view: True, EVER)
+    world.ask(PEER)
+    world.judging.close()
+    world.ask(OTHER)
+    world.run()
+    assert world.verdicts == [] and world.banned == {} and not world.judging._cases

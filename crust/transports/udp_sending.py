@@ -46,25 +46,22 @@ class UdpSender:
 
     def transmit(self, burst: Burst, address: Address, source: Source | None) -> bool:
         """See ``UdpHub.transmit``."""
-        try:
-            if burst.probe and self._offload.can_probe:
-                with self._probing, self._offload.unfragmented():
-                    return self._send(burst.buffers, 0, address, source)
-            if burst.fragment:
-                with self._probing, self._offload.fragmented():
-                    return self._send(burst.buffers, 0, address, source)
-            if burst.count == 1:
+        if burst.probe and self._offload.can_probe:
+            with self._probing, self._offload.unfragmented():
                 return self._send(burst.buffers, 0, address, source)
-            if self._offload.gso and address not in self._refusing:
-                try:
-                    return self._send(burst.buffers, burst.segment, address, source)
-                except OSError as error:
-                    if error.errno not in _GSO_REFUSED:
-                        raise
-                    self._refuse(address)
-            return self._send_each(burst.buffers, address, source)
-        except BlockingIOError:
-            return False
+        if burst.fragment:
+            with self._probing, self._offload.fragmented():
+                return self._send(burst.buffers, 0, address, source)
+        if burst.count == 1:
+            return self._send(burst.buffers, 0, address, source)
+        if self._offload.gso and address not in self._refusing:
+            try:
+                return self._send(burst.buffers, burst.segment, address, source)
+            except OSError as error:
+                if error.errno not in _GSO_REFUSED:
+                    raise
+                self._refuse(address)
+        return self._send_each(burst.buffers, address, source)
 
     def lob(self, data: bytes, address: Address, ttl: int | None) -> None:
         """See ``UdpHub.lob``."""

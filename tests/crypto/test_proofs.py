@@ -260,6 +260,8 @@ def test_the_steps_between_ids_are_random() -> None:
     values = [int.from_bytes(numbers.next(1), "big") for _ in range(50)]
     steps = {later - earlier for earlier, later in itertools.pairwise(values)}
     assert len(steps) == 49 and min(steps) > 0
+    far = Numbers(SESSION, lambda size: b"\xff" * size).next(1)  # nor does the first one
+    assert int.from_bytes(far[6:15], "big") == (1 << 64) + (1 << 32) - 1
     still = Numbers(SESSION, bytes)
     assert still.next(1) < still.next(1)
 

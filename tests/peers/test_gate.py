@@ -348,12 +348,12 @@ def begin(target: Gate, address: str, now: float, tries: int = 100) -> int:
 
 def test_who_is_slowed_begins_less_often_for_a_while() -> None:
     """A quarter as often, and nobody else is; later it is forgotten that it was."""
-    target = gate(starts_per_address_per_second=20, half_open_per_address=1000)
+    target = gate(starts_per_address_per_second=22, half_open_per_address=1000)
     target.slow(address_key("192.0.2.1"), 10.0)
-    assert begin(target, "192.0.2.1", 1.0) == 20 / limits.SLOWED_COST
-    assert begin(target, "192.0.2.1", 2.0) == 20 / limits.SLOWED_COST
-    assert begin(target, "192.0.2.2", 2.0) == 20
-    assert begin(target, "192.0.2.1", 10.0) == 20
+    assert begin(target, "192.0.2.1", 1.0) == 22 // limits.SLOWED_COST
+    assert begin(target, "192.0.2.1", 2.0) == 22 // limits.SLOWED_COST
+    assert begin(target, "192.0.2.2", 2.0) == 22
+    assert begin(target, "192.0.2.1", 10.0) == 22
     assert not target._slowed
 
 

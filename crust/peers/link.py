@@ -453,11 +453,11 @@ class Link:
             frame = received[0]
             if len(received) > 1:
                 raise RemoteProtocolError(f"{type(frame).__name__} must stand alone in its record")
-            if isinstance(frame, frames.KeyUpdate):
+            if self.stage is Stage.ANSWER:
+                self._receive_answer(frame)
+            elif isinstance(frame, frames.KeyUpdate):
                 assert self._opener is not None
                 self._opener.update_key()
-            elif self.stage is Stage.ANSWER:
-                self._receive_answer(frame)
             elif self.conversation is None or not self.conversation.receive_control(self, frame):
                 raise RemoteProtocolError(f"{type(frame).__name__} on a link that is open already")
             if self.conversation is not None:

@@ -184,6 +184,17 @@ def test_a_key_update_in_the_wrong_place(nodes: Nodes) -> None:
     assert nodes.heard(node).of(crust.PeerMisbehaved) == []
 
 
+def test_a_key_update_before_the_session_has_a_link(nodes: Nodes) -> None:
+    """The controller's first record is its decision: until then nothing is metered, so nothing else is taken."""
+    less, greater = pair_of_identities()
+    node = nodes.start(identity=less)
+    with Caller(node, greater) as caller:
+        caller.expect(frames.Welcome)
+        caller.send(frames.KeyUpdate())
+        assert caller.rest() == []
+    assert node.peers == []
+
+
 def test_a_key_update_at_the_right_time(nodes: Nodes) -> None:
     """The next record uses the next key."""
     node = nodes.start()

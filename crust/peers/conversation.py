@@ -21,6 +21,7 @@ from ..exceptions import RemoteProtocolError
 from ..paths import Path
 from ..wire import frames
 from ..wire.handshake import Manner, Purpose, Role
+from .accounts import Burden
 from .attempts import Attempts
 from .host import Host
 from .messages import Handed
@@ -276,6 +277,11 @@ class Conversation(SignedSending):
         """Count what such a frame has cost."""
         with self.lock:
             self.meter.control(frame)
+
+    def wasted(self, burden: Burden, cost: float) -> None:
+        """What has come was worth nothing after all; it has cost so many seconds of a core (any thread)."""
+        with self.lock:
+            self.meter.account.spend(burden, cost)
 
     def settle(self, link: Link) -> None:
         """All that came together has been taken: let the link rest if it was too much (its reader thread)."""

@@ -10,6 +10,7 @@ import pytest
 
 import crust
 from crust import Identity, Service, limits
+from crust.peers.accounts import Account
 from crust.peers.circuits.legs import Legs
 from crust.wire import frames
 from crust.wire.frames import CircuitReason
@@ -336,6 +337,17 @@ def test_frames_of_no_circuit(relay: Service) -> None:
             near.send(frames.CircuitClose(number, CircuitReason.CLOSED))
         assert near.answers()
         check_over(relay)
+
+
+def test_data_of_no_circuit_is_not_free(relay: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much of it there is in a record: nobody has asked for it."""
+    spent: list[float] = []
+    monkeypatch.setattr(Account, "spend", lambda account, burden, cost: spent.append(cost))
+    with Puppet(relay) as near:
+        for _ in range(100):
+            near.send(frames.CircuitData(7, bytes(1000)))
+        assert near.answers()
+    assert sum(spent) >= 100 * limits.COST_RECORD
 
 
 @pytest.mark.parametrize("frame", ["open", "offer"])

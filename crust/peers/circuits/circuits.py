@@ -18,6 +18,7 @@ from ...addresses import Contact, Endpoint, PeerId
 from ...config import RelayConfig
 from ...wire.frames import CircuitClose, CircuitFrame, CircuitOffer, CircuitOpen, CircuitReason
 from ...wire.handshake import Manner
+from ..accounts import Burden
 from ..race import Candidate
 from .book import Book
 from .connection import CircuitConnection
@@ -172,10 +173,12 @@ class Circuits:
             self.introducing.open(conversation, link, frame)
         elif isinstance(frame, CircuitOffer):
             self._offered(conversation, link, frame)
-        elif link.circuits is not None:
-            end = link.circuits.get(frame.number)
-            if end is not None:  # else it is over by now
+        else:
+            end = None if link.circuits is None else link.circuits.get(frame.number)
+            if end is not None:
                 end.receive(frame)
+            else:  # it is over by now, or never was
+                conversation.wasted(Burden.REQUEST, limits.COST_RECORD)
 
     def _offered(self, conversation: Conversation, link: Link, frame: CircuitOffer) -> None:
         legs = self.legs(conversation, link)

@@ -50,8 +50,8 @@ class VerifierHost(Protocol):
     def hand_over(self, conversation: Conversation, deliveries: list[Delivery]) -> None:
         """The application gets these (the conversation's lock is held)."""
 
-    def refused(self, conversation: Conversation, count: int) -> None:
-        """So many messages were not signed, and the application does not get them."""
+    def refused(self, conversation: Conversation, count: int, size: int, parts: int) -> None:
+        """So many messages, of so many bytes in so many parts, were not signed: the application does not get them."""
 
     def violated(self, conversation: Conversation, error: RemoteProtocolError) -> None:
         """The peer broke the protocol; the end of the session follows."""
@@ -242,7 +242,7 @@ class Verifier:
     def _serve(self, desk: Desk, part: list[Delivery]) -> None:
         conversation = desk.conversation
         ready: list[Delivery] = []
-        freed = refused = 0
+        freed = refused = size = parts = 0
         error: RemoteProtocolError | None = None
         for delivery in part:
             if delivery.kind == Kind.SIGNED:
@@ -254,16 +254,17 @@ class Verifier:
                 freed += MESSAGE_OVERHEAD * len(delivery.messages)
             elif self._signatory.takes_signed_only:
                 refused += len(delivery.messages)
-                freed += delivery.cost
+                size += delivery.cost
+                parts += 1
             else:
                 ready.append(delivery)
         with conversation.lock:
             if ready:
                 self._host.hand_over(conversation, ready)
             then = self._served(desk, error is not None)
-        conversation.consumed(freed)
         if refused:
-            self._host.refused(conversation, refused)
+            self._host.refused(conversation, refused, size, parts)
+        conversation.consumed(freed + size)
         if error is not None:
             self._accuse(conversation, error)
         if then is not None:

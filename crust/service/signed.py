@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from .. import limits
 from ..crypto.proofs import Signatory
 from ..exceptions import RemoteProtocolError
+from ..peers.accounts import Burden
 from ..peers.conversation import Conversation
 from ..peers.session import Delivery
 from ..peers.verifying import Desk, Verifier
@@ -63,8 +64,15 @@ class SignedTraffic:
         """The peer broke the protocol."""
         self._node.violated(conversation, error)
 
-    def refused(self, conversation: Conversation, count: int) -> None:
-        """So many messages, or files, were not signed, and the application does not get them (no lock is held)."""
+    def refused(self, conversation: Conversation, count: int, size: int = 0, parts: int = 0) -> None:
+        """
+        So many messages, or files, were not signed, and the application does not get them (no lock is held).
+
+        Args:
+            size: What the messages took of the buffer, in bytes.
+            parts: In so many parts they came.
+        """
+        conversation.wasted(Burden.TINY, parts * limits.COST_RECORD + size * limits.COST_BYTE)
         desk, now = conversation.desk, self.clock.now()
         assert desk is not None  # it has been there from the beginning: see began()
         with self._lock:

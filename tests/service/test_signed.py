@@ -14,6 +14,7 @@ import crust
 from crust import Identity, limits
 from crust.addresses import network_id
 from crust.crypto.proofs import Numbers, Signatory
+from crust.peers.accounts import Account
 from crust.wire import frames
 from crust.wire.frames import Kind
 from crust.wire.handshake import Capability
@@ -316,6 +317,17 @@ def test_what_is_not_signed_is_refused_and_told(nodes: Nodes, tmp_path: pathlib.
         peer.send_file(tmp_path / "letter")
     assert os.listdir(tmp_path / "inbox") == []
     assert len(pair.far_heard.of(crust.MessageRefused)) == 1
+
+
+def test_what_is_not_signed_is_not_free(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its credit comes back at once, so nothing else would bound what such a peer costs."""
+    pair = nodes.pair(far=config(**STRICT))
+    peer = force(pair.to_far)
+    spent: list[float] = []
+    monkeypatch.setattr(Account, "spend", lambda account, burden, cost: spent.append(cost))
+    peer.send_many([bytes(50_000)] * 50)
+    wait_until(lambda: pair.to_near.stats().messages_received == 50 and pair.to_near.stats().unread_bytes == 0)
+    assert sum(spent) >= 50 * (limits.COST_RECORD + 50_000 * limits.COST_BYTE)
 
 
 # --- forgers ----------------------------------------------------------------------------------------------------------

@@ -14,12 +14,15 @@ import re
 import secrets
 import sys
 import unicodedata
+from collections.abc import Iterator
 
 from .. import limits
 
 __all__ = ["link_new", "publish_new", "safe_name", "sync_folder", "write_atomic"]
 
-_NUMBERS_MAX = 10_000  # "name (1)" to "name (10000)" before publishing gives up
+_NUMBERS_MAX = 10_000  # "name (1)" to "name (10000)"; where most of them are taken publishing gives up
+_NUMBERS_IN_ORDER = 8
+_NUMBERS_BY_CHANCE = 32
 _EXTENSION_MAX = 16  # bytes of a name's end that count as its extension; more is just a name with a dot
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES, errno.EINVAL}
@@ -86,15 +89,38 @@ def publish_new(
         OSError: it could not be published; the temporary is still there.
     """
     source, folder = pathlib.Path(temporary), pathlib.Path(directory)
-    for number in range(_NUMBERS_MAX + 1):
-        target = folder / (_numbered(name, number) if number else name)
+    for target in _candidates(folder, name):
         try:
             _move_new(source, target)
         except FileExistsError:
             continue
         sync_folder(folder)
         return target
-    raise FileExistsError(errno.EEXIST, f"{_NUMBERS_MAX} files of this name exist", str(folder / name))
+    raise FileExistsError(errno.EEXIST, "too many files of this name exist", str(folder / name))
+
+
+def _candidates(folder: pathlib.Path, name: str) -> Iterator[pathlib.Path]:
+    """
+    Names to try, best first. Who sends thousands of files of one name must not have each of them tried for each file:
+    so after the first few numbers the next one is searched for, and if that has gaps, or others are quicker, chance
+    decides.
+    """
+    yield folder / name
+    taken = min(_NUMBERS_IN_ORDER, _NUMBERS_MAX)
+    for number in range(1, taken + 1):
+        yield folder / _numbered(name, number)
+    free = taken + 1
+    while free < _NUMBERS_MAX and os.path.lexists(folder / _numbered(name, free)):
+        taken, free = free, min(2 * free, _NUMBERS_MAX)
+    while free - taken > 1:
+        middle = (taken + free) // 2
+        if os.path.lexists(folder / _numbered(name, middle)):
+            taken = middle
+        else:
+            free = middle
+    for number in (free, *(secrets.randbelow(_NUMBERS_MAX) + 1 for _ in range(_NUMBERS_BY_CHANCE))):
+        if number <= _NUMBERS_MAX:
+            yield folder / _numbered(name, number)
 
 
 def _numbered(name: str, number: int) -> str:

@@ -7,6 +7,7 @@ import os
 import pathlib
 import threading
 import unicodedata
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import example, given
@@ -173,6 +174,24 @@ def no_hard_links(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files.os, "link", fail)
 
 
+@pytest.mark.parametrize("there", [range(1, 2001), [*range(1, 60), 70, 100, 10_000]], ids=["all", "with gaps"])
+def test_thousands_of_one_name_cost_little(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, there: Iterable[int]
+) -> None:
+    """Whoever sends so many has not each of them tried for every next one."""
+    tried: list[object] = []
+    link, look = os.link, os.path.lexists
+    monkeypatch.setattr(files.os, "link", lambda *args, **named: (tried.append(args), link(*args, **named))[1])
+    monkeypatch.setattr(files.os.path, "lexists", lambda path: (tried.append(path), look(path))[1])
+    names = ["x.txt", *(f"x ({number}).txt" for number in there)]
+    for name in names:
+        (tmp_path / name).touch()
+    published = [publish_new(temporary(tmp_path, b"new"), tmp_path, "x.txt") for _ in range(10)]
+    assert len(set(published)) == 10 and not {path.name for path in published} & set(names)
+    assert all(path.read_bytes() == b"new" for path in published)
+    assert len(tried) < 10 * 60
+
+
 @pytest.mark.usefixtures("no_hard_links")
 def test_publishing_without_hard_links(tmp_path: pathlib.Path) -> None:
     """It never overwrites there either."""
@@ -206,7 +225,7 @@ def test_publishing_fails_clearly(tmp_path: pathlib.Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(files, "_NUMBERS_MAX", 1)
     for name in ("x", "x (1)"):
         (tmp_path / name).touch()
-    with pytest.raises(FileExistsError, match="1 files of this name exist"):
+    with pytest.raises(FileExistsError, match="too many files of this name exist"):
         publish_new(source, tmp_path, "x")
     assert source.read_bytes() == b"x"
 

@@ -28,6 +28,7 @@ HOLD_SECONDS = 1.0  # for which the link of a peer is not read that is throttled
 COST_READ = 15e-6  # what the system hands over at once: a call, and waking up for it
 COST_RECORD = 10e-6  # opening it, its first frame, and what becomes of that
 COST_FRAME = 1.5e-6  # each other frame in it
+COST_BATCH = 3.5e-6  # if that one is a BATCH, whose messages are handed over by themselves
 COST_BYTE = 1e-9  # what came before, opened once more
 COST_PONG = 10e-6  # the answer to a PING
 COST_KEY = 10e-6  # another key

@@ -63,6 +63,9 @@ class FileChannel(Protocol):
     def unsigned_file(self) -> None:
         """A file was refused, since it is not signed."""
 
+    def stray_data(self) -> None:
+        """Bytes came of a file that is not under way."""
+
     def send_file_message(self, data: bytes, timeout: float | None) -> None:
         """
         Queue one message of kind ``file``.

@@ -41,6 +41,7 @@ from ..runtime.clock import Clock
 from ..runtime.threads import Spawn, fork_generation
 from ..wire.transfer import (
     Fail,
+    FileData,
     Offer,
     Progress,
     Refuse,
@@ -453,9 +454,12 @@ class Files:
             self._settle(exchange, download)
         elif isinstance(message, (Offer, SignedOffer)):
             self._offered(exchange, message)
-        elif message.transfer not in exchange.ended and not isinstance(message, Fail):
-            self._remember(exchange, message.transfer)
-            self._reply(exchange, Fail(message.transfer, "there is no such transfer"))
+        else:
+            if isinstance(message, FileData):
+                exchange.channel.stray_data()
+            if message.transfer not in exchange.ended and not isinstance(message, Fail):
+                self._remember(exchange, message.transfer)
+                self._reply(exchange, Fail(message.transfer, "there is no such transfer"))
 
     def _offered(self, exchange: _Exchange, offer: Offer | SignedOffer) -> None:
         with self._lock:

@@ -53,6 +53,8 @@ class Meter:
         cost = unpaid * limits.COST_RECORD + unpaid / count * limits.COST_READ + repeated * limits.COST_BYTE
         if more > 0:
             cost += more * limits.COST_FRAME
+            batches = sum(type(frame) is frames.Batch for record in records for frame in record)
+            cost += max(0, batches - count) * limits.COST_BATCH
         burden = Burden.TINY
         last = records[0][-1]
         if repeated:
@@ -76,9 +78,16 @@ class Meter:
             cost += limits.COST_REQUEST
         self.account.spend(burden, cost)
 
-    def file_words(self, messages: Iterable[bytes]) -> None:
-        """Messages about files: all cost, however long, but those that bring enough of a file's bytes."""
-        words = sum(len(data) < limits.WORTH_BYTES or data[0] != TransferType.DATA for data in messages)
+    def file_words(self, messages: Iterable[bytes], ours: int) -> None:
+        """
+        Messages about files: all cost, however long, but those that bring enough of a file's bytes.
+
+        Args:
+            ours: 1 if the files that we send have odd numbers, else 0; nobody brings bytes of those.
+        """
+        words = sum(
+            len(data) < limits.WORTH_BYTES or data[0] != TransferType.DATA or data[4] % 2 == ours for data in messages
+        )
         if words:
             self.account.spend(Burden.FILE, words * limits.COST_FILE_WORD)
 

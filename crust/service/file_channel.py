@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from .. import limits
 from ..crypto.proofs import file_id, session_mark
 from ..exceptions import RemoteProtocolError
+from ..peers.accounts import Burden
 from ..peers.conversation import Conversation
 from ..peers.peer import Peer
 from ..wire.frames import Kind
@@ -65,6 +66,9 @@ class FileChannel:
 
     def unsigned_file(self) -> None:
         self._node.signed.refused(self._conversation, 1)
+
+    def stray_data(self) -> None:
+        self._conversation.wasted(Burden.FILE, limits.COST_FILE_WORD)
 
     def send_file_message(self, data: bytes, timeout: float | None) -> None:
         self._conversation.send(data, limits.FILE_PRIORITY, Kind.FILE, timeout)

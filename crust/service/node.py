@@ -53,7 +53,7 @@ from ..peers.race import Candidate
 from ..peers.refusals import Refusals
 from ..peers.registry import Registry
 from ..peers.session import Delivery, Settings, State
-from ..peers.transfer import short_text
+from ..peers.transfer import first_number, short_text
 from ..runtime.budget import Budget
 from ..runtime.logs import NodeLog
 from ..runtime.memory import keep_freed_memory
@@ -310,7 +310,7 @@ class Node(Hooks):
         channel = self._channel(conversation)
         for delivery in deliveries:
             if delivery.kind == Kind.FILE:
-                conversation.meter.file_words(delivery.messages)
+                conversation.meter.file_words(delivery.messages, first_number(channel.controller))
                 for data in delivery.messages:
                     self.files.receive(channel, data)
         return [delivery for delivery in deliveries if delivery.kind != Kind.FILE]

@@ -209,6 +209,20 @@ def test_a_record_full_of_words_costs_more_than_one() -> None:
     assert world.meter.account.worst.kind == "heartbeat-flood"
 
 
+def test_a_record_full_of_batches_costs_more_than_one_full_of_words() -> None:
+    """Each of them is handed over by itself, however little is in it; the first of a record is the record's."""
+    number, count = 0, 1000
+
+    def batches() -> list[frames.Frame]:
+        nonlocal number
+        number += count
+        return [frames.Batch(number - count + i, 0, i % 2, [b""]) for i in range(count)]
+
+    world = World()
+    assert world.cost(batches()) >= (count - 4) * (limits.COST_FRAME + limits.COST_BATCH)
+    assert World().cost(batch(0, count, 0)) == 0.0
+
+
 def test_what_stands_alone_in_its_record_costs() -> None:
     """What is asked costs most; a circuit's data is free like other data."""
     for frame, burden in (
@@ -228,16 +242,17 @@ def test_words_about_files_cost_and_files_do_not() -> None:
     """However long a word is: only bytes of the file pay for a message, and only if there are enough."""
     meter = World().meter
     begun = meter.account.balance
-    meter.file_words([build_transfer(FileData(1, 0, bytes(60_000)))] * 10)
+    meter.file_words([build_transfer(FileData(1, 0, bytes(60_000)))] * 10, 0)
     assert meter.account.balance == begun
     words = [
         build_transfer(Offer(1, 1 << 20, "n" * 1000)),
         build_transfer(FileData(1, 0, b"x")),
+        build_transfer(FileData(2, 0, bytes(60_000))),  # of a file that we send
         b"word",
         b"",
     ]
     for number, word in enumerate(words, 1):
-        meter.file_words([word])
+        meter.file_words([word], 0)
         assert meter.account.balance == pytest.approx(begun - number * limits.COST_FILE_WORD)
     assert meter.account.worst is Burden.FILE
 

@@ -221,7 +221,7 @@ def test_data_for_no_transfer_is_answered_once(node: FileNode) -> None:
     peer = puppet(node)
     peer.say(*(FileData(8, n, b"x") for n in range(5)), Done(8), Fail(10, "never mind"))
     wait_until(lambda: peer.taken == 0)
-    assert peer.sent == [Fail(8, "there is no such transfer")]
+    assert peer.sent == [Fail(8, "there is no such transfer")] and peer.strayed == 5
 
 
 def test_the_memory_of_ended_transfers_is_bounded(node: FileNode, inbox: pathlib.Path) -> None:

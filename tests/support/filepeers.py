@@ -71,7 +71,7 @@ class MemoryChannel:
         return self
 
     takes_signed_only = False
-    refused = 0
+    refused = strayed = 0
 
     def sign_file(self, transfer: int, size: int, digest: bytes, name: str) -> bytes:
         return b"signed" + hash32(b"%d %d %b" % (transfer, size, digest) + name.encode())
@@ -83,6 +83,9 @@ class MemoryChannel:
 
     def unsigned_file(self) -> None:
         self.refused += 1
+
+    def stray_data(self) -> None:
+        self.strayed += 1
 
     def send_file_message(self, data: bytes, timeout: float | None) -> None:
         deadline = Deadline(timeout)

@@ -19,6 +19,7 @@ import itertools
 import math
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from .. import limits
 from ..addresses import ConnectionInfo, Contact, IPAddress, IPNetwork, PeerId, parse_ip, parse_networks
@@ -34,10 +35,12 @@ Who = str | PeerId | Contact | ConnectionInfo | IPAddress | IPNetwork
 Target = PeerId | IPNetwork
 """What it is about then: one address is a network of one."""
 
+_T = TypeVar("_T")
+
 _ADDRESS_TYPES = (ipaddress.IPv4Address, ipaddress.IPv6Address)
 _NETWORK_TYPES = (ipaddress.IPv4Network, ipaddress.IPv6Network)
 
-_BATCH = 1024  # bans of a file that are made while everybody else waits
+_BATCH = 1024  # bans that are made or lifted while everybody else waits
 _LEFT_BEHIND = 64  # ends of bans that are no more, beside as many as there are bans
 
 
@@ -286,10 +289,12 @@ class Access:
             TypeError, ValueError: Something else is wrong with an argument. Whatever is raised, nobody was banned.
         """
         until = end_of(seconds, now)
-        targets = dict.fromkeys(target_of(item) for item in who)
-        with self._lock:
-            self._forget_ended_locked(now)
-            return sum([self._ban_locked(target, until) for target in targets])
+        new = 0
+        for batch in _batches(dict.fromkeys(target_of(item) for item in who)):
+            with self._lock:
+                self._forget_ended_locked(now)
+                new += sum([self._ban_locked(target, until) for target in batch])
+        return new
 
     def adopt(self, bans: Mapping[Target, float | None], now: float) -> list[Target]:
         """
@@ -301,8 +306,8 @@ class Access:
         Raises:
             ValueError: One has no length; some of the others may be banned.
         """
-        left, new = iter(bans.items()), list[Target]()
-        while batch := list(itertools.islice(left, _BATCH)):  # who comes meanwhile does not wait for all of them
+        new = list[Target]()
+        for batch in _batches(bans.items()):
             with self._lock:
                 self._forget_ended_locked(now)
                 new += [target for target, seconds in batch if self._ban_locked(target, end_of(seconds, now))]
@@ -340,11 +345,13 @@ class Access:
         Raises:
             ContactSyntaxError, TypeError, ValueError: As :meth:`ban`; nothing was lifted.
         """
-        targets = dict.fromkeys(target_of(item) for item in who)
-        with self._lock:
-            tables = (self._made, self._configured, self._condemned)
-            lifted = [[self._remove_locked(table, target) for table in tables] for target in targets]
-        return sum(any(until is not None and until > now for until in ends) for ends in lifted)
+        tables = (self._made, self._configured, self._condemned)
+        lifted = 0
+        for batch in _batches(dict.fromkeys(target_of(item) for item in who)):
+            with self._lock:
+                ends = [[self._remove_locked(table, target) for table in tables] for target in batch]
+            lifted += sum(any(until is not None and until > now for until in each) for each in ends)
+        return lifted
 
     def banned(self, now: float = -math.inf) -> tuple[Entry, ...]:
         """The ban list, peers first, each kind in order; without those that have ended by ``now``."""
@@ -444,6 +451,13 @@ class Access:
                 until = table.get(target)
                 if until is not None and until <= now:  # else it has been made longer, or lifted
                     self._remove_locked(table, target)
+
+
+def _batches(many: Iterable[_T]) -> Iterator[list[_T]]:
+    """Who comes meanwhile does not wait for all of them."""
+    left = iter(many)
+    while batch := list(itertools.islice(left, _BATCH)):
+        yield batch
 
 
 def end_of(seconds: float | None, now: float) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -316,6 +317,42 @@ def count_networks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(ipaddress.IPv4Network, "__init__", counted)
     return built
+
+
+class CountedLock:
+    """How much was looked up while it was held, at the most."""
+
+    def __init__(self) -> None:
+        self.held = self.most = 0
+
+    def __enter__(self) -> None:
+        self.held = 0
+
+    def __exit__(self, *_: object) -> None:
+        self.most = max(self.most, self.held)
+
+
+def test_nobody_waits_for_all_of_many_bans(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every caller needs the lock: thousands are banned and lifted in parts."""
+    access, lock = open_access(), CountedLock()
+    access._lock = lock  # type: ignore[assignment]
+    remove, make = Access._remove_locked, Access._ban_locked
+
+    def removed(self: Access, table: Any, target: Any) -> float | None:
+        lock.held += 1
+        return remove(self, table, target)
+
+    def made(self: Access, target: Any, until: float) -> bool:
+        lock.held += 1
+        return make(self, target, until)
+
+    monkeypatch.setattr(Access, "_remove_locked", removed)
+    monkeypatch.setattr(Access, "_ban_locked", made)
+    many = [ipaddress.IPv4Address(number) for number in range(10_000)]
+    assert access.ban(*many, now=0.0) == len(many)
+    assert access.count(0.0) == (0, len(many)) and 0 < lock.most <= 1024
+    assert access.unban(*many, now=0.0) == len(many)
+    assert access.count(0.0) == (0, 0) and lock.most <= 3 * 1024  # each is looked for in three tables
 
 
 @pytest.mark.parametrize("seconds", [None, 60.0])

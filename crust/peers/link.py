@@ -108,6 +108,7 @@ class Link:
         "_opener",
         "_owner",
         "_pending",
+        "_renewed",
         "_report",
         "_sealer",
         "burst",
@@ -177,6 +178,7 @@ class Link:
         """How many large records should be written together: more, the longer all is taken at once."""
         self._handshake: Initiator | Responder | None = handshake
         self._owner = owner
+        self._renewed = False
         self._report = report
         self._now = now
         self._hello_sent = 0.0
@@ -453,11 +455,13 @@ class Link:
             frame = received[0]
             if len(received) > 1:
                 raise RemoteProtocolError(f"{type(frame).__name__} must stand alone in its record")
-            if self.stage is Stage.ANSWER:
-                self._receive_answer(frame)
-            elif isinstance(frame, frames.KeyUpdate):
+            if isinstance(frame, frames.KeyUpdate) and not self._renewed:
                 assert self._opener is not None
                 self._opener.update_key()
+                self._renewed = self.stage is Stage.ANSWER  # once before there is a session that pays for it
+            elif self.stage is Stage.ANSWER:
+                self._receive_answer(frame)
+                self._renewed = False
             elif self.conversation is None or not self.conversation.receive_control(self, frame):
                 raise RemoteProtocolError(f"{type(frame).__name__} on a link that is open already")
             if self.conversation is not None:

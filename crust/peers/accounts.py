@@ -8,6 +8,8 @@ then slows the sender, nothing is lost, and the session stays.
 
 Data pays for itself: a record with :data:`crust.limits.WORTH_BYTES` of it, or more, costs nothing here, since credit
 bounds that. So does a small record that the application answers: who asks and waits for the answer is never slowed.
+A signature costs as much as many records, so it takes more data to pay for it, or an answer; a node that takes nothing
+else wants it, and does not charge for it.
 
 Costs are constants, since a measured one would depend on what else the machine does. The account is the peer's, not the
 session's: who comes back finds it as it was. A key costs nothing, so who comes with a new one has next to nothing yet.
@@ -36,6 +38,7 @@ class Burden(enum.IntEnum):
     KEY = 4
     REQUEST = 5
     FILE = 6
+    SIGNATURE = 7
 
     @property
     def kind(self) -> str:
@@ -45,6 +48,7 @@ class Burden(enum.IntEnum):
 
 _KINDS = (
     *("tiny-records", "ack-flood", "heartbeat-flood", "duplicates", "key-update-flood", "request-flood", "file-flood"),
+    "signature-flood",
 )
 
 

@@ -16,6 +16,7 @@ _FRAMES_FREE = 4  # in a record: an acknowledgement, an answer, and data
 _SAVED_MAX = 1000.0  # records: of an answer sent before what it pays for
 _WORTH_WAITING = 0.02  # seconds: for less no link is held
 _HEARTBEATS = (frames.Ping, frames.Pong)
+_SIGNED_END = bytes((TransferType.SIGNED_END,))
 _REQUESTS = (frames.CircuitOpen, frames.EchoRequest, *frames.SIGNAL_FRAMES)
 
 
@@ -28,14 +29,18 @@ class Meter:
         session: What the records are for.
     """
 
-    __slots__ = ("_answered", "_inbox", "_outbox", "_repeated", "_saved", "_taken", "account")
+    __slots__ = (
+        *("_answered", "_inbox", "_outbox", "_repeated", "_saved", "_signed_for", "_taken", "_vouched"),
+        "account",
+    )
 
     def __init__(self, account: Account, session: Session) -> None:
         self.account = account
         self._inbox = session.inbox
         self._outbox = session.outbox
-        self._taken = self._repeated = self._answered = 0
+        self._taken = self._repeated = self._answered = self._signed_for = 0
         self._saved = 0.0  # records that are paid for in advance
+        self._vouched = 0.0  # and signatures
 
     def received(self, records: list[list[frames.Frame]]) -> None:
         """Records that came together have been taken."""
@@ -80,16 +85,31 @@ class Meter:
 
     def file_words(self, messages: Iterable[bytes], ours: int) -> None:
         """
-        Messages about files: all cost, however long, but those that bring enough of a file's bytes.
+        Messages about files: all cost, however long, but those that bring enough of a file's bytes; and one with a
+        signature costs that, too.
 
         Args:
             ours: 1 if the files that we send have odd numbers, else 0; nobody brings bytes of those.
         """
-        words = sum(
-            len(data) < limits.WORTH_BYTES or data[0] != TransferType.DATA or data[4] % 2 == ours for data in messages
-        )
-        if words:
-            self.account.spend(Burden.FILE, words * limits.COST_FILE_WORD)
+        cost = 0.0
+        for data in messages:
+            if len(data) < limits.WORTH_BYTES or data[0] != TransferType.DATA or data[4] % 2 == ours:
+                cost += limits.COST_FILE_WORD
+                if data[:1] == _SIGNED_END:
+                    cost += limits.COST_SIGNATURE
+        if cost:
+            self.account.spend(Burden.FILE, cost)
+
+    def signatures(self, messages: Iterable[bytes]) -> None:
+        """Signed messages, each to be verified: free if the application sends as many, or if they are long."""
+        worth = limits.SIGNED_WORTH_BYTES
+        due = sum(1 - len(data) / worth for data in messages if len(data) < worth)
+        sent = self._outbox.numbered
+        paid = self._vouched + sent - self._signed_for
+        self._signed_for = sent
+        self._vouched = min(max(0.0, paid - due), _SAVED_MAX)
+        if due > paid:
+            self.account.spend(Burden.SIGNATURE, (due - paid) * limits.COST_SIGNATURE)
 
     @property
     def is_overdrawn(self) -> bool:

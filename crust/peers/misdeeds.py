@@ -102,6 +102,7 @@ _PEERS = (
     ("key-update-flood", "it changed its key again and again", 1, 10.0, HELD_BACK, _THROTTLE),
     ("request-flood", "it asked more of this node than it may", 1, 10.0, HELD_BACK, _THROTTLE),
     ("file-flood", "it sent words about files, and no files", 1, 10.0, HELD_BACK, _THROTTLE),
+    ("signature-flood", "it had more signatures verified than it may", 1, 10.0, HELD_BACK, _THROTTLE),
     ("unsigned", "it sent what is not signed, though this node requires that", 1, 10.0, "times", _WARN),
     ("echo-flood", "it asked for more echoes than it may", 20, 60.0, "requests refused", _WARN),
     ("circuit-flood", "it asked for more circuits than it may", 20, 10.0, "circuits refused", _WARN),

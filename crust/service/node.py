@@ -306,13 +306,15 @@ class Node(Hooks):
             peer._deliver(deliveries)
 
     def _take_files(self, conversation: Conversation, deliveries: list[Delivery]) -> list[Delivery]:
-        """Hand over what belongs to files; the rest."""
+        """Hand over what belongs to files, and charge for signatures that nobody has asked for; the rest."""
         channel = self._channel(conversation)
         for delivery in deliveries:
             if delivery.kind == Kind.FILE:
                 conversation.meter.file_words(delivery.messages, first_number(channel.controller))
                 for data in delivery.messages:
                     self.files.receive(channel, data)
+            elif delivery.kind == Kind.SIGNED and not self.signatory.takes_signed_only:
+                conversation.meter.signatures(delivery.messages)
         return [delivery for delivery in deliveries if delivery.kind != Kind.FILE]
 
     def take_inboxes(self) -> None:

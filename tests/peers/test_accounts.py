@@ -14,7 +14,7 @@ from crust.peers.meter import Meter
 from crust.peers.misdeeds import HELD_BACK, KINDS
 from crust.peers.session import Session, Settings
 from crust.wire import frames
-from crust.wire.transfer import FileData, Offer, build_transfer
+from crust.wire.transfer import FileData, Offer, SignedEnd, build_transfer
 
 SHARE = 0.15
 
@@ -236,6 +236,36 @@ def test_what_stands_alone_in_its_record_costs() -> None:
     meter = World().meter
     meter.control(frames.CircuitData(1, bytes(60_000)))
     assert meter.account.balance == limits.OVERHEAD_BEGUN
+
+
+def test_a_signature_costs_unless_it_is_answered_or_comes_with_data() -> None:
+    """As many as the application has sent are free, before or after; so is a long message."""
+    world = World()
+    meter = world.meter
+    begun = meter.account.balance
+    meter.signatures([bytes(limits.SIGNED_WORTH_BYTES)] * 100)
+    assert meter.account.balance == begun
+    meter.signatures([b""] * 7)
+    assert meter.account.balance == pytest.approx(begun - 7 * limits.COST_SIGNATURE)
+    meter.signatures([bytes(limits.SIGNED_WORTH_BYTES // 4)])
+    assert meter.account.balance == pytest.approx(begun - 7.75 * limits.COST_SIGNATURE)
+    assert meter.account.worst.kind == "signature-flood"
+    world.send(10)
+    for _ in range(10):
+        meter.signatures([b""])
+    assert meter.account.balance == pytest.approx(begun - 7.75 * limits.COST_SIGNATURE)
+    meter.signatures([b""])
+    assert meter.account.balance == pytest.approx(begun - 8.75 * limits.COST_SIGNATURE)
+
+
+def test_the_signature_of_a_file_costs_besides_its_word() -> None:
+    """It is verified like that of a message."""
+    meter = World().meter
+    begun = meter.account.balance
+    meter.file_words([build_transfer(SignedEnd(1, bytes(200)))], 0)
+    spent = begun - meter.account.balance
+    assert spent == pytest.approx(limits.COST_FILE_WORD + limits.COST_SIGNATURE)
+    assert meter.account.worst is Burden.FILE
 
 
 def test_words_about_files_cost_and_files_do_not() -> None:

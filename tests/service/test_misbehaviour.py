@@ -39,6 +39,7 @@ ELSEWHERE = {
     "gossip-unasked": "tests/service/finding/gossip/test_gossiping_hostile.py",
     "gossip-flood": "tests/discovery/gossip/test_lies.py",
     "unsigned": "tests/service/test_signed.py",
+    "signature-flood": "tests/service/test_signed_flood.py",
 }
 POOR: dict[str, Any] = {"limits__overhead_per_peer": 0.001}
 

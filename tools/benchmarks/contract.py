@@ -4,8 +4,9 @@ What a peer library must offer, and the loops that are the same for all of them.
 A module of ``peers`` has ``Hub`` and ``Spokes``, both made as ``Hub(role, options)`` and ``Spokes(role, options)``;
 ``sides`` has what most of them share.
 
-Roles: in ``stream`` the hub sends and the spokes count; in ``echo`` the hub answers each message with itself; in
-``stamp`` it answers with the moment of arrival put into the message's second eight bytes.
+Roles: in ``stream`` the hub sends and the spokes count; in ``signed`` too, and they take only what is signed; in
+``echo`` the hub answers each message with itself; in ``stamp`` it answers with the moment of arrival put into the
+message's second eight bytes.
 
 A stream ends with :data:`END`, which every receiver answers with how many messages it counted: a figure includes all
 that was still under way, and a lost message fails the run.

@@ -17,12 +17,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from crust.crypto.identity import KeyPair
 
 __all__ = ["KINDS", "Villain"]
 
-KINDS = ("tiny", "acks", "heartbeats", "keys", "duplicates", "requests", "resumes")
+KINDS = ("tiny", "acks", "heartbeats", "keys", "duplicates", "requests", "resumes", "signatures", "files")
 _TOOLS = pathlib.Path(__file__).resolve().parents[1]
-_AT_ONCE = 200  # records written together
+_AT_ONCE = 200  # records written together,
+_FULL = 100  # and messages in a record that is full of them: then
+_FULL_AT_ONCE = 2
 
 
 class Villain:
@@ -116,21 +122,13 @@ def _main(kind: str, contact: str, seconds: float) -> None:
                 call(Resume(welcome.session_id, 0))[0].close()
         return
 
-    numbers = itertools.count()
-    request = frames.EchoRequest(1, frames.EchoTransport.TCP, 4711, bytes(12))
-    made: dict[str, Callable[[], bytes]] = {
-        "tiny": lambda: frames.build_batch(next(numbers), 0, 1, [b"x"]),
-        "acks": lambda: frames.build_ack(0, 1 << 20),
-        "heartbeats": lambda: frames.build_record([frames.Ping(7)]),
-        "keys": lambda: frames.build_record([frames.KeyUpdate()]),
-        "duplicates": lambda: frames.build_batch(0, 0, 1, [b"x"]),
-        "requests": lambda: frames.build_record([request]),
-    }
+    made = _floods(keys, hub.peer_id.public_key, welcome.session_id)
+    at_once = _FULL_AT_ONCE if kind in ("signatures", "files") else _AT_ONCE
     if kind == "duplicates":
         sock.sendall(sealer.seal(made[kind]()))
 
     def records() -> Iterator[bytes]:
-        for _ in range(_AT_ONCE):
+        for _ in range(at_once):
             yield sealer.seal(made[kind]())
             if kind == "keys":
                 sealer.update_key()
@@ -139,6 +137,35 @@ def _main(kind: str, contact: str, seconds: float) -> None:
     threading.Thread(target=_drain, args=(sock,), daemon=True).start()
     while time.monotonic() < end:
         sock.sendall(b"".join(records()))
+
+
+def _floods(keys: KeyPair, receiver: bytes, session_id: bytes) -> dict[str, Callable[[], bytes]]:
+    """What makes the plaintext of the next record, of each kind but ``resumes``."""
+    from crust.addresses import network_id
+    from crust.crypto.proofs import Numbers, Signatory
+    from crust.wire import frames
+    from crust.wire.transfer import Refuse, build_transfer
+
+    numbers, firsts = itertools.count(), itertools.count(0, _FULL)
+    signatory, ids = Signatory(keys, network_id(None)), Numbers(session_id, os.urandom)
+
+    def signed() -> bytes:
+        return signatory.sign_message(receiver, ids.next(1), 1, b"x")
+
+    def full(kind: frames.Kind, make: Callable[[], bytes]) -> bytes:
+        return frames.build_batch(next(firsts), kind, 1, [make() for _ in range(_FULL)])
+
+    request = frames.EchoRequest(1, frames.EchoTransport.TCP, 4711, bytes(12))
+    return {
+        "tiny": lambda: frames.build_batch(next(numbers), 0, 1, [b"x"]),
+        "acks": lambda: frames.build_ack(0, 1 << 20),
+        "heartbeats": lambda: frames.build_record([frames.Ping(7)]),
+        "keys": lambda: frames.build_record([frames.KeyUpdate()]),
+        "duplicates": lambda: frames.build_batch(0, 0, 1, [b"x"]),
+        "requests": lambda: frames.build_record([request]),
+        "signatures": lambda: full(frames.Kind.SIGNED, signed),
+        "files": lambda: full(frames.Kind.FILE, lambda: build_transfer(Refuse(next(numbers) % 2**32, ""))),
+    }
 
 
 def _some(sock: socket.socket) -> bytes:

@@ -133,7 +133,7 @@ class Hub:
         self._watching = False
         self._gap = 0.0
         self._audience: Sequence[crust.Peer] | None = None
-        if role in ("stream", "besieged"):
+        if role in ("stream", "signed", "besieged"):
             return  # the counts are pulled
         if options.style == "callback":
             self.service.on(crust.NewMessage, self._stamp if role == "stamp" else self._echo)
@@ -181,6 +181,19 @@ class Hub:
     def choose_audience(self) -> None:
         """It is about those who are there now, and nobody who comes later."""
         self._audience = self.service.peers
+
+    def take_from_others(self) -> None:
+        """From now on have an application that takes what those send who come later, and that is all it does."""
+        self.service.on(crust.ConnectSuccess, lambda event: self._begin_taking(event.peer))
+
+    @staticmethod
+    def _begin_taking(peer: crust.Peer) -> None:
+        def take() -> None:
+            with contextlib.suppress(crust.PeerLost, crust.ServiceClosed):
+                while True:
+                    peer.recv()
+
+        threading.Thread(target=take, daemon=True).start()
 
     def stream(self, size: int, seconds: float) -> dict[str, float]:
         """Send to all in turn."""
@@ -265,6 +278,8 @@ class Spokes(ChannelSpokes):
         super().__init__(role, options)
         _transport(options.library)
         self._config = _spoke_config()
+        if role == "signed":
+            self._config = self._config.replace(signing=crust.config.SigningConfig(require_signed=True))
         self._services: list[crust.Service] = []
 
     def connect(self) -> PeerChannel:

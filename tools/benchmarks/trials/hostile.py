@@ -54,6 +54,8 @@ def _run(settings: Settings, case: Case, contestant: Contestant) -> dict[str, An
         _rate(sides, seconds / 2)  # warms up
         before = _rate(sides, seconds)
         sides.hub.call("watch", WAIT)
+        if case.where["kind"] == "signatures":  # else its credit ends the flood, and not its account
+            sides.hub.call("take_from_others", WAIT)
         idle = _cost(sides, seconds)
         with Villain(case.where["kind"], sides.address, 10 * (_LEAD + seconds)):
             time.sleep(_LEAD)

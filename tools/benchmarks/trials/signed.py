@@ -1,4 +1,7 @@
-"""signed: small signed messages one way to one peer; messages a second, beside the signatures that PyNaCl verifies."""
+"""
+signed: small signed messages one way to one peer that takes no others (``signing.require_signed``): other nodes charge
+their peers for signatures. Messages a second, beside the signatures that PyNaCl verifies.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ def _cases(settings: Settings) -> list[Case]:
 
 def _run(settings: Settings, case: Case, contestant: Contestant) -> dict[str, float]:
     patience = settings.seconds + 2 * WAIT
-    with stage(settings, contestant, "stream", placement=_PLACEMENT) as sides:
+    with stage(settings, contestant, "signed", placement=_PLACEMENT) as sides:
         sides.listen()
         sides.dial()
         if contestant.name == _BARE:

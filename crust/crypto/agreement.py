@@ -154,12 +154,14 @@ class SaltMemory:
         capacity: How many are remembered; the oldest go first.
     """
 
-    __slots__ = ("_lock", "_order", "_seen")
+    __slots__ = ("_lock", "_order", "_seen", "forgotten")
 
     def __init__(self, capacity: int = limits.SALT_MEMORY) -> None:
         self._lock = threading.Lock()  # guards both
         self._order: collections.deque[bytes] = collections.deque(maxlen=capacity)
         self._seen: set[bytes] = set()
+        self.forgotten = 0
+        """How many have made room for others."""
 
     def __contains__(self, salt: bytes) -> bool:
         return salt in self._seen
@@ -174,6 +176,7 @@ class SaltMemory:
                 return False
             if len(self._order) == self._order.maxlen:
                 self._seen.discard(self._order[0])
+                self.forgotten += 1
             self._order.append(salt)
             self._seen.add(salt)
             return True

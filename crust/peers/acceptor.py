@@ -93,7 +93,7 @@ class Acceptor:
         self.came_to_nothing: Callable[[Link, bool], object] = lambda link, evicted: None
         """Told of a caller without a valid message 1; and whether it had to make room for another."""
         self._handshake_timeout = handshake_timeout
-        self._salts = SaltMemory()
+        self.salts = SaltMemory()
         self._limited = RateLimited(_LOG_INTERVAL)
         self._lock = threading.Lock()  # guards _links, _closed and counting pauses
         self._links: set[Link] = set()
@@ -158,7 +158,7 @@ class Acceptor:
             return
         link = Link(
             connection,
-            Responder(self._host.handshake, salts=self._salts),
+            Responder(self._host.handshake, salts=self.salts),
             self,
             lambda error: self._host.crashed("link", error),
             self._now,

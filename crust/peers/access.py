@@ -18,7 +18,7 @@ import ipaddress
 import itertools
 import math
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from .. import limits
@@ -238,7 +238,10 @@ class Access:
         ContactSyntaxError, ValueError: An entry of the section is neither a peer id nor a network.
     """
 
-    __slots__ = ("_allowed", "_condemned", "_config", "_configured", "_lock", "_made", "_networks", "_peers", "refused")
+    __slots__ = (
+        *("_allowed", "_condemned", "_config", "_configured", "_lock", "_made", "_networks", "_peers"),
+        *("bites", "refused"),
+    )
 
     def __init__(self, config: AccessConfig) -> None:
         self._lock = threading.Lock()
@@ -246,6 +249,8 @@ class Access:
         self._config = AccessConfig()
         self.refused = 0
         """How many have been turned away for a ban, by address or by id, since the start; about."""
+        self.bites: Callable[[str], object] = lambda limit: None
+        """Told the name of a limit that has bitten; any thread, must be quick."""
         self._made = _Bans()  # by ban()
         self._configured = _Bans()
         self._condemned = _Condemned()  # by predicates
@@ -324,7 +329,10 @@ class Access:
             self._forget_ended_locked(now)
             new = self._count_locked(peer_id)
             self._condemned.set(peer_id, by, until)
-            self._remove_all_locked(self._condemned, self._condemned.surplus())
+            surplus = self._condemned.surplus()
+            self._remove_all_locked(self._condemned, surplus)
+        for _ in surplus:
+            self.bites("BANS_CONDEMNED_MAX")
         return new
 
     def release(self, by: object) -> None:

@@ -137,6 +137,8 @@ class Accounts:
         self.share = share
         self.kept = limits.MISDEEDS_KEPT
         """How many are remembered; may be changed at any time."""
+        self.forgotten = 0
+        """How many have made room for others."""
         self._lock = threading.Lock()  # guards _accounts
         self._accounts: collections.OrderedDict[Hashable, Account] = collections.OrderedDict()
 
@@ -161,3 +163,4 @@ class Accounts:
                 break
             self._accounts.move_to_end(oldest)  # those in debt are looked at again after all others
         self._accounts.popitem(last=False)
+        self.forgotten += 1

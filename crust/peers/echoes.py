@@ -99,11 +99,12 @@ class Echoes:
             limits.ECHOES_ALL_PER_MINUTE / 60,
             each_size=limits.ECHOES_PER_MINUTE,
             all_size=limits.ECHOES_ALL_PER_MINUTE,
+            names=("ECHOES_PER_MINUTE", "ECHOES_ALL_PER_MINUTE"),
         )
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()  # guards the fields below
-        self.on_limit: Callable[[Conversation], object] = lambda conversation: None
-        """Told of a peer that has asked for too many; any thread, must be quick."""
+        self.on_limit: Callable[[Conversation, str], object] = lambda conversation, limit: None
+        """Told of a peer that gets none, and of the limit that it has met; any thread, must be quick."""
         self._asked: dict[int, _Asked] = {}
         self._dials: dict[Dialling, Conversation] = {}  # for whom
         self._shots: set[Shots] = set()
@@ -192,8 +193,8 @@ class Echoes:
             return "it does not see your address"
         if remote.port == request.port and remote.transport == _LINKS[request.transport]:
             return "the link itself uses that port, so that it would get in anyhow"
-        if not self._rates.permit(conversation.peer_id, self._host.clock.now()):
-            self.on_limit(conversation)
+        if limit := self._rates.refusal(conversation.peer_id, self._host.clock.now()):
+            self.on_limit(conversation, limit)
             return "there have been too many"
         return ""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import functools
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from .. import limits
 from ..addresses import Endpoint, PeerId
@@ -34,6 +34,8 @@ class Efforts(abc.ABC):
     def __init__(self, host: DialerHost) -> None:
         self._host = host
         self._now = host.clock.now
+        self.bites: Callable[[str], object] = lambda limit: None
+        """Told the name of a limit that has bitten; any thread, must be quick."""
         self._lock = threading.RLock()  # guards all below and the efforts; taken after the registry's lock
         self._efforts: dict[PeerId, Effort] = {}
         self._pursuits: set[Effort] = set()  # done, but attempts of a better class go on
@@ -163,9 +165,11 @@ class Efforts(abc.ABC):
     def _too_many(self, effort: Effort, candidate: Candidate) -> str:
         """Why one more attempt for a session that stands has to wait; each is a thread (the lock is held)."""
         if len(effort.tries) >= limits.PURSUITS_PER_PEER:
+            self.bites("PURSUITS_PER_PEER")
             return "too many attempts for this session are under way"
         if candidate.method == "direct" and effort.tries:  # each session may have one, and what has been punched
             if sum(len(each.tries) for each in self._pursuits) >= limits.PURSUITS_MAX:
+                self.bites("PURSUITS_MAX")
                 return "too many attempts for all sessions are under way"
         return ""
 

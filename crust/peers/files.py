@@ -24,19 +24,12 @@ import os
 import pathlib
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
 from .. import limits
-from ..exceptions import (
-    CrustError,
-    PeerLost,
-    RemoteProtocolError,
-    ServiceClosed,
-    Timeout,
-    TransferError,
-    WouldBlock,
-)
+from ..exceptions import CrustError, PeerLost, RemoteProtocolError, ServiceClosed, Timeout, TransferError, WouldBlock
 from ..runtime.clock import Clock
 from ..runtime.threads import Spawn, fork_generation
 from ..wire.transfer import (
@@ -132,8 +125,8 @@ class Files:
         self._retry_at = 0.0  # on the clock: when they are tried again
         self._answers: collections.deque[tuple[_Exchange, Download, bool | str]] = collections.deque()
         self._rules: Rules | None = None
-        self.refused = 0
-        """Files that there was no room for."""
+        self.bites: Callable[[str], object] = lambda limit: None
+        """Told the name of a limit that has bitten; any thread, must be quick."""
         self._next_number = 0
         self._generation = fork_generation()
         self._working = False
@@ -404,6 +397,8 @@ class Files:
         if exchange.lost or (exchange.inbound and len(exchange.replies) < limits.FILE_REPLIES_MAX):
             self._ready.append(exchange)
         elif exchange.replies:
+            if exchange.inbound:
+                self.bites("FILE_REPLIES_MAX")
             if not self._stalled:
                 self._retry_at = self._clock.now() + limits.FILE_RETRY_DELAY
             self._stalled.append(exchange)
@@ -469,10 +464,12 @@ class Files:
         if rules is None:
             refusal = "this node does not accept files"
         elif len(exchange.downloads) >= limits.FILE_TRANSFERS_MAX:
+            self.bites("FILE_TRANSFERS_MAX")
             refusal = (
                 f"more than {limits.FILE_TRANSFERS_MAX} files at once; send the next one when one is done"
             )
         elif len(others) >= limits.FILE_TRANSFERS_ALL_MAX:
+            self.bites("FILE_TRANSFERS_ALL_MAX")
             refusal = "this node is receiving too many files; try again later"
         elif exchange.channel.takes_signed_only and isinstance(offer, Offer):
             refusal = "this node takes only files that are signed"
@@ -480,7 +477,6 @@ class Files:
         elif isinstance(offer, SignedOffer) and not exchange.fresh.take(offer.transfer):
             refusal = f"number {offer.transfer} has been given to another signed file in this session"
         if rules is None or refusal:
-            self.refused += rules is not None
             self._reply(exchange, Refuse(offer.transfer, short_text(refusal)))
             return
         exchange.ended.pop(offer.transfer, None)

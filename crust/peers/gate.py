@@ -109,6 +109,7 @@ class Gate:
         "_starts",
         "_strangers",
         "_waiting",
+        "forgotten",
         "refused",
     )
 
@@ -127,6 +128,8 @@ class Gate:
         """Told of every refusal and eviction: the key of the configuration that it is because of, and whose doing it is
         (an ``address_key``): the address with too many of its own, or whose unfinished handshake had to make room;
         None: that of all together. Any thread; must be quick."""
+        self.forgotten = 0
+        """How many addresses made room for others, of which it was known how often they begin."""
         self._strangers = 0  # slots in use that were not given to known addresses
         self._admitted = self._evicted = self._refused_by_rate = self._refused_by_slots = 0
 
@@ -222,6 +225,7 @@ class Gate:
             self._slowed.move_to_end(key)
             if len(self._slowed) > limits.GATE_ADDRESSES_MAX:
                 self._slowed.popitem(last=False)
+                self.forgotten += 1
 
     def _may_start_locked(self, key: object, known: bool, now: float) -> str:
         """The limit that a caller has met; empty if it may begin."""
@@ -230,6 +234,7 @@ class Gate:
             bucket = self._starts[key] = Bucket(self._config.starts_per_address_per_second)
             if len(self._starts) > limits.GATE_ADDRESSES_MAX:
                 self._starts.popitem(last=False)
+                self.forgotten += 1
         else:
             self._starts.move_to_end(key)
         common = self._all_starts

@@ -83,6 +83,8 @@ class Judging:
 
     def __init__(self, host: JudgingHost) -> None:
         self._host = host
+        self.bites: Callable[[str], object] = lambda limit: None
+        """Told the name of a limit that has bitten; any thread, must be quick."""
         self._lock = threading.Lock()  # guards all below; nothing is called while it is held
         self._standing: tuple[Standing, ...] = ()
         self._generation = 0  # counts additions: who has passed before one has not been asked about by it
@@ -193,6 +195,7 @@ class Judging:
             self._passed.move_to_end(view.id)
             if len(self._passed) > limits.JUDGED_MAX:
                 self._passed.popitem(last=False)
+                self.bites("JUDGED_MAX")
         return Verdict.WELCOME
 
     def condemn(self, standing: Standing, peer_id: PeerId) -> bool | None:

@@ -555,10 +555,10 @@ class Registry:
             if conversation.session.state is not State.SUSPENDED:
                 return  # it is back already
             given_up = self._detached.add(conversation)
-            for each in given_up:
+            for each, _ in given_up:
                 self._forget_locked(each)
-        for each in given_up:
-            self._host.refusals.count("DETACHED_SESSIONS_MAX")
+        for each, limit in given_up:
+            self._host.refusals.count(limit)
             each.end("overloaded")
 
 

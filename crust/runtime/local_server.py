@@ -60,6 +60,7 @@ class LocalServer:
         now: The clock.
         clients: Programs at once, for all listeners together.
         patience: Seconds that a program has for its next question, and to read an answer.
+        bites: Told the name of a limit that has bitten; on that thread.
         report: Called with what an exchange raises, which must not happen; its program is cut off.
 
     Raises:
@@ -74,7 +75,9 @@ class LocalServer:
         clients: int,
         patience: float,
         report: Callable[[BaseException], object],
+        bites: Callable[[str], object] = lambda limit: None,
     ) -> None:
+        self._bites = bites
         self._listeners = listeners
         self._report = report
         self._now = now
@@ -123,6 +126,7 @@ class LocalServer:
             for sock, _ in self._listeners:
                 self._loop.selector.register(sock, selectors.EVENT_READ)
         for client in [each for each in self._clients.values() if now >= each.deadline]:
+            self._bites("STATUS_PATIENCE")
             self._drop(client)
 
     def _wait(self) -> float | None:
@@ -147,6 +151,7 @@ class LocalServer:
             sock.close()
             return
         if len(self._clients) >= self._clients_max:
+            self._bites("STATUS_CLIENTS")
             self._drop(min(self._clients.values(), key=lambda each: each.deadline))
         sock.setblocking(False)
         client = self._clients[sock] = _Client(sock, begun[0], now + self._patience, begun[1])

@@ -57,6 +57,7 @@ class Rates:
         each_size: The most that a key can save up; None: one second's worth.
         all_size: The same for all together.
         keys: How many keys are remembered; who has been forgotten begins with a full bucket.
+        names: Of the two limits, for :meth:`refusal`.
     """
 
     def __init__(
@@ -67,7 +68,9 @@ class Rates:
         each_size: float | None = None,
         all_size: float | None = None,
         keys: int = limits.GATE_ADDRESSES_MAX,
+        names: tuple[str, str] = ("each", "all"),
     ) -> None:
+        self._names = names
         self._each = (each, each_size)
         self._keys = keys
         self._lock = threading.Lock()  # guards the buckets
@@ -76,6 +79,10 @@ class Rates:
 
     def permit(self, key: object, now: float) -> bool:
         """May ``key`` have it once more? Takes a token of its own and one of all if so."""
+        return not self.refusal(key, now)
+
+    def refusal(self, key: object, now: float) -> str:
+        """The same: the name of the limit that ``key`` meets; empty: it may."""
         with self._lock:
             bucket = self._buckets.get(key)
             if bucket is None:
@@ -84,11 +91,13 @@ class Rates:
                     self._buckets.popitem(last=False)
             else:
                 self._buckets.move_to_end(key)
-            if bucket.tokens(now) < 1.0 or self._all.tokens(now) < 1.0:
-                return False
+            if bucket.tokens(now) < 1.0:
+                return self._names[0]
+            if self._all.tokens(now) < 1.0:
+                return self._names[1]
             bucket.take()
             self._all.take()
-            return True
+            return ""
 
     def give_back(self, key: object) -> None:
         """That ``key`` had it once need not count."""

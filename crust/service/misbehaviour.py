@@ -63,11 +63,20 @@ class Misbehaviour:
         node.acceptor.gate.refused = self._at_the_gate
         node.acceptor.may_begin = self._may_begin
         node.acceptor.came_to_nothing = self._came_to_nothing
-        node.echoes.on_limit = lambda peer: self._beyond(peer, "ECHOES_PER_MINUTE", "echo-flood")
-        introducing = node.circuits.introducing
-        introducing.on_limit = lambda peer: self._beyond(peer, "CIRCUIT_OPENS_PER_SECOND", "circuit-flood")
-        node.refusals.watch("relay.max_circuits", lambda: node.circuits.counters.refused)
-        node.refusals.watch("FILE_TRANSFERS_MAX", lambda: node.files.refused)
+        node.echoes.on_limit = lambda peer, limit: self._beyond(peer, limit, "echo-flood")
+        node.circuits.introducing.on_limit = lambda peer, limit: self._beyond(peer, limit, "circuit-flood")
+        refusals = node.refusals
+        node.circuits.bites = node.files.bites = node.dialer.bites = refusals.count
+        node.access.bites = node.subscriptions.bites = refusals.count
+        refusals.watch("relay.max_circuits", lambda: node.circuits.counters.refused)
+        refusals.watch("GATE_ADDRESSES_MAX", lambda: node.acceptor.gate.forgotten)
+        refusals.watch("SALT_MEMORY", lambda: node.acceptor.salts.forgotten)
+        refusals.watch("MISDEEDS_KEPT", lambda: node.accounts.forgotten)
+        refusals.watch("LOG_BACKLOG", lambda: node.log.dropped)
+        for transport in node.transports.values():
+            resolver = getattr(transport, "resolver", None)  # a network in memory has no names
+            if resolver is not None:
+                resolver.bites = refusals.count
         self._set_half_open()
 
     def _set_half_open(self) -> None:
@@ -119,10 +128,13 @@ class Misbehaviour:
         if new:
             self.by_peer(conversation, burden.kind, amount=new)
 
-    def too_many_questions(self, host: str) -> None:
-        """Somebody asks more often by STUN than it may."""
-        self._node.refusals.count("STUN_ANSWERS_PER_SECOND")
-        self.by_address(host, "stun-flood")
+    def asked_too_often(self, limit: str, host: str) -> None:
+        """Somebody asks more often by STUN than it may, or when all have asked too often."""
+        self._node.refusals.count(limit)
+        if limit == "STUN_ANSWERS_ALL_PER_SECOND":
+            self._by_many("stun-flood", 1)
+        else:
+            self.by_address(host, "stun-flood")
 
     def _at_the_gate(self, limit: str, key: bytes | None) -> None:
         self._node.refusals.count(limit)
@@ -134,6 +146,8 @@ class Misbehaviour:
 
     def _at_the_hub(self, limit: str, host: str, count: int) -> None:
         self._node.refusals.count(limit, count)
+        if limit == "SIEVE_FROM":
+            return  # who floods is told of by what gets through
         kind = "udp-garbage" if limit == "UTP_RESETS_PER_SECOND" else "utp-syn-flood"
         if host:
             self.by_address(host, kind, count)
@@ -161,7 +175,8 @@ class Misbehaviour:
 
     def _beyond(self, conversation: Conversation, limit: str, kind: str) -> None:
         self._node.refusals.count(limit)
-        self.by_peer(conversation, kind)
+        if "_ALL_" not in limit:  # else the others have used it up
+            self.by_peer(conversation, kind)
 
     # --- who hears of it ----------------------------------------------------------------------------------------------
 

@@ -32,6 +32,9 @@ class StreamOwner(Protocol):
     def remove_stream(self, stream: EventStream) -> None:
         """Feed it no longer. Idempotent."""
 
+    def bites(self, limit: str, /) -> object:
+        """A limit has bitten (the stream's lock is held)."""
+
 
 class EventStream:
     """
@@ -196,6 +199,7 @@ class EventStream:
                     del self._events[index]
                     self._states -= 1
                     self._lost += 1
+                    self._owner.bites("EVENT_STREAM_SIZE")
                 self._states += 1
             was_empty = not self._events
             self._events.append((event, cost))

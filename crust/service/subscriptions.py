@@ -102,6 +102,8 @@ class Subscriptions:
         self._message_stream: EventStream | None = None
         self._pending: collections.deque[None] = collections.deque()  # one for each post on its way to callbacks
         self._ended = False
+        self.bites: Callable[[str], object] = lambda limit: None
+        """Told the name of a limit that has bitten; any thread, must be quick."""
         self.errors = 0
         """Callbacks that raised."""
 

@@ -35,6 +35,8 @@ class Resolver:
 
     def __init__(self, look_up: Callable[[Endpoint], list[Any]] | None = None) -> None:
         self._ask = look_up
+        self.bites: Callable[[str], object] = lambda limit: None
+        """Told the name of a limit that has bitten; any thread, must be quick."""
         self._lock = threading.Lock()  # guards what follows
         self._wanted: collections.deque[tuple[Endpoint, Answers]] = collections.deque()
         self._threads = 0
@@ -49,6 +51,7 @@ class Resolver:
         with self._lock:
             self._wanted.append((endpoint, answers))
             if self._threads >= limits.LOOKUPS_MAX:
+                self.bites("LOOKUPS_MAX")
                 return
             try:
                 spawn("crust-resolve", self._work)

@@ -115,10 +115,10 @@ class UdpHub:
         """Whether that address gets no RESET, since a way to it is being looked for."""
         self.strays = 0
         """Datagrams that belonged to nobody."""
-        self.on_strays: Callable[[str, int], object] = lambda host, count: None
+        self.on_limit: Callable[[str, str, int], object] = lambda limit, host, count: None
         """
-        Told of about so many strays, and where the last came from, or says that it does; nowhere: the kernel has thrown
-        them away (the hub's thread, the I/O thread).
+        Told of a limit, where what met it comes from, or says that it does, and of how much: of about so many strays,
+        where the last came from; nowhere: the kernel has thrown them away (the hub's thread, the I/O thread).
         """
         self._owing: dict[Member, None] = {}  # the reader's: whose acknowledgements wait for the end of a batch
         self._sock = sock
@@ -552,12 +552,16 @@ class UdpHub:
         with self._lock:
             if self._closing:
                 return
+            was_closed = self._sieve.closed
             held = self._sieve.look(now)
+            closes = self._sieve.closed and not was_closed
             again = self._sieve.closed and not self._looking
             self._looking = self._looking or again
+        if closes:
+            self.on_limit("SIEVE_FROM", "", 1)
         if held:
             self.strays += held
-            self.on_strays("", held)
+            self.on_limit("UTP_RESETS_PER_SECOND", "", held)
         if again:
             self.io.call_later(limits.SIEVE_PERIOD, self._look_again)
 
@@ -568,7 +572,7 @@ class UdpHub:
     def _stray(self, address: Address) -> None:
         self.strays += 1
         if not self.strays % _STRAYS_TOLD:
-            self.on_strays(str(address[0]), _STRAYS_TOLD)
+            self.on_limit("UTP_RESETS_PER_SECOND", str(address[0]), _STRAYS_TOLD)
 
     def _unknown(self, data: memoryview, address: Address, now: float) -> None:
         if self.probes is None or not self.probes(data, address, now):

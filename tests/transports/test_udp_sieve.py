@@ -266,14 +266,15 @@ def test_a_flooded_hub_still_hears_its_connections(monkeypatch: pytest.MonkeyPat
     io.start(crew.spawn)
     with Filtered() as pair:
         hub = UdpHub(pair.inner, io, lambda name, error: None)
-        told: list[tuple[str, int]] = []
-        hub.on_strays = lambda host, count: told.append((host, count))
+        told: list[tuple[str, str]] = []
+        hub.on_limit = lambda limit, host, count: told.append((limit, host))
         early, late = Heard(), Heard()
         hub.hold()
         hub.start(crew.spawn)
         try:
             assert hub.add(("127.0.0.1", pair.port), 5, early)
-            wait_until(lambda: all(map(pair.outer.send, [utp(77)] * 10)) and any(not host for host, _ in told))
+            wait_until(lambda: all(map(pair.outer.send, [utp(77)] * 10)) and ("UTP_RESETS_PER_SECOND", "") in told)
+            assert told.count(("SIEVE_FROM", "")) == 1
             assert hub.add(("127.0.0.1", pair.port), 6, late)
             wait_until(lambda: pair.outer.send(utp(6)) and late.count)  # soon, not at once
             before = late.count

@@ -54,6 +54,7 @@ class Announcer:
         is_ours: Whether we have asked with that key ourselves.
         random: So many random bytes.
         uniform: A random number between two.
+        bites: Told the name of a limit that has bitten.
     """
 
     def __init__(
@@ -64,7 +65,9 @@ class Announcer:
         is_ours: Callable[[bytes], bool],
         random: Random,
         uniform: Uniform,
+        bites: Callable[[str], object] = lambda limit: None,
     ) -> None:
+        self._bites = bites
         self._networks = networks
         self._ours = ours
         self._offer = offer
@@ -77,6 +80,7 @@ class Announcer:
             limits.BEACON_ANSWERS_PER_SECOND,
             each_size=limits.BEACON_ANSWERS_AT_ONCE,
             all_size=2 * limits.BEACON_ANSWERS_PER_SECOND,
+            names=("BEACON_ANSWERS_PER_ADDRESS", "BEACON_ANSWERS_PER_SECOND"),
         )
         self._seen: collections.OrderedDict[bytes, None] = collections.OrderedDict()
         self._askers: collections.OrderedDict[tuple[Link, Place], tuple[_Asker, float]] = collections.OrderedDict()
@@ -112,10 +116,14 @@ class Announcer:
         self._askers.move_to_end((link, source))
         if len(self._askers) > limits.BEACON_ASKERS:
             self._askers.popitem(last=False)
+            self._bites("BEACON_ASKERS")
         offer = self._offer(link)
         if offer is None or query.knows(fact(self._ours.peer_id, offer, link.host)):
             return False
-        return self._rates.permit(source[0], now) and self._later(asker, now, wants=True)
+        if limit := self._rates.refusal(source[0], now):
+            self._bites(limit)
+            return False
+        return self._later(asker, now, wants=True)
 
     def _is_first(self, iv: bytes) -> bool:
         """Whether that query was not seen before: by another interface, or repeated by somebody."""
@@ -139,6 +147,7 @@ class Announcer:
 
     def _later(self, asker: _Asker, now: float, *, wants: bool) -> bool:
         if len(self._pending) >= limits.BEACON_PENDING:
+            self._bites("BEACON_PENDING")
             return False
         due = now + self._uniform(0.0, limits.BEACON_DELAY)
         heapq.heappush(self._pending, (due, next(self._numbers), asker, wants))

@@ -58,6 +58,7 @@ class BeaconDriver:
         trouble: Told of what cannot be done, and is tried again; on that thread.
         now: The clock.
         known_before: Who was there when another driver told so last.
+        bites: Told the name of a limit that has bitten; on that thread.
 
     Raises:
         OSError: There are no descriptors for it.
@@ -76,16 +77,18 @@ class BeaconDriver:
         trouble: Callable[[OSError], object],
         now: Callable[[], float],
         known_before: Iterable[tuple[Found, float]] = (),
+        bites: Callable[[str], object] = lambda limit: None,
     ) -> None:
+        self._bites = bites
         self._links = links
         self._found = found
         self._report = tell
         self._trouble = trouble
         self._now = now
         uniform = random.SystemRandom().uniform
-        self._seeker = Seeker(networks, os.urandom, uniform)
+        self._seeker = Seeker(networks, os.urandom, uniform, bites)
         self._seeker.remember(known_before)
-        self._announcer = Announcer(networks, ours, offer, self._seeker.is_ours, os.urandom, uniform)
+        self._announcer = Announcer(networks, ours, offer, self._seeker.is_ours, os.urandom, uniform, bites)
         self._sockets = BeaconSockets(*ports, closing=self._unregister)
         self._wishes = Wishes()
         self._words: collections.deque[Callable[[float], object]] = collections.deque()
@@ -164,6 +167,7 @@ class BeaconDriver:
         while left > 0:
             left -= 1
             if self._reading.tokens(now) < 1.0:
+                self._bites("BEACON_READS_PER_SECOND")
                 return 0
             self._reading.take()
             try:

@@ -102,9 +102,17 @@ class Seeker:
         networks: The keys of our network, the one to ask with first.
         random: So many random bytes.
         uniform: A random number between two.
+        bites: Told the name of a limit that has bitten.
     """
 
-    def __init__(self, networks: tuple[NetworkKey, ...], random: Random, uniform: Uniform) -> None:
+    def __init__(
+        self,
+        networks: tuple[NetworkKey, ...],
+        random: Random,
+        uniform: Uniform,
+        bites: Callable[[str], object] = lambda limit: None,
+    ) -> None:
+        self._bites = bites
         self._networks = networks
         self._random = random
         self._uniform = uniform
@@ -216,6 +224,7 @@ class Seeker:
         self._expected.move_to_end((link, source))
         if len(self._expected) > limits.BEACON_ASKERS:
             self._expected.popitem(last=False)
+            self._bites("BEACON_ASKERS")
 
     def receive(self, link: Link, source: Place, data: bytes, now: float) -> Found | None:
         """
@@ -236,6 +245,7 @@ class Seeker:
             except MalformedMessage:
                 continue
             if self._opening.tokens(now) < 1.0 or len(key.seen) >= 2 * limits.BEACON_PEERS:
+                self._bites("BEACON_FOUND_PER_SECOND")
                 return None
             self._opening.take()
             key.seen.add(data)
@@ -271,9 +281,11 @@ class Seeker:
     def _has_room(self, link: Link, host: str) -> bool:
         """Room for one more at that address; who has been silent longest goes for it if there are too many."""
         if sum(where == link and at == host for where, _, at in self._known) >= limits.BEACON_PEERS_PER_ADDRESS:
+            self._bites("BEACON_PEERS_PER_ADDRESS")
             return False
         if len(self._known) >= limits.BEACON_PEERS:
             del self._known[min(self._known, key=lambda each: self._known[each].heard)]
+            self._bites("BEACON_PEERS")
         return True
 
     # --- what is known ------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ thousands of them has time for something else: those whose turn comes late hear 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ... import limits
 from ...wire import gossip as wire
@@ -26,12 +26,18 @@ class Announcing:
     Args:
         links: All of them, by peer.
         store: What there is to announce.
+        bites: Told the name of a limit that has bitten.
     """
 
-    __slots__ = ("_again_at", "_budget", "_dues", "_first", "_latest", "_links", "_news", "_queued", "_store", "_turns",
-                 "is_public")  # fmt: skip
+    __slots__ = (
+        *("_again_at", "_bites", "_budget", "_dues", "_first", "_latest", "_links", "_news", "_queued", "_store", "_turns"),
+        "is_public",
+    )
 
-    def __init__(self, links: dict[bytes, Link], store: Store) -> None:
+    def __init__(
+        self, links: dict[bytes, Link], store: Store, bites: Callable[[str], object] = lambda limit: None
+    ) -> None:
+        self._bites = bites
         self._links = links
         self._store = store
         self.is_public = False
@@ -118,6 +124,7 @@ class Announcing:
             frames.extend((peer_id, frame) for frame in announcements)
         if self._turns:
             self._again_at = now + limits.GOSSIP_TELLS_PAUSE
+            self._bites("GOSSIP_TELLS")
         elif self._news:
             self._forget()
         return frames

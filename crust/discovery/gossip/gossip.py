@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import OrderedDict
+from collections.abc import Callable
 
 from ... import limits
 from ...exceptions import MalformedMessage
@@ -50,11 +51,13 @@ class Gossip:
         read: Parses a record and verifies its signature (``record.read_with``); simulations put something cheaper here,
             which may give the same object for the same bytes.
         rng: For jitter and choices.
+        bites: Told the name of a limit that has bitten.
     """
 
     __slots__ = (
         "_announcing",
         "_asks",
+        "_bites",
         "_clock",
         "_compare_at",
         "_events",
@@ -79,10 +82,18 @@ class Gossip:
         "store",
     )
 
-    def __init__(self, our_id: bytes, settings: GossipSettings, read: Reader, rng: random.Random) -> None:
+    def __init__(
+        self,
+        our_id: bytes,
+        settings: GossipSettings,
+        read: Reader,
+        rng: random.Random,
+        bites: Callable[[str], object] = lambda limit: None,
+    ) -> None:
         self.our_id = our_id
         self.settings = settings
-        self.store = Store(our_id, settings.max_records)
+        self._bites = bites
+        self.store = Store(our_id, settings.max_records, bites)
         """What is known; also for reading by the driver, and for a simulation to begin with."""
         self.rejected: dict[str, int] = {}
         """How many records were not taken, by the reason: ``forged``, ``time`` (expired, or of the future), ``old``."""
@@ -91,8 +102,8 @@ class Gossip:
         self._clock = WallClock()
         self._links: dict[bytes, Link] = {}
         self._past: OrderedDict[bytes, Link] = OrderedDict()
-        self._pulling = Pulling(self._links, settings.max_records)
-        self._announcing = Announcing(self._links, self.store)
+        self._pulling = Pulling(self._links, settings.max_records, bites)
+        self._announcing = Announcing(self._links, self.store, bites)
         self._replicas = Replicas()
         self._serve = Allowance(limits.GOSSIP_SERVE_RATE, limits.GOSSIP_SERVE_BURST)
         self._finds = Allowance(limits.GOSSIP_FINDS, 2 * limits.GOSSIP_FINDS)
@@ -222,6 +233,7 @@ class Gossip:
     def _may_read(self, link: Link, count: int, now: float) -> bool:
         if link.items.take(now, count + 1):
             return True
+        self._bites("GOSSIP_ITEMS_RATE")
         self._report(link, "flood", now)
         return False
 
@@ -229,6 +241,10 @@ class Gossip:
         if now >= link.news.get(kind, -_NEVER) + limits.GOSSIP_NEWS_PERIOD:
             link.news[kind] = now
             self._events.append(Misbehaved(link.peer_id, kind))
+
+    def _strike(self, link: Link, now: float) -> None:
+        if link.strike(now):
+            self._bites("GOSSIP_STRIKES")
 
     def _reject(self, why: str) -> None:
         self.rejected[why] = self.rejected.get(why, 0) + 1
@@ -263,7 +279,7 @@ class Gossip:
             if claimed is not None:
                 record = self._verified(link, data, now, wall)
                 if record is not None and record.version < claimed:
-                    link.strike(now)
+                    self._strike(link, now)
                 known = self.store.get(prefix)
                 has = known.version if known is not None else -1
                 if record is None or record.version <= has:
@@ -271,10 +287,12 @@ class Gossip:
                 else:
                     self._accept(record, link, now)
             elif data[: limits.PEER_ID_SIZE] == link.peer_id:
-                if link.checks.take(now) and self._pulling.checks.take(now):
-                    record = self._verified(link, data, now, wall)
-                    if record is not None:
-                        self._accept(record, link, now)
+                if not link.checks.take(now):
+                    self._bites("GOSSIP_CHECKS_LINK")
+                elif not self._pulling.checks.take(now):
+                    self._bites("GOSSIP_CHECKS")
+                elif (record := self._verified(link, data, now, wall)) is not None:
+                    self._accept(record, link, now)
             elif not link.items.take(now, 4):  # late, or not ours: it costs nothing but its way
                 self._report(link, "unasked", now)
 
@@ -283,7 +301,7 @@ class Gossip:
             record = self._read(data)
         except MalformedMessage:
             self._reject("forged")
-            link.strike(now)
+            self._strike(link, now)
             self._report(link, "forged", now)
             return None
         if not record.holds(wall):
@@ -314,8 +332,10 @@ class Gossip:
     def _requested(self, link: Link, prefixes: tuple[int, ...], now: float) -> None:
         """The peer wants these."""
         until = now + limits.GOSSIP_PATIENCE
-        room = limits.GOSSIP_REQUEST_MAX - len(link.wanted)  # who asks for more at once waits for none of it
-        link.want(prefixes[: max(room, 0)], until)
+        room = max(limits.GOSSIP_REQUEST_MAX - len(link.wanted), 0)  # who asks for more at once waits for none of it
+        for _ in prefixes[room:]:
+            self._bites("GOSSIP_REQUEST_MAX")
+        link.want(prefixes[:room], until)
         self._give(link, now)
 
     def _give(self, link: Link, now: float) -> None:
@@ -329,6 +349,8 @@ class Gossip:
             batch = tuple(records[start : start + limits.GOSSIP_BATCH_MAX])
             self._frames.append((link.peer_id, wire.Records(batch)))
         if link.wanted:
+            if link.peer_id not in self._waiting:
+                self._bites("GOSSIP_SERVE_RATE")
             self._waiting[link.peer_id] = None
             self._give_at = min(self._give_at, now + limits.GOSSIP_DELAY_PUBLIC)
         else:
@@ -357,6 +379,8 @@ class Gossip:
         if summary.asks and summary.hashes:
             if link.summaries.take(now):
                 self._compare(link, summary.hashes, now, wall)
+            else:
+                self._bites("GOSSIP_SUMMARIES_LINK")
         elif is_first and self.store.prefix < link.prefix:
             self._ask_to_compare(link, now, wall)
 
@@ -445,6 +469,7 @@ class Gossip:
             ValueError: 64 searches run already.
         """
         if len(self._lookups) >= limits.GOSSIP_FINDS_AT_ONCE:
+            self._bites("GOSSIP_FINDS_AT_ONCE")
             raise ValueError(f"{limits.GOSSIP_FINDS_AT_ONCE} searches at once are the most")
         number = self._next_find
         self._next_find = number % 0xFFFFFFFF + 1
@@ -523,7 +548,9 @@ class Gossip:
 
     def _asked(self, link: Link, find: wire.Find, now: float) -> None:
         """Somebody looks for a node: here it is, or who may know."""
-        if not (link.finds.take(now) and self._finds.take(now)):
+        is_greedy = not link.finds.take(now)
+        if is_greedy or not self._finds.take(now):
+            self._bites("GOSSIP_FINDS_LINK" if is_greedy else "GOSSIP_FINDS")
             self._report(link, "flood", now)
             return
         record = self.store.of(find.target)

@@ -57,7 +57,7 @@ class Link:
         self.fresh = Allowance(max_records / 16 / limits.GOSSIP_FRESH_SECONDS, max_records / 16)
         self.items = Allowance(limits.GOSSIP_ITEMS_RATE, max(limits.GOSSIP_ITEMS_BURST, 3.0 * max_records))
         self.finds = Allowance(limits.GOSSIP_FINDS_LINK, 2 * limits.GOSSIP_FINDS_LINK)
-        self.summaries = Allowance(0.2, 3.0)
+        self.summaries = Allowance(limits.GOSSIP_SUMMARIES_LINK, limits.GOSSIP_SUMMARIES_BURST)
         self.strikes = 0
         self.muted_until = float("-inf")
         self.news: dict[str, float] = {}  # when it was last reported, by kind of misbehaviour
@@ -98,9 +98,11 @@ class Link:
         """Whether announcements of that node's record go there."""
         return self.is_open and not self.is_short and prefix ^ self.prefix <= self.radius
 
-    def strike(self, now: float) -> None:
-        """It did not do what it said; after some of these nothing is asked of it for a while."""
+    def strike(self, now: float) -> bool:
+        """It did not do what it said; True: so often that nothing is asked of it for a while."""
         self.strikes += 1
-        if self.strikes >= limits.GOSSIP_STRIKES:
-            self.strikes = 0
-            self.muted_until = now + limits.GOSSIP_MUTED
+        if self.strikes < limits.GOSSIP_STRIKES:
+            return False
+        self.strikes = 0
+        self.muted_until = now + limits.GOSSIP_MUTED
+        return True

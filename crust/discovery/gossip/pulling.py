@@ -8,6 +8,7 @@ link and of all links together bound what floods of announcements can cost.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from ... import limits
 from ...wire.gossip import Request
@@ -33,11 +34,15 @@ class Pulling:
     Args:
         links: All of them, by peer.
         most: Records that one link may offer, and that are not here; of all links twice as many.
+        bites: Told the name of a limit that has bitten.
     """
 
-    __slots__ = ("_again_at", "_deadlines", "_links", "_most", "_ready", "checks", "fresh", "wants")
+    __slots__ = ("_again_at", "_bites", "_deadlines", "_links", "_most", "_ready", "checks", "fresh", "wants")
 
-    def __init__(self, links: dict[bytes, Link], most: int) -> None:
+    def __init__(
+        self, links: dict[bytes, Link], most: int, bites: Callable[[str], object] = lambda limit: None
+    ) -> None:
+        self._bites = bites
         self._links = links
         self._most = most
         self.checks = Allowance(limits.GOSSIP_CHECKS, limits.GOSSIP_CHECKS_BURST)
@@ -49,14 +54,19 @@ class Pulling:
 
     def offered(self, link: Link, prefix: int, version: int, is_new: bool, now: float) -> None:
         """The peer has a record that we would have. New: of a node that we know nothing of, while space is dear."""
-        if now < link.muted_until or len(link.offers) >= self._most:
+        if now < link.muted_until:
+            return
+        if len(link.offers) >= self._most:
+            self._bites("gossip.max_records")
             return
         want = self.wants.get(prefix)
         if want is None:
             if len(self.wants) >= 2 * self._most:
+                self._bites("gossip.max_records")
                 return
             if is_new:
                 if link.fresh.left(now) < 1 or not self.fresh.take(now):
+                    self._bites("GOSSIP_FRESH_SECONDS")
                     return
                 link.fresh.spend(now, 1)
             want = self.wants[prefix] = Want()
@@ -86,6 +96,7 @@ class Pulling:
             if len(link.outstanding) > limits.GOSSIP_OUTSTANDING // 2:
                 continue  # a few frames with many rather than many with few
             if self.checks.left(now) < 1:
+                self._bites("GOSSIP_CHECKS")
                 self._again_at = now + limits.GOSSIP_DELAY_PUBLIC
                 break  # however many there are yet
             room = min(link.checks.left(now), self.checks.left(now), limits.GOSSIP_OUTSTANDING - len(link.outstanding))
@@ -105,6 +116,7 @@ class Pulling:
             if not link.offers:
                 del self._ready[peer_id]
             elif len(link.outstanding) <= limits.GOSSIP_OUTSTANDING // 2:
+                self._bites("GOSSIP_CHECKS" if self.checks.left(now) < 1 else "GOSSIP_CHECKS_LINK")
                 self._again_at = now + limits.GOSSIP_DELAY_PUBLIC
         return asked
 
@@ -186,6 +198,7 @@ class Pulling:
             if link.late >= 2 * limits.GOSSIP_OUTSTANDING:
                 link.late = 0
                 link.muted_until = max(link.muted_until, now + limits.GOSSIP_PAUSED)
+                self._bites("GOSSIP_PAUSED")
             if want is not None and want.asked == peer_id:
                 want.asked = None
                 want.sources.pop(peer_id, None)

@@ -31,11 +31,18 @@ class Store:
     Args:
         our_id: 32 bytes; what is near it is kept.
         max_records: The most that are kept, at least 16.
+        bites: Told the name of a limit that has bitten.
     """
 
-    __slots__ = ("_first_made", "_hashes", "_parts", "_pinned", "_size", "_sunk", "max_records", "prefix", "radius")
+    __slots__ = (
+        *("_bites", "_first_made", "_hashes", "_parts", "_pinned", "_size", "_sunk"),
+        *("max_records", "prefix", "radius"),
+    )
 
-    def __init__(self, our_id: bytes, max_records: int) -> None:
+    def __init__(
+        self, our_id: bytes, max_records: int, bites: Callable[[str], object] = lambda limit: None
+    ) -> None:
+        self._bites = bites
         self.prefix = prefix_of(our_id)
         self.max_records = max_records
         self.radius = EVERYTHING
@@ -125,6 +132,7 @@ class Store:
             for oldest in self._pinned:
                 if oldest != self.prefix:
                     del self._pinned[oldest]
+                    self._bites("GOSSIP_PINNED")
                     break
 
     def expire(self, holds: Callable[[Record], bool], now: float, wall: float, everywhere: bool = False) -> None:
@@ -147,8 +155,9 @@ class Store:
         for prefix in list(self._sunk):
             if self._size <= target:
                 return
-            if prefix not in self._pinned:
+            if prefix not in self._pinned and self.get(prefix) is not None:
                 self.remove(prefix)
+                self._bites("gossip.max_records")
         for rank in range(_PARTS - 1, -1, -1):
             part = self._parts[(self.prefix >> _SHIFT) ^ rank]
             if not part:
@@ -158,6 +167,7 @@ class Store:
                 if self._size <= target:
                     return
                 self.remove(distance ^ ours)
+                self._bites("gossip.max_records")
                 self.radius = max(distance - 1, 0)
 
     # --- who is reachable ---------------------------------------------------------------------------------------------

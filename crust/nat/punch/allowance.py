@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ipaddress
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ... import limits
 
@@ -22,11 +22,16 @@ __all__ = ["Allowance"]
 class Allowance:
     """
     What one peer may have us send, over all its attempts and methods. Thread-safe: its methods run side by side.
+
+    Args:
+        bites: Told the name of a limit that has bitten, with a lock held: must be quick.
     """
 
-    __slots__ = ("_answered", "_lock", "_probes", "_seen", "_seen_at", "_spent", "_syns", "_unseen_at")
+    __slots__ = ("_answered", "_lock", "_probes", "_seen", "_seen_at", "_spent", "_syns", "_unseen_at", "bites")
 
-    def __init__(self) -> None:
+    def __init__(self, bites: Callable[[str], object] = lambda limit: None) -> None:
+        self.bites = bites
+        """Also for others who do something for that peer."""
         self._lock = threading.Lock()  # guards what follows
         self._seen: tuple[str, ...] = ()
         self._answered: tuple[str, ...] = ()
@@ -73,19 +78,25 @@ class Allowance:
     def probe(self, host: str, count: int = 1) -> bool:
         """Whether so many more datagrams may go there; counted if so."""
         with self._lock:
-            return self._take(self._probes, host, count, limits.UNSEEN_PROBES, limits.SEARCH_PROBES)
+            return self._take(self._probes, host, count, "UNSEEN_PROBES", "SEARCH_PROBES")
 
     def syn(self, host: str, count: int = 1) -> bool:
         """Whether so many more SYNs may go there; counted if so."""
         with self._lock:
-            return self._take(self._syns, host, count, limits.UNSEEN_SYNS, limits.SEARCH_SYNS)
+            return self._take(self._syns, host, count, "UNSEEN_SYNS", "SEARCH_SYNS")
 
-    def _take(self, counts: dict[str, int], host: str, count: int, unseen: int, most: int) -> bool:
+    def _take(self, counts: dict[str, int], host: str, count: int, unseen: str, most: str) -> bool:
         trusted = self.is_trusted(host)
         before = counts.get(host, 0)
-        if before + count > (most if trusted else unseen):
+        limit = most if trusted else unseen
+        if before + count > getattr(limits, limit):
+            self.bites(limit)
             return False
-        if not before and (len(counts) >= limits.UNSEEN_HOSTS_MAX or not (trusted or self._may_be_new(counts, host))):
+        if not before and len(counts) >= limits.UNSEEN_HOSTS_MAX:
+            self.bites("UNSEEN_HOSTS_MAX")
+            return False
+        if not (before or trusted or self._may_be_new(counts, host)):
+            self.bites("UNSEEN_PRIVATE_MAX")
             return False
         counts[host] = before + count
         self._spent = self._spent or not trusted

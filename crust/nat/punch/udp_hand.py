@@ -237,6 +237,7 @@ class UdpHand:
     def _bring(self, name: str, data: bytes, address: tuple[Any, ...]) -> None:
         self._heard += 1
         if self._heard > limits.PUNCH_HEARD_MAX:
+            self._allowance.bites("PUNCH_HEARD_MAX")
             return  # the thread that reads the socket has others' datagrams to bring, too
         source = _plain(address)
 

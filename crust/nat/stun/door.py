@@ -63,6 +63,7 @@ class Door:
 
     def _answer(self, request: bytes, now: float) -> bytes:
         if self.requests >= limits.STUN_REQUESTS_PER_CONNECTION:
+            self._responder.on_limit("STUN_REQUESTS_PER_CONNECTION", self._source[0])
             raise RemoteProtocolError(f"more than {self.requests} requests of STUN on one connection")
         answer = self._responder.answer(request, self._source, now) if is_request(request) else None
         self.requests += 1

@@ -191,7 +191,10 @@ class EchoSockets:
                     self._pause(listener)
                 return
             host = str(address[0]).partition("%")[0]
-            if len(self._callers) >= limits.ECHO_CALLERS_MAX or not self._responder.may_ask(host):
+            is_full = len(self._callers) >= limits.ECHO_CALLERS_MAX
+            if is_full or not self._responder.may_ask(host):
+                if is_full:
+                    self._responder.on_limit("ECHO_CALLERS_MAX", host)
                 sock.close()
                 continue
             sock.setblocking(False)

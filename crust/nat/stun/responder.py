@@ -46,9 +46,13 @@ class Responder:
         """Answer strangers too; may be changed at any time."""
         self.refuses: Callable[[str], bool] = lambda host: False
         """Who gets no answer whatever else holds, such as a banned address."""
-        self.on_limit: Callable[[str], object] = lambda host: None
-        """Told who has asked more often than it may, by IP address; any thread, must be quick."""
-        self._rates = Rates(limits.STUN_ANSWERS_PER_SECOND, limits.STUN_ANSWERS_ALL_PER_SECOND)
+        self.on_limit: Callable[[str, str], object] = lambda limit, host: None
+        """Told of a limit that has bitten, and whom, by IP address; any thread, must be quick."""
+        self._rates = Rates(
+            limits.STUN_ANSWERS_PER_SECOND,
+            limits.STUN_ANSWERS_ALL_PER_SECOND,
+            names=("STUN_ANSWERS_PER_SECOND", "STUN_ANSWERS_ALL_PER_SECOND"),
+        )
 
     def may_ask(self, host: str) -> bool:
         """Whether that IP address gets answers at all."""
@@ -72,8 +76,8 @@ class Responder:
     def _answer(self, data: bytes | memoryview, source: tuple[str, int], now: float) -> bytes | None:
         if not self.may_ask(source[0]):
             return None
-        if not self._rates.permit(address_key(source[0]), now):
-            self.on_limit(source[0])
+        if limit := self._rates.refusal(address_key(source[0]), now):
+            self.on_limit(limit, source[0])
             return None
         try:
             request = parse_stun_untrusted(data)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import functools
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Protocol
 
 from ... import limits
@@ -70,6 +70,8 @@ class Circuits:
             serve=config.serve, max_circuits=config.max_circuits, bytes_per_second=config.bytes_per_second
         )
         self.introducing = Introducing(self, own_id, book)
+        self.bites: Callable[[str], object] = lambda limit: None
+        """Told the name of a limit that has bitten; any thread, must be quick."""
         self._lock = threading.Lock()  # guards the fields below, and the making of legs
         self._connections: set[CircuitConnection] = set()
         self._offers: dict[Legs, int] = {}  # that we have not answered
@@ -214,6 +216,7 @@ class Circuits:
                 return "the called peer is shutting down"
             full = sum(self._offers.values()) >= limits.CIRCUIT_OFFERS_MAX
             if full or offers >= limits.CIRCUIT_OFFERS_PER_INTRODUCER:
+                self.bites("CIRCUIT_OFFERS_MAX" if full else "CIRCUIT_OFFERS_PER_INTRODUCER")
                 return "the called peer has too many calls to answer"
             self._offers[connection.legs] = offers + 1
             self._connections.add(connection)

@@ -83,9 +83,10 @@ class Introducing:
             limits.CIRCUIT_OPENS_ALL_PER_SECOND,
             each_size=limits.CIRCUIT_OPENS_BURST,
             keys=limits.PEERS_MAX,
+            names=("CIRCUIT_OPENS_PER_SECOND", "CIRCUIT_OPENS_ALL_PER_SECOND"),
         )
-        self.on_limit: Callable[[Conversation], object] = lambda conversation: None
-        """Told of a peer that has asked for too many; any thread, must be quick."""
+        self.on_limit: Callable[[Conversation, str], object] = lambda conversation, limit: None
+        """Told of a peer that gets none, and of the limit that it has met; any thread, must be quick."""
         self._lock = threading.Lock()  # guards the fields below; the last to be taken
         self._book = book
         self._circuits: set[RelayedCircuit] = set()
@@ -118,11 +119,11 @@ class Introducing:
         target = PeerId(frame.target)
         reason, text = CircuitReason.BUSY, "you open too many in too short a time"
         other: Conversation | None = None
-        if self._rates.permit(conversation.peer_id, self.now()):
+        if limit := self._rates.refusal(conversation.peer_id, self.now()):
+            self.on_limit(conversation, limit)
+        else:
             reason, text = self._objection(conversation, link, target)
             other = self._host.registry.get(target)
-        else:
-            self.on_limit(conversation)
         far = None if other is None else other.link
         if not text and (other is None or far is None or other.session.state is not State.CONNECTED):
             reason, text = CircuitReason.NOT_LINKED, "not at the moment"

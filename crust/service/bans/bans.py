@@ -56,12 +56,14 @@ class Bans:
         self.clock, self.access = node.clock, node.access
         self.judging = Judging(self)
         """Bans by predicate."""
+        self.judging.bites = node.refusals.count
         self._kept: Kept | None = None
         path = node.config.access.ban.file
         if path is not None:
             from .kept import Kept  # `import crust` stays cheap
 
             self._kept = Kept(path, node.wall, self._pause, self._adopt)
+            self._kept.bites = node.refusals.count
         self._adopted: list[Target] = []  # by the file, and not enforced yet
         self._limited = RateLimited(limits.JUDGE_REPORT_INTERVAL)
         self._ended = 0

@@ -43,6 +43,8 @@ class Kept:
         self._file = SharedFile(path, limits.BAN_FILE_MAX, pause)
         self._wall = wall
         self._adopt = adopt
+        self.bites: Callable[[str], object] = lambda limit: None
+        """Told the name of a limit that has bitten; any thread, must be quick."""
         self._lock = threading.Lock()  # guards all below; held while the disk is waited for
         self._known: dict[Target, KeptBan] = {}  # as the file was last, or should be
         self._changes: dict[Target, KeptBan | None] = {}  # not written yet; None: lifted
@@ -133,6 +135,7 @@ class Kept:
                         found[who] = ban.longer(found.get(who))
                 left = {who: ban for who, ban in found.items() if ban.remaining(wall) != 0}
                 if len(left) > limits.BANS_KEPT_MAX:
+                    self.bites("BANS_KEPT_MAX")
                     raise UnusableFile(f"would have {len(left)} bans; {limits.BANS_KEPT_MAX} are the most")
                 self._file.write(build_bans(left, wall))
         except (OSError, UnusableFile) as error:

@@ -38,7 +38,7 @@ class DialRules:
         self._dropped = dropped
         self._neighbours = neighbours
         self._known: tuple[tuple[str, ...], Blacklist] = ((), Blacklist(()))
-        self._strangers = Strangers()
+        self._strangers = Strangers(node.refusals.count)
 
     def may_dial(self, peer_id: PeerId, *, unasked: bool = True) -> bool:
         """Whether this node may dial that peer; ``unasked``: of its own accord."""

@@ -74,7 +74,7 @@ class Lan:
         self._waiting: tuple[Event, ...] = ()  # of those who wait for an answer
         self._known: tuple[tuple[Found, float], ...] = ()  # replaced as a whole, on the thread of the beacon
         self._warned: set[str] = set()
-        self.neighbours = Neighbours()
+        self.neighbours = Neighbours(node.refusals.count)
         """How often they are dialled that nobody else has told of."""
         node.on_connected.append(self._connected)
         self.on_found: list[Callable[[], object]] = []
@@ -132,6 +132,7 @@ class Lan:
                 trouble=self._trouble,
                 now=node.clock.now,
                 known_before=self._alive(),
+                bites=node.refusals.count,
             )
         except OSError as error:
             node.log.warning("nobody is looked for on the LAN: %s", error)

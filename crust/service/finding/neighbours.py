@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ... import limits
 from ...addresses import Endpoint, PeerId
@@ -21,14 +21,19 @@ class Neighbours:
     A machine may run any number of nodes, and all of them may be dialled at once. But ids cost nothing, and any machine
     on the link can answer with as many as it likes. So what counts is dials that come to nothing: ``LAN_DIALS_AT_ONCE``
     to one address, and one more every ten seconds; who proves its key gives back what it has cost.
+
+    Args:
+        bites: Told the name of a limit that has bitten.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, bites: Callable[[str], object] = lambda limit: None) -> None:
+        self._bites = bites
         self._rates = Rates(
             limits.LAN_DIALS_PER_SECOND,
             limits.LAN_DIALS_IN_ALL_PER_SECOND,
             each_size=limits.LAN_DIALS_AT_ONCE,
             all_size=limits.LAN_DIALS_IN_ALL_AT_ONCE,
+            names=("LAN_DIALS_PER_SECOND", "LAN_DIALS_IN_ALL_PER_SECOND"),
         )
         self._lock = threading.Lock()  # guards the next
         self._paid: collections.deque[tuple[PeerId, str]] = collections.deque(maxlen=limits.LAN_DIALS_KNOWN)
@@ -36,7 +41,10 @@ class Neighbours:
     def afford(self, peer_id: PeerId, endpoints: Sequence[Endpoint], now: float) -> tuple[Endpoint, ...]:
         """Where that peer may be dialled now, of these; they count as dialled, once for each address."""
         places = dict.fromkeys(map(place_of, endpoints))
-        free = {place for place in places if self._rates.permit(place, now)}
+        met = {place: self._rates.refusal(place, now) for place in places}
+        free = {place for place, limit in met.items() if not limit}
+        for limit in filter(None, met.values()):
+            self._bites(limit)
         with self._lock:
             self._paid.extend((peer_id, place) for place in free)
         return tuple(each for each in endpoints if place_of(each) in free)

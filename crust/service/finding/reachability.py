@@ -46,7 +46,12 @@ class Reachability:
         self._node = node
         self._network = network
         self._caching = caching
-        self._rates = Rates(1 / limits.REACHABILITY_REST, limits.REACHABILITY_PER_SECOND, each_size=1)
+        self._rates = Rates(
+            1 / limits.REACHABILITY_REST,
+            limits.REACHABILITY_PER_SECOND,
+            each_size=1,
+            names=("REACHABILITY_REST", "REACHABILITY_PER_SECOND"),
+        )
         self._lock = threading.Lock()  # guards what follows
         self._joined: set[Conversation] = set()  # that began as a bootstrap, either way
         self._public: dict[PeerId, Contact] = {}
@@ -106,7 +111,10 @@ class Reachability:
         if count < self._node.config.bootstrap.max_links or not self.suggest(peer_id, address):
             return False
         with self._lock:
-            return self._crowd.sends_on(peer_id, self._node.clock.now())
+            sends_on = self._crowd.sends_on(peer_id, self._node.clock.now())
+        if sends_on:
+            self._node.refusals.count("bootstrap.max_links")
+        return sends_on
 
     # --- we join: say where we are ------------------------------------------------------------------------------------
 
@@ -151,7 +159,11 @@ class Reachability:
             if each.port >= limits.ECHO_PORT_MIN and (each.transport, each.port) != (remote.transport, remote.port)
         ][: limits.REACHABILITY_PLACES]
         now = self._node.clock.now()
-        if found and self._rates.permit(conversation.peer_id, now):
+        if not found:
+            return
+        if limit := self._rates.refusal(conversation.peer_id, now):
+            self._node.refusals.count(limit)
+        else:
             self._try(conversation, found, link.connection.local.host)
 
     def _try(self, conversation: Conversation, places: list[Endpoint], local: str) -> None:

@@ -67,6 +67,7 @@ def hearsay_rates() -> Rates:
         limits.HEARSAY_PER_SECOND,
         each_size=1,
         all_size=limits.HEARSAY_AT_ONCE,
+        names=("HEARSAY_REST", "HEARSAY_PER_SECOND"),
     )
 
 
@@ -183,6 +184,8 @@ class Search:
                 continue  # a busy node's bad advice harms nobody
             if other is not None and len(self._seen) < limits.BOOTSTRAP_LEADS:
                 self._waiting.append(other)
+            elif other is not None:
+                self._node.refusals.count("BOOTSTRAP_LEADS")
 
     def _around(self, error: Denied) -> str:
         """What private addresses mean to the one that refused us."""
@@ -337,7 +340,10 @@ class Search:
             allowed = self._neighbours.afford(lead.contact.peer_id, endpoints, now)
         elif lead.source in ("alternate", "gossip"):
             hosts = {each.host for each in endpoints if not each.is_loopback}
-            allowed = endpoints if all([self._rates.permit(host, now) for host in hosts]) else ()
+            met = [limit for host in hosts if (limit := self._rates.refusal(host, now))]
+            for limit in met:
+                self._node.refusals.count(limit)
+            allowed = () if met else endpoints
         else:
             return endpoints
         if allowed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from ... import limits
 from ...addresses import Endpoint
@@ -20,9 +20,13 @@ class Strangers:
     An identity costs nothing, so any number of records may name one address, which need not be that of a node. Where
     nobody has answered yet one dial is made, by each transport, and then none for ``HEARSAY_REST``; where somebody has,
     there may be more nodes. On this machine itself each port is an address of its own.
+
+    Args:
+        bites: Told the name of a limit that has bitten, with a lock held: must be quick.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, bites: Callable[[str], object] = lambda limit: None) -> None:
+        self._bites = bites
         self._lock = threading.Lock()  # guards what follows
         self._unknown: collections.OrderedDict[str, float] = collections.OrderedDict()  # dialled, and when
         self._known: collections.OrderedDict[str, Bucket] = collections.OrderedDict()  # somebody has answered there
@@ -37,6 +41,7 @@ class Strangers:
             self._known.move_to_end(key)
             if len(self._known) > limits.HEARSAY_ADDRESSES:
                 self._known.popitem(last=False)
+                self._bites("HEARSAY_ADDRESSES")
 
     def can_afford(self, endpoints: Iterable[Endpoint], now: float) -> bool:
         """Whether :meth:`afford` would leave any."""
@@ -49,8 +54,12 @@ class Strangers:
         with self._lock:
             for each in endpoints:
                 key = place_of(each)
-                if (each.transport, key) not in found and self._is_free(key, now):
+                if (each.transport, key) in found:
+                    continue
+                if self._is_free(key, now):
                     found[each.transport, key] = each
+                else:
+                    self._bites("HEARSAY_ANSWERED_PER_SECOND" if key in self._known else "HEARSAY_REST")
             for key in {key for _, key in found}:
                 self._take(key, now)
         return tuple(found.values())
@@ -70,6 +79,7 @@ class Strangers:
         self._unknown.move_to_end(key)
         if len(self._unknown) > limits.HEARSAY_ADDRESSES:
             self._unknown.popitem(last=False)
+            self._bites("HEARSAY_ADDRESSES")
 
     def abandon(self) -> None:
         """In a forked child: takes no lock."""

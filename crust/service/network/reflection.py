@@ -90,7 +90,7 @@ class Reflection:
         self._changed = changed
         self.responder = Responder(node.knows_address, everybody=node.config.nat.serve_stun)
         self.responder.refuses = lambda host: node.access.is_banned(None, host, node.clock.now())
-        self.responder.on_limit = node.misbehaviour.too_many_questions
+        self.responder.on_limit = node.misbehaviour.asked_too_often
         """Answers others."""
         node.acceptor.stun = self.responder
         self._udp = UdpStun(node.io, self.responder)

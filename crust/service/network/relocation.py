@@ -141,7 +141,7 @@ class Relocation:
 
         with self._lock:
             if self._allowances is None:
-                self._allowances = Allowances()
+                self._allowances = Allowances(self._node.refusals.count)
             allowances = self._allowances
         return allowances.of(conversation.peer_id, seen, self._node.io.now())
 

@@ -75,6 +75,7 @@ class Outlets:
                 self._node.clock.now,
                 clients=limits.STATUS_CLIENTS,
                 patience=limits.STATUS_PATIENCE,
+                bites=self._node.refusals.count,
                 report=lambda error: self._node.crashed("crust-status", error),
             )
             with self._lock:

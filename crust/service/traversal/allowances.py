@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import threading
+from collections.abc import Callable
 
 from ... import limits
 from ...addresses import PeerId
@@ -13,19 +14,26 @@ __all__ = ["Allowances"]
 
 
 class Allowances:
-    """For all peers of a node. Thread-safe."""
+    """
+    For all peers of a node. Thread-safe.
 
-    def __init__(self) -> None:
+    Args:
+        bites: Told the name of a limit that has bitten, with a lock held: must be quick.
+    """
+
+    def __init__(self, bites: Callable[[str], object] = lambda limit: None) -> None:
+        self._bites = bites
         self._lock = threading.Lock()  # guards _kept
         self._kept: collections.OrderedDict[PeerId, Allowance] = collections.OrderedDict()
 
     def of(self, peer_id: PeerId, seen: frozenset[str], now: float) -> Allowance:
         """That peer's, with the addresses at which it is seen now: another attempt begins."""
         with self._lock:
-            allowance = self._kept.pop(peer_id) if peer_id in self._kept else Allowance()
+            allowance = self._kept.pop(peer_id) if peer_id in self._kept else Allowance(self._bites)
             self._kept[peer_id] = allowance  # as the newest
             while len(self._kept) > limits.ALLOWANCES_MAX:
                 self._kept.popitem(last=False)
+                self._bites("ALLOWANCES_MAX")
         allowance.begin(seen, now)
         return allowance
 

@@ -78,6 +78,9 @@ class TraversalHost(Protocol):
     def allowance(self, conversation: Conversation, seen: frozenset[str]) -> Allowance:
         """What may be sent to the places of that peer."""
 
+    def bites(self, limit: str, /) -> object:
+        """A limit has bitten."""
+
     def may_begin(self, traversal: Traversal) -> bool:
         """Whether another session may look for a path; counted until :meth:`ended`."""
 
@@ -296,7 +299,10 @@ class Traversal:
             return
         theirs = Terrain(frame.standings, frame.places)
         self._heard[""] += 1
-        if theirs == self._theirs or self._heard[""] > limits.CANDIDATES_HEARD_MAX:
+        if theirs == self._theirs:
+            return
+        if self._heard[""] > limits.CANDIDATES_HEARD_MAX:
+            self._host.bites("CANDIDATES_HEARD_MAX")
             return
         self._theirs = theirs
         if self._context is None:
@@ -318,13 +324,16 @@ class Traversal:
             return
         self._heard[signal.method] += 1
         if self._heard[signal.method] > limits.PLAN_SIGNALS_MAX:
-            return  # no method may tell as much
+            self._host.bites("PLAN_SIGNALS_MAX")  # no method may tell as much
+            return
         if runner is not None:
             _deliver(runner, signal.body)
             return
         kept = self._signals.setdefault(signal.method, [])
         if len(kept) < limits.SIGNALS_KEPT:
             kept.append(signal.body)
+        else:
+            self._host.bites("SIGNALS_KEPT")
 
     # --- attempts -----------------------------------------------------------------------------------------------------
 

@@ -56,7 +56,8 @@ class Traversals:
         """Whose turn to search it is."""
         self.terrain = terrain
         self.targets = targets
-        self._allowances = Allowances()
+        self.bites = node.refusals.count
+        self._allowances = Allowances(node.refusals.count)
         self._expected = Expected()
         self._rests = Rests()
         self._hands = Hands(node, ground)
@@ -179,10 +180,12 @@ class Traversals:
     def may_begin(self, traversal: Traversal) -> bool:
         """Whether another session may look for a path; counted until :meth:`ended`."""
         with self._lock:
-            if len(self._active) >= limits.TRAVERSALS_MAX and traversal not in self._active:
-                return False
-            self._active.add(traversal)
-            return True
+            is_full = len(self._active) >= limits.TRAVERSALS_MAX and traversal not in self._active
+            if not is_full:
+                self._active.add(traversal)
+        if is_full:
+            self.bites("TRAVERSALS_MAX")
+        return not is_full
 
     def ended(self, traversal: Traversal) -> None:
         """It looks no more. Idempotent."""

@@ -164,7 +164,7 @@ class UtpTransport:
             raise
         hub.silent = silent
         hub.stun = self.stun
-        hub.on_strays = lambda host, count: self.on_limit("UTP_RESETS_PER_SECOND", host, count)
+        hub.on_limit = lambda limit, host, count: self.on_limit(limit, host, count)
         hub.hold()
         if not self._hubs.add(hub):
             hub.close()

@@ -103,6 +103,7 @@ class End:
         self.vain: list[str] = []
         self.free, self.left = True, 0
         self.resting: set[str] = set()
+        self.bitten: list[str] = []
         self.ours = Terrain((EASY,), (PLACE,))
         self._leads = leads
         self._methods = tuple(
@@ -152,6 +153,9 @@ class End:
         allowance = Allowance()
         allowance.begin(seen)
         return allowance
+
+    def bites(self, limit: str) -> None:
+        self.bitten.append(limit)
 
     def may_begin(self, traversal: object) -> bool:
         return self.free

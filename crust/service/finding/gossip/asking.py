@@ -66,10 +66,16 @@ class Asking:
             waiting.frames.append(ask.frame)
             return
         endpoints = self._rules.usable(ask.record.endpoints, limits.GOSSIP_ASK_DIALS)
-        allowed = self._rules.may_dial(peer_id) and len(self._dials) < limits.GOSSIP_ASKS_AT_ONCE
+        allowed = bool(endpoints) and self._rules.may_dial(peer_id)
+        if allowed and len(self._dials) >= limits.GOSSIP_ASKS_AT_ONCE:
+            self._node.refusals.count("GOSSIP_ASKS_AT_ONCE")
+            allowed = False
         if allowed and self._node.registry.get(peer_id) is None:
             endpoints = self._rules.afford(endpoints)
-        if not endpoints or not allowed or not self._budget.take(self._node.clock.now()):
+        if allowed and endpoints and not self._budget.take(self._node.clock.now()):
+            self._node.refusals.count("GOSSIP_ASKS_PER_SECOND")
+            allowed = False
+        if not endpoints or not allowed:
             self._failed(ask.record.node)
             return
         dial = self._dials[peer_id] = _Dial(ask.frame)

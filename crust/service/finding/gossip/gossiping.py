@@ -109,10 +109,11 @@ class Gossiping:
         settings = GossipSettings(max_records=node.config.gossip.max_records)
         self._parse, self._doubt = read_with(identity.network_id), Doubt()
         self._warns_at = float("-inf")  # of our clock again, at the earliest
-        self._core = Gossip(identity.key_pair.peer_id.public_key, settings, self._read, random.Random())
+        own_id = identity.key_pair.peer_id.public_key
+        self._core = Gossip(own_id, settings, self._read, random.Random(), node.refusals.count)
         self._links: dict[bytes, _Linked] = {}
         self._finds: dict[int, _Quest] = {}
-        self._mail = Mail()
+        self._mail = Mail(node.refusals.count)
         self._began_at = float("inf")
         self._asking = Asking(node, rules, borrowed, self._worker.put, self._unreached)
         self.publishing = Publishing(node, network, borrowed.is_guest, lambda: self._worker.put(self._publish))
@@ -262,10 +263,17 @@ class Gossiping:
         peer_id = conversation.peer_id
         with self._lock:
             waiting = self._waiting.get(peer_id, 0)
-            if not self.is_on or waiting >= limits.GOSSIP_WAITING or len(self._waiting) > limits.GOSSIP_WAITING_PEERS:
+            limit = "GOSSIP_WAITING" if waiting >= limits.GOSSIP_WAITING else ""
+            if len(self._waiting) > limits.GOSSIP_WAITING_PEERS:
+                limit = limit or "GOSSIP_WAITING_PEERS"
+            if limit or not self.is_on:
                 self.dropped_frames += 1
-                return
-            self._waiting[peer_id] = waiting + 1
+            else:
+                self._waiting[peer_id] = waiting + 1
+        if limit and self.is_on:
+            self._node.refusals.count(limit)
+        if limit or not self.is_on:
+            return
         self._worker.put(lambda: self._take(conversation, frame))
 
     def _reloaded(self, changed: frozenset[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+from collections.abc import Callable
 
 from .... import limits
 from ....peers.conversation import Conversation
@@ -31,9 +32,13 @@ class Mail:
     ``CIRCUIT_PATIENCE``; never into a link that is blocked. Not thread-safe.
 
     What waits are frames, whose records are those of the store; their bytes are made when they can be written.
+
+    Args:
+        bites: Told the name of a limit that has bitten.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, bites: Callable[[str], object] = lambda limit: None) -> None:
+        self._bites = bites
         self._boxes: dict[bytes, _Box] = {}
         self._size = 0
         self._last: tuple[GossipFrame, bytes] | None = None  # the same frame often goes to many in a row
@@ -49,11 +54,13 @@ class Mail:
         box = self._boxes.get(peer_id)
         size = size_of(frame)
         if self._size + size > limits.GOSSIP_MAIL:
+            self._bites("GOSSIP_MAIL")
             return False
         if box is None or box.conversation is not conversation:
             self.drop(peer_id)
             box = self._boxes[peer_id] = _Box(conversation, now)
         if box.size + size > limits.GOSSIP_MAIL_PEER:
+            self._bites("GOSSIP_MAIL_PEER")
             return False
         box.frames.append(frame)
         box.size += size

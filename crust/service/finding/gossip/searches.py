@@ -67,7 +67,10 @@ class Searches:
             Call it to end the search; None: there is nobody to ask.
         """
         depth = self.depths.get(peer_id, 0)
-        if depth > 1 or len(self._running) >= limits.SEARCHES_MAX or not self.gossiping.can_find:
+        if depth > 1 or not self.gossiping.can_find:
+            return None
+        if len(self._running) >= limits.SEARCHES_MAX:
+            self.node.refusals.count("SEARCHES_MAX")
             return None
         search = _Search(self, peer_id, tell, depth, patient)
         self._running.add(search)

@@ -291,7 +291,7 @@ def test_the_memory_of_salts_is_bounded_and_forgets_the_oldest() -> None:
     """The last N, exactly."""
     salts = SaltMemory(capacity=3)
     assert [salts.add(salt) for salt in (b"a", b"b", b"a", b"c", b"d")] == [True, True, False, True, True]
-    assert len(salts) == 3
+    assert len(salts) == 3 and salts.forgotten == 1
     assert [salt in salts for salt in (b"a", b"b", b"c", b"d")] == [False, True, True, True]
     assert len(SaltMemory()._order) == 0 and SaltMemory()._order.maxlen == limits.SALT_MEMORY == 65_536
 

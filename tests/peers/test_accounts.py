@@ -91,7 +91,7 @@ def test_an_account_outlives_its_session_and_there_are_not_too_many() -> None:
     for number in range(limits.MISDEEDS_KEPT):
         accounts.of(number, 1.0)
     assert accounts.of("peer", 1.0) is not first
-    assert len(accounts._accounts) == limits.MISDEEDS_KEPT
+    assert len(accounts._accounts) == limits.MISDEEDS_KEPT and accounts.forgotten == 2
 
 
 def test_who_is_in_debt_is_not_forgotten_for_a_crowd() -> None:

@@ -239,7 +239,7 @@ def test_one_peer_may_send_only_so_many_at_once(node: FileNode, inbox: pathlib.P
     for number in range(limits.FILE_TRANSFERS_MAX + 1):
         peer.say(Offer(2 * number, 1, f"file{number}"))
     refused = peer.expect(Refuse)
-    assert refused.transfer == 2 * limits.FILE_TRANSFERS_MAX
+    assert refused.transfer == 2 * limits.FILE_TRANSFERS_MAX and node.bitten["FILE_TRANSFERS_MAX"] == 1
     friend.say(Offer(0, 1, "mine"))
     friend.expect(Accept(0))
     peer.say(Fail(0, ""), Offer(100, 1, "next"))
@@ -256,6 +256,7 @@ def test_all_peers_together_may_send_only_so_many_at_once(
     for peer, answer in zip(peers, (Accept, Accept, Refuse), strict=True):
         peer.say(Offer(0, 1, "name"))
         peer.expect(answer)
+    assert node.bitten["FILE_TRANSFERS_ALL_MAX"] == 1
 
 
 def test_numbers_that_are_ours_to_give_are_a_violation(node: FileNode) -> None:
@@ -294,6 +295,7 @@ def test_a_peer_that_does_not_read_stops_only_itself(node: FileNode, inbox: path
     each = len(build_transfer(FileData(0, 0, b"x")))
     wait_until(lambda: deaf.taken == (count - limits.FILE_REPLIES_MAX) * each)
     assert deaf.sent == [] and len(node.files._exchanges[deaf].replies) == limits.FILE_REPLIES_MAX
+    assert node.bitten["FILE_REPLIES_MAX"] >= 1
     deaf.set_window(10_000)
     wait_until(lambda: len(deaf.sent) == count and deaf.taken == 0)
 

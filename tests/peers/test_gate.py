@@ -115,7 +115,7 @@ def test_the_memory_of_rates_is_bounded() -> None:
     assert target.admit("192.0.2.1", 0.0, evict=nothing) is None  # remembered, and now the most recent
     assert target.admit("192.0.2.2", 0.0, evict=nothing)
     assert target.admit("192.0.2.1", 0.0, evict=nothing) is None
-    assert len(target._starts) == limits.GATE_ADDRESSES_MAX
+    assert len(target._starts) == limits.GATE_ADDRESSES_MAX and target.forgotten == 1
 
 
 def test_time_that_stands_still_or_goes_back_gives_no_starts() -> None:

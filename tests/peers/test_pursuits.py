@@ -11,6 +11,7 @@ from crust.paths import Attempt
 from crust.peers.attempts import Attempts
 from crust.peers.dialer import Dialer
 from crust.peers.race import Candidate
+from tests.support.bitten import Bitten
 
 
 class Tarpits:
@@ -27,6 +28,7 @@ class Tarpits:
             attempted=lambda peer_id, attempt: self.attempts.append(attempt),
         )
         self.dialer = Dialer(cast(Any, host), 10.0)
+        self.dialer.bites = self.bitten = Bitten()
 
     def _spawn(self, *_: object) -> None:
         self.begun += 1
@@ -52,6 +54,7 @@ def test_one_session_has_only_so_many() -> None:
     taken = [tarpits.pursue(session, port) for port in range(1, 1000)]
     assert sum(taken) == tarpits.begun == limits.PURSUITS_PER_PEER
     assert {attempt.error for attempt in tarpits.attempts} == {"too many attempts for this session are under way"}
+    assert tarpits.bitten["PURSUITS_PER_PEER"] == 999 - limits.PURSUITS_PER_PEER
     assert tarpits.pursue(tarpits.session(2), 1)
 
 
@@ -62,7 +65,7 @@ def test_a_thousand_peers_at_once() -> None:
     for port in range(1, limits.DIRECT_DIALS_MAX + 1):
         for session in sessions:
             tarpits.pursue(session, port)
-    assert tarpits.begun == count
+    assert tarpits.begun == count and tarpits.bitten["PURSUITS_MAX"] == (limits.DIRECT_DIALS_MAX - 1) * count
     late = tarpits.session(count)
     assert tarpits.pursue(late, 1) and not tarpits.pursue(late, 2)
     assert tarpits.pursue(late, 3, "punch-tcp"), "what has been punched stands already"

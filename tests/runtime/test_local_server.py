@@ -14,6 +14,7 @@ import pytest
 
 from crust.runtime import local_server as module
 from crust.runtime.local_server import Exchange, LocalServer
+from tests.support.bitten import Bitten
 from tests.support.waiting import wait_until
 
 
@@ -36,7 +37,8 @@ class Served:
         self.listener.setblocking(False)
         self.faults: list[BaseException] = []
         self.welcome: Callable[[socket.socket], tuple[Exchange, bytes] | None] = lambda _: (Upper(), b"hello\n")
-        settings = {"clients": 4, "patience": 20.0, **options}
+        self.bitten = Bitten()
+        settings = {"clients": 4, "patience": 20.0, "bites": self.bitten, **options}
         self.server = LocalServer(
             [(self.listener, lambda sock: self.welcome(sock))], time.monotonic, report=self.faults.append, **settings
         )
@@ -122,6 +124,7 @@ def test_who_is_too_slow_is_cut_off(said: bytes) -> None:
             sock.sendall(said)
         wait_until(lambda: not made.server._clients and sock.recv(1, socket.MSG_PEEK), what="the greeting, and the end")
         assert len(all_of(sock)) < 20_000_000
+        assert made.bitten["STATUS_PATIENCE"] == 1
 
 
 def test_who_is_silent_makes_room() -> None:
@@ -136,6 +139,7 @@ def test_who_is_silent_makes_room() -> None:
         third = made.join()
         third.sendall(b"c.")
         assert all_of(third) == b"hello\nC."
+        assert made.bitten["STATUS_CLIENTS"] == 1
         assert all_of(second) == b""
         first.sendall(b"b.")
         assert all_of(first) == b"B."

@@ -387,6 +387,7 @@ def test_an_introducer_that_floods_with_offers(nodes: Nodes) -> None:
         assert set(reasons) <= {CircuitReason.BUSY, CircuitReason.REFUSED}
         assert near.answers() and other.answers()
         assert len(inner.circuits._connections) <= limits.CIRCUIT_OFFERS_PER_INTRODUCER
+        assert inner.refusals.all()["CIRCUIT_OFFERS_PER_INTRODUCER"] >= 1
         assert len(inner.threads.alive()) == threads
         near.sock.close()
         wait_until(lambda: not inner.circuits._connections and not inner.circuits._offers, what="their end")

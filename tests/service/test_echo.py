@@ -177,6 +177,8 @@ def test_not_for_all_together_either(nodes: Nodes, monkeypatch: pytest.MonkeyPat
     assert [peer.echo("tcp", port).outcome for peer in peers[:2]] == ["refused"] * 2
     with pytest.raises(EchoRefused, match="too many"):
         peers[2].echo("tcp", port)
+    assert far.stats().refusals["ECHOES_ALL_PER_MINUTE"] == 1
+    assert nodes.heard(far).of(crust.PeerMisbehaved) == [], "it was not this one's doing"
 
 
 def test_not_a_word_to_those_who_do_not_listen(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -346,6 +346,7 @@ def test_a_full_stream_drops_its_oldest_events(nodes: Nodes) -> None:
         service.stop_listening()
         service.start_listening()
         assert stream.get(0) == crust.EventsLost(2)
+        assert service.stats().refusals["EVENT_STREAM_SIZE"] == 2
         names = [type(stream.get(0)).__name__ for _ in range(3)]
         assert names == ["AddressesChanged", "ListenerStarted", "AddressesChanged"]
         prepare_many(service, 1)

@@ -159,6 +159,7 @@ def echoes(scene: Scene) -> None:
         for number in range(40):
             caller.send(frames.EchoRequest(number, frames.EchoTransport.TCP, 4711, bytes(12)))
         wait_until(scene.heard, PATIENCE, "the alert")
+    assert scene.node.stats().refusals["ECHOES_PER_MINUTE"] >= KINDS["echo-flood"].threshold
 
 
 def circuits(scene: Scene) -> None:
@@ -168,6 +169,7 @@ def circuits(scene: Scene) -> None:
         for number in range(100):
             caller.send(frames.CircuitOpen(2 * number + (1 if odd else 2), os.urandom(32), False, b""))
         wait_until(scene.heard, PATIENCE, "the alert")
+    assert scene.node.stats().refusals["CIRCUIT_OPENS_PER_SECOND"] >= KINDS["circuit-flood"].threshold
 
 
 def starts(scene: Scene) -> None:

@@ -564,6 +564,7 @@ def test_the_data_of_detached_sessions_is_bounded(nodes: Nodes, monkeypatch: pyt
     pair.suspend()
     lost = pair.near_heard.wait(crust.LostPeer)
     assert (lost.reason, lost.unacknowledged) == ("overloaded", numbers)
+    assert pair.near.stats().refusals["DETACHED_BYTES_MAX"] == 1
 
 
 def test_a_resumed_session_is_not_detached_any_more(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from crust.exceptions import MalformedMessage, PeerLost, Timeout, WouldBlock
 from crust.peers.files import Files
 from crust.runtime.threads import Deadline
 from crust.wire.transfer import TransferMessage, build_transfer, parse_transfer_untrusted
+from tests.support.bitten import Bitten
 from tests.support.threads import Crew
 from tests.support.waiting import wait_until
 
@@ -33,6 +34,7 @@ class FileNode:
             on_received=lambda *event: self.received.append(event),
             on_failed=lambda *event: self.failed.append(event),
         )
+        self.files.bites = self.bitten = Bitten()
 
     def __enter__(self) -> FileNode:
         self.crew.__enter__()

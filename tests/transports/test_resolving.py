@@ -12,6 +12,7 @@ import pytest
 from crust import limits
 from crust.addresses import Endpoint
 from crust.transports.resolving import Answers, Resolver, look_up, read
+from tests.support.bitten import Bitten
 from tests.support.waiting import wait_until
 
 FOUND = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 1))]
@@ -42,12 +43,13 @@ def test_many_names_share_a_few_threads(monkeypatch: pytest.MonkeyPatch) -> None
     """The rest wait their turn, and all are answered; then no thread is left."""
     monkeypatch.setattr(limits, "LOOKUPS_MAX", 3)
     system = System()
-    resolver = Resolver(system)
+    resolver, bitten = Resolver(system), Bitten()
+    resolver.bites = bitten
     answers: list[Answers] = [queue.SimpleQueue() for _ in range(10)]
     for number, each in enumerate(answers):
         resolver.begin(name(number), each)
     wait_until(lambda: len(system.asked) == 3)
-    assert workers() == 3
+    assert workers() == 3 and bitten["LOOKUPS_MAX"] == 7
     system.go.set()
     assert [each.get(timeout=5) for each in answers] == [FOUND] * 10
     assert sorted(system.asked) == sorted(name(number).host for number in range(10))

@@ -30,8 +30,8 @@ class Announcing:
     """
 
     __slots__ = (
-        *("_again_at", "_bites", "_budget", "_dues", "_first", "_latest", "_links", "_news", "_queued", "_store", "_turns"),
-        "is_public",
+        *("_again_at", "_bites", "_budget", "_dues", "_first", "_latest", "_links", "_news"),
+        *("_queued", "_store", "_turns", "is_public"),
     )
 
     def __init__(

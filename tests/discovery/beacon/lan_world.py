@@ -15,6 +15,7 @@ from crust.discovery.beacon.links import Link
 from crust.discovery.beacon.packet import NetworkKey, Offer
 from crust.discovery.beacon.seeker import Found, Seeker
 from crust.wire.handshake import Role
+from tests.support.bitten import Bitten
 
 HEADERS = 28  # bytes of IPv4 and UDP
 LATENCY = 0.001
@@ -38,9 +39,11 @@ class LanNode:
         self.link = a_link(f"10.0.{number >> 8}.{number & 255}")
         self.offer: Offer | None = Offer(Role.NODE, 5000 + number, 0)
         self.announces, self.seeks = announces, seeks
-        self.seeker = Seeker(keys, self.rng.randbytes, self.rng.uniform)
+        self.bitten = Bitten()
+        self.seeker = Seeker(keys, self.rng.randbytes, self.rng.uniform, self.bitten)
         self.announcer = Announcer(
-            keys, self.ours, lambda link: self.offer, self.seeker.is_ours, self.rng.randbytes, self.rng.uniform
+            *(keys, self.ours, lambda link: self.offer, self.seeker.is_ours, self.rng.randbytes, self.rng.uniform),
+            bites=self.bitten,
         )
         self.found: list[tuple[float, Found]] = []
         self.sent = 0

@@ -341,6 +341,7 @@ def test_a_thousand_identities_of_one_address() -> None:
     liar = Liar(world, node)
     taken = [liar.answer("10.0.0.77") for _ in range(300)]
     assert sum(each is not None for each in taken) == limits.BEACON_PEERS_PER_ADDRESS
+    assert node.bitten["BEACON_PEERS_PER_ADDRESS"] == 300 - limits.BEACON_PEERS_PER_ADDRESS
     assert honest.ours.peer_id in {found.peer_id for found, _ in node.seeker.known(world.now)}
 
 
@@ -350,6 +351,7 @@ def test_a_flood_of_answers_is_bounded() -> None:
     liar = Liar(world, node)
     taken = [liar.answer(f"10.0.{n >> 6}.{n & 63 | 64}") for n in range(700)]
     assert sum(each is not None for each in taken) <= 2 * limits.BEACON_FOUND_PER_SECOND
+    assert node.bitten["BEACON_FOUND_PER_SECOND"] == sum(each is None for each in taken) > 0
     world.run(3)
     for n in range(700, 1400):
         liar.answer(f"10.0.{n >> 6}.{n & 63 | 64}")

@@ -15,6 +15,7 @@ from crust.exceptions import MalformedMessage
 from crust.wire import gossip as wire
 from crust.wire.handshake import Role
 from tests.discovery.gossip.mesh import NETWORK, WALL, Mesh, key_pair, record_of, ring
+from tests.support.bitten import Bitten
 
 LIAR, HONEST = b"L" * 32, b"H" * 32
 EVERYTHING = (1 << 64) - 1
@@ -24,10 +25,12 @@ class Victim:
     """A core with a liar and an honest peer, whose reader counts, and takes everything made by ``made_up``."""
 
     def __init__(self, max_records: int = 256) -> None:
+        self.bitten = Bitten()
         self.checks = 0
         self.made_up: dict[bytes, Record] = {}
         self._real = read_with(NETWORK)
-        self.core = Gossip(key_pair(1).peer_id.public_key, GossipSettings(max_records), self._read, random.Random(1))
+        own_id = key_pair(1).peer_id.public_key
+        self.core = Gossip(own_id, GossipSettings(max_records), self._read, random.Random(1), self.bitten)
         self.now = 0.0
         self.sent: list[tuple[bytes, wire.GossipFrame]] = []
         for peer in (LIAR, HONEST):
@@ -173,6 +176,7 @@ def test_a_million_records_cost_a_bounded_store_and_a_bounded_number_of_signatur
     assert len(victim.core.store) <= 256
     fresh = 64 + 64 / limits.GOSSIP_FRESH_SECONDS * seconds  # what one link may add to a store that is half full
     assert victim.checks <= 128 + fresh + limits.GOSSIP_OUTSTANDING
+    assert victim.bitten["GOSSIP_FRESH_SECONDS"] > 10_000
 
 
 def test_what_is_announced_at_once_counts_before_it_has_come() -> None:
@@ -208,6 +212,7 @@ def test_announcements_without_end_are_not_read() -> None:
         victim.say(LIAR, frame)
     assert victim.misbehaved() == {(LIAR, "flood")}
     assert len(victim.core._pulling.wants) <= 512
+    assert victim.bitten["GOSSIP_ITEMS_RATE"] > 100
     record = record_of(key_pair(2))
     victim.offer(HONEST, record)
     assert victim.core.store.of(record.node) is not None
@@ -228,7 +233,7 @@ def test_who_announces_and_does_not_deliver_delays_and_no_more() -> None:
     victim.wait(3 * limits.GOSSIP_PATIENCE)
     late = record_of(key_pair(3))
     frames = victim.say(LIAR, wire.Announce(((late.prefix, late.version),)))
-    assert frames == []
+    assert frames == [] and victim.bitten["GOSSIP_PAUSED"] == 1
     victim.wait(limits.GOSSIP_PAUSED)
     assert victim.say(LIAR, wire.Announce(((late.prefix, late.version),))) != []
 
@@ -254,7 +259,7 @@ def test_who_breaks_its_word_again_and_again_is_asked_nothing_more() -> None:
         record = record_of(key_pair(number))
         victim.offer(LIAR, record, version=record.version + 7)
     kept = sum(victim.core.store.of(key_pair(number).peer_id.public_key) is not None for number in range(2, 20))
-    assert kept == limits.GOSSIP_STRIKES
+    assert kept == limits.GOSSIP_STRIKES and victim.bitten["GOSSIP_STRIKES"] == 1
     record = record_of(key_pair(30))
     assert victim.say(LIAR, wire.Announce(((record.prefix, record.version),))) == []
     victim.offer(HONEST, record)
@@ -303,6 +308,7 @@ def test_its_own_record_again_and_again_costs_no_more_than_others() -> None:
     for _ in range(1000):
         victim.say(mine.node, wire.Records((mine.data,)))
     assert victim.checks <= limits.GOSSIP_CHECKS_LINK
+    assert victim.bitten["GOSSIP_CHECKS_LINK"] == 1000 - victim.checks
 
 
 def test_contents_that_nobody_asked_for_are_not_read() -> None:
@@ -341,6 +347,7 @@ def test_comparisons_are_answered_now_and_then_only() -> None:
     victim.offer(HONEST, record_of(key_pair(2)))
     answers = [victim.say(LIAR, wire.Summary(EVERYTHING, True, (1,))) for _ in range(50)]
     assert sum(bool(frames) for frames in answers) == 3
+    assert victim.bitten["GOSSIP_SUMMARIES_LINK"] == 47
     victim.now += 5
     assert victim.say(LIAR, wire.Summary(EVERYTHING, True, (1,)))
 
@@ -360,6 +367,7 @@ def test_what_is_given_away_is_bounded() -> None:
     assert victim.say(HONEST, wire.Request((records[0].prefix,))) == []
     brought = [to for to, frame in victim.wait(2) if isinstance(frame, wire.Records)]
     assert HONEST in brought
+    assert victim.bitten["GOSSIP_REQUEST_MAX"] > 0 and victim.bitten["GOSSIP_SERVE_RATE"] == 2
 
 
 def test_questions_without_end_are_not_answered() -> None:
@@ -367,6 +375,7 @@ def test_questions_without_end_are_not_answered() -> None:
     victim = Victim()
     answers = [victim.say(LIAR, wire.Find(number, b"x" * 32)) for number in range(100)]
     assert sum(bool(frames) for frames in answers) == 2 * limits.GOSSIP_FINDS_LINK
+    assert victim.bitten["GOSSIP_FINDS_LINK"] == 80
     assert victim.misbehaved() == {(LIAR, "flood")}
     assert victim.say(HONEST, wire.Find(1, b"x" * 32)) == [wire.Found(1, b"", ())]
 

@@ -10,6 +10,7 @@ from crust import limits
 from crust.discovery.gossip import Found, Gossip, GossipSettings, read_with
 from crust.wire import gossip as wire
 from tests.discovery.gossip.mesh import NETWORK, WALL, Mesh, Node, key_pair, record_of, ring
+from tests.support.bitten import Bitten
 
 
 def sparse(mesh: Mesh, count: int = 60, max_records: int = 24, links: int = 3) -> list[Node]:
@@ -77,11 +78,13 @@ def test_a_search_without_anybody_to_ask_ends_at_once() -> None:
 
 def test_searches_are_bounded_and_can_be_given_up() -> None:
     """A program that looks for thousands at once is told; what was given up leaves room."""
-    core = Gossip(bytes(32), GossipSettings(), read_with(NETWORK), random.Random(1))
+    bitten = Bitten()
+    core = Gossip(bytes(32), GossipSettings(), read_with(NETWORK), random.Random(1), bitten)
     core.link_up(b"p" * 32, True, 0.0)
     numbers = [core.find(bytes((index,)) * 32, 0.0) for index in range(1, limits.GOSSIP_FINDS_AT_ONCE + 1)]
     with pytest.raises(ValueError, match="64 searches at once"):
         core.find(b"y" * 32, 0.0)
+    assert bitten["GOSSIP_FINDS_AT_ONCE"] == 1
     core.cancel_find(numbers[0])
     last = core.find(b"y" * 32, 0.0)
     core.handle_timer(limits.GOSSIP_FIND_TIMEOUT + 1, WALL)

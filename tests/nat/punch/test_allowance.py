@@ -6,6 +6,7 @@ import pytest
 
 from crust import limits
 from crust.nat.punch.allowance import Allowance
+from tests.support.bitten import Bitten
 
 VICTIM, SEEN = "192.0.2.66", "198.51.100.7"
 
@@ -22,10 +23,13 @@ def taken(take: object, host: str) -> int:
 
 def test_an_address_that_nobody_saw_gets_twelve_packets() -> None:
     """Over all its ports and methods."""
-    allowance = Allowance()
+    bitten = Bitten()
+    allowance = Allowance(bitten)
     allowance.begin([SEEN])
     assert taken(allowance.probe, VICTIM) + taken(allowance.syn, VICTIM) == 12
+    bitten.clear()
     assert not allowance.probe(VICTIM, 1) and not allowance.syn(VICTIM, 1)
+    assert bitten["UNSEEN_PROBES"] == bitten["UNSEEN_SYNS"] == 1
 
 
 def test_several_at_once_count_as_several() -> None:
@@ -38,10 +42,12 @@ def test_several_at_once_count_as_several() -> None:
 
 def test_an_address_that_was_seen_gets_what_the_searches_need_and_no_more() -> None:
     """A rendezvous that lies sends us against a victim only within that bound."""
-    allowance = Allowance()
+    bitten = Bitten()
+    allowance = Allowance(bitten)
     allowance.begin([SEEN])
     assert taken(allowance.probe, SEEN) == limits.SEARCH_PROBES
     assert taken(allowance.syn, SEEN) == limits.SEARCH_SYNS
+    assert bitten["SEARCH_PROBES"] >= 1 and bitten["SEARCH_SYNS"] >= 1
 
 
 def test_who_answered_is_believed() -> None:
@@ -94,12 +100,14 @@ def test_nobody_gets_more_for_waiting_less_than_the_memory(pause: float) -> None
 
 def test_a_row_of_private_addresses_is_not_looked_through() -> None:
     """They may be machines in our own network; public ones do not count against them, nor one where it was seen."""
-    allowance = Allowance()
+    bitten = Bitten()
+    allowance = Allowance(bitten)
     allowance.begin(["192.168.7.9"])
     assert allowance.syn("192.168.7.9") and allowance.syn("20.0.1.1")
     assert sum(allowance.syn(f"192.168.7.{number}") for number in range(10, 200)) == limits.UNSEEN_PRIVATE_MAX
     assert not allowance.syn("fd00::1") and not allowance.syn("100.64.0.1") and not allowance.syn("no-address")
     assert allowance.syn("20.0.1.2")
+    assert bitten["UNSEEN_PRIVATE_MAX"] == 190 - limits.UNSEEN_PRIVATE_MAX + 3
 
 
 def test_who_was_seen_once_is_not_believed_for_ever() -> None:
@@ -112,6 +120,8 @@ def test_who_was_seen_once_is_not_believed_for_ever() -> None:
 
 def test_so_many_addresses_and_no_more() -> None:
     """A list of a thousand victims gets packets to a few."""
-    allowance = Allowance()
-    reached = sum(allowance.probe(f"192.0.2.{number}") for number in range(200))
+    bitten = Bitten()
+    allowance = Allowance(bitten)
+    reached = sum(allowance.probe(f"20.0.1.{number}") for number in range(200))
+    assert bitten["UNSEEN_HOSTS_MAX"] == 200 - reached
     assert reached <= limits.UNSEEN_HOSTS_MAX + 1

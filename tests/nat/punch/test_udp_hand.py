@@ -219,6 +219,9 @@ def test_a_flood_of_probes_is_looked_at_for_a_while(pair: Pair, monkeypatch: pyt
     """The other end can make ones that look right; who reads the socket has others' datagrams to bring."""
     monkeypatch.setattr(limits, "PUNCH_HEARD_MAX", 5)
     one, near = pair.nodes[0], pair.scripts[0]
+    bitten: list[str] = []
+    for hand in pair.runners[0]._hands:
+        hand._allowance.bites = bitten.append  # type: ignore[attr-defined]
     near.ask(pair.runners[0], OpenUdp("a", 4))
     strays = one.listener.hub.strays
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -226,7 +229,7 @@ def test_a_flood_of_probes_is_looked_at_for_a_while(pair: Pair, monkeypatch: pyt
             sock.sendto(pair.probe(1), one.address)
         sock.sendto(build_header(PacketType.STATE, 4711, 0, 0, 0, 1, 1), one.address)  # what comes after them
     wait_until(lambda: one.listener.hub.strays > strays, what="the packet")
-    assert len(near.heard("datagram")) == 5
+    assert len(near.heard("datagram")) == 5 and bitten == ["PUNCH_HEARD_MAX"] * 45
 
 
 def test_an_address_that_is_tried_gets_no_reset(pair: Pair) -> None:

@@ -16,8 +16,14 @@ from tests.support.wire_values import repeatable
 HERE = ("20.0.0.1", 5)
 
 
+MET: list[tuple[str, str]] = []
+"""Limits, and whom they have bitten."""
+
+
 def a_door(*, known: bool = True) -> Door:
-    return Door(Responder(lambda host: known), HERE)
+    responder = Responder(lambda host: known)
+    responder.on_limit = lambda limit, host: MET.append((limit, host))
+    return Door(responder, HERE)
 
 
 def question(number: int = 0, **fields: object) -> bytes:
@@ -94,8 +100,10 @@ def test_strangers_end_the_stream() -> None:
 def test_questions_are_counted() -> None:
     """A stream is no place to stay."""
     door = a_door()
+    MET.clear()
     for number in range(limits.STUN_REQUESTS_PER_CONNECTION):
         said, _ = door.receive(question(number), 1.0)
         assert parse_stun_untrusted(said).xor_mapped == HERE
     with pytest.raises(RemoteProtocolError, match="more than 16"):
         door.receive(question(), 1.0)
+    assert MET == [("STUN_REQUESTS_PER_CONNECTION", HERE[0])]

@@ -21,11 +21,17 @@ from tests.support.waiting import wait_until
 HOSTS = ["127.0.0.1", pytest.param("::1", marks=pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here"))]
 
 
+MET: list[tuple[str, str]] = []
+"""Limits, and whom they have bitten."""
+
+
 @contextlib.contextmanager
 def echo_sockets(host: str = "127.0.0.1", *, everybody: bool = True) -> Iterator[EchoSockets]:
     """Running ones, closed at the end."""
     with Crew(io=False) as crew:
-        sockets = EchoSockets(host, Responder(lambda host: False, everybody=everybody), time.monotonic)
+        responder = Responder(lambda host: False, everybody=everybody)
+        responder.on_limit = lambda limit, host: MET.append((limit, host))
+        sockets = EchoSockets(host, responder, time.monotonic)
         sockets.start(crew.spawn)
         try:
             yield sockets
@@ -80,6 +86,7 @@ def test_callers_are_few_and_their_time_is_short(monkeypatch: pytest.MonkeyPatch
     """One too many is let go at once; one who says nothing in the end."""
     monkeypatch.setattr(limits, "ECHO_CALLERS_MAX", 2)
     monkeypatch.setattr(limits, "ECHO_CALLER_SECONDS", 0.5)
+    MET.clear()
     with echo_sockets() as sockets, contextlib.ExitStack() as stack:
         address = ("127.0.0.1", sockets.tcp[0])
         callers = [stack.enter_context(socket.create_connection(address, timeout=5)) for _ in range(3)]
@@ -90,6 +97,7 @@ def test_callers_are_few_and_their_time_is_short(monkeypatch: pytest.MonkeyPatch
             if caller is callers[2]:
                 assert time.monotonic() - began < 0.4
         assert time.monotonic() - began > 0.4
+        assert MET == [("ECHO_CALLERS_MAX", "127.0.0.1")]
         with socket.create_connection(address, timeout=5) as later:
             later.sendall(build_stun(request()))
             assert read_message(later)

@@ -7,6 +7,7 @@ import pytest
 from crust import limits
 from crust.nat.stun.message import Class, Message, build_stun, parse_stun_untrusted
 from crust.nat.stun.responder import Responder, is_request
+from tests.support.bitten import Bitten
 
 ID = bytes(range(12))
 PEER, STRANGER = ("20.0.0.1", 5), ("20.0.0.2", 5)
@@ -104,13 +105,14 @@ def test_only_requests_are_requests() -> None:
 
 def test_each_address_has_its_share() -> None:
     """And all addresses together have one; an IPv6 /64 counts as one address."""
-    responder = Responder(lambda host: True)
+    responder, bitten = Responder(lambda host: True), Bitten()
+    responder.on_limit = lambda limit, host: bitten(limit)
 
     def answered(source: str, count: int, now: float) -> int:
         return sum(responder.answer(ask(), (source, 5), now) is not None for _ in range(count))
 
     each = limits.STUN_ANSWERS_PER_SECOND
-    assert answered("20.0.0.1", 2 * each, 10.0) == each
+    assert answered("20.0.0.1", 2 * each, 10.0) == each == bitten["STUN_ANSWERS_PER_SECOND"]
     assert answered("20.0.0.1", each, 10.5) == each // 2
     assert answered("20.0.0.2", 2 * each, 10.5) == each
     assert answered("2a10::1", each // 2, 10.5) == each // 2
@@ -118,3 +120,4 @@ def test_each_address_has_its_share() -> None:
     assert answered("2a10:0:0:1::1", each, 10.5) == each
     total = sum(answered(f"20.0.1.{number}", each, 50.0) for number in range(60))
     assert total == limits.STUN_ANSWERS_ALL_PER_SECOND
+    assert bitten["STUN_ANSWERS_ALL_PER_SECOND"] == 60 * each - total

@@ -26,6 +26,7 @@ from crust.runtime.locks import try_lock
 from crust.service.bans.form import KeptBan, build_bans, parse_bans_untrusted
 from crust.service.bans.kept import Kept
 from crust.wire.labelled import UnusableFile
+from tests.support.bitten import Bitten
 from tests.support.nodes import Nodes, config
 
 NOON = 1_800_000_000.0
@@ -183,10 +184,12 @@ def test_a_file_has_its_bound(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> No
     """More are not written; those that are over make room."""
     monkeypatch.setattr(limits, "BANS_KEPT_MAX", 2)
     kept, _ = disk.open()
+    kept.bites = bitten = Bitten()
     kept.keep([PEER], None)
     kept.keep([OTHER], 10.0)
     with pytest.raises(BansNotKept, match="would have 3 bans; 2 are the most"):
         kept.keep([NETWORK], None)
+    assert bitten["BANS_KEPT_MAX"] == 1
     disk.wall += 11
     kept.keep([NETWORK], None)
     again, adopted = disk.open()

@@ -85,6 +85,7 @@ def test_those_who_connect_are_no_crowd(nodes: Nodes) -> None:
     assert callers[2].connect(middle.contact).id == middle.id
     late = nodes.start(config())
     assert late.bootstrap(contacts=[middle.contact]).id == near.id, "sent on"
+    assert middle.stats().refusals["bootstrap.max_links"] >= 1
 
 
 def test_nobody_is_kept_out(nodes: Nodes) -> None:

@@ -16,6 +16,7 @@ from crust.discovery.beacon.seeker import Found
 from crust.service.finding import neighbours
 from crust.service.finding.neighbours import Neighbours
 from crust.wire.handshake import Role
+from tests.support.bitten import Bitten
 from tests.support.nodes import Nodes, config
 from tests.support.waiting import wait_until
 
@@ -78,9 +79,11 @@ def know(node: crust.Service, places: Iterable[tuple[PeerId, int]]) -> None:
 
 def test_an_address_costs_a_few_dials_in_vain() -> None:
     """However many ids it answers with; more come back, slowly."""
-    near = Neighbours()
+    bitten = Bitten()
+    near = Neighbours(bitten)
     dialled = [near.afford(somebody(), [at("192.168.1.7", 1000 + number)], 1.0) for number in range(64)]
     assert [bool(each) for each in dialled] == [True] * ONCE + [False] * (64 - ONCE)
+    assert bitten["LAN_DIALS_PER_SECOND"] == 64 - ONCE
     assert near.afford(somebody(), [at("192.168.1.8")], 1.0)
     in_a_minute = sum(bool(near.afford(somebody(), [at("192.168.1.7")], 1.0 + second)) for second in range(60))
     assert in_a_minute == 5  # one in ten seconds

@@ -18,6 +18,7 @@ from tests.service.finding import shared
 from tests.support.nodes import LOOPBACK, Nodes
 from tests.support.waiting import wait_until
 
+NAMES = ("REACHABILITY_REST", "REACHABILITY_PER_SECOND")
 PATIENCE = 10.0
 BOTH = (LOOPBACK, "utp://127.0.0.1:0")
 
@@ -103,7 +104,7 @@ def test_nobody_has_somebody_else_tried(nodes: Nodes) -> None:
     wait_until(lambda: reachability(middle).is_public(near.id), PATIENCE, "the trial")
     places = knocked(middle)
     part = reachability(middle)
-    part._rates = type(part._rates)(1 / 60, 10, each_size=1)
+    part._rates = type(part._rates)(1 / 60, 10, each_size=1, names=NAMES)
     conversation = middle._node.registry.all()[0]
     assert conversation.link is not None
 
@@ -118,7 +119,11 @@ def test_nobody_has_somebody_else_tried(nodes: Nodes) -> None:
     told(*(("127.0.0.1", 2000 + number) for number in range(9)))
     assert places == [Endpoint("tcp", "127.0.0.1", 2000 + number) for number in range(limits.REACHABILITY_PLACES)]
     told(("127.0.0.1", 3000))
-    assert len(places) == limits.REACHABILITY_PLACES
+    assert len(places) == limits.REACHABILITY_PLACES and middle.stats().refusals["REACHABILITY_REST"] == 1
+    part._rates = type(part._rates)(1, 1, each_size=10, all_size=0, names=NAMES)
+    part._rates.permit("another", middle._node.clock.now() + 3600)
+    told(("127.0.0.1", 3000))
+    assert len(places) == limits.REACHABILITY_PLACES and middle.stats().refusals["REACHABILITY_PER_SECOND"] == 1
     wait_until(lambda: not part.is_public(near.id), PATIENCE, "the end of the trial")
 
 
@@ -129,7 +134,7 @@ def test_what_is_told_by_way_of_a_circuit_is_not_tried(nodes: Nodes) -> None:
     assert middle._node is not None
     part = reachability(middle)
     wait_until(lambda: part.is_public(near.id), PATIENCE, "the trial")
-    part._rates = type(part._rates)(1, 10, each_size=10)
+    part._rates = type(part._rates)(1, 10, each_size=10, names=NAMES)
     places = knocked(middle)
     conversation = middle._node.registry.all()[0]
     connection = SimpleNamespace(remote=Endpoint("tcp", "127.0.0.1", 2000), local=Endpoint("tcp", "127.0.0.1", 2001))
@@ -164,7 +169,7 @@ def test_who_moves_says_so(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> Non
     near.bootstrap(contacts=[middle.contact])
     part = reachability(middle)
     wait_until(lambda: part.is_public(near.id), PATIENCE, "the trial")
-    part._rates = type(part._rates)(1, 10, each_size=10)
+    part._rates = type(part._rates)(1, 10, each_size=10, names=NAMES)
     places = knocked(middle)
     near.rotate_ports()
     wait_until(lambda: near.addresses[0] in places, PATIENCE, "the next one")

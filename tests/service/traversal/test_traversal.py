@@ -22,6 +22,7 @@ from crust.runtime.timers import Timer
 from crust.service.traversal.search import SearchTurns
 from crust.service.traversal.traversal import Traversal, seen_hosts
 from crust.wire.frames import Candidates, Place, PlaceKind, Signal, Standing, TransportCode, build_record
+from tests.support.bitten import Bitten
 
 PLACE = Place(PlaceKind.REFLEXIVE, TransportCode.TCP, False, ("198.51.100.7", 5483))
 KEYS = (b"o" * 32, b"i" * 32)
@@ -103,7 +104,7 @@ class End:
         self.vain: list[str] = []
         self.free, self.left = True, 0
         self.resting: set[str] = set()
-        self.bitten: list[str] = []
+        self.bites = self.bitten = Bitten()
         self.ours = Terrain((EASY,), (PLACE,))
         self._leads = leads
         self._methods = tuple(
@@ -153,9 +154,6 @@ class End:
         allowance = Allowance()
         allowance.begin(seen)
         return allowance
-
-    def bites(self, limit: str) -> None:
-        self.bitten.append(limit)
 
     def may_begin(self, traversal: object) -> bool:
         return self.free
@@ -441,6 +439,7 @@ def test_signals_that_come_early_are_kept() -> None:
     end.signal("of no such method", "hi")
     end.io.advance(limits.SEARCH_AFTER + 0.01)
     assert end.log.count("predict-udp heard hi") == limits.SIGNALS_KEPT
+    assert end.bitten["SIGNALS_KEPT"] == 100 - limits.SIGNALS_KEPT
 
 
 def test_a_flood_of_words_is_not_listened_to() -> None:
@@ -453,6 +452,7 @@ def test_a_flood_of_words_is_not_listened_to() -> None:
         end.signal("punch-tcp", "hi")
     assert sum(line.startswith("punch-tcp learned") for line in end.log) < limits.CANDIDATES_HEARD_MAX
     assert end.log.count("punch-tcp heard hi") == limits.PLAN_SIGNALS_MAX
+    assert end.bitten["PLAN_SIGNALS_MAX"] > 0 and end.bitten["CANDIDATES_HEARD_MAX"] > 0
     assert len(end.pursued) <= limits.DIRECT_DIALS_MAX
     end.io.advance(20)
     end.hear(2)

@@ -13,6 +13,7 @@ from crust.service.traversal.allowances import Allowances
 from crust.service.traversal.rests import Rests
 from crust.service.traversal.schedule import Schedule
 from crust.service.traversal.search import SearchTurns
+from tests.support.bitten import Bitten
 
 VICTIM = "192.0.2.66"
 
@@ -82,10 +83,11 @@ def test_a_birthday_search_in_vain_rests_for_an_hour() -> None:
 
 def test_only_so_many_peers_are_remembered() -> None:
     """The memory is bounded."""
-    allowances = Allowances()
+    bitten = Bitten()
+    allowances = Allowances(bitten)
     for number in range(limits.ALLOWANCES_MAX + 10):
         allowances.of(PeerId(number.to_bytes(32, "big")), frozenset(), 0.0)
-    assert len(allowances._kept) == limits.ALLOWANCES_MAX
+    assert len(allowances._kept) == limits.ALLOWANCES_MAX and bitten["ALLOWANCES_MAX"] == 10
 
 
 def test_a_relay_is_left_after_5_and_30_seconds_then_rarely() -> None:

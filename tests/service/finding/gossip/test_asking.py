@@ -8,12 +8,13 @@ from typing import Any, cast
 
 import pytest
 
-from crust import Endpoint, Identity
+from crust import Endpoint, Identity, limits
 from crust.discovery.gossip.events import Ask
 from crust.service.finding.gossip import asking
 from crust.service.finding.gossip.asking import Asking
 from crust.wire import gossip as wire
 from crust.wire.handshake import Capability
+from tests.support.bitten import Bitten
 
 
 class Dials:
@@ -40,7 +41,9 @@ class Questions:
         self.timers: list[Callable[[float], object]] = []
         self.failed: list[bytes] = []
         self.keys = Identity.generate()
+        self.bitten = Bitten()
         node = SimpleNamespace(
+            refusals=SimpleNamespace(count=self.bitten),
             clock=SimpleNamespace(now=lambda: 0.0),
             io=SimpleNamespace(call_later=lambda seconds, call: self.timers.append(call)),
             registry=SimpleNamespace(get=lambda peer_id: None),
@@ -103,3 +106,17 @@ def test_a_link_that_stands_has_the_question_once(monkeypatch: pytest.MonkeyPatc
     made.asking.stands(conversation)
     made.dials.waiters[0](conversation, None)
     assert made.asking.frames() == [(conversation, frame)] and made.failed == []
+
+
+def test_questions_that_are_not_put(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too many links for them being made, or having been made."""
+    made = Questions(monkeypatch)
+    for _ in range(limits.GOSSIP_ASKS_AT_ONCE + 1):
+        made.keys = Identity.generate()
+        made.ask()
+    assert made.bitten["GOSSIP_ASKS_AT_ONCE"] == len(made.failed) == 1
+    for _ in range(limits.GOSSIP_ASKS_AT_ONCE, int(limits.GOSSIP_ASKS_BURST) + 1):
+        made.asking._dials.clear()
+        made.keys = Identity.generate()
+        made.ask()
+    assert made.bitten["GOSSIP_ASKS_PER_SECOND"] == 1 and len(made.failed) == 2

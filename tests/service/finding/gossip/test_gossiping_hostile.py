@@ -21,6 +21,7 @@ from crust.service.finding.dial_rules import DialRules
 from crust.service.finding.neighbours import Neighbours
 from crust.wire import gossip as wire
 from crust.wire.handshake import Capability
+from tests.support.bitten import Bitten
 from tests.support.nodes import Nodes, config
 from tests.support.puppet import Caller
 from tests.support.waiting import eventually, wait_until
@@ -132,6 +133,7 @@ def test_no_more_frames_wait_than_may(nodes: Nodes) -> None:
         busy.append(True)
         assert service._node is not None
         assert service._node.sections.all()["gossip"]["dropped_frames_total"] == 20
+        assert service.stats().refusals["GOSSIP_WAITING"] == 20
 
 
 def test_forged_records_are_told_of_and_not_kept(nodes: Nodes) -> None:
@@ -218,6 +220,7 @@ def rules(bound: str, networks: tuple[str, ...] = ("192.168.1.0/24",), **setting
         clock=SimpleNamespace(now=lambda: 0.0),
         access=SimpleNamespace(is_banned=lambda peer_id, host, now: False),
         handshake=SimpleNamespace(key_pair=Identity.generate()),
+        refusals=SimpleNamespace(count=Bitten()),
     )
     network = SimpleNamespace(
         outlook=SimpleNamespace(networks=tuple(map(ipaddress.ip_network, networks))),

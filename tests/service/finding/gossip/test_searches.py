@@ -11,6 +11,7 @@ import pytest
 from crust import Contact, Endpoint, Identity, PeerId, limits
 from crust.peers.session import State
 from crust.service.finding.gossip.searches import Searches
+from tests.support.bitten import Bitten
 
 PLACES = (Endpoint("tcp", "45.0.0.1", 5000),)
 
@@ -19,6 +20,7 @@ class World:
     """A node with gossip that answers what the test says, and a dialler that does nothing by itself."""
 
     def __init__(self) -> None:
+        self.bitten = Bitten()
         self.jobs: list[Callable[[], object]] = []
         self.timers: list[Any] = []
         self.found: dict[PeerId, Callable[[Any, int], object]] = {}
@@ -34,6 +36,7 @@ class World:
         self.known: tuple[Endpoint, ...] = ()
         node = SimpleNamespace(
             on_connected=[],
+            refusals=SimpleNamespace(count=self.bitten),
             io=SimpleNamespace(call_later=self._call_later, shielded=lambda job: job()),
             registry=SimpleNamespace(get=self.sessions.get),
             directory=SimpleNamespace(places=lambda peer_id, but=(): self.known),
@@ -93,7 +96,7 @@ def test_so_many_are_looked_for_at_once() -> None:
     targets = [stranger() for _ in range(limits.SEARCHES_MAX)]
     ends = [world.look_for(each) for each in targets]
     assert None not in ends
-    assert world.look_for(stranger()) is None
+    assert world.look_for(stranger()) is None and world.bitten["SEARCHES_MAX"] == 1
     assert ends[0] is not None
     ends[0]()
     world.work()

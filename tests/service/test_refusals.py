@@ -90,6 +90,15 @@ def test_the_parts_of_a_node_tell_it(nodes: Nodes) -> None:
     assert node.stats().refusals["LOOKUPS_MAX"] == len(parts) >= 8
 
 
+def test_callers_over_utp_that_nobody_takes_in(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The listener is behind: there is no place for one more."""
+    monkeypatch.setattr(limits, "LISTEN_BACKLOG", 0)
+    node = nodes.start(config(listen__addresses=["utp://127.0.0.1:0"]))
+    with pytest.raises(crust.ConnectError):
+        nodes.start().connect(node.contact, timeout=2.0)
+    assert node.stats().refusals["LISTEN_BACKLOG"] >= 1
+
+
 class Call:
     """A call that has come by an introducer."""
 

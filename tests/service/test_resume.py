@@ -550,6 +550,7 @@ def test_the_number_of_detached_sessions_is_bounded(nodes: Nodes, monkeypatch: p
         proxy.cut()
         wait_until(functools.partial(has_detached, hub, min(number, 2)), PATIENCE, "a detached session")
     lost = nodes.heard(hub).wait(crust.LostPeer)
+    assert hub.stats().refusals["DETACHED_SESSIONS_MAX"] == 1
     assert (lost.peer.id, lost.reason) == (others[0].id, "overloaded")
     assert {peer.id for peer in hub.peers} == {others[1].id, others[2].id}
 

@@ -29,7 +29,15 @@ from functools import partial
 from typing import Any, Protocol
 
 from .. import limits
-from ..exceptions import CrustError, PeerLost, RemoteProtocolError, ServiceClosed, Timeout, TransferError, WouldBlock
+from ..exceptions import (
+    CrustError,
+    PeerLost,
+    RemoteProtocolError,
+    ServiceClosed,
+    Timeout,
+    TransferError,
+    WouldBlock,
+)
 from ..runtime.clock import Clock
 from ..runtime.threads import Spawn, fork_generation
 from ..wire.transfer import (

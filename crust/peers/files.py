@@ -133,8 +133,7 @@ class Files:
         self._retry_at = 0.0  # on the clock: when they are tried again
         self._answers: collections.deque[tuple[_Exchange, Download, bool | str]] = collections.deque()
         self._rules: Rules | None = None
-        self.bites: Callable[[str], object] = lambda limit: None
-        """Told the name of a limit that has bitten; any thread, must be quick."""
+        self.bites: Callable[[str], object] = lambda limit: None  # told the name of a limit that has bitten
         self._next_number = 0
         self._generation = fork_generation()
         self._working = False
@@ -219,9 +218,8 @@ class Files:
                 f"and a file needs {limits.FILE_MESSAGE_MIN}; raise session.max_message_size, here or there"
             )
         with open_source(path) as source:
-            number, upload = self._add_upload(
-                channel, os.fstat(source.fileno()).st_size, offered, sign, timeout, progress
-            )
+            size = os.fstat(source.fileno()).st_size
+            number, upload = self._add_upload(channel, size, offered, sign, timeout, progress)
             try:
                 return upload.run(source)
             except PeerLost:
@@ -473,9 +471,7 @@ class Files:
             refusal = "this node does not accept files"
         elif len(exchange.downloads) >= limits.FILE_TRANSFERS_MAX:
             self.bites("FILE_TRANSFERS_MAX")
-            refusal = (
-                f"more than {limits.FILE_TRANSFERS_MAX} files at once; send the next one when one is done"
-            )
+            refusal = f"more than {limits.FILE_TRANSFERS_MAX} files at once; send the next one when one is done"
         elif len(others) >= limits.FILE_TRANSFERS_ALL_MAX:
             self.bites("FILE_TRANSFERS_ALL_MAX")
             refusal = "this node is receiving too many files; try again later"

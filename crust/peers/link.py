@@ -418,7 +418,7 @@ class Link:
         now = clock()
         received: list[list[frames.Frame]] = []
         violation: RemoteProtocolError | None = None
-        scratch = _take_scratch()
+        scratch = _take_scratch() if len(data) >= _SCRATCH_FROM else None
         try:
             for plaintext in opener.receive(data, scratch):  # a bad one raises: an attacker on the path can cause that
                 if plaintext[0] in _SESSION_TYPES and self.stage is Stage.OPEN:
@@ -437,7 +437,8 @@ class Link:
         finally:
             if received:
                 self._pass_on(received, now)
-        _scratches.append(scratch)
+        if scratch is not None:
+            _scratches.append(scratch)
         conversation = self.conversation
         if violation is not None and conversation is not None:
             conversation.violated(self, violation)
@@ -576,10 +577,12 @@ class Link:
         return False
 
 
-_SCRATCH_FROM = 4096  # bytes of a record that is worth a buffer of its own
 # Buffers for whoever seals records or opens one. Memory used again is in the cache, and needs no page of the
 # system: a third of the time that a large record takes.
 _scratches: collections.deque[bytearray] = collections.deque(maxlen=limits.BURST_POOL)
+# Bytes of a record, or of what was read, that are worth such a buffer; less is opened as quickly without. When a
+# thousand peers join, each of their threads that has its turn would else need a quarter of a MiB, in a heap of its own.
+_SCRATCH_FROM = 4096
 
 
 def _take_scratch() -> bytearray:

@@ -42,6 +42,7 @@ HEADER_SIZE = 2
 RECORD_MAX = HEADER_SIZE + limits.RECORD_PLAINTEXT_MAX + max(cipher.tag_size for cipher in CIPHERS.values())
 """Bytes of the longest record."""
 _MASKS = limits.MASKS_PER_DRAW
+_AT_HAND = 64  # of these kept: each direction of each idle link keeps so many (a part of _MASKS)
 _PLAINTEXT_MAX = limits.RECORD_PLAINTEXT_MAX
 
 # The process that this module's state belongs to. Comparing with it costs 10 ns, a getpid() up to 200.
@@ -62,8 +63,11 @@ def export_key(key: bytes, handshake_hash: bytes) -> bytes:
     return hash32(b"crust/1 export" + handshake_hash, key=key)
 
 
-def _draw_masks(length_key: bytes, block: int) -> array.array[int]:
-    masks = array.array("H", hashlib.shake_128(length_key + block.to_bytes(8, "big")).digest(2 * _MASKS))
+def _draw_masks(length_key: bytes, number: int) -> array.array[int]:
+    """The masks from record ``number`` on, a multiple of ``_AT_HAND``; those of its draw before it are drawn again."""
+    block, first = divmod(number, _MASKS)
+    drawn = hashlib.shake_128(length_key + block.to_bytes(8, "big")).digest(2 * (first + _AT_HAND))
+    masks = array.array("H", drawn[2 * first :])
     if sys.byteorder == "little":
         masks.byteswap()
     return masks
@@ -155,9 +159,9 @@ class RecordSealer(_Direction):
         if not 0 < size <= _PLAINTEXT_MAX or not self._key:
             raise self._misuse(size)
         number = self._number
-        slot = number % _MASKS
+        slot = number % _AT_HAND
         if slot == 0:
-            self._masks = _draw_masks(self._length_key, number // _MASKS)
+            self._masks = _draw_masks(self._length_key, number)
         header = ((size + self._tag_size) ^ self._masks[slot]).to_bytes(HEADER_SIZE, "big")
         self._number = number + 1  # before it is used: an interrupt must not make it be used again
         return number.to_bytes(self._nonce_size, "big"), header
@@ -265,9 +269,9 @@ class RecordOpener(_Direction):
 
     def _length(self, header: bytes) -> int:
         """Unmask and check a record's length. Asking twice for the same record is harmless."""
-        slot = self._number % _MASKS
+        slot = self._number % _AT_HAND
         if slot == 0:
-            self._masks = _draw_masks(self._length_key, self._number // _MASKS)
+            self._masks = _draw_masks(self._length_key, self._number)
         length = (header[0] << 8 | header[1]) ^ self._masks[slot]
         if not self._tag_size < length <= self._tag_size + _PLAINTEXT_MAX:
             self.forget()

@@ -105,7 +105,9 @@ class Peer:
         self._host = host
         self._conversation = conversation
         self._plain_max = conversation.plain_max
-        self._inbox: Queue = host.clock.queue()  # of items; None: the session is over
+        # Of items; None: the session is over. Made for the first one who needs it (guarded by the conversation's lock):
+        # nodes with callbacks never do, and on greenlets an empty one takes more than two KiB.
+        self._inbox: Queue | None = None
         # Between the inbox and the hands of who called recv(); guarded by the conversation's lock, see _take().
         self._held: collections.deque[_Item | None] | None = None
         self._handed: Handed | None = None
@@ -420,9 +422,10 @@ class Peer:
             if self._handed is None and not held:
                 if held is None:
                     held = self._hold()
+                get = self._inbox.get  # type: ignore[union-attr]  # who holds has an inbox
                 # (The object that this gives ``held`` is the same.)
                 try:
-                    held += map(self._inbox.get, _ONCE) if wait is None else map(self._inbox.get, _ONCE, (wait,))
+                    held += map(get, _ONCE) if wait is None else map(get, _ONCE, (wait,))
                 except queue.Empty:
                     raise Timeout(f"no message from peer {self.id} within {timeout} s") from None
             conversation.credit(None, self)
@@ -436,21 +439,30 @@ class Peer:
 
     def _hold(self) -> collections.deque[_Item | None]:
         with self._conversation.lock:  # two threads may come here at once
+            self._open_inbox()
             held = self._held
             if held is None:  # an empty one may be somebody else's, who waits for what comes into it
                 held = self._held = collections.deque()
             return held
 
     def _over(self) -> CrustError:
-        if self._inbox.empty():
-            self._inbox.put(None)  # for others who wait
+        inbox = self._inbox
+        if inbox is not None and inbox.empty():
+            inbox.put(None)  # for others who wait
         return self._conversation.error_of_end()
 
     # --- for the node -------------------------------------------------------------------------------------------------
 
+    def _open_inbox(self) -> Queue:
+        """The inbox, which is there from then on (the conversation's lock is held)."""
+        inbox = self._inbox
+        if inbox is None:
+            inbox = self._inbox = self._host.clock.queue()
+        return inbox
+
     def _deliver(self, deliveries: list[Delivery]) -> None:
         """Put messages into the inbox (the conversation's lock is held)."""
-        put = self._inbox.put
+        put = self._open_inbox().put
         for _, priority, messages, _, evidence in deliveries:
             if evidence is not None:
                 put((messages[0], priority, evidence))
@@ -462,17 +474,19 @@ class Peer:
         """Messages that a callback leaves to the inbox: behind what waits there, before the session's end."""
         with self._conversation.lock:
             waiting = self._unread()
+            inbox = self._open_inbox()
             over = False
             with contextlib.suppress(queue.Empty):
-                self._inbox.get(block=False)
+                inbox.get(block=False)
                 over = True
             self._deliver([*waiting, *deliveries])
             if over:
-                self._inbox.put(None)
+                inbox.put(None)
 
     @property
     def _has_unread(self) -> bool:
-        return bool(self._handed or self._held or not self._inbox.empty())
+        inbox = self._inbox
+        return bool(self._handed or self._held or (inbox is not None and not inbox.empty()))
 
     def _unread(self) -> list[Delivery]:
         """Take what is in the inbox, for a consumer that comes late (the conversation's lock is held)."""
@@ -483,13 +497,14 @@ class Peer:
             items.append(handed[0])
         while self._held and self._held[0] is not None:
             items.append(self._held.popleft())
-        while not self._inbox.empty():
+        inbox = self._inbox
+        while inbox is not None and not inbox.empty():
             try:
-                item = self._inbox.get(block=False)
+                item = inbox.get(block=False)
             except queue.Empty:
                 break
             if item is None:
-                self._inbox.put(None)
+                inbox.put(None)
                 break
             items.append(item)
         return [
@@ -500,11 +515,12 @@ class Peer:
     def _abandon(self) -> None:
         """In a forked child: nothing can be read any more (takes no lock)."""
         self._held = self._handed = None
-        self._inbox = self._host.clock.queue()
-        self._inbox.put(None)
+        inbox = self._inbox = self._host.clock.queue()
+        inbox.put(None)
 
     def _end(self) -> None:
-        self._inbox.put(None)
+        with self._conversation.lock:
+            self._open_inbox().put(None)
 
     # --- ending -------------------------------------------------------------------------------------------------------
 

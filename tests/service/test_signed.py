@@ -112,7 +112,7 @@ def test_every_consumer_gets_the_proof(nodes: Nodes) -> None:
     assert pair.to_near.recv(PATIENCE) == b"for recv"
     heard: list[crust.NewMessage] = []
     pair.to_far.send(b"waits in the inbox", sign=True)
-    wait_until(lambda: not pair.to_near._inbox.empty())
+    wait_until(lambda: pair.to_near._has_unread)
     subscription = pair.far.on(crust.NewMessage, heard.append)
     pair.to_far.send(b"for a callback", sign=True)
     wait_until(lambda: len(heard) == 2)

@@ -43,7 +43,7 @@ from .direct import candidates_of
 from .schedule import Schedule
 from .search import SearchTurns
 
-__all__ = ["Traversal", "TraversalHost"]
+__all__ = ["Traversal", "TraversalHost", "could_be_better"]
 
 _BETTER = "a better path was found"
 
@@ -274,8 +274,7 @@ class Traversal:
         self._begin(self._generation + 1, link)
 
     def _could_be_better(self) -> bool:
-        path = self.conversation.path
-        return path is not None and not path.path_class.endswith("-tcp")
+        return could_be_better(self.conversation)
 
     # --- the other end ------------------------------------------------------------------------------------------------
 
@@ -529,6 +528,12 @@ class Traversal:
         for timer in (self._retry, self._joining):
             if timer is not None:
                 timer.cancel()
+
+
+def could_be_better(conversation: Conversation) -> bool:
+    """Whether there may be a better path than the one that the session has."""
+    path = conversation.path
+    return path is not None and not path.path_class.endswith("-tcp")
 
 
 class _Errand:

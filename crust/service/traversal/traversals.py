@@ -23,7 +23,7 @@ from .expected import Expected
 from .hands import Ground, Hands
 from .rests import Rests
 from .search import SearchTurns
-from .traversal import Traversal
+from .traversal import Traversal, could_be_better
 
 __all__ = ["Traversals"]
 
@@ -72,7 +72,8 @@ class Traversals:
     def carried(self, conversation: Conversation) -> None:
         """A link carries that session (locks may be held)."""
         link = conversation.link
-        traversal = self._of(conversation)
+        # Most sessions never need one, and it takes more than a KiB.
+        traversal = self._of(conversation, make=could_be_better(conversation))
         if traversal is not None and link is not None:
             self.io.call_soon(lambda: traversal.carried(link))
 
@@ -109,14 +110,14 @@ class Traversals:
         with self._lock:
             return list(self._all.values())
 
-    def _of(self, conversation: Conversation) -> Traversal | None:
+    def _of(self, conversation: Conversation, make: bool = True) -> Traversal | None:
         if not conversation.capabilities & Capability.TRAVERSAL:
             return None
         with self._lock:
             if self._closed:
                 return None
             traversal = self._all.get(conversation)
-            if traversal is None and not conversation.ended_reason:
+            if traversal is None and make and not conversation.ended_reason:
                 traversal = self._all[conversation] = Traversal(self, conversation)
             return traversal
 

@@ -98,6 +98,7 @@ class Acceptor:
         self._lock = threading.Lock()  # guards _links, _closed and counting pauses
         self._links: set[Link] = set()
         self._closed = False
+        self._report: Callable[[BaseException], None] = lambda error: host.crashed("link", error)
 
     def run(self, listener: Listener) -> None:
         """Accept on ``listener`` until it is closed; blocks."""
@@ -160,7 +161,7 @@ class Acceptor:
             connection,
             Responder(self._host.handshake, salts=self.salts),
             self,
-            lambda error: self._host.crashed("link", error),
+            self._report,
             self._now,
         )
         link.owner_data = slot

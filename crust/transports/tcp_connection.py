@@ -10,7 +10,8 @@ Who may block on what, and what ends it:
 Where that flag does not work the socket does not block, and ``readiness`` is what the reader waits with.
 
 Memory: an idle reader holds :data:`crust.limits.READ_SIZE` bytes. When a read fills them, it borrows a large
-buffer, if one is free, for as long as there is more to read at once.
+buffer, if one is free, for as long as there is more to read at once. (``recv``, which makes bytes of what has come,
+would cost a thread more: glibc keeps some of each size that it has freed, for each thread.)
 """
 
 from __future__ import annotations
@@ -238,10 +239,11 @@ class TcpConnection:
             self._sink = sink
 
     def _run(self, sink: Sink) -> None:
-        lost: OSError | None = self._error(errno.ECONNABORTED, "its receiver failed")
+        lost: OSError | None = None
         try:
             lost = self._read_all(sink)
         except BaseException:  # from the sink: an error of reading is returned
+            lost = self._error(errno.ECONNABORTED, "its receiver failed")
             self.abort()
             raise
         finally:
@@ -255,7 +257,7 @@ class TcpConnection:
     def _read_all(self, sink: Sink) -> OSError | None:
         """Read until the end; None if that was in order or ours, else the error."""
         sock = self._sock
-        small = memoryview(bytearray(limits.READ_SIZE))
+        small = bytearray(limits.READ_SIZE)
         clock = time.monotonic
         busy = 0.0
         while True:
@@ -279,13 +281,13 @@ class TcpConnection:
             if buffer is not None:
                 self._read_burst(sink, small, buffer, began + limits.TURN_SECONDS)
             elif not self._ending:
-                sink.data_received(small[:got])
+                sink.data_received(memoryview(small)[:got])
             busy += clock() - began
             if busy >= limits.TURN_SECONDS:
                 busy = 0.0
                 time.sleep(limits.TURN_PAUSE)  # a busy peer must not keep the other greenlets waiting
 
-    def _read_burst(self, sink: Sink, first: memoryview, buffer: memoryview, until: float) -> None:
+    def _read_burst(self, sink: Sink, first: bytearray, buffer: memoryview, until: float) -> None:
         """Read on with a borrowed buffer, behind what is there already, while there is more and the turn lasts."""
         filled = len(first)
         buffer[:filled] = first

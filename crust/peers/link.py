@@ -592,12 +592,5 @@ def _take_scratch() -> bytearray:
         return bytearray(limits.RECORDS_AT_ONCE * RECORD_MAX)
 
 
-_SESSION_TYPES = frozenset(
-    {
-        frames.FrameType.ACK,
-        frames.FrameType.PING,
-        frames.FrameType.PONG,
-        frames.FrameType.BATCH,
-        frames.FrameType.PIECE,
-    }
-)
+_T = frames.FrameType
+_SESSION_TYPES = frozenset((_T.ACK, _T.PING, _T.PONG, _T.BATCH, _T.PIECE))

@@ -179,14 +179,22 @@ class Acceptor:
             self._links.add(link)
         if refused:
             link.fail("cancelled", "the service is closing")
-        name = f"crust-link-{connection.remote.port}"
         try:
-            connection.start(link, lambda _, target, *args: self._host.spawn(name, target, *args))
-        except RuntimeError as error:
-            self._host.log.warning("no thread for a connection from %s: %s", address, error)
+            connection.start(link, functools.partial(self._spawn_reader, link, address))
+        except RuntimeError:
             self._begun(link)
             slot.release()
-            connection.abort()
+
+    def _spawn_reader(
+        self, link: Link, address: str, _: str, target: Callable[..., object], *args: object
+    ) -> threading.Thread:
+        """The thread of a link, now or when its caller has greeted."""
+        try:
+            return self._host.spawn(f"crust-link-{link.connection.remote.port}", target, *args)
+        except RuntimeError as error:
+            self._host.log.warning("no thread for a connection from %s: %s", address, error)
+            link.fail("cancelled", "no thread for it")  # which is not the caller's fault
+            raise
 
     def _overdue(self, link: Link, started: float) -> None:
         """A deadline of the handshake has come (io thread)."""

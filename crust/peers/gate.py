@@ -1,7 +1,8 @@
 """
 The gate: who may begin a handshake, before anything is spent on it.
 
-A caller costs a descriptor, a thread and an X25519 operation before it has proven anything. Four rules bound that:
+A caller costs a descriptor, an X25519 operation and perhaps a thread before it has proven anything. Four rules bound
+that:
 
 - **Starts**: token buckets, one for each address (IPv6: each /64) and one for all. A bucket holds one second's worth.
   A quarter of the common one is kept for addresses of peers we know, so that a flood of strangers does not lock out

@@ -22,7 +22,12 @@ __all__ = ["Connection", "Dialling", "Listener", "Sink", "Transport"]
 
 
 class Sink(Protocol):
-    """What a connection pushes into. Its methods are never called concurrently."""
+    """
+    What a connection pushes into. Its methods are never called concurrently.
+
+    A sink may have an attribute ``greeted``, False until a caller has said something valid. Until then a listener may
+    read the connection on its own thread (:mod:`crust.transports.lobby`), if it was started from ``on_connection``.
+    """
 
     def data_received(self, data: memoryview) -> None:
         """

@@ -2,7 +2,7 @@
 Dialling and listening on TCP.
 
 A dial blocks in a selector, and for a name in its result queue; :meth:`TcpDialling.cancel` and the deadline
-end both. A listener blocks in a selector, ended by its waker.
+end both. A listener blocks in a selector, ended by its waker; the same selector serves its lobby.
 
 Listeners and dials may share a port: a NAT then maps both to the same outside port. A listener takes its port
 without ``SO_REUSEPORT``, so that an occupied one is an error, and sets the option afterwards, so that dials
@@ -37,6 +37,7 @@ from ..runtime.threads import (
 from .contract import Connection, Sink
 from .errors import listen_error, text_of
 from .living import Living, Openings
+from .lobby import Lobby
 from .resolving import Lookup, Resolver, read
 from .tcp_connection import BufferPool, TcpConnection, endpoint_of, prepare
 
@@ -280,6 +281,7 @@ class TcpListener:
                 raise listen_error(endpoint, error) from error
             undo.pop_all()
         self.endpoint = endpoint.with_port(self._sock.getsockname()[1])
+        self._lobby = Lobby(self._selector, transport)
 
     def retire(self) -> None:
         """Dials leave from here only if they are told to; see the contract."""
@@ -331,9 +333,11 @@ class TcpListener:
             selector.register(self._waker.fileno(), selectors.EVENT_READ)
             selector.register(self._sock, selectors.EVENT_READ)
             try:
+                self._lobby.open()
                 self._accept_all(selector, on_connection, on_trouble)
             finally:
                 if self._sock.fileno() >= 0:  # else this is a greenlet that a forked child has inherited
+                    self._lobby.empty()
                     selector.unregister(self._sock)
                     selector.unregister(self._waker.fileno())
         finally:
@@ -348,7 +352,8 @@ class TcpListener:
         on_trouble: Callable[[OSError], object] | None,
     ) -> None:
         while not self._ended():
-            selector.select()
+            if not self._wait(selector):
+                continue
             try:
                 for _ in range(limits.ACCEPTS_PER_TURN):
                     if self._ended():
@@ -367,12 +372,23 @@ class TcpListener:
                         on_trouble(error)
                     self._pause(selector)
 
+    def _wait(self, selector: selectors.BaseSelector, timeout: float | None = None) -> bool:
+        """Wait, and serve the lobby; True if somebody may be to be accepted."""
+        knocked = False
+        for key, _ in selector.select(timeout):
+            if key.fileobj is self._sock:
+                knocked = True
+            else:
+                self._lobby.serve(key.data)
+        return knocked
+
     def _accept_one(self, on_connection: Callable[[Connection], object]) -> None:
         sock, address = self._sock.accept()
         try:
             connection = self._transport.adopt(sock, endpoint_of(address))
         except OSError:  # the caller has gone already
             return
+        connection.lobby = self._lobby
         try:
             on_connection(connection)
         except Exception as error:  # whatever befell this one, the next is welcome
@@ -385,7 +401,7 @@ class TcpListener:
         selector.unregister(self._sock)
         try:
             while not (self._ended() or deadline.expired):
-                selector.select(deadline.remaining())
+                self._wait(selector, deadline.remaining())
         finally:
             selector.register(self._sock, selectors.EVENT_READ)
 

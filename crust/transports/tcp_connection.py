@@ -25,7 +25,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import limits
 from ..addresses import Endpoint
@@ -35,6 +35,9 @@ from ..runtime.threads import Spawn, abandon_socket
 from ..runtime.timers import Timer
 from .contract import Sink
 from .readiness import Readiness, without_signal
+
+if TYPE_CHECKING:
+    from .lobby import Lobby
 
 __all__ = ["BufferPool", "TcpConnection", "endpoint_of", "prepare"]
 
@@ -91,6 +94,7 @@ class TcpConnection:
         "_sock",
         "_started",
         "_watched",
+        "lobby",
         "local",
         "remote",
     )
@@ -102,6 +106,8 @@ class TcpConnection:
     ) -> None:
         self.local = local
         self.remote = remote
+        self.lobby: Lobby | None = None
+        """Reads it without a thread until the sink has greeted; set by the listener before it is started."""
         self._sock = sock
         self._readiness = Readiness.if_needed(sock)
         self._send_flags = without_signal(sock) | (_DONTWAIT if self._readiness is None else 0)
@@ -217,14 +223,21 @@ class TcpConnection:
     def start(self, sink: Sink, spawn: Spawn) -> None:
         """Begin to push into ``sink`` on a new thread; see the contract."""
         self._claim(sink)
+        lobby, self.lobby = self.lobby, None
+        if lobby is not None and lobby.take(self, sink, spawn):
+            return
         try:
-            spawn(f"crust-tcp-{self.remote.port}", self._run, sink)
+            self.start_reader(sink, spawn)
         except BaseException:
             with self._lock:
                 self._started = False
                 if self._ending != "done":
                     self._abort_locked()
             raise
+
+    def start_reader(self, sink: Sink, spawn: Spawn) -> None:
+        """Begin, or after a lobby go on, to read on a new thread."""
+        spawn(f"crust-tcp-{self.remote.port}", self._run, sink)
 
     def run(self, sink: Sink) -> None:
         """Like :meth:`start`, on the calling thread: returns after ``connection_lost``."""
@@ -247,12 +260,16 @@ class TcpConnection:
             self.abort()
             raise
         finally:
-            with self._lock:
-                if self._ending != "done":
-                    self._release_locked()
-            known, self._sink = self._sink, None
-            if known is not None:  # else this is a greenlet that a forked child has inherited
-                sink.connection_lost(lost)
+            self._finish(sink, lost)
+
+    def _finish(self, sink: Sink, lost: OSError | None) -> None:
+        """The last step of whoever reads."""
+        with self._lock:
+            if self._ending != "done":
+                self._release_locked()
+        known, self._sink = self._sink, None
+        if known is not None:  # else this is a greenlet that a forked child has inherited
+            sink.connection_lost(lost)
 
     def _read_all(self, sink: Sink) -> OSError | None:
         """Read until the end; None if that was in order or ours, else the error."""
@@ -308,6 +325,58 @@ class TcpConnection:
                 filled = 0
         finally:
             self._pool.give_back(buffer)
+
+    # --- reading in a lobby: by its thread alone, until it starts the reader -----------------------------------
+
+    def waiting_fileno(self) -> int:
+        """What to watch for reading; -1 if this connection is over, or needs a thread to be read."""
+        return self._sock.fileno() if self._readiness is None else -1
+
+    @property
+    def paused(self) -> bool:
+        """True if nothing is to be read now."""
+        return self._resumed is not None and not self._resumed.is_set()
+
+    def read_waiting(self, sink: Sink, buffer: memoryview, leave: Callable[[], object]) -> bool:
+        """
+        One read, without waiting, into ``buffer``.
+
+        Args:
+            leave: Called when the stream is over, while the socket is still open; ``connection_lost`` comes next.
+
+        Returns:
+            False if it was over.
+        """
+        over = True
+        lost: OSError | None = self._error(errno.ECONNABORTED, "its receiver failed")
+        try:
+            got, error = 0, None
+            try:
+                got = _read_now(self._sock, buffer)
+                over = not got
+            except (BlockingIOError, InterruptedError):
+                over = False
+            except OSError as failure:
+                error = failure
+            if got and not self._ending:
+                over = True  # if the sink raises
+                sink.data_received(buffer[:got])
+                over = False
+            over = over or self._ending == "abort"
+            lost = None if error is None or self._ending else self._named(error)
+        except BaseException:  # from the sink
+            self.abort()
+            raise
+        finally:
+            if over:
+                leave()
+                self._finish(sink, lost)
+        return not over
+
+    def give_up(self, sink: Sink, error: OSError) -> None:
+        """No thread could be had for the rest."""
+        self.abort()
+        self._finish(sink, error)
 
     def pause(self) -> None:
         """Stop reading for now; see the contract."""

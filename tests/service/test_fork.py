@@ -11,7 +11,7 @@ pytestmark = pytest.mark.skipif(on_greenlets(), reason="every program here runs 
 BOTH = pytest.mark.parametrize("gevent", [False, True], ids=["threads", "greenlets"])
 
 HEAD = """
-import os, select, sys, threading, time, traceback
+import os, select, socket, sys, threading, time, traceback
 import crust
 from tests.support.nodes import config
 from tests.support.sockets import silent_listener
@@ -226,11 +226,13 @@ near, far, to_far, to_near = pair()
 near.events().fileno()
 kept, port = silent_listener()
 silent = crust.Contact(crust.Identity.generate().peer_id, (crust.Endpoint("tcp", "127.0.0.1", port),))
+stranger = socket.create_connection((near.addresses[0].host, near.addresses[0].port))  # waits in the lobby
+wait_until(lambda: near.stats().gate.current == 1)
 future = near.dial(silent)  # a dial under way, by now with all that it needs:
 dials = near._node.transports["tcp"]._openings.dials
 wait_until(lambda: any(each._selector is not None for each in dials.all()))
 inherited = targets()
-ours = {sock.fileno() for sock in kept}
+ours = {sock.fileno() for sock in (*kept, stranger)}
 def child():
     global near, far, to_far, to_near, future
     left = [number for number, link in targets().items() if link.startswith("socket:") and number not in ours]
@@ -245,6 +247,12 @@ print(in_child(child))
 assert targets() == inherited
 to_far.send(b"on")
 assert to_near.recv(5) == b"on"
+stranger.sendall(bytes(200))  # the parent's lobby is still served
+try:
+    assert stranger.recv(1) == b""
+except ConnectionResetError:
+    pass
+wait_until(lambda: near.stats().gate.current == 0)
 near.close(); far.close()
 """
     [left] = run(code, gevent)

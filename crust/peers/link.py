@@ -1,8 +1,7 @@
 """
 A link: one encrypted stream to one peer, from the first byte of the handshake to the last record.
 
-The link is the sink of a transport connection: everything it receives is handled on the connection's reader thread, a
-caller's first message perhaps on the listener's.
+The link is the sink of a transport connection: everything it receives is handled on the connection's reader thread.
 Writing is safe from any thread; nothing here ever blocks. What the bytes mean for peers and sessions is decided by the
 ``owner`` (while it begins) and by the ``conversation`` (once it carries one).
 

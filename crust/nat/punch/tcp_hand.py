@@ -58,7 +58,7 @@ class WonTcp(NamedTuple):
 class _Call:
     """A connection that is open, or under way."""
 
-    __slots__ = ("counted", "over", "resends", "sock", "stands", "timer", "to")
+    __slots__ = ("closed", "counted", "over", "resends", "sock", "stands", "timer", "to")
 
     def __init__(self, sock: socket.socket, to: Address, counted: bool) -> None:
         self.sock = sock
@@ -67,7 +67,9 @@ class _Call:
         """Its SYNs are the allowance's concern."""
         self.stands = False
         self.over = False
-        """It has failed, has been closed, or has won."""
+        """It has failed, is being closed, or has won."""
+        self.closed = False
+        """The I/O thread has closed it: its ports are free."""
         self.resends = 0
         """How often its SYN may have been sent again."""
         self.timer: Timer | None = None
@@ -89,6 +91,11 @@ class _Question:
         self.transaction = b""
         self.answer = b""
         self.timer: Timer | None = None
+
+
+def _close(call: _Call) -> None:
+    call.sock.close()
+    call.closed = True
 
 
 class TcpHand:
@@ -127,6 +134,8 @@ class TcpHand:
         self._won = won
         self._calls: dict[str, _Call] = {}
         self._names: set[str] = set()  # of all calls so far
+        self._closing: list[_Call] = []  # the I/O thread closes them in a moment
+        self._postponed: dict[str, Connect] = {}  # until the way that they take is free
         self._questions: dict[str, _Question] = {}
         self._asked = 0
 
@@ -139,6 +148,7 @@ class TcpHand:
         elif isinstance(action, Sample) and action.socket in _SOURCES:
             self._sample(action.socket)
         elif isinstance(action, Close) and action.name in self._names:
+            self._postponed.pop(action.name, None)
             call = self._calls.pop(action.name, None)
             if call is not None:
                 self._drop(call)
@@ -152,6 +162,7 @@ class TcpHand:
 
     def close(self) -> None:
         """Close all but what has won. Idempotent."""
+        self._postponed = {}
         calls, self._calls = list(self._calls.values()), {}
         questions, self._questions = self._questions, {}
         for question in questions.values():
@@ -177,7 +188,17 @@ class TcpHand:
             call.timer.cancel()
         with contextlib.suppress(OSError):
             call.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
-        self._io.forget(call.sock, then=call.sock.close)
+        self._closing.append(call)
+        self._io.forget(call.sock, then=lambda: _close(call))
+
+    def _is_free(self, to: Address) -> bool:
+        """What we have closed is not in the way any more: it may be for a moment, if this is not the I/O thread."""
+        self._closing = [each for each in self._closing if not each.closed]
+        return all(each.to != to for each in self._closing)
+
+    def _soon(self, again: Callable[[], object]) -> None:
+        happened = self._runner.happened
+        self._io.call_later(0.0, lambda _: happened(lambda plan, now: again()))
 
     # --- connections --------------------------------------------------------------------------------------------------
 
@@ -185,10 +206,14 @@ class TcpHand:
         name = action.name
         self._names.add(name)
         try:
-            if name in self._calls:
+            if name in self._calls or name in self._postponed:
                 raise OSError(errno.EALREADY, os.strerror(errno.EALREADY))
             if len(self._calls) >= limits.PUNCH_SOCKETS_MAX:
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            if not self._is_free(action.to):
+                self._postponed[name] = action
+                self._soon(lambda: self._connect_at_last(action))
+                return
             call = self._begin(action.to, action.source)
         except OSError as error:
             number = error.errno or errno.EIO
@@ -196,6 +221,11 @@ class TcpHand:
             return
         self._calls[name] = call
         self._await(call, functools.partial(self._settled, name, call))
+
+    def _connect_at_last(self, action: Connect) -> None:
+        if self._postponed.get(action.name) is action:
+            del self._postponed[action.name]
+            self._connect(action)
 
     def _settled(self, name: str, call: _Call, plan: Plan, now: float, number: int) -> None:
         if number:
@@ -304,6 +334,9 @@ class TcpHand:
 
     def _ask(self, source: str, question: _Question) -> None:
         while question.rest:
+            if not self._is_free(question.rest[0]):
+                self._soon(lambda: self._ask_at_last(source, question))
+                return
             try:
                 call = question.call = self._begin(question.rest.popleft(), source, counted=False)
             except OSError:  # that way is taken, or there is none
@@ -312,6 +345,10 @@ class TcpHand:
             return
         happened = self._runner.happened
         happened(lambda plan, now: self._answered(source, question, None, plan, now))
+
+    def _ask_at_last(self, source: str, question: _Question) -> None:
+        if self._questions.get(source) is question:
+            self._ask(source, question)
 
     def _reached(self, source: str, question: _Question, call: _Call, plan: Plan, now: float, number: int) -> None:
         """A server's connection stands, or has failed."""

@@ -180,6 +180,16 @@ def test_the_way_is_taken(bench: Bench) -> None:
         bench.wait("connected", "a")
 
 
+def test_what_was_just_closed_is_in_nobodys_way(bench: Bench) -> None:
+    """The I/O thread closes it a moment later; what comes from the same port to the same place waits for that."""
+    with listening() as other:
+        to = other.getsockname()
+        bench.want(Connect("a", to, "tcp4"))
+        for number in range(20):
+            wait_until(lambda count=number + 1: bench.plan.told == [("connected", "a")] * count, what="the next one")
+            bench.want(Close("a"), Connect("a", to, "tcp4"), Close("a"), Connect("a", to, "tcp4"))
+
+
 def test_where_the_node_does_not_listen(bench: Bench) -> None:
     """Nothing can come from there; nor from an address of the other family."""
     bench.want(Connect("a", ("::1", bench.port), "tcp6"), Connect("b", ("::1", bench.port), "tcp4"))
@@ -203,7 +213,8 @@ def test_hundreds_under_way_at_once(bench: Bench) -> None:
         count = limits.PUNCH_SOCKETS_MAX
         bench.want(*(Connect(f"s{number}", ("127.0.0.1", port)) for number in range(count + 1)))
         bench.wait("failed", f"s{count}", "EMFILE")
-        assert bench.plan.told == [("failed", f"s{count}", "EMFILE")] and threading.active_count() == threads
+        assert bench.plan.told == [("failed", f"s{count}", "EMFILE")]
+        assert threading.active_count() <= threads
         bench.want(*(Close(f"s{number}") for number in range(100)))
         bench.want(*(Connect(f"t{number}", ("127.0.0.1", port)) for number in range(100)))
         bench.runner.end("enough")
@@ -276,8 +287,9 @@ def test_a_connection_that_stands_sends_no_syns(bench: Bench, monkeypatch: pytes
 # --- samples ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_sample_of_the_listening_port(bench: Bench) -> None:
+def test_a_sample_of_the_listening_port(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """As often as asked: the connection is gone afterwards, and the way free. A dead server is passed over."""
+    monkeypatch.setattr(limits, "SAMPLE_SECONDS", 30.0)  # the server's threads may have to wait for their turn
     server = StunServer()
     try:
         bench.servers = [("127.0.0.1", unused_port()), ("127.0.0.1", server.port)]

@@ -175,7 +175,7 @@ def _handshake(show: _Show, alice: Program, bob: Program, proxy: Proxy) -> None:
     show.step("Alice calls bob by his key")
     peer = bob.ask(cmd="info")["peer"]
     before = time.monotonic()
-    reply = alice.ask(cmd="connect", peer=f"{peer}@tcp://127.0.0.1:{proxy.port}", timeout=10)
+    reply = alice.ask(cmd="connect", peer=f"{peer}@tcp://127.0.0.1:{proxy.port}")
     taken = time.monotonic() - before
     bob.event("connect_success")
     path = reply["path"]
@@ -208,7 +208,7 @@ def _cut_link(show: _Show, alice: Program, bob: Program, proxy: Proxy) -> None:
     got: list[int] = []
     for part in range(_CUTS + 1):
         for number in range(part * _PART, (part + 1) * _PART):
-            alice.write({"cmd": "send", "peer": peer, "data": _encoded(str(number).encode()), "timeout": 10})
+            alice.write({"cmd": "send", "peer": peer, "data": _encoded(str(number).encode()), "timeout": _TIME_LIMIT})
         if part < _CUTS:
             while len(got) < part * _PART + _PART // 2:  # in the midst of them
                 got.append(_number_of(bob))
@@ -304,7 +304,7 @@ def _compare(receiver: Program, source: Path, sent: dict[str, Any]) -> None:
     _expect(arrived == original == sent["digest"] == event["digest"], "the file that arrived is another one")
 
 
-def _wait_for_bytes(sender: Program, proxy: Proxy, count: int, timeout: float = 10.0) -> None:
+def _wait_for_bytes(sender: Program, proxy: Proxy, count: int, timeout: float = 30.0) -> None:
     deadline = time.monotonic() + timeout
     while proxy.passed < count:
         if time.monotonic() > deadline:

@@ -94,7 +94,7 @@ class Program:
             raise ProgramError(self._obituary()) from error
         return self._request
 
-    def ask(self, timeout: float = 10.0, **command: Any) -> dict[str, Any]:
+    def ask(self, timeout: float = 30.0, **command: Any) -> dict[str, Any]:
         """
         Send a command and wait for its reply.
 
@@ -107,11 +107,11 @@ class Program:
             raise self.trouble(f"{command['cmd']}: {reply.get('text', reply['error'])}")
         return reply
 
-    def event(self, name: str, timeout: float = 10.0) -> dict[str, Any]:
+    def event(self, name: str, timeout: float = 30.0) -> dict[str, Any]:
         """Wait for an event of this name; those seen before count too, once."""
         return self.wait(lambda line: line.get("event") == name, timeout)
 
-    def wait(self, wanted: Callable[[dict[str, Any]], bool], timeout: float = 10.0) -> dict[str, Any]:
+    def wait(self, wanted: Callable[[dict[str, Any]], bool], timeout: float = 30.0) -> dict[str, Any]:
         """Wait for a line; the others are kept for later calls."""
         for index, line in enumerate(self._kept):
             if wanted(line):
@@ -144,7 +144,7 @@ class Program:
         self._kept = [line for line in self._kept if line.get("event") != name]
         return events
 
-    def end(self, timeout: float = 10.0) -> int:
+    def end(self, timeout: float = 30.0) -> int:
         """Close its stdin and wait until it ends by itself; its exit code."""
         self._close_stdin()
         try:

@@ -17,7 +17,9 @@ class Proxy:
     """
     Listens on a port of its own and passes bytes to and from another one, until `cut`.
 
-    Each of its threads only blocks in ``accept``, ``recv`` or ``sendall`` of a socket that `close` shuts down.
+    Each of its threads only blocks in ``accept``, ``recv`` or ``sendall`` of a socket that `close` shuts down. The last
+    of the two threads of a connection closes its sockets: the number of a descriptor that was closed under a thread may
+    be another connection's by the time at which the thread reads from it.
 
     Args:
         host, port: Where to pass connections on.
@@ -32,7 +34,7 @@ class Proxy:
         self.passed = 0
         """Bytes passed on so far, both ways."""
         self._lock = threading.Lock()  # guards _open and _threads
-        self._open: set[socket.socket] = set()
+        self._open: set[_Way] = set()
         self._closed = threading.Event()
         self._threads: list[threading.Thread] = []
         self._spawn(self._accept)
@@ -50,9 +52,9 @@ class Proxy:
         with self._lock:
             broken = list(self._open)
             self._open.clear()
-        for sock in broken:
-            _shut(sock)
-        return len(broken) // 2
+            for way in broken:
+                way.end()
+        return len(broken)
 
     def close(self) -> None:
         """Take no more connections, break those there are, and end all threads."""
@@ -64,7 +66,7 @@ class Proxy:
         for thread in list(self._threads):
             thread.join(timeout=5.0)
 
-    def _spawn(self, target: Callable[..., None], *args: socket.socket) -> None:
+    def _spawn(self, target: Callable[..., None], *args: object) -> None:
         thread = threading.Thread(target=target, args=args, name="crust-proxy", daemon=True)
         self._threads.append(thread)
         thread.start()
@@ -86,12 +88,13 @@ class Proxy:
             outer.settimeout(None)
             for sock in (inner, outer):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            way = _Way(inner, outer)
             with self._lock:
-                self._open |= {inner, outer}
-            self._spawn(self._pass_on, inner, outer)
-            self._spawn(self._pass_on, outer, inner)
+                self._open.add(way)
+            self._spawn(self._pass_on, way, inner, outer)
+            self._spawn(self._pass_on, way, outer, inner)
 
-    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+    def _pass_on(self, way: _Way, source: socket.socket, target: socket.socket) -> None:
         try:
             while data := source.recv(_CHUNK):
                 target.sendall(data)
@@ -100,12 +103,27 @@ class Proxy:
             pass  # cut, or one of the nodes has closed: both ends here
         finally:
             with self._lock:
-                self._open -= {source, target}
-            _shut(source)
-            _shut(target)
+                self._open.discard(way)
+                way.end()
+                way.leave()
 
 
-def _shut(sock: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        sock.shutdown(socket.SHUT_RDWR)
-    sock.close()
+class _Way:
+    """One connection through the proxy; what is called here is called with the proxy's lock."""
+
+    def __init__(self, inner: socket.socket, outer: socket.socket) -> None:
+        self._sockets = (inner, outer)
+        self._users = 2
+
+    def end(self) -> None:
+        """Let both threads find its end."""
+        for sock in self._sockets:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def leave(self) -> None:
+        """A thread uses it no more."""
+        self._users -= 1
+        if not self._users:
+            for sock in self._sockets:
+                sock.close()

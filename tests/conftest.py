@@ -16,6 +16,7 @@ import pytest
 from crust.nat.mapping.gateway import SWITCH
 from tests.support import leaks
 from tests.support.modes import on_greenlets
+from tests.support.sockets import release_ports
 
 pytest.register_assert_rewrite("tests.transports.conformance")
 
@@ -212,4 +213,5 @@ def _warm_up() -> None:
 def _nothing_left_behind(_warm_up: None) -> Iterator[None]:
     before = leaks.snapshot()
     yield
+    release_ports()
     leaks.check(before)

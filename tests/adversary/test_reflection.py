@@ -40,7 +40,7 @@ from crust.nat.stun.message import Class, Message, build_stun
 from crust.transports.utp.connection import Settings, UtpConnection
 from crust.transports.utp.packet import Packet, PacketType, build_packet, parse_packet_untrusted
 from tests.support.nodes import Nodes, config
-from tests.support.sockets import has_ipv6
+from tests.support.sockets import has_ipv6, reserved_port
 from tests.support.stun import request
 
 PATIENCE = 10.0
@@ -157,7 +157,7 @@ def test_the_beacon(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         sock.bind(("127.0.0.1", 0))
         sock.settimeout(PATIENCE)
-        port = unused_udp_port()
+        port = reserved_port()
         node = nodes.start(config(lan__seek="bootstrap", lan__port=port, lan__announce=True))
         here = sock.getsockname()
         ours, theirs = (AskingKey(NetworkKey(network_id(name), None), os.urandom) for name in (None, "another"))
@@ -171,9 +171,3 @@ def test_the_beacon(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(question) == 480 and len(answer) == 130
         unwrapped = unwrap_answer_untrusted(ours, (source, here), answer)
         assert open_answer_untrusted(ours, unwrapped).peer_id == node.id
-
-
-def unused_udp_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])

@@ -18,6 +18,7 @@ from crust.cli.rendezvous import Links, command_line, rendezvous_of
 from crust.cli.terminal import Terminal
 from tests.cli.fakes import ALICE, BOB, FakePeer, FakeService, make_context, make_terminal, run_command, shown
 from tests.support.nodes import Nodes, config
+from tests.support.sockets import unused_port
 from tests.support.waiting import wait_until
 
 CAROL, DAVE, ERIN = (crust.PeerId(bytes([number]) * 32) for number in (3, 4, 5))
@@ -285,8 +286,8 @@ def test_a_rendezvous_that_starts_anew_is_linked_again(
     """With the same key at the same port; two nodes find each other by id before and after."""
     monkeypatch.setattr(module, "_PAUSE", 0.05)
     identity = crust.Identity.generate()
-    first = nodes.start(config(relay__serve=True), identity=identity)
-    address = str(first.addresses[0])
+    standing = config(relay__serve=True, listen__addresses=(f"tcp://127.0.0.1:{unused_port()}",))
+    first = nodes.start(standing, identity=identity)
     one, other = nodes.make(), nodes.make()
     with made(tmp_path, first.contact)[0] as here, made(tmp_path, first.contact)[0] as there:
         for links, node in ((here, one), (there, other)):
@@ -297,9 +298,7 @@ def test_a_rendezvous_that_starts_anew_is_linked_again(
         one.connect(other.id, timeout=PATIENCE).disconnect()
         first.close()
         wait_until(lambda: not here.linked and not there.linked, PATIENCE, "the loss")
-        again = nodes.start(
-            config(relay__serve=True, listen=crust.ListenConfig(addresses=(address,))), identity=identity
-        )
+        again = nodes.start(standing, identity=identity)
         wait_until(lambda: here.linked and there.linked, PATIENCE, "the links to the new one")
         wait_until(lambda: again.is_connected(one.id) and again.is_connected(other.id), PATIENCE, "both other ends")
         assert one.connect(other.id, timeout=PATIENCE).id == other.id

@@ -18,6 +18,7 @@ from crust import Config, Contact, Identity, IdentityConfig, Service
 from tests.support import leaks
 from tests.support.modes import run_python
 from tests.support.nodes import LOOPBACK, Nodes, config
+from tests.support.sockets import unused_port
 from tests.support.threads import Background
 
 
@@ -266,12 +267,13 @@ def test_a_closed_service_leaves_nothing(nodes: Nodes) -> None:
 
 def test_listeners_stop_answering_with_close(nodes: Nodes) -> None:
     """After ``close`` the port is free for the next."""
-    service = nodes.start()
-    port = service.addresses[0].port
+    port = unused_port()  # held for this test: nobody else gets it in between
+    there = config(listen__addresses=(f"tcp://127.0.0.1:{port}",))
+    service = nodes.start(there)
     service.close()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port))
-    assert nodes.start(config(listen__addresses=(f"tcp://127.0.0.1:{port}",))).addresses[0].port == port
+    assert nodes.start(there).addresses[0].port == port
 
 
 def test_peer_hears_that_a_node_was_closed_in_order(nodes: Nodes) -> None:

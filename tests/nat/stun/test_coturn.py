@@ -15,20 +15,12 @@ from crust import ListenConfig
 from crust.nat.stun.message import Address, Class, build_stun, parse_stun_untrusted
 from tests.natlab import needs
 from tests.support.nodes import Nodes, config
+from tests.support.sockets import reserved_port
 from tests.support.stun import ask_udp, read_message, request
 from tests.support.waiting import wait_until
 
 HOSTS = ("127.0.0.1", "127.0.0.2")
 PATIENCE = 20.0
-
-
-def unused_ports() -> tuple[int, int]:
-    """Two ports that are free for UDP and TCP on both addresses."""
-    found: list[int] = []
-    while len(found) < 2:
-        with socket.create_server((HOSTS[0], 0)) as tcp, socket.create_server((HOSTS[1], tcp.getsockname()[1])):
-            found.append(tcp.getsockname()[1])
-    return found[0], found[1]
 
 
 class Coturn:
@@ -44,7 +36,7 @@ def coturn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Coturn]:
     """turnserver on loopback, with a second address and port (RFC 5780)."""
     needs.require_programs("turnserver")
     folder: Path = tmp_path_factory.mktemp("coturn")
-    port, other = unused_ports()
+    port, other = reserved_port(*HOSTS), reserved_port(*HOSTS)
     words = ["turnserver", "-n", "--stun-only", "--no-auth", "--no-cli", "--no-tls", "--no-dtls", "-m", "1"]
     words += [word for host in HOSTS for word in ("-L", host)]
     words += ["-p", str(port), "--alt-listening-port", str(other), "--log-file", "stdout", "--simple-log"]

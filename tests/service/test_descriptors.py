@@ -75,7 +75,8 @@ while time.monotonic() - began < 2.5:
     assert to_near.recv(5) == b"meanwhile"
 print(time.process_time() - cpu < 0.5)
 said = [line for line in lines if line.startswith("cannot accept")]
-print(2 <= far.stats().accept_pauses <= 4, len(said), f"of its {limit}" in said[0], "ulimit -n" in said[0])
+most = time.monotonic() - began + 2
+print(2 <= far.stats().accept_pauses <= most, len(said), f"of its {limit}" in said[0], "ulimit -n" in said[0])
 recover()
 wait_until(lambda: far.stats().gate.admitted >= 4)
 for caller in callers:
@@ -91,7 +92,9 @@ print([(each.stats().crashes, each.close()) for each in (near, far, third)])
 def test_dialling_says_why(gevent: bool) -> None:
     """The error names the cause and what to look at; when there are descriptors again, dialling works."""
     code = """
-other = crust.Contact(crust.Identity.generate().peer_id, contact.endpoints)
+# a message 1 for another key looks too short for ever in one case of seventy: it does not wait long for its rest
+hasty = crust.Service(config(session__handshake_timeout=0.5)).start()
+other = crust.Contact(crust.Identity.generate().peer_id, hasty.contact.endpoints)
 exhaust()
 try:
     near.connect(other, timeout=5)
@@ -102,12 +105,12 @@ to_far.send(b"on")
 print(to_near.recv(5))
 recover()
 try:
-    near.connect(other, timeout=5)
+    near.connect(other, timeout=20)
 except crust.ConnectError as error:
     print(error.attempts[0].verdict, "descriptors" in str(error))
-print([(each.stats().crashes, each.close()) for each in (near, far)])
+print([(each.stats().crashes, each.close()) for each in (near, far, hasty)])
 """
-    assert run(code, gevent) == ["True", "failed", "b'on'", "failed False", "[(0, True), (0, True)]"]
+    assert run(code, gevent) == ["True", "failed", "b'on'", "failed False", "[(0, True), (0, True), (0, True)]"]
 
 
 @BOTH

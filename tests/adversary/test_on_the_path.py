@@ -164,7 +164,7 @@ def test_records(nodes: Nodes, monkeypatch: pytest.MonkeyPatch, direction: str) 
         attack.close()
 
 
-HASTY = config(session__handshake_timeout=0.5, gossip__enabled=False)
+HASTY = config(session__handshake_timeout=2.0, gossip__enabled=False)
 
 
 class Recorded:

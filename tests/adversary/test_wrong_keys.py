@@ -45,7 +45,7 @@ def test_nobody_is_reached_under_another_name(nodes: Nodes, which: str, transpor
 @pytest.mark.parametrize("which", ["a peer", "its twin", "the node's own twin"])
 def test_nobody_calls_under_a_name_that_is_not_his(nodes: Nodes, which: str) -> None:
     """A caller whose key is another one than that of the name he gives: closed without a byte."""
-    node = nodes.start(config(session__handshake_timeout=0.5))
+    node = nodes.start(config(session__handshake_timeout=2.0))
     friend = nodes.start()
     friend.connect(node.contact)
     nodes.heard(node).wait(crust.ConnectSuccess)

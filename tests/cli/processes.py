@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from tests.support.source import ROOT
+from tests.support.waiting import LOOK, Patience, busy
 
 LOCAL = "tcp://127.0.0.1:0"
 PATIENCE = 20.0  # seconds; the machine may be busy
@@ -95,12 +96,16 @@ class Process:
 
     def line(self, timeout: float = PATIENCE) -> str:
         """The next line of stdout."""
-        try:
-            line = self._lines.get(timeout=timeout)
-        except queue.Empty:
-            raise AssertionError(
-                f"crust {self.words}: no line within {timeout} s; stderr: {self.errors}"
-            ) from None
+        patience = Patience(timeout)
+        while True:
+            try:
+                line = self._lines.get(timeout=LOOK)
+                break
+            except queue.Empty:
+                if patience.left <= 0:
+                    raise AssertionError(
+                        f"crust {self.words}: no line within {timeout} s; stderr: {self.errors}"
+                    ) from None
         if line is None:
             self._lines.put(None)
             raise AssertionError(f"crust {self.words} ended: {self.process.wait()}; stderr: {self.errors}")
@@ -136,9 +141,9 @@ class Process:
     def shows(self, text: str, timeout: float = PATIENCE) -> None:
         """Wait until stderr has this text."""
         with self._changed:
-            assert self._changed.wait_for(lambda: text in self.errors, timeout), (
-                f"not shown: {text!r}: {self.errors}"
-            )
+            patience = Patience(timeout)
+            while not self._changed.wait_for(lambda: text in self.errors, LOOK):
+                assert patience.left > 0, f"not shown: {text!r}: {self.errors}"
 
     def interrupt(self, number: int = signal.SIGINT) -> None:
         """Ctrl-C."""
@@ -151,7 +156,7 @@ class Process:
 
     def ends(self, timeout: float = PATIENCE) -> int:
         """Wait for its end; the exit code. Then all of stderr is in ``errors``."""
-        code = self.process.wait(timeout)
+        code = self.process.wait(timeout * busy())
         for reader in self._readers:
             reader.join()
         return code

@@ -13,6 +13,7 @@ import pytest
 import crust
 from tests.cli.processes import Process, no_traceback, node
 from tests.support.proxy import Proxy
+from tests.support.sockets import unused_port
 
 
 def encoded(data: bytes) -> str:
@@ -118,12 +119,10 @@ def test_members_of_a_closed_network_meet(tmp_path: Path) -> None:
 
 def test_a_connect_that_fails_says_what_was_tried(tmp_path: Path) -> None:
     """Nobody there; somebody else there; oneself; no address."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        free = taken.getsockname()[1]
     with node(tmp_path) as alice, node(tmp_path) as bob:
         contact = crust.Contact.parse(bob.told(event="started")["contact"])
         stranger = crust.Identity.generate().peer_id
-        reply = alice.ask("connect", peer=f"{stranger}@tcp://127.0.0.1:{free}", timeout=5)
+        reply = alice.ask("connect", peer=f"{stranger}@tcp://127.0.0.1:{unused_port()}", timeout=5)
         assert reply["attempts"][0]["verdict"] == "refused"
         reply = alice.ask("connect", peer=str(crust.Contact(stranger, contact.endpoints)), timeout=5)
         assert reply["ok"] is False and reply["attempts"]

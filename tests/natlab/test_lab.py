@@ -16,9 +16,11 @@ from tests.natlab.hosts import Host
 from tests.natlab.lab import CAPTURE, Lab
 from tests.support import leaks
 from tests.support.source import ROOT
+from tests.support.waiting import busy
 
 DELAY = 0.04
 PATIENCE = 5.0  # seconds for an answer that is to come: the machine may be busy
+TURNS = 5  # at most: what is measured while others have the processor says little
 SILENCE = 0.5  # seconds after which none has come
 FAMILIES = ("ipv4", "ipv6")
 HEADERS = {"ipv4": 28, "ipv6": 48}  # bytes of IP and UDP
@@ -53,8 +55,8 @@ def test_delay(lab: Lab, family: str) -> None:
     here, there = lab.pair(delay=DELAY)
     taken = [each for each in trips(here, there, family, count=30) if each is not None]
     assert len(taken) == 30
-    assert 2 * DELAY <= min(taken) < 2 * DELAY + 0.002
-    assert statistics.median(taken) < 2 * DELAY + 0.010
+    assert 2 * DELAY <= min(taken) < 2 * DELAY + 0.002 * busy()
+    assert statistics.median(taken) < 2 * DELAY + 0.010 * busy()
 
 
 def test_delays_of_both_ways_and_both_ends_add_up(lab: Lab) -> None:
@@ -62,27 +64,38 @@ def test_delays_of_both_ways_and_both_ends_add_up(lab: Lab) -> None:
     here.link.up.set(delay=0.01)
     here.link.down.set(delay=0.02)
     there.link.up.set(delay=0.03)
-    assert 0.06 <= min(each for each in trips(here, there) if each) < 0.062
+    assert 0.06 <= min(each for each in trips(here, there) if each) < 0.06 + 0.002 * busy()
 
 
 @pytest.mark.parametrize("rate", [5e6, 100e6])
 def test_rate(lab: Lab, rate: float) -> None:
     """A connection of TCP gets what the bottleneck lets through, and no more."""
     here, there = lab.pair(rate=rate, delay=0.01)
-    sink = there.serve("sink", address=there.ipv4, seconds=2.0, skip=1.0)
-    here.probe("pour", address=there.ipv4, port=sink.port, seconds=3.2)
-    assert 0.8 * rate < 8 * sink.result()["rate"] < 1.05 * rate
+    for _ in range(TURNS):
+        sink = there.serve("sink", address=there.ipv4, seconds=2.0, skip=1.0)
+        here.probe("pour", address=there.ipv4, port=sink.port, seconds=3.2)
+        found = 8 * sink.result()["rate"]
+        assert found < 1.05 * rate
+        if found > 0.8 * rate:
+            return
+    raise AssertionError(f"{found} of {rate} bit/s")
 
 
 def test_queue(lab: Lab) -> None:
     """Of a burst exactly what has room in the queue comes through."""
     here, there = lab.pair(rate=1e6, queue=20_000)
-    collector = there.serve("collect", address=there.ipv4, quiet=1.0)
-    here.probe("scatter", address=there.ipv4, port=collector.port, count=100, size=972)
-    numbers = collector.result()["numbers"]
-    # The burst takes a few milliseconds to come, in which a packet or two leave the queue.
-    assert numbers[:20] == list(range(20)) and len(numbers) <= 25
-    assert here.link.up.counts().queue_full == 100 - len(numbers)
+    dropped = 0
+    for _ in range(TURNS):
+        collector = there.serve("collect", address=there.ipv4, quiet=3.0)
+        here.probe("scatter", address=there.ipv4, port=collector.port, count=100, size=972)
+        numbers = collector.result()["numbers"]
+        dropped += 100 - len(numbers)
+        assert numbers[:20] == list(range(20))
+        assert here.link.up.counts().queue_full == dropped
+        # The burst takes a few milliseconds to come, in which a packet or two leave the queue.
+        if len(numbers) <= 25:
+            return
+    raise AssertionError(f"{len(numbers)} came through")
 
 
 def test_loss(lab: Lab) -> None:
@@ -91,7 +104,7 @@ def test_loss(lab: Lab) -> None:
     lost = []
     for seed in (5, 5, 6):
         here.link.up.set(loss=0.1, seed=seed)
-        collector = there.serve("collect", address=there.ipv4, quiet=0.5)
+        collector = there.serve("collect", address=there.ipv4, quiet=3.0)
         here.probe("scatter", address=there.ipv4, port=collector.port, count=1000, interval=0.0003)
         lost.append(set(range(1000)) - set(collector.result()["numbers"]))
     assert 60 < len(lost[0]) < 140
@@ -123,7 +136,7 @@ def test_the_size_may_change_for_one_way_only(lab: Lab) -> None:
     here, there = lab.pair()
     assert trips(here, there, count=1, size=1400) != [None]
     there.link.down.set(mtu=1280)
-    address, port = there.ipv4, there.serve("collect", address=there.ipv4, quiet=0.5).port
+    address, port = there.ipv4, there.serve("collect", address=there.ipv4, quiet=3.0).port
     assert here.probe("scatter", address=address, port=port, count=100, size=1400, interval=0.005)["mtu"] == 1280
     assert there.probe("scatter", address=here.ipv4, port=9, size=1400)["mtu"] == 1500
 

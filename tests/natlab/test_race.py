@@ -9,6 +9,7 @@ import pytest
 
 from tests.natlab.lab import Lab
 from tests.natlab.nodes import Node, two_nodes
+from tests.support.waiting import busy
 
 BOTH = ("tcp://{host.ipv4}:0", "utp://{host.ipv4}:0")
 BOTH_6 = ("tcp://[{host.ipv6}]:0", "utp://[{host.ipv6}]:0")
@@ -42,7 +43,7 @@ def test_one_of_the_two_from_the_start(
         path = alice.connect(bob)
         took = time.monotonic() - began
         assert path["transport"] == used
-        assert took < 1.0
+        assert took < 1.0 * busy()
         alice.send(bob, b"there")
         assert bob.messages(1) == [b"there"]
 
@@ -70,7 +71,7 @@ def test_a_firewall_in_mid_session(lab: Lab, tmp_path: Path, blocked: str, used:
         began = time.monotonic()
         one.send(other, b"%d" % following)
         assert other.messages(1) == [b"%d" % following]
-        assert time.monotonic() - began < 5.0
+        assert time.monotonic() - began < 5.0 * busy()
         for node in (alice, bob):
             assert node.process.ask("peers")["peers"][0]["path"]["transport"] == used
             assert node.told(event="path_changed")["new"]["transport"] == used
@@ -87,7 +88,7 @@ def test_tcp_that_comes_late_takes_over(lab: Lab, tmp_path: Path) -> None:
         here.link.drop("tcp")
         began = time.monotonic()
         assert alice.connect(bob)["transport"] == "utp"
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < 1.0 * busy()
         sent = [b"%d" % number for number in range(300)]
         alice.send(bob, *sent[:100])
         here.link.drop()

@@ -12,7 +12,7 @@ import pytest
 
 from crust.runtime.native import NativeWorker, native_workers
 from tests.support.modes import run_python
-from tests.support.waiting import eventually, wait_until
+from tests.support.waiting import busy, eventually, wait_until
 
 usleep = ctypes.CDLL(None).usleep  # blocks in C, without the lock of the interpreter, and unknown to gevent
 
@@ -50,14 +50,14 @@ def test_calls_are_made_in_order_and_their_results_come_back(worker: NativeWorke
 
 def test_a_call_that_blocks_in_c_holds_up_nobody(worker: NativeWorker) -> None:
     """Other threads, or greenlets, run meanwhile."""
-    worker.submit(0, lambda: usleep(400_000))
+    worker.submit(0, lambda: usleep(2_000_000))
     pause, longest = threading.Event(), 0.0
     end = time.monotonic() + 0.3
     while time.monotonic() < end:
         before = time.monotonic()
         pause.wait(0.005)
         longest = max(longest, time.monotonic() - before)
-    assert longest < 0.2
+    assert longest < 1.5
     wait_for(worker, 1)
 
 
@@ -66,13 +66,13 @@ def test_close_waits_for_no_call() -> None:
     worker = NativeWorker("test")
     made: list[int] = []
     begun = threading.Event()
-    worker.submit(0, lambda: (made.append(1), usleep(300_000)))
+    worker.submit(0, lambda: (made.append(1), usleep(2_000_000)))
     worker.submit(1, lambda: made.append(2))
     wait_until(lambda: made == [1], what="the call")
     before = time.monotonic()
     worker.close()
     worker.close()
-    assert time.monotonic() - before < 0.1
+    assert time.monotonic() - before < 1.5 * busy()
     assert native_workers() == ["crust-test"]
     wait_until(lambda: native_workers() == [], what="the thread's end")
     assert made == [1] and not begun.is_set()
@@ -102,5 +102,5 @@ print("end", flush=True)
     before = time.monotonic()
     done = run_python(code, gevent=gevent, timeout=30)
     assert (done.returncode, done.stdout, done.stderr) == (0, "end\n", "")
-    assert time.monotonic() - before < 20
+    assert time.monotonic() - before < 20 * busy()
     assert eventually(lambda: native_workers() == [])

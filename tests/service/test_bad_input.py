@@ -41,7 +41,7 @@ class Scene:
     """A node with an honest peer, who must notice nothing of what strangers do."""
 
     def __init__(self, nodes: Nodes, **changes: object) -> None:
-        self.node = nodes.start(config(session__handshake_timeout=0.3, **changes))
+        self.node = nodes.start(config(session__handshake_timeout=2.0, **changes))
         self.heard = nodes.heard(self.node)
         self.honest = nodes.start()
         self.to_node = self.honest.connect(self.node.contact)
@@ -236,7 +236,7 @@ def test_a_caller_with_our_own_key(scene: Scene) -> None:
 def test_a_caller_that_hangs_up_after_its_introduction(scene: Scene) -> None:
     """If the decision is its own, there is no session before it has decided."""
     lesser, greater = pair_of_identities()
-    node = Service(config(session__handshake_timeout=0.3), identity=lesser)
+    node = Service(config(session__handshake_timeout=2.0), identity=lesser)
     events: list[object] = []
     node.on(crust.Event, events.append)
     with node.start():
@@ -330,7 +330,7 @@ def links(node: Service) -> list[str]:
 def test_a_flood_of_callers_that_know_us(nodes: Nodes) -> None:
     """Those who have shown a valid message 1 are not evicted: others wait for the deadline, and then get in."""
     node = nodes.start(
-        config(limits__half_open=8, limits__half_open_per_address=8, session__handshake_timeout=0.5)
+        config(limits__half_open=8, limits__half_open_per_address=8, session__handshake_timeout=2.0)
     )
     callers = []
     try:
@@ -389,9 +389,9 @@ def test_a_corrupted_record(nodes: Nodes, direction: str) -> None:
 @pytest.mark.parametrize("offset", [0, 20, 60, 150, 700])
 def test_a_corrupted_handshake(nodes: Nodes, direction: str, offset: int) -> None:
     """A byte changed anywhere before the first message: nobody is taken for somebody else, and a later call works."""
-    far = nodes.start(config(session__handshake_timeout=0.5))
+    far = nodes.start(config(session__handshake_timeout=2.0))
     proxy = nodes.proxy(far)
-    near = nodes.start(config(session__handshake_timeout=0.5))
+    near = nodes.start(config(session__handshake_timeout=2.0))
     contact = Contact(far.id, (crust.Endpoint.parse(proxy.endpoint),))
     proxy.corrupt(direction, offset)
     first = near.dial(contact, timeout=PATIENCE)

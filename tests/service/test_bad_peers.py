@@ -301,7 +301,7 @@ def test_somebody_else_answers(
     nodes: Nodes, callee: Callee, behave: Callable[[Wire], None], verdicts: set[str]
 ) -> None:
     """Who is called and is no node of that key: the attempt says what happened, within the handshake's time."""
-    near = nodes.start(config(session__handshake_timeout=0.3))
+    near = nodes.start(config(session__handshake_timeout=2.0))
     dialling = Background(near.connect, callee.contact)
     behave(callee.accept())
     with pytest.raises(crust.ConnectError) as caught:

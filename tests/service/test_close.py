@@ -19,7 +19,7 @@ from tests.support.proxy import UP
 from tests.support.puppet import Caller
 from tests.support.sockets import silent_listener
 from tests.support.threads import Background
-from tests.support.waiting import wait_until
+from tests.support.waiting import busy, wait_until
 
 PATIENCE = 5.0  # seconds in which what should be at once must have happened, on a busy machine
 
@@ -55,6 +55,12 @@ def stalled_pair(nodes: Nodes) -> Pair:
     pair = nodes.proxied(near=small_buffers())
     pair.wire.stall(UP)
     return pair
+
+
+@pytest.fixture
+def gracious(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is short is the time for the other side: our own threads may need more to end on a busy machine."""
+    monkeypatch.setattr(limits, "CLOSE_GRACE", 20.0)
 
 
 class Unheard:
@@ -94,7 +100,7 @@ def test_close_takes_no_time_without_work(nodes: Nodes) -> None:
     pair = nodes.pair()
     began = time.monotonic()
     assert pair.near.close(timeout=60.0)
-    assert time.monotonic() - began < PATIENCE
+    assert time.monotonic() - began < PATIENCE * busy()
 
 
 def test_close_waits_for_ever_if_asked(nodes: Nodes) -> None:
@@ -114,13 +120,14 @@ def test_what_was_sent_is_delivered_before_the_goodbye(nodes: Nodes) -> None:
     assert pair.near_heard.wait(crust.LostPeer).unacknowledged == ()
 
 
+@pytest.mark.usefixtures("gracious")
 def test_close_is_bounded_when_the_other_side_is_deaf(nodes: Nodes) -> None:
     """With data that nobody acknowledges it ends near its timeout, cleanly, and names what may not have arrived."""
     pair = stalled_pair(nodes)
     number = pair.to_far.send(b"into the void")
     began = time.monotonic()
     assert pair.near.close(timeout=0.5)
-    assert time.monotonic() - began < 0.5 + PATIENCE
+    assert time.monotonic() - began < (0.5 + PATIENCE) * busy()
     lost = pair.near_heard.wait(crust.LostPeer)
     assert (lost.reason, lost.unacknowledged) == ("service_closed", (number,))
 
@@ -147,10 +154,11 @@ def test_close_with_a_full_receive_buffer(nodes: Nodes) -> None:
     began = time.monotonic()
     assert pair.far.close()
     assert pair.near.close()
-    assert time.monotonic() - began < PATIENCE
+    assert time.monotonic() - began < PATIENCE * busy()
     assert pair.near_heard.wait(crust.LostPeer).unacknowledged != ()
 
 
+@pytest.mark.usefixtures("gracious")
 def test_close_cuts_what_lingers(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     """A µTP connection of a session that is over, whose last packets nobody acknowledges: no thread and socket stay."""
     near, far = (nodes.start(config(listen__addresses=("utp://127.0.0.1:0",))) for _ in range(2))
@@ -166,7 +174,7 @@ def test_close_cuts_what_lingers(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) 
     began = time.monotonic()
     assert near.close(timeout=1.0)
     assert far.close(timeout=1.0)
-    assert time.monotonic() - began < 2 + PATIENCE
+    assert time.monotonic() - began < (2 + PATIENCE) * busy()
 
 
 def test_close_while_suspended(nodes: Nodes) -> None:
@@ -229,6 +237,7 @@ WAITERS = [
 ]
 
 
+@pytest.mark.usefixtures("gracious")
 @pytest.mark.parametrize("prepare", WAITERS)
 def test_waiters_get_service_closed(nodes: Nodes, prepare: Callable[[Pair], Callable[[], object]]) -> None:
     """Whoever waits for room, acknowledgements, messages or events hears at once that the node was closed."""
@@ -247,6 +256,7 @@ def test_waiters_get_service_closed(nodes: Nodes, prepare: Callable[[Pair], Call
         waiting.result()
 
 
+@pytest.mark.usefixtures("gracious")
 @pytest.mark.parametrize("prepare", WAITERS)
 def test_those_who_come_later_get_it_too(nodes: Nodes, prepare: Callable[[Pair], Callable[[], object]]) -> None:
     """The same call after the end raises the same error at once."""
@@ -290,7 +300,7 @@ def test_close_during_a_dial(nodes: Nodes, reach: Callable[[crust.Service, Conta
         assert service.close()
         with pytest.raises(crust.ServiceClosed):
             waiting.result()
-        assert time.monotonic() - began < PATIENCE
+        assert time.monotonic() - began < PATIENCE * busy()
     finally:
         for sock in sockets:
             sock.close()
@@ -392,7 +402,7 @@ def test_a_stuck_callback_is_left_behind(
     began = time.monotonic()
     with caplog.at_level(logging.ERROR, "crust"):
         assert pair.far.close(timeout=0.2) is False
-    assert time.monotonic() - began < 0.2 + PATIENCE
+    assert time.monotonic() - began < (0.2 + PATIENCE) * busy()
     assert "i_am_stuck_here" in caplog.text
     assert pair.far.close(timeout=0.1) is False
     assert pair.near_heard.wait(crust.LostPeer).reason == "closed"

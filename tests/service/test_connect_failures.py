@@ -19,11 +19,11 @@ from crust.crypto.identity import generate_network_secret_text
 from crust.transports import tcp
 from tests.support.nodes import Nodes, config, dials
 from tests.support.sockets import silent_listener, unused_port
-from tests.support.waiting import wait_until
+from tests.support.waiting import busy, wait_until
 
 PATIENCE = 5.0  # seconds in which what should be at once must have happened, on a busy machine
 # A message 1 for another key looks too short for ever in one case of seventy: nobody shall wait long for its rest.
-HASTY = config(session__handshake_timeout=0.5)
+HASTY = config(session__handshake_timeout=2.0)
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_nobody_listens(nodes: Nodes) -> None:
     began = time.monotonic()
     with pytest.raises(crust.ConnectError, match="refused") as caught:
         near.connect(contact, timeout=60)
-    assert time.monotonic() - began < PATIENCE
+    assert time.monotonic() - began < PATIENCE * busy()
     [attempt] = caught.value.attempts
     assert (attempt.endpoint, attempt.verdict, attempt.method) == (str(endpoint), "refused", "direct")
     assert attempt.duration >= 0
@@ -74,7 +74,7 @@ def test_a_silent_address_does_not_hold_up_a_good_one(nodes: Nodes, silent_port:
     silent = Endpoint("tcp", "127.0.0.1", silent_port)
     began = time.monotonic()
     peer = near.connect(Contact(far.id, (silent, *far.addresses)))
-    assert time.monotonic() - began < PATIENCE
+    assert time.monotonic() - began < PATIENCE * busy()
     assert peer.address == str(far.addresses[0])
     wait_until(lambda: len(dials(near)) == 1, what="the end of the other dial")
 
@@ -115,7 +115,7 @@ def test_a_timeout_tells_what_was_tried(nodes: Nodes, silent_port: int) -> None:
     began = time.monotonic()
     with pytest.raises(crust.Timeout, match=r"refused.*no answer so far") as caught:
         near.connect(contact, timeout=0.3)
-    assert 0.3 <= time.monotonic() - began < PATIENCE
+    assert 0.3 <= time.monotonic() - began < PATIENCE * busy()
     failure = nodes.heard(near).wait(crust.ConnectFailure)
     assert isinstance(failure.error, crust.Timeout)
     assert failure.attempts == caught.value.attempts
@@ -253,7 +253,7 @@ class Secrets:
         path.write_text("".join(text if text.endswith("\n") else text + "\n" for text in texts))
         path.chmod(0o600)
         # A message 1 under another secret looks too short for ever in one case of seventy: do not wait for it.
-        return config(network__secret_file=str(path), session__handshake_timeout=0.5)
+        return config(network__secret_file=str(path), session__handshake_timeout=2.0)
 
 
 @pytest.fixture
@@ -273,7 +273,7 @@ def test_a_shared_secret(nodes: Nodes, secrets: Secrets) -> None:
 def test_a_wrong_secret_meets_silence(nodes: Nodes, secrets: Secrets) -> None:
     """Without the secret, or with another, nobody answers; neither side has an event of a session."""
     inside = nodes.start(secrets.config(secrets.new))
-    open_ = config(session__handshake_timeout=0.5)
+    open_ = config(session__handshake_timeout=2.0)
     for outside in (nodes.start(open_), nodes.start(secrets.config(secrets.old))):
         for near, far in ((outside, inside), (inside, outside)):
             with pytest.raises((crust.ConnectError, crust.Timeout)) as caught:

@@ -19,7 +19,7 @@ from crust.service.network.network_watch import Change
 from tests.nat.mapping.fake import FakeRouter
 from tests.support.modes import run_python
 from tests.support.nodes import config
-from tests.support.waiting import eventually, wait_until
+from tests.support.waiting import busy, eventually, wait_until
 
 ANY = ("tcp://0.0.0.0:0", "utp://0.0.0.0:0")
 
@@ -111,7 +111,7 @@ def test_a_start_takes_no_longer(home: Home) -> None:
     release = threading.Event()
 
     def slow() -> list[Gateway]:
-        release.wait(5.0)
+        release.wait(60.0)
         return []
 
     home.find = slow
@@ -121,7 +121,7 @@ def test_a_start_takes_no_longer(home: Home) -> None:
     assert node.addresses and home.asked <= 1 and not release.is_set()
     release.set()
     home.wait(crust.PortMapFailed)
-    assert seconds < 1.0
+    assert seconds < 20.0
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_close_with_a_router_that_hangs(home: Home) -> None:
     wait_until(lambda: home.fake.requests, what="the call")
     before = time.monotonic()
     assert node.close()
-    assert time.monotonic() - before < 1.5
+    assert time.monotonic() - before < 4.0 * busy()  # the library waits for five seconds
 
 
 FORKED = """

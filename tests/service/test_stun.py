@@ -16,7 +16,7 @@ from crust.service.network import filtering, reflection
 from tests.support.nodes import Nodes, config
 from tests.support.sockets import has_ipv6, unused_port
 from tests.support.stun import StunServer, ask_udp, read_message, request
-from tests.support.waiting import wait_until
+from tests.support.waiting import busy, wait_until
 
 BOTH = ListenConfig(addresses=("tcp://127.0.0.1:0", "utp://127.0.0.1:0"))
 OUTSIDE = ("20.0.9.9", 4711)
@@ -207,7 +207,7 @@ def test_silent_servers_delay_nothing(nodes: Nodes) -> None:
         learned(node)
         wait_until(lambda: len(mute.heard) > 1, what="the questions")
         assert node.close()
-    assert time.monotonic() - began < limits.STUN_TIMEOUT
+    assert time.monotonic() - began < limits.STUN_TIMEOUT * busy()
 
 
 def test_lies_are_not_believed(nodes: Nodes) -> None:
@@ -221,7 +221,8 @@ def test_lies_are_not_believed(nodes: Nodes) -> None:
         names = [each.name for each in (nowhere, portless, other, honest)]
         node = nodes.start(config(listen=BOTH, nat__stun_servers=names))
         servers = (nowhere, portless, other, honest)
-        wait_until(lambda: all(len(each.heard) == 2 for each in servers), what="all questions")
+        # Who takes his time on a busy machine is asked again.
+        wait_until(lambda: all(len(each.heard) >= 2 for each in servers), what="all questions")
         learned(node)
         assert {each.host for found in reflexive(node).values() for each in found} == {OUTSIDE[0]}
 
@@ -241,7 +242,7 @@ def test_two_peers_say_where_we_are(nodes: Nodes, far_peers: Callable[[str], Lis
     node.connect(one.contact)
     assert one._network is not None
     answers = one._network.reflection.responder
-    wait_until(lambda: answers.answered == 2, what="the first peer's answers")
+    wait_until(lambda: answers.answered >= 2, what="the first peer's answers")
     assert reflexive(node) == {}
     node.connect(other.contact)
     found = learned(node)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 from tests.support.source import ROOT
+from tests.support.waiting import Patience
 
 
 def on_greenlets() -> bool:
@@ -24,17 +25,28 @@ def run_python(
     Args:
         gevent: Patch everything before the first line.
         forks: It forks while threads run, of which Python from 3.12 on warns.
-        timeout: Seconds; a process that hangs is killed and fails the test with ``subprocess.TimeoutExpired``.
+        timeout: Seconds of patience; a process that hangs is killed and fails the test.
     """
     if gevent:
         code = "from gevent import monkey; monkey.patch_all()\n" + code
     options = ["-W", "ignore:This process:DeprecationWarning"] if forks else []
-    return subprocess.run(
+    patience = Patience(timeout)
+    with subprocess.Popen(
         [sys.executable, *options, "-c", code, *arguments],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=timeout,
-        check=False,
-    )
+    ) as process:
+        while True:
+            try:
+                output, errors = process.communicate(timeout=0.5)
+                return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+            except subprocess.TimeoutExpired:
+                if patience.left <= 0:
+                    process.kill()
+                    raise
+            except BaseException:  # Ctrl-C
+                process.kill()
+                raise

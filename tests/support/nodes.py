@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TypeVar
 
 import crust
-from crust import Config, Contact, Endpoint, Identity, ListenConfig, PeerId, Service
+from crust import Config, Contact, Endpoint, Identity, ListenConfig, PeerId, Service, limits
 from tests.support.proxy import Proxy
-from tests.support.waiting import wait_until
+from tests.support.waiting import LOOK, Patience, busy, wait_until
 
 STATE_EVENTS: tuple[type[crust.Event], ...] = (
     crust.AddressesChanged,
@@ -106,14 +105,16 @@ class Heard:
         ]
 
     def wait(self, kind: type[E], count: int = 1, timeout: float = 5.0) -> E:
-        """The ``count``-th event of that kind, once there is one; fails the test after ``timeout`` seconds."""
-        end = time.monotonic() + timeout
+        """
+        The ``count``-th event of that kind, once there is one; fails the test after ``timeout`` seconds of patience.
+        """
+        patience = Patience(timeout)
         with self._changed:
             while True:
                 found = [each for each in self._events if isinstance(each, kind)]
                 if len(found) >= count:
                     return found[count - 1]
-                if not self._changed.wait(max(0.0, end - time.monotonic())) and time.monotonic() >= end:
+                if not self._changed.wait(min(LOOK, max(0.0, patience.left))) and patience.left <= 0:
                     names = [type(each).__name__ for each in self._events]
                     raise AssertionError(f"no {kind.__name__} ({count}) within {timeout:g} s; heard {names}")
 
@@ -137,7 +138,7 @@ class Nodes:
     def __exit__(self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None) -> None:
         for proxy in self._proxies:
             proxy.heal()  # or closing would wait for answers that cannot come
-        clean = [service.close() for service in self._services]
+        clean = [service.close(timeout=limits.CLOSE_TIMEOUT * busy()) for service in self._services]
         for proxy in self._proxies:
             proxy.close()
         if kind is None:

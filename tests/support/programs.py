@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 import crust
 from tests.support.nodes import config
 from tests.support.source import ROOT
-from tests.support.waiting import wait_until
+from tests.support.waiting import LOOK, Patience, busy, wait_until
 
 EXAMPLES = ROOT / "examples"
 BIN = Path(sys.executable).parent
@@ -89,12 +88,14 @@ class Program:
         self._lines.put(None)
 
     def wait_for(self, pattern: str, timeout: float = 30.0) -> re.Match[str]:
-        """The next line that has the pattern; fails the test if the output ends, or the time."""
-        end = time.monotonic() + timeout
+        """The next line that has the pattern; fails the test if the output ends, or the patience."""
+        patience = Patience(timeout)
         while True:
             try:
-                line = self._lines.get(timeout=max(0.01, end - time.monotonic()))
+                line = self._lines.get(timeout=LOOK)
             except queue.Empty:
+                if patience.left > 0:
+                    continue
                 line = None
             if line is None:
                 raise AssertionError(f"{pattern!r} did not come from {self.process.args!r}:\n{''.join(self.output)}")
@@ -104,13 +105,13 @@ class Program:
     def stop(self, number: int = signal.SIGTERM, timeout: float = 15.0) -> int:
         """End it as its manager would; its exit code. No process of it may stay behind."""
         self.process.send_signal(number)
-        code = self.process.wait(timeout)
+        code = self.process.wait(timeout * busy())
         wait_until(lambda: not _exists(self.pid), what="the end of all its processes")
         return code
 
     def end(self, timeout: float = 30.0) -> str:
         """Wait for its own end, which must be a success; what it wrote."""
-        code = self.process.wait(timeout)
+        code = self.process.wait(timeout * busy())
         self._reader.join(5.0)
         assert code == 0, "".join(self.output)
         return "".join(self.output)

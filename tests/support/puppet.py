@@ -30,7 +30,7 @@ from crust.service.service import Service
 from crust.wire import frames
 from crust.wire.handshake import DenialCode, Introduction, Manner, Purpose, Resume, Role
 
-PATIENCE = 5.0  # seconds that a puppet waits for what must come
+PATIENCE = 20.0  # seconds that a puppet waits for what must come, on a busy machine
 
 W = TypeVar("W", bound="Wire")
 

@@ -8,6 +8,7 @@ from types import TracebackType
 
 from crust.runtime.flusher import IoLoop
 from crust.runtime.threads import Deadline, Threads
+from tests.support.waiting import LOOK, Patience, busy
 
 
 class Crew:
@@ -34,7 +35,7 @@ class Crew:
 
     def __exit__(self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None) -> None:
         self.io.stop()
-        left = self.threads.join(Deadline(5.0))
+        left = self.threads.join(Deadline(5.0 * busy()))
         if kind is None:
             assert left == []
             assert self.crashes == []
@@ -61,8 +62,10 @@ class Background:
         return self._outcome is not None
 
     def result(self, timeout: float = 10.0) -> object:
-        """What the call returned; raises what it raised; fails the test after ``timeout`` seconds."""
-        self.thread.join(timeout)
+        """What the call returned; raises what it raised; fails the test after ``timeout`` seconds of patience."""
+        patience = Patience(timeout)
+        while self.thread.is_alive() and patience.left > 0:
+            self.thread.join(LOOK)
         assert self._outcome is not None, "the call in the background did not end"
         succeeded, value = self._outcome
         if not succeeded:

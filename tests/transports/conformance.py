@@ -23,7 +23,7 @@ from crust.transports.contract import Connection, Listener, Transport
 from tests.support.pairs import Pair, RecordingSink
 from tests.support.sockets import has_ipv6, loopback
 from tests.support.threads import Background, Crew
-from tests.support.waiting import wait_until
+from tests.support.waiting import busy, wait_until
 
 FAMILIES = [4, pytest.param(6, marks=pytest.mark.skipif(not has_ipv6(), reason="this machine has no ::1"))]
 
@@ -131,31 +131,37 @@ class TransportConformance:
     ) -> None:
         """Half of a message is delivered at once; so is a reply: no coalescing delay."""
         near, far = streams
-        began = time.monotonic()
-        for number in range(20):
-            near.sendall(bytes([number]), 5.0)
-            assert far.recv(10, 5.0) == bytes([number])
-            far.sendall(b"!", 5.0)
-            assert near.recv(10, 5.0) == b"!"
-        assert time.monotonic() - began < 0.4  # delayed acknowledgements would cost 40 ms each
+
+        def talk() -> float:
+            began = time.monotonic()
+            for number in range(20):
+                near.sendall(bytes([number]), 5.0)
+                assert far.recv(10, 5.0) == bytes([number])
+                far.sendall(b"!", 5.0)
+                assert near.recv(10, 5.0) == b"!"
+            return time.monotonic() - began
+
+        # delayed acknowledgements would cost 40 ms each, every time; a busy machine has its moments
+        assert any(talk() < 0.4 for _ in range(50))
 
     def test_send_never_waits(self, pair: Pair) -> None:
         """A full connection accepts 0 bytes at once, and goes on when the reader does."""
         pair.far.pause()
         accepted = self.fill(pair.near)
-        for _ in range(10):  # the kernels may still be making room
+        for _ in range(100):  # the kernels may still be making room
             began = time.monotonic()
             more = pair.near.send(b"more")
-            assert time.monotonic() - began < 0.5
-            if not more:
+            assert time.monotonic() - began < 5.0 * busy()  # it would be for ever
+            if more:
+                accepted += more + self.fill(pair.near)
+                continue
+            writable = threading.Event()
+            pair.near.when_writable(writable.set)
+            if not writable.wait(0.1):
                 break
-            accepted += more + self.fill(pair.near)
-        assert more == 0 and 0 < accepted < 64 << 20
-        writable = threading.Event()
-        pair.near.when_writable(writable.set)
-        assert not writable.wait(0.05)
+        assert more == 0 and not writable.is_set() and 0 < accepted < 64 << 20
         pair.far.resume()
-        assert writable.wait(5.0)
+        assert writable.wait(60.0)
         wait_until(lambda: len(pair.far_sink.received) == accepted, what="arrival of all that was accepted")
         assert pair.near.send(b"more") == 4
 
@@ -225,13 +231,13 @@ class TransportConformance:
 
     def test_close_does_not_wait_for_a_silent_other_side(self, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
         """A peer that neither reads nor closes delays the end by the linger time at the most."""
-        monkeypatch.setattr(limits, "CLOSE_LINGER", 0.25)
+        monkeypatch.setattr(limits, "CLOSE_LINGER", 1.5)
         pair.far.pause()
         self.fill(pair.near)
         began = time.monotonic()
         pair.near.close()
-        assert time.monotonic() - began < 0.2
-        wait_until(lambda: pair.near_sink.lost, limits.CLOSE_LINGER + 2, what="the end")
+        assert time.monotonic() - began < 1.4 * busy()
+        wait_until(lambda: pair.near_sink.lost, limits.CLOSE_LINGER + 20, what="the end")
         assert pair.near_sink.lost == [None]
 
     def test_abort_wakes_the_own_reader_at_once(self, pair: Pair) -> None:
@@ -239,7 +245,7 @@ class TransportConformance:
         began = time.monotonic()
         pair.near.abort()
         wait_until(lambda: pair.near_sink.lost, what="the end")
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < 4.0 * busy()  # nothing else would wake it
         assert pair.near_sink.lost == [None]
         wait_until(lambda: pair.far_sink.lost, what="the end at the far side")
 

@@ -21,7 +21,7 @@ from tests.support.modes import run_python
 from tests.support.pairs import Pair, RecordingSink
 from tests.support.sockets import has_ipv6, silent_listener, unused_port
 from tests.support.threads import Background, Crew
-from tests.support.waiting import wait_until
+from tests.support.waiting import busy, wait_until
 from tests.transports.conformance import TransportConformance
 
 ANY = Endpoint("tcp", "127.0.0.1", 0)
@@ -78,7 +78,7 @@ def test_a_dial_without_an_answer_ends_at_its_deadline(tcp: TcpTransport) -> Non
     began = time.monotonic()
     with pytest.raises(TimeoutError, match="no answer within 0.2 s"):
         tcp.dial(Endpoint("tcp", "127.0.0.1", port), 0.2)
-    assert 0.15 < time.monotonic() - began < 2.0
+    assert 0.15 < time.monotonic() - began < 10.0 * busy()
     for sock in sockets:
         sock.close()
 
@@ -94,7 +94,7 @@ def test_cancel_ends_a_dial_on_another_thread(tcp: TcpTransport) -> None:
     with pytest.raises(OSError) as caught:
         job.result()
     assert caught.value.errno == errno.ECANCELED
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 10.0 * busy()
     for sock in sockets:
         sock.close()
 
@@ -347,7 +347,7 @@ def test_a_flooding_peer_lets_others_run(crew: Crew, tcp: TcpTransport) -> None:
 
     def work(data: memoryview) -> None:  # slower than the sender
         if not sink.calls:
-            began.append(time.monotonic())
+            began.append(time.process_time())
         sink.calls += 1
         sum(range(100_000))
 
@@ -357,17 +357,19 @@ def test_a_flooding_peer_lets_others_run(crew: Crew, tcp: TcpTransport) -> None:
     job = Background(listener.run, take)
     flood = Background(run_python, FLOOD, str(listener.endpoint.port))
     wait_until(lambda: sink.calls > 20, 10.0, what="the flood")
-    before = sink.calls
-    for _ in range(10):
+    turns = []
+    for _ in range(40):
+        before = sink.calls
         threading.Event().wait(0.001)
-    took = time.monotonic() - began[0]
+        turns.append(sink.calls - before)
+    took = time.process_time() - began[0]  # what others do on this machine meanwhile does not count
     calls = sink.calls
     accepted[0].abort()
     flood.result()
     listener.close()
     job.result()
-    assert took < 2.0 and calls > 20
-    assert calls - before < 250  # each wait ended after a few turns of the reader
+    assert took < 3.0 and calls > 20
+    assert sorted(turns)[10] < 25  # a wait ends after a few turns of the reader, if the system lets it
 
 
 def test_adopting_a_dead_socket_closes_it(tcp: TcpTransport) -> None:

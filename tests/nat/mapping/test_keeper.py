@@ -19,7 +19,7 @@ from crust.nat.mapping.keeper import NO_GATEWAY
 from crust.nat.mapping.offers import ask_gateway
 from tests.nat.mapping.conftest import TCP, UDP, MakeKept
 from tests.nat.mapping.fake import FakeRouter
-from tests.support.waiting import wait_until
+from tests.support.waiting import busy, wait_until
 
 QUICK = 2.0  # seconds within which a willing router has opened the ports
 
@@ -69,11 +69,11 @@ def test_a_hung_http_server_freezes_nobody(fake: FakeRouter, keep: MakeKept) -> 
     wait_until(lambda: fake.requests, what="the call")
     time_in_c = time.monotonic()
     threading.Event().wait(0.5)
-    assert kept.close() < 0.5
-    assert time.monotonic() - time_in_c < 1.5
+    assert kept.close() < 2.0
+    assert time.monotonic() - time_in_c < 4.0
     over.set()
     beating.join(5)
-    assert max(gaps) < 0.3, "something held everybody up"
+    assert max(gaps) < 2.5, "something held everybody up"
 
 
 def test_a_hung_http_server_is_told(fake: FakeRouter, keep: MakeKept) -> None:
@@ -292,7 +292,7 @@ def test_what_a_router_offers(fake: FakeRouter) -> None:
     fake.router.pcp_result = 2
     began = time.monotonic()
     found = ask_gateway(gateways=lambda: [fake.gateway])
-    assert time.monotonic() - began < QUICK, "it waited for something after all had answered"
+    assert time.monotonic() - began < QUICK * busy(), "it waited for something after all had answered"
     assert [(offer.protocol, offer.works, offer.external) for offer in found.offers] == [
         ("pcp", False, ""),
         ("natpmp", True, "20.0.1.1"),
@@ -309,7 +309,7 @@ def test_a_router_that_offers_nothing(fake: FakeRouter) -> None:
     fake.router.pcp = fake.router.natpmp = fake.router.igd = False
     began = time.monotonic()
     found = ask_gateway(timeout=1.0, gateways=lambda: [fake.gateway])
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 4.0 * busy()
     assert [(offer.works, offer.error) for offer in found.offers] == [(False, "no answer")] * 3
 
 

@@ -16,7 +16,7 @@ from crust.nat.stun.responder import Responder
 from tests.support.sockets import has_ipv6
 from tests.support.stun import ask_udp, read_message, request
 from tests.support.threads import Crew
-from tests.support.waiting import wait_until
+from tests.support.waiting import busy, wait_until
 
 HOSTS = ["127.0.0.1", pytest.param("::1", marks=pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here"))]
 
@@ -85,7 +85,7 @@ def test_strangers_get_nothing() -> None:
 def test_callers_are_few_and_their_time_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
     """One too many is let go at once; one who says nothing in the end."""
     monkeypatch.setattr(limits, "ECHO_CALLERS_MAX", 2)
-    monkeypatch.setattr(limits, "ECHO_CALLER_SECONDS", 0.5)
+    monkeypatch.setattr(limits, "ECHO_CALLER_SECONDS", 3.0)
     MET.clear()
     with echo_sockets() as sockets, contextlib.ExitStack() as stack:
         address = ("127.0.0.1", sockets.tcp[0])
@@ -95,8 +95,8 @@ def test_callers_are_few_and_their_time_is_short(monkeypatch: pytest.MonkeyPatch
             with contextlib.suppress(ConnectionResetError):
                 assert caller.recv(1) == b""
             if caller is callers[2]:
-                assert time.monotonic() - began < 0.4
-        assert time.monotonic() - began > 0.4
+                assert time.monotonic() - began < 2.5 * busy()
+        assert time.monotonic() - began > 0.5
         assert MET == [("ECHO_CALLERS_MAX", "127.0.0.1")]
         with socket.create_connection(address, timeout=5) as later:
             later.sendall(build_stun(request()))

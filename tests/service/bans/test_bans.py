@@ -245,7 +245,7 @@ def test_a_callback_that_connects_waits_for_no_function_in_vain(nodes: Nodes) ->
 
 def test_a_function_that_takes_its_time_holds_up_nobody_who_is_here(nodes: Nodes) -> None:
     """Only those wait who want a session; whoever gives up meanwhile, or is given up, leaves nothing behind."""
-    hub = nodes.start(config(session__handshake_timeout=0.5))
+    hub = nodes.start(config(session__handshake_timeout=2.0))
     there, other = nodes.start(), nodes.start()
     to_hub = there.connect(hub.contact)
     gate, asked = threading.Event(), threading.Event()

@@ -13,13 +13,15 @@ from pathlib import Path
 import pytest
 
 import crust
+from crust import limits
 from crust.addresses import network_id
 from crust.crypto.agreement import derive_secret
 from crust.discovery.beacon.packet import AskingKey, NetworkKey, seal_query
 from crust.runtime.identity_file import load_network_secrets
 from tests.support.nodes import Nodes, call, config
 from tests.support.programs import Program
-from tests.support.waiting import eventually, wait_until
+from tests.support.sockets import reserved_port
+from tests.support.waiting import busy, eventually, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -30,9 +32,7 @@ def _loopback(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def port() -> int:
     """One that nobody uses now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    return reserved_port()
 
 
 def on_lan(port: int, **changes: object) -> crust.Config:
@@ -65,7 +65,7 @@ def test_one_call_makes_them_see_each_other(nodes: Nodes, port: int) -> None:
         service.start_service_discovery()
     event = nodes.heard(one).wait(crust.PeerDiscovered)
     nodes.heard(other).wait(crust.PeerDiscovered)
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < 10.0 * busy()  # the second round of questions comes after a minute
     assert (event.contact.peer_id, event.interface, event.role) == (other.id, "lo", "node")
     assert set(event.contact.endpoints) <= set(other.addresses)
     assert one.connect(event.contact).id == other.id
@@ -187,7 +187,7 @@ def test_a_flood(nodes: Nodes, port: int) -> None:
         sock.settimeout(1.0)
         key = AskingKey(NetworkKey(network_id(None), None), rng.randbytes)
         queries = [seal_query(key, sock.getsockname(), [], rng.randbytes) for _ in range(1000)]
-        before = time.process_time()
+        before, began = time.process_time(), time.monotonic()
         for number in range(10_000):
             sock.sendto(queries[number % len(queries)], ("127.255.255.255", port))
             sock.sendto(rng.randbytes(480), ("127.255.255.255", port))
@@ -201,7 +201,8 @@ def test_a_flood(nodes: Nodes, port: int) -> None:
                 break
             answers += 1
         spent = time.process_time() - before
-    assert 1 <= answers <= 50, answers
+    allowed = limits.BEACON_ANSWERS_AT_ONCE + limits.BEACON_ANSWERS_PER_ADDRESS * (time.monotonic() - began)
+    assert 1 <= answers <= allowed + 1, answers
     assert spent < 10.0, spent
     assert nodes.start(on_lan(port)).has_peers_on_lan(10.0)
 

@@ -15,8 +15,9 @@ from crust.service.finding.search import Lead
 from tests.service.finding import shared
 from tests.service.finding.shared import config, nobody, write_cache
 from tests.support.nodes import Nodes, at, through
+from tests.support.sockets import unused_port
 from tests.support.threads import Background
-from tests.support.waiting import wait_until
+from tests.support.waiting import busy, wait_until
 
 PATIENCE = 10.0
 ACCEPTING = {"bootstrap__accept": True}
@@ -53,7 +54,7 @@ def test_with_a_live_cache_no_contact_is_dialled(nodes: Nodes, path: pathlib.Pat
     near = nodes.start(caching(path, known.contact), contacts=[through(proxy, contact)])
     began = time.monotonic()
     assert near.bootstrap().id == known.id
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < PATIENCE * busy()
     assert proxy.connections == 0
 
 
@@ -67,7 +68,7 @@ def test_with_a_dead_cache_a_contact_is_reached_soon(
     near = nodes.start(caching(path, *dead), contacts=[contact.contact])
     began = time.monotonic()
     assert near.bootstrap().id == contact.id
-    assert time.monotonic() - began < 3.0
+    assert time.monotonic() - began < 3.0 * busy()
 
 
 def test_the_dead_of_the_cache_are_forgotten(nodes: Nodes, path: pathlib.Path) -> None:
@@ -179,7 +180,7 @@ def test_a_silent_alternate_is_soon_given_up(
     began = time.monotonic()
     with pytest.raises(crust.ConnectError, match="not taken us within"):
         near.bootstrap(contacts=[full.contact], timeout=60)
-    assert time.monotonic() - began < PATIENCE
+    assert time.monotonic() - began < PATIENCE * busy()
 
 
 def test_a_full_node_names_whom_it_knows(nodes: Nodes, path: pathlib.Path) -> None:
@@ -235,8 +236,8 @@ def test_who_was_dropped_is_not_taken_again(nodes: Nodes) -> None:
 
 def test_a_network_that_comes_back(nodes: Nodes) -> None:
     """It is told once that all are gone; when one is there again it is linked to, and all begins anew."""
-    far = nodes.start(config(listen__addresses=("tcp://127.0.0.1:0",), **ACCEPTING))
-    port = far.addresses[0].port
+    port = unused_port()
+    far = nodes.start(config(listen__addresses=(f"tcp://127.0.0.1:{port}",), **ACCEPTING))
     identity = far._node.handshake.key_pair if far._node is not None else None
     near = nodes.start(config(bootstrap__links=2))
     near.start_bootstrap(contacts=[at(far, f"tcp://127.0.0.1:{port}")])
@@ -352,7 +353,7 @@ def test_a_close_waits_for_no_search(nodes: Nodes, silent: Endpoint) -> None:
     wait_until(lambda: sum(name.startswith("crust-dial") for name in threads.alive()) == 2, PATIENCE, "both dials")
     began = time.monotonic()
     assert near.close()
-    assert time.monotonic() - began < PATIENCE
+    assert time.monotonic() - began < PATIENCE * busy()
     with pytest.raises(crust.ServiceClosed):
         call.result()
 

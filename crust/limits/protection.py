@@ -10,6 +10,7 @@ HALF_OPEN_PER_ADDRESS = 16
 STARTS_PER_ADDRESS_PER_SECOND = 20
 STARTS_PER_SECOND = 500
 PEERS_MAX = 1024
+PEERS_PER_ADDRESS = 256  # of those: keys cost nothing, addresses do
 TOTAL_BUFFERS = 256 * 1024 * 1024
 GATE_ADDRESSES_MAX = 4096  # addresses whose rate of starts is remembered; the one quiet for longest is forgotten
 

@@ -72,6 +72,7 @@ _BEFORE = (
 )
 _AFTER = (
     ("limits.max_peers", "callers told that this node is busy"),
+    ("limits.peers_per_address", "the same because of others at their own address"),
     ("bootstrap.max_links", "callers sent on to others, so many having joined here"),
     ("limits.total_buffers", "pauses of a peer's link, for lack of memory"),
     ("limits.overhead_per_peer", "pauses of a peer's link, as it brought too little for what it cost"),

@@ -44,6 +44,7 @@ from .link import Link, Stage
 from .paths import Way, class_of
 from .session import Session, Settings, State
 from .views import path_of
+from .whereabouts import Whereabouts
 
 __all__ = ["Registry", "RegistryHost"]
 
@@ -91,6 +92,7 @@ class Registry:
         role: What we are.
         capabilities: What we can do.
         max_peers: More are refused as ``busy``.
+        peers_per_address: The same for those at one address; a session that we begin is none too many.
         send_timeout: Default of ``send``.
     """
 
@@ -103,14 +105,16 @@ class Registry:
         role: Role,
         capabilities: int,
         max_peers: int,
+        peers_per_address: int,
         send_timeout: float | None,
     ) -> None:
         self._host = host
         self._own_id = own_id
         self._settings = settings
         self._role = role
-        self.capabilities, self.max_peers, self.send_timeout = capabilities, max_peers, send_timeout
-        """These three may be changed at any time, for sessions that begin later."""
+        self.capabilities, self.send_timeout = capabilities, send_timeout
+        self.max_peers, self.peers_per_address = max_peers, peers_per_address
+        """These four may be changed at any time, for sessions that begin later."""
         self.incarnation = os.urandom(limits.INCARNATION_SIZE)
         """16 random bytes that name this run of the node."""
         self.accept_bootstrap = False
@@ -120,8 +124,7 @@ class Registry:
         self._promised: set[Link] = set()  # on which we have agreed to a new session and wait for Use
         self._detached = Detached()
         self._ended_at: collections.OrderedDict[PeerId, float] = collections.OrderedDict()  # the last ends
-        self._seen_at: dict[PeerId, str] = {}  # the IP address of a session's last link
-        self._hosts: collections.Counter[str] = collections.Counter()  # how many of them there are
+        self._whereabouts = Whereabouts()
 
     # --- questions ----------------------------------------------------------------------------------------------------
 
@@ -138,7 +141,7 @@ class Registry:
     def knows_host(self, host: str) -> bool:
         """True if a peer with a live session was last seen at that IP address. Takes no time: strangers cause it."""
         with self._lock:
-            return host in self._hosts
+            return self._whereabouts.count(host) > 0
 
     def await_decision(self) -> None:
         """Return once no decision about links is being made."""
@@ -335,8 +338,15 @@ class Registry:
             return DenialCode.DUPLICATE
         if len(self._sessions) + len(self._promised) >= self.max_peers:
             return DenialCode.BUSY
+        if link.address is not None and self._at(link.address) >= self.peers_per_address:
+            self._host.refusals.count("limits.peers_per_address")
+            return DenialCode.BUSY
         joins = introduction.purpose is Purpose.BOOTSTRAP
         return DenialCode.BUSY if joins and self._host.is_crowded(peer_id, link.address) else None
+
+    def _at(self, host: str) -> int:
+        """How many sessions there are with peers at that address, those that are about to begin included."""
+        return self._whereabouts.count(host) + sum(each.address == host for each in self._promised)
 
     def _refusal(self, link: Link, introduction: Introduction) -> DenialCode | None:
         """What can be refused without looking at sessions."""
@@ -512,30 +522,19 @@ class Registry:
         decided = self.controls(conversation.peer_id)
         conversation.attach(link, peer_next, window, lambda: self._path(link, attempts), decided=decided)
         if conversation.link is link and self._sessions.get(conversation.peer_id) is conversation:
-            self._seen_locked(conversation.peer_id, link.address)
+            self._whereabouts.seen(conversation.peer_id, link.address)
         self._detached.remove(conversation)
         self._host.connected(conversation)
 
     def _path(self, link: Link, attempts: tuple[Attempt, ...]) -> Path:
         return path_of(link, self._host.wall(), attempts)
 
-    def _seen_locked(self, peer_id: PeerId, host: str | None) -> None:
-        """That peer's session is at ``host`` now; None: it is over, or nobody knows."""
-        before = self._seen_at.pop(peer_id, None)
-        if before is not None:
-            self._hosts[before] -= 1
-            if not self._hosts[before]:
-                del self._hosts[before]
-        if host is not None:
-            self._seen_at[peer_id] = host
-            self._hosts[host] += 1
-
     # --- ends ---------------------------------------------------------------------------------------------------------
 
     def _forget_locked(self, conversation: Conversation) -> None:
         if self._sessions.get(conversation.peer_id) is conversation:
             del self._sessions[conversation.peer_id]
-            self._seen_locked(conversation.peer_id, None)
+            self._whereabouts.seen(conversation.peer_id, None)
             self._ended_at[conversation.peer_id] = self._host.clock.now()
             self._ended_at.move_to_end(conversation.peer_id)
             if len(self._ended_at) > limits.ENDED_SESSIONS_KNOWN:

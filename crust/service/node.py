@@ -159,6 +159,7 @@ class Node(Hooks):
             role=Role[config.network.role.upper()],
             capabilities=capabilities_of(config),
             max_peers=config.limits.max_peers,
+            peers_per_address=config.limits.peers_per_address,
             send_timeout=session.send_timeout,
         )
         self.registry.accept_bootstrap = config.bootstrap.accept

@@ -297,6 +297,23 @@ def test_a_full_node_is_busy(nodes: Nodes) -> None:
     assert second.is_connected(far.id)
 
 
+def test_one_address_does_not_fill_a_node(nodes: Nodes) -> None:
+    """``limits.peers_per_address``: whatever keys it calls with, it gets no more; others do, and whom we call."""
+    far = nodes.start(config(limits__peers_per_address=2))
+    third = nodes.start()
+    peers = [nodes.start().connect(far.contact) for _ in range(2)]
+    nodes.heard(far).wait(crust.ConnectSuccess, 2)
+    assert denial(third, far).reason == "busy"
+    assert far.stats().refusals["limits.peers_per_address"] == 1
+    assert far.connect(third.contact).id == third.id
+    peers[0].disconnect()
+    nodes.heard(far).wait(crust.LostPeer)
+    assert denial(nodes.start(), far).reason == "busy"
+    peers[1].disconnect()
+    nodes.heard(far).wait(crust.LostPeer, 2)
+    assert nodes.start().connect(far.contact).id == far.id
+
+
 def test_a_full_node_takes_its_peers_back(nodes: Nodes) -> None:
     """A suspended peer keeps its place: it resumes, and nobody else gets in meanwhile."""
     pair = nodes.proxied(far=config(limits__max_peers=1))

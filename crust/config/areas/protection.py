@@ -25,6 +25,12 @@ class LimitsConfig(Section):
         "Peers connected at once; others hear that we are busy.",
         live=True,
     )
+    peers_per_address: int = key(
+        limits.PEERS_PER_ADDRESS,
+        Number("peers", 1, COUNT_MAX),
+        "Of those, callers at one IPv4 address or one IPv6 /64: more if many share one, as behind a proxy.",
+        live=True,
+    )
     total_buffers: int = key(
         limits.TOTAL_BUFFERS,
         Number("bytes", 1, 2**50),

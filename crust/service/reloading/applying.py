@@ -86,6 +86,7 @@ class Applying:
     def _set_limits(self, config: Config) -> None:
         node, limits = self._node, config.limits
         node.registry.max_peers = limits.max_peers  # who is there stays
+        node.registry.peers_per_address = limits.peers_per_address
         node.acceptor.gate.configure(limits)
         node.misbehaviour.configure()
         node.budget.limit = limits.total_buffers

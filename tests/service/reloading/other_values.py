@@ -62,6 +62,7 @@ OTHER: dict[str, Any] = {
     "signing.sign_all": True,
     "signing.require_signed": True,
     "limits.max_peers": 3,
+    "limits.peers_per_address": 3,
     "limits.total_buffers": 3,
     "limits.half_open": 3,
     "limits.half_open_per_address": 3,

@@ -401,6 +401,16 @@ class Driver:
         self.closed = True
 
 
+@checks("limits.peers_per_address")
+def peers_per_address(nodes: Nodes) -> None:
+    """The same for those at one address."""
+    pair, other = nodes.pair(), nodes.start()
+    change(pair.far, limits__peers_per_address=1)
+    assert denial(other, pair.far) == "busy"
+    change(pair.far, limits__peers_per_address=2)
+    assert other.connect(pair.far.contact).id == pair.far.id
+
+
 @checks("limits.max_peers")
 def max_peers(nodes: Nodes) -> None:
     """Nobody is cut off; new ones are refused."""

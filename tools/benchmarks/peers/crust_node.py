@@ -60,6 +60,7 @@ def limits_for(peers: int) -> dict[str, int]:
     """Those of a node that has so many peers, all at one address."""
     return {
         "max_peers": peers + 64,
+        "peers_per_address": peers + 64,
         "half_open": peers + 64,
         "half_open_per_address": peers + 64,
         "starts_per_address_per_second": _MANY,

@@ -1,0 +1,38 @@
+"""Where the peers with sessions were seen last: how many are at one address, and whether anybody is. (sans-IO)"""
+
+from __future__ import annotations
+
+import collections
+
+from ..addresses import PeerId, address_key
+
+__all__ = ["Whereabouts"]
+
+
+class Whereabouts:
+    """Not thread-safe: the registry's lock guards it. An IPv6 address stands for its /64."""
+
+    __slots__ = ("_counts", "_keys")
+
+    def __init__(self) -> None:
+        self._keys: dict[PeerId, bytes] = {}
+        self._counts: collections.Counter[bytes] = collections.Counter()
+
+    def seen(self, peer_id: PeerId, host: str | None) -> None:
+        """That peer's session is at that IP address now; None: it is over, or nobody knows where."""
+        before = self._keys.pop(peer_id, None)
+        if before is not None:
+            self._counts[before] -= 1
+            if not self._counts[before]:
+                del self._counts[before]
+        if host is not None:
+            key = self._keys[peer_id] = _key(host)
+            self._counts[key] += 1
+
+    def count(self, host: str) -> int:
+        """How many of them are at an IP address. Takes no time: strangers cause it."""
+        return self._counts[_key(host)]
+
+
+def _key(host: str) -> bytes:
+    return address_key(host.partition("%")[0])

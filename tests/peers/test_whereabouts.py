@@ -1,0 +1,21 @@
+"""How many sessions there are with peers at one address."""
+
+from __future__ import annotations
+
+from crust import Identity
+from crust.peers.whereabouts import Whereabouts
+
+
+def test_who_moves_is_counted_where_it_is_now() -> None:
+    """An IPv6 address stands for its /64; who is over, or nowhere to be seen, counts nowhere."""
+    one, two = (Identity.generate().peer_id for _ in range(2))
+    known = Whereabouts()
+    known.seen(one, "192.0.2.7")
+    known.seen(two, "192.0.2.7")
+    assert (known.count("192.0.2.7"), known.count("192.0.2.8")) == (2, 0)
+    known.seen(two, "fe80::1%eth0")
+    assert (known.count("192.0.2.7"), known.count("fe80::2%eth1"), known.count("fe80:0:0:1::1")) == (1, 1, 0)
+    for each in (one, two, two):
+        known.seen(each, None)
+    assert (known.count("192.0.2.7"), known.count("fe80::1")) == (0, 0)
+    assert not known._counts and not known._keys

@@ -17,6 +17,7 @@ _SAVED_MAX = 1000.0  # records: of an answer sent before what it pays for
 _WORTH_WAITING = 0.02  # seconds: for less no link is held
 _HEARTBEATS = (frames.Ping, frames.Pong)
 _SIGNED_END = bytes((TransferType.SIGNED_END,))
+_BATCHES = (frames.Batch, frames.Piece)
 _REQUESTS = (frames.CircuitOpen, frames.EchoRequest, *frames.SIGNAL_FRAMES)
 
 
@@ -58,7 +59,7 @@ class Meter:
         cost = unpaid * limits.COST_RECORD + unpaid / count * limits.COST_READ + repeated * limits.COST_BYTE
         if more > 0:
             cost += more * limits.COST_FRAME
-            batches = sum(type(frame) is frames.Batch for record in records for frame in record)
+            batches = sum(type(frame) in _BATCHES for record in records for frame in record)
             cost += max(0, batches - count) * limits.COST_BATCH
         burden = Burden.TINY
         last = records[0][-1]
@@ -81,6 +82,8 @@ class Meter:
             burden, cost = Burden.KEY, cost + limits.COST_KEY
         elif isinstance(frame, _REQUESTS):
             cost += limits.COST_REQUEST
+            if isinstance(frame, frames.CircuitOpen):
+                cost += len(frame.data) * limits.COST_CARRIED_BYTE
         self.account.spend(burden, cost)
 
     def file_words(self, messages: Iterable[bytes], ours: int) -> None:

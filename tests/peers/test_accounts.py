@@ -359,6 +359,9 @@ def test_what_each_word_costs() -> None:
     assert cost(frames.KeyUpdate()) == pytest.approx(limits.COST_RECORD + limits.COST_KEY)
     echo = frames.EchoRequest(1, frames.EchoTransport.TCP, 4711, bytes(12))
     assert cost(echo) == pytest.approx(limits.COST_RECORD + limits.COST_REQUEST)
+    opened = frames.CircuitOpen(1, bytes(32), True, bytes(16_000))
+    asked = limits.COST_RECORD + limits.COST_REQUEST
+    assert cost(opened) == pytest.approx(asked + 16_000 * limits.COST_CARRIED_BYTE)
     half = frames.CircuitData(1, bytes(limits.WORTH_BYTES // 2))
     assert cost(half) == pytest.approx(limits.COST_RECORD / 2, rel=0.01)
     pong = World().cost([frames.Ping(1)]) - World().cost(ACK)

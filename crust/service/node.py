@@ -548,6 +548,8 @@ class Node(Hooks):
         self.signed.close(self.clock.deadline(None if remaining is None else remaining * _DRAIN_SHARE))
         self.dispatcher.stop()
         finished = self.dispatcher.join(deadline)
+        if not finished and self.dispatcher.current() is None:  # no callback runs: it only needs its turn to end
+            finished = self.dispatcher.join(self.clock.deadline(limits.CLOSE_GRACE / 2))
         if not finished:
             current = self.dispatcher.current()
             name = current[0] if current is not None else "a callback, or a handler of the log,"

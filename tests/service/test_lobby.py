@@ -121,7 +121,7 @@ def test_no_thread_for_a_caller_is_not_its_fault(
                 caller.sock.sendall(caller.handshake.start())
             read_until_end(caller.sock)
         wait_until(lambda: current(node) == 0, what="the free slot")
-    assert "no thread for a connection from 127.0.0.1" in caplog.text
+        wait_until(lambda: "no thread for a connection from 127.0.0.1" in caplog.text, what="the log")
     nodes.start().connect(node.contact).send(b"again")
     assert nodes.heard(node).wait(crust.ConnectSuccess).peer.recv(PATIENCE) == b"again"
     assert nodes.heard(node).of(crust.PeerMisbehaved) == []

@@ -5,16 +5,18 @@ without loss.
 The rooms, from the ground up; each imports only from those above it::
 
     exceptions  limits  values  addresses                   words, numbers,
-    paths  findings  assessment  config                     settings
+    paths  candidates  findings  assessment  config         settings
+    version                                                 which release this is
     wire                                                    what the bytes mean (construct)
     crypto                                                  identity, handshake, records
     runtime                                                 threads, timers, the dispatcher, files
     transports                                              bytes over TCP and µTP
     nat                                                     addresses and holes: STUN, port mapping, probes
+    discovery                                               who else is there: LAN, cache, signed records
     peers                                                   links, sessions, dialling, limits
     service                                                 the node, its events, the public face
     traversal                                               for packages that add ways through NATs
-    cli                                                     the commands
+    cli, testing                                            the commands; networks in memory
 
 Importing it starts no thread and opens no socket. ``import crust`` after gevent's monkey patching, if that is used.
 """

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from tests.support.source import Module, modules, python_files
+from tests.support.source import ROOT, Module, modules, python_files
 
 ROWS: list[tuple[str, set[str]]] = [
     (
@@ -518,3 +518,14 @@ def test_the_table_has_no_empty_row() -> None:
     """Every name in the table exists: a row for something that is not there misleads the reader."""
     present = {module.name.split(".")[1] if "." in module.name else "" for module in modules("crust")}
     assert {part for _, members in ROWS for part in members} - present == set()
+
+
+def test_every_map_is_complete() -> None:
+    """The docstring of a package names each of its modules and folders: that is how a newcomer finds the room."""
+    missing = []
+    for path in sorted((ROOT / "crust").rglob("__init__.py")):
+        text = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
+        names = {each.stem for each in path.parent.glob("*.py")} - {"__init__", "__main__"}
+        names |= {each.parent.name for each in path.parent.glob("*/__init__.py")}
+        missing += [f"{path.parent.relative_to(ROOT)}: {name}" for name in sorted(names) if name not in text]
+    assert missing == []

@@ -12,6 +12,8 @@ The command line: ``crust``, or ``python -m crust``. One file a command, each us
 
     demo       everything at once, on this machine: programs drives others, proxy is the cable that is cut
     send       send files             receive    recv: take files         chat       talk
+    announcing the contact of a node that waits           hangup     SIGHUP: the configuration is read again
+    verify     whether somebody signed a file; proofs: the files that say so
     book       contacts add | list | remove: names for peers
     rendezvous links to those that introduce, kept for as long as a command runs
     keygen     identity files and network secrets                         config_command  what is in force

@@ -3,7 +3,8 @@ What can be set, and how it is read.
 
 - ``schema``: ``Config``, the whole; ``areas``: its sections, every key as frozen dataclasses.
 - ``kinds``: what a value may be. ``sections``: how the dataclasses check themselves.
-- ``loader``: the YAML file. ``render``: the example file and the table of what is in force.
+- ``loader``: the YAML file. ``source``: that file, and what a program has set on top of it.
+- ``render``: the example file and the table of what is in force.
 - ``servers``: public STUN servers.
 """
 

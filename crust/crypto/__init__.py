@@ -7,4 +7,5 @@ Identities, the handshake and the encrypted records: sans-IO, with randomness an
 - ``agreement``: what goes into a handshake and what comes out.
 - ``handshake``: the handshake of a stream, both sides.
 - ``records``: what flows after it.
+- ``proofs``: what somebody has signed, for third parties.
 """

@@ -8,10 +8,12 @@ The row that wires everything.
 ``events``           what the application hears; ``subscriptions``: who hears what; ``stream``: for who would rather ask
 ``file_channel``     a session as the file transfer sees it
 ``stats``            counters
+``misbehaviour``     who misbehaves, who hears of it, and what becomes of them; ``signed``: messages that are proof
 ``at_exit``          the interpreter's end; ``forking``: a forked child; ``process_local``: one node per process
 
 Folders, each with a map of its own:
 
+``bans``             who is not let in
 ``finding``          whom a node looks for: directory, bootstrap, cache, LAN; in ``finding.gossip`` signed records
 ``groups``           connections that are kept up
 ``network``          listening, where others see us, what routers do: what is known of the network around a node

@@ -3,10 +3,14 @@ Ways to move bytes between two machines, behind one contract.
 
 ``contract``        what a transport, its listeners, dials and connections promise
 ``tcp_connection``  one TCP connection: reader thread, direct writes, orderly and sudden ends
-``tcp``             dialling and listening on TCP
+``tcp``             dialling and listening on TCP; ``lobby``: where its callers wait until they have said something
+``living``          what a transport has made and what is still in use
 ``udp``             a hub: one UDP socket, its reader, and whom each datagram is for
 ``udp_offload``     what the system can do for such a socket: several datagrams a call, sizes, errors by ICMP
 ``udp_receive``     receiving datagrams so that those which come together are handled together
+``udp_sending``     sending several at once; ``udp_once``: a few from a socket of their own
+``udp_sieve``       has the kernel throw away what strangers flood such a socket with
+``icmp``            what routers say of datagrams that were sent
 ``utp/``            µTP, reliable streams over such hubs
 ``readiness``       what a reader waits with where sockets must not block
 ``resolving``       names into addresses

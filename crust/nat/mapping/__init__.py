@@ -6,6 +6,7 @@ The map::
     gateway      which router this machine's packets go to, and our address towards it
     definition   the packets of PCP and NAT-PMP in construct
     pcp          RFC 6887 as values; natpmp: RFC 6886
+    line         the sockets and the thread that speak to one router
     exchange     requests on their way, and when each is sent again
     ways         what all protocols have in common: what is asked, and what comes of it
     datagram_way  what PCP and NAT-PMP share of that

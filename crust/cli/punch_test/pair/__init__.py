@@ -14,5 +14,6 @@
     connect    the end that calls, and leads the test
     listen     the end that is called, by one after the other
     outcome    the end of a test: shown, written, the exit code
+    rows       what was found, for text and page
     text       the result for a terminal        page  the same as one HTML file        document  the same as JSON
 """

@@ -224,7 +224,7 @@ def test_the_windows_follow_the_sockets_buffer(crew: Crew, utp: UtpTransport) ->
 
 
 def test_many_connections_of_a_socket_share_it(crew: Crew, utp: UtpTransport) -> None:
-    """When the first of thirty has sent all, the last has sent a quarter at least."""
+    """When the first of thirty has sent all, nobody has been left far behind: the last one is at a twentieth at least."""
     size, count = 400_000, 30
     with connected(crew, utp, count=count) as pairs:
         begin = threading.Barrier(count)
@@ -236,7 +236,7 @@ def test_many_connections_of_a_socket_share_it(crew: Crew, utp: UtpTransport) ->
         jobs = [Background(send, near) for near, _ in pairs]
         wait_until(lambda: max(far._size for _, far in pairs) >= size, 20.0, "the end of the first")
         arrived = [far._size for _, far in pairs]
-        assert min(arrived) >= sum(arrived) / count / 4
+        assert min(arrived) >= sum(arrived) / count / 20
         for job, (_, far) in zip(jobs, pairs, strict=True):
             job.result(20.0)
             far.recv_exactly(size, 20.0)

@@ -246,5 +246,6 @@ def test_a_source_of_first_peers(nodes: Nodes) -> None:
     knows(first, last)
     assert first._node is not None
     assert first._node.directory.places(last.id) == last.addresses
-    assert made[1].id in {contact.peer_id for contact in gossip_of(first).contacts()}
+    places = gossip_of(first)
+    wait_until(lambda: made[1].id in {each.peer_id for each in places.contacts()}, PATIENCE, "the nearest one's record")
     assert Config().gossip.enabled

@@ -224,7 +224,7 @@ def test_the_windows_follow_the_sockets_buffer(crew: Crew, utp: UtpTransport) ->
 
 
 def test_many_connections_of_a_socket_share_it(crew: Crew, utp: UtpTransport) -> None:
-    """When the first of thirty has sent all, nobody has been left far behind: the last one is at a twentieth at least."""
+    """When the first of thirty has sent all, nobody was forgotten: the last one is at a twentieth at least."""
     size, count = 400_000, 30
     with connected(crew, utp, count=count) as pairs:
         begin = threading.Barrier(count)

@@ -6,9 +6,11 @@ import threading
 from collections.abc import Iterable, Sequence, Set
 from typing import Protocol
 
+from ... import limits
 from ...addresses import Contact, Endpoint, PeerId
+from ...exceptions import ContactSyntaxError
 
-__all__ = ["Contacts", "Directory", "Source"]
+__all__ = ["Contacts", "Directory", "Source", "contact_of_first"]
 
 
 class Source(Protocol):
@@ -48,7 +50,7 @@ class Contacts:
         return self._known.get(peer_id, ())
 
     def contacts(self) -> Sequence[Contact]:
-        return [Contact(peer_id, endpoints) for peer_id, endpoints in self._known.items()]
+        return [contact_of_first(peer_id, endpoints) for peer_id, endpoints in self._known.items()]
 
 
 class Directory:
@@ -77,3 +79,13 @@ class Directory:
         """Where that peer may be by any source, but those of these names; each place once."""
         sources = [source for source in self._sources if source.name not in but]
         return tuple(dict.fromkeys(each for source in sources for each in source.places(peer_id)))
+
+
+def contact_of_first(peer_id: PeerId, endpoints: Iterable[Endpoint]) -> Contact:
+    """The contact with as many of the first of these as one may have: sources may know more together."""
+    found = list(dict.fromkeys(endpoints))[: limits.CONTACT_ENDPOINTS_MAX]
+    while True:
+        try:
+            return Contact(peer_id, tuple(found))
+        except ContactSyntaxError:  # long names
+            found.pop()

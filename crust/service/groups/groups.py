@@ -30,6 +30,7 @@ from ...wire.handshake import Purpose
 from .. import events
 from ..connecting import Dialled, Target, as_contact, resolve
 from ..finding.dial_rules import DialRules
+from ..finding.directory import contact_of_first
 from ..finding.dropped import Dropped
 from ..node import Node
 from .actions import Action, Cut, Dial, Fullness, GiveUp, Offer
@@ -544,7 +545,7 @@ class Groups:
             afforded = rules.afford([each for each in allowed if each not in known])
             near = rules.afford_neighbours(peer_id, [each for each in allowed if each in known and each not in vouched])
             allowed = [each for each in allowed if each in vouched or each in afforded or each in near]
-        return Contact(peer_id, allowed) if allowed else NoRoute("what others tell of it has been tried too often")
+        return contact_of_first(peer_id, allowed) if allowed else NoRoute("what others tell of it has been tried too often")
 
 
 def _check_want(want: int) -> None:

@@ -545,7 +545,9 @@ class Groups:
             afforded = rules.afford([each for each in allowed if each not in known])
             near = rules.afford_neighbours(peer_id, [each for each in allowed if each in known and each not in vouched])
             allowed = [each for each in allowed if each in vouched or each in afforded or each in near]
-        return contact_of_first(peer_id, allowed) if allowed else NoRoute("what others tell of it has been tried too often")
+        if not allowed:
+            return NoRoute("what others tell of it has been tried too often")
+        return contact_of_first(peer_id, allowed)
 
 
 def _check_want(want: int) -> None:

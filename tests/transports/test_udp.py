@@ -223,8 +223,8 @@ def test_the_windows_follow_the_sockets_buffer(crew: Crew, utp: UtpTransport) ->
     assert windows[-1] == limits.UTP_RECEIVE_WINDOW_MIN
 
 
-def test_many_connections_of_a_socket_share_it(crew: Crew, utp: UtpTransport) -> None:
-    """When the first of thirty has sent all, nobody was forgotten: the last one is at a twentieth at least."""
+def shares(crew: Crew, utp: UtpTransport) -> tuple[int, float]:
+    """Thirty connections of one socket send as much each: what the last has brought when the first is done; the mean."""
     size, count = 400_000, 30
     with connected(crew, utp, count=count) as pairs:
         begin = threading.Barrier(count)
@@ -236,10 +236,18 @@ def test_many_connections_of_a_socket_share_it(crew: Crew, utp: UtpTransport) ->
         jobs = [Background(send, near) for near, _ in pairs]
         wait_until(lambda: max(far._size for _, far in pairs) >= size, 20.0, "the end of the first")
         arrived = [far._size for _, far in pairs]
-        assert min(arrived) >= sum(arrived) / count / 20
         for job, (_, far) in zip(jobs, pairs, strict=True):
             job.result(20.0)
             far.recv_exactly(size, 20.0)
+    return min(arrived), sum(arrived) / count
+
+
+def test_many_connections_of_a_socket_share_it(crew: Crew, utp: UtpTransport) -> None:
+    """
+    When the first of thirty has sent all, the last has sent a quarter of the mean at least: in one of a few rounds,
+    since the system's scheduler may leave out one of thirty threads on a busy machine, but hardly each time.
+    """
+    assert any(last >= mean / 4 for last, mean in (shares(crew, utp) for _ in range(5)))
 
 
 def test_without_scattered_receiving_plain_datagrams_do(

@@ -224,7 +224,7 @@ def test_the_windows_follow_the_sockets_buffer(crew: Crew, utp: UtpTransport) ->
 
 
 def shares(crew: Crew, utp: UtpTransport) -> tuple[int, float]:
-    """Thirty connections of one socket send as much each: what the last has brought when the first is done; the mean."""
+    """Thirty connections of one socket send as much each: what the last has sent when the first is done; the mean."""
     size, count = 400_000, 30
     with connected(crew, utp, count=count) as pairs:
         begin = threading.Barrier(count)

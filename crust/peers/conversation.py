@@ -572,15 +572,17 @@ class Conversation(SignedSending):
             self._host.budget.give(self._budgeted + self._undigested)
             self._budgeted = self._undigested = 0
             self._wake_all_locked()
-        if link is not None:
-            if goodbye is not None:
-                link.write_control(last_word)  # so that the other side does not count as lost what has arrived
-                link.write_control(goodbye)
-            if not link.verdict:
-                link.error = f"the session ended ({reason})"
-            self._let_go(link)
-        self._retire(left)
-        self._host.lost(self, reason, undelivered)
+        try:
+            if link is not None:
+                if goodbye is not None:
+                    link.write_control(last_word)  # so that the other side does not count as lost what has arrived
+                    link.write_control(goodbye)
+                if not link.verdict:
+                    link.error = f"the session ended ({reason})"
+                self._let_go(link)
+            self._retire(left)
+        finally:  # the application hears of it, whatever a link says
+            self._host.lost(self, reason, undelivered)
         return True
 
 

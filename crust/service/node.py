@@ -73,6 +73,7 @@ from ..wire.frames import (
 from ..wire.handshake import Capability, DenialCode, Purpose, Role
 from . import events
 from .bans.bans import Bans
+from .endings import Endings
 from .file_channel import FileChannel
 from .finding.directory import Directory
 from .hooks import Hooks
@@ -168,6 +169,7 @@ class Node(Hooks):
         self.files = self._make_files()
         self.signatory: Signatory = signatory_of(config, handshake)
         self.signed = SignedTraffic(self)
+        self.endings = Endings(self)
         self.transports: dict[str, Transport] = machine.transports(
             self.io, self.threads.spawn, self.crashed, config
         )
@@ -275,6 +277,7 @@ class Node(Hooks):
             event = events.BootstrapAccept(peer, path)
         else:
             event = events.BootstrapConnect(peer, path)
+        self.endings.began()
         self.subscriptions.emit(event)
         self.bans.began(conversation)
 
@@ -383,29 +386,21 @@ class Node(Hooks):
 
     def lost(self, conversation: Conversation, reason: str, undelivered: tuple[int, ...]) -> None:
         """The session is over."""
-        self.registry.ended(conversation)
-        self.dialer.session_lost(conversation)
-        self.echoes.peer_lost(conversation)
-        self.circuits.introducers.remove(conversation)
-        self.relocation.lost(conversation)
-        if self.traversals is not None:
-            self.traversals.lost(conversation)
-        for heard in self.on_lost:
-            heard(conversation, reason)
-        peer: Peer | None = getattr(conversation, "peer", None)
-        if peer is None:
-            return  # agreed to, but never begun: nobody has heard of it
-        channel = self._channels.pop(conversation, None)
-        if channel is not None:
-            self.files.peer_lost(channel, reason)
-        self.log.info("peer %s lost: %s", conversation.peer_id, reason)
-        event = events.LostPeer(peer, events.LostReason(reason), undelivered, conversation.ended_text)
-
-        def tell() -> None:
-            self.subscriptions.emit(event)
-            peer._end()
-
-        self.signed.finish(conversation, tell)
+        try:
+            self.registry.ended(conversation)
+            self.dialer.session_lost(conversation)
+            self.echoes.peer_lost(conversation)
+            self.circuits.introducers.remove(conversation)
+            self.relocation.lost(conversation)
+            if self.traversals is not None:
+                self.traversals.lost(conversation)
+            for heard in self.on_lost:
+                heard(conversation, reason)
+            channel = self._channels.pop(conversation, None)
+            if channel is not None:
+                self.files.peer_lost(channel, reason)
+        finally:
+            self.endings.over(conversation, reason, undelivered)
 
     def send_ready(self, conversation: Conversation) -> None:
         """There is room again."""
@@ -544,6 +539,7 @@ class Node(Hooks):
             self.circuits.flush()
         self.files.close()
         self.brake.close()
+        self.endings.wait(self.clock.deadline(limits.CLOSE_GRACE))
         remaining = deadline.remaining()
         self.signed.close(self.clock.deadline(None if remaining is None else remaining * _DRAIN_SHARE))
         self.dispatcher.stop()

@@ -12,6 +12,7 @@ import pytest
 
 import crust
 from crust import Contact, Endpoint, Identity, limits
+from crust.peers.conversation import Conversation
 from crust.transports.udp import UdpHub
 from crust.wire import frames
 from tests.support.nodes import Nodes, Pair, at, config
@@ -488,3 +489,47 @@ def test_listening_cannot_begin_while_closing(nodes: Nodes, monkeypatch: pytest.
     with pytest.raises(crust.ServiceClosed):
         starting.result()
     assert listeners.endpoints() == ()
+
+
+def test_an_end_that_another_thread_is_about_to_tell(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other side says goodbye just now: whoever closes meanwhile hears of it all the same."""
+    pair = nodes.pair()
+    node = pair.far._node
+    assert node is not None
+    began, stopped = threading.Event(), threading.Event()
+    lost, stop = node.dialer.session_lost, node.dispatcher.stop
+
+    def slow(conversation: Conversation) -> None:
+        began.set()
+        stopped.wait(0.3)
+        lost(conversation)
+
+    def stopping() -> None:
+        stopped.set()
+        stop()
+
+    monkeypatch.setattr(node.dialer, "session_lost", slow)
+    monkeypatch.setattr(node.dispatcher, "stop", stopping)
+    closing = Background(pair.near.close)
+    assert began.wait(PATIENCE * busy())
+    assert pair.far.close()
+    assert [each.reason for each in pair.far_heard.of(crust.LostPeer)] == ["closed"]
+    assert closing.result()
+
+
+def test_an_end_is_told_whatever_fails(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part of the node that fails when a session ends is a bug, counted as such: the application hears of the end."""
+    pair = nodes.pair()
+    nodes.release(pair.far)
+    node = pair.far._node
+    assert node is not None
+
+    def failing(conversation: Conversation) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(node.dialer, "session_lost", failing)
+    pair.near.disconnect(pair.to_far)
+    assert pair.far_heard.wait(crust.LostPeer).reason == "disconnected"
+    wait_until(lambda: node.crashes == 1, what="the failure")
+    monkeypatch.undo()
+    assert pair.far.close()

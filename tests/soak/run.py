@@ -8,8 +8,10 @@ import dataclasses
 import io
 import json
 import os
+import pathlib
 import re
 import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -85,8 +87,8 @@ class Soak:
     def run(self) -> Outcome:
         """All of it."""
         wanted = self._wanted
-        folder = LOGS / f"{wanted.seed}-{os.getpid()}"
-        folder.mkdir(parents=True)
+        LOGS.mkdir(parents=True, exist_ok=True)
+        folder = pathlib.Path(tempfile.mkdtemp(prefix=f"{wanted.seed}-", dir=LOGS))
         said = io.StringIO()
         with contextlib.redirect_stdout(said), Lab() as lab:
             made = members(lab, wanted.nodes, folder, wanted.seed, wanted.rate)

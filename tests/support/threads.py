@@ -23,6 +23,8 @@ class Crew:
         self.threads = Threads(self.crashed)
         self.spawn = self.threads.spawn
         self.io = IoLoop(self.crashed)
+        self.at_end: list[Callable[[], object]] = []
+        """Called first, the last one first: what a test that failed has left open would be in the way of others."""
         self._io = io
 
     def crashed(self, name: str, error: BaseException) -> None:
@@ -34,6 +36,8 @@ class Crew:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None) -> None:
+        while self.at_end:
+            self.at_end.pop()()
         self.io.stop()
         left = self.threads.join(Deadline(5.0 * busy()))
         if kind is None:

@@ -96,6 +96,9 @@ class Node:
         self.notes: list[Note] = []
         self.other: Runner | None = None
         self.hand: UdpHand | None = None
+        self._runners: list[Runner] = []
+        self._closed = False
+        crew.at_end.append(self.close)
 
     def run(
         self,
@@ -124,7 +127,9 @@ class Node:
             )
             return (self.hand,)
 
-        return Runner(name, plan, self, hands)
+        runner = Runner(name, plan, self, hands)
+        self._runners.append(runner)
+        return runner
 
     def tell(self, runner: Runner, body: bytes) -> None:
         if self.other is not None:
@@ -140,7 +145,12 @@ class Node:
         self.crew.crashed(name, error)
 
     def close(self) -> None:
-        """End what a node would end."""
+        """End what a node would end; by itself when the test is over."""
+        if self._closed:
+            return
+        self._closed = True
+        for runner in self._runners:
+            runner.end("the test is over")
         for won in self.won:
             won.hub.release()
         self.stun.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import errno
 import os
 import socket
@@ -161,8 +162,10 @@ def test_servers_are_asked_in_turn_and_not_without_end(crew: Crew) -> None:
         script.ask(runner, OpenUdp("a", 4), Sample("a"), Sample("a"), Sample("udp4"))
         wait_until(lambda: len(script.heard("sampled")) == 3, what="the answers")
         assert sorted(str(each[2]) for each in script.heard("sampled"))[1:] == ["None", "None"]
-        senders = [silent.recvfrom(100)[1] for _ in range(6)]
-        assert len(set(senders)) == 2
+        silent.setblocking(False)  # what was asked is there: both sockets have been told that nobody answers
+        senders = collections.Counter(_source(silent) for _ in range(7))
+        del senders[None]
+        assert len(senders) == 2 and max(senders.values()) <= 3  # fewer if the machine left the thread no time
         runner.end("")
     script = Script()
     lonely = node.run(script, context)
@@ -170,6 +173,14 @@ def test_servers_are_asked_in_turn_and_not_without_end(crew: Crew) -> None:
     assert script.wait("sampled", 2)[2] is None
     lonely.end("")
     node.close()
+
+
+def _source(sock: socket.socket) -> Any:
+    """Where the next datagram comes from; None: there is none."""
+    try:
+        return sock.recvfrom(100)[1]
+    except BlockingIOError:
+        return None
 
 
 def test_nothing_goes_where_it_may_not(pair: Pair) -> None:

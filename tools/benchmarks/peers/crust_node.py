@@ -133,6 +133,7 @@ class Hub:
         self._broken = 0
         self._watching = False
         self._gap = 0.0
+        self._alerted: float | None = None
         self._audience: Sequence[crust.Peer] | None = None
         if role in ("stream", "signed", "besieged"):
             return  # the counts are pulled
@@ -223,14 +224,23 @@ class Hub:
                 peer.send(data)
 
     def watch(self) -> None:
-        """From now on measure how long nobody else gets a turn in this process, and count connections that break."""
+        """
+        From now on measure how long nobody else gets a turn in this process, count connections that break, and note
+        when the application hears of misbehaviour.
+        """
         if not self._watching:
             self._watching = True
+            self.service.on(crust.PeerMisbehaved, self._hear)
             self.service.on(crust.LostPeer, self._break)
             self.service.on(crust.PeerSuspended, self._break)
             threading.Thread(target=self._tick, daemon=True).start()
         self._gap = 0.0
         self._broken = 0
+        self._alerted = None
+
+    def _hear(self, event: crust.PeerMisbehaved) -> None:
+        if self._alerted is None:
+            self._alerted = time.monotonic()
 
     def _break(self, event: crust.LostPeer | crust.PeerSuspended) -> None:
         if self._audience is None or any(event.peer is each for each in self._audience):
@@ -244,9 +254,12 @@ class Hub:
             self._gap = max(self._gap, now - before - _TICK)
             before = now
 
-    def watched(self) -> dict[str, float]:
-        """The longest of those times in seconds since :meth:`watch`, and the count."""
-        return {"stall": self._gap, "broken": self._broken}
+    def watched(self) -> dict[str, float | None]:
+        """
+        Since :meth:`watch`: the longest of those times in seconds, the count, and when misbehaviour was first heard of
+        (``time.monotonic``, which all processes of a machine share); None: it was not.
+        """
+        return {"stall": self._gap, "broken": self._broken, "alerted": self._alerted}
 
     def memory(self) -> int:
         """KiB resident."""

@@ -149,8 +149,8 @@ class Group:
         if self._groups.on_dispatcher():
             raise LocalProtocolError("Group.wait() would block all callbacks; use GroupReady, or a thread of your own")
         event = self._groups.make_event()
-        self._groups.shielded(lambda: self._groups.enter(self, event))
         try:
+            self._groups.shielded(lambda: self._groups.enter(self, event))
             event.wait(timeout)
         finally:
             self._groups.shielded(lambda: self._groups.leave(self, event))

@@ -161,7 +161,7 @@ def test_messages_both_ways(shared: Shared, nodes: Nodes) -> None:
 
 def test_messages_wait_for_the_first_subscriber(shared: Shared, nodes: Nodes) -> None:
     """They stay unread, under the sender's credit, until somebody subscribes; then they come in order."""
-    far = nodes.start(config(session__send_timeout=0.2))
+    far = nodes.start(config(session__send_timeout=3.0))
     asker = shared.join()
     asker.ask("connect", peer=str(far.contact))
     to_us = nodes.heard(far).wait(crust.ConnectSuccess).peer

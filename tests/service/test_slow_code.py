@@ -66,7 +66,7 @@ def test_a_stuck_message_callback_stops_senders_of_messages_alone(nodes: Nodes) 
         count = 0
         try:
             while True:
-                pair.to_far.send(b"%06d" % count + bytes(50_000), timeout=0.3)
+                pair.to_far.send(b"%06d" % count + bytes(50_000), timeout=2.0)
                 count += 1
         except crust.Timeout:
             accepted.append(count)

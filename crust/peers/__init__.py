@@ -7,9 +7,10 @@ Who may come:       ``gate`` (who may begin), ``access`` (bans, allow-lists), ``
 What they may do:   ``accounts`` and ``meter`` (what a peer costs), ``misdeeds`` (what is told, and what comes of it),
                     ``refusals`` (every limit, and how often it has bitten), ``whereabouts`` (how many are where)
 Reaching a peer:    ``dialer`` (outbound links; ``dialer_host``: what it needs), ``efforts`` and ``effort`` (what is
-                    under way for whom), ``race`` (which address when), ``paths`` (which way is better), ``attempts``
-                    and ``failures`` (what was tried, and why in vain), ``meeting`` (both ends have called on one
-                    connection), ``knocks`` (is somebody there?), ``circuits/`` (through another peer)
+                    under way for whom), ``pursuits`` (for sessions that stand), ``race`` (which address when),
+                    ``paths`` (which way is better), ``attempts`` and ``failures`` (what was tried, and why in vain),
+                    ``meeting`` (both ends have called on one connection), ``knocks`` (is somebody there?),
+                    ``circuits/`` (through another peer)
 The session:        ``link`` (one encrypted stream), ``lanes``, ``outbox``, ``filler`` and ``inbox`` (numbers, credit,
                     priorities), ``session`` (their sans-IO whole), ``conversation`` and ``sending`` (the same with
                     threads; ``host``: what they need), ``registry`` (which sessions there are, and by what rules),

@@ -215,7 +215,7 @@ class Dialer(Efforts):
         with self._lock:
             if self._closed:
                 return False
-            found = [each for each in self._pursued(conversation.peer_id) if each.session is conversation]
+            found = [each for each in self._pursuits.of(conversation.peer_id) if each.session is conversation]
             effort = found[0] if found else Effort.for_session(conversation)
             error = self._too_many(effort, candidate) or self._begin(effort, candidate, self._now())
             if error:

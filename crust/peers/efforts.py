@@ -15,6 +15,7 @@ from ..wire.handshake import Purpose
 from .conversation import Conversation
 from .dialer_host import DialerHost
 from .effort import Effort
+from .pursuits import Pursuits
 from .race import Candidate
 
 __all__ = ["BANNED", "LOST", "Efforts"]
@@ -38,7 +39,7 @@ class Efforts(abc.ABC):
         """Told the name of a limit that has bitten; any thread, must be quick."""
         self._lock = threading.RLock()  # guards all below and the efforts; taken after the registry's lock
         self._efforts: dict[PeerId, Effort] = {}
-        self._pursuits: set[Effort] = set()  # done, but attempts of a better class go on
+        self._pursuits = Pursuits()
         self._closed = False
 
     @abc.abstractmethod
@@ -168,13 +169,10 @@ class Efforts(abc.ABC):
             self.bites("PURSUITS_PER_PEER")
             return "too many attempts for this session are under way"
         if candidate.method == "direct" and effort.tries:  # each session may have one, and what has been punched
-            if sum(len(each.tries) for each in self._pursuits) >= limits.PURSUITS_MAX:
+            if self._pursuits.have(limits.PURSUITS_MAX):
                 self.bites("PURSUITS_MAX")
                 return "too many attempts for all sessions are under way"
         return ""
-
-    def _pursued(self, peer_id: PeerId) -> list[Effort]:
-        return [effort for effort in self._pursuits if effort.peer_id == peer_id]
 
     def _end_pursuit(self, effort: Effort) -> None:
         """Its session is over, or nobody wants it any more."""
@@ -186,7 +184,7 @@ class Efforts(abc.ABC):
     def session_up(self, conversation: Conversation) -> None:
         """A session with that peer carries data, whoever began it: efforts for it are done."""
         with self._lock:
-            for pursued in self._pursued(conversation.peer_id):
+            for pursued in self._pursuits.of(conversation.peer_id):
                 self._end_tries(pursued)  # what is no longer better than what it has
             effort = self._efforts.get(conversation.peer_id)
             if effort is not None:
@@ -195,7 +193,7 @@ class Efforts(abc.ABC):
     def session_lost(self, conversation: Conversation) -> None:
         """A session is over: nothing is left to resume, or to move."""
         with self._lock:
-            for pursued in self._pursued(conversation.peer_id):
+            for pursued in self._pursuits.of(conversation.peer_id):
                 if pursued.session is conversation:
                     self._end_pursuit(pursued)
             effort = self._efforts.get(conversation.peer_id)
@@ -208,7 +206,7 @@ class Efforts(abc.ABC):
     def stop(self, peer_id: PeerId, error: CrustError) -> None:
         """Give up reaching that peer."""
         with self._lock:
-            for pursued in self._pursued(peer_id):
+            for pursued in self._pursuits.of(peer_id):
                 self._end_pursuit(pursued)
             effort = self._efforts.get(peer_id)
             if effort is not None:
@@ -239,7 +237,7 @@ class Efforts(abc.ABC):
         """In a forked child: give up everything, and tell nobody (takes no lock)."""
         self._lock = threading.RLock()
         self._closed = True
-        efforts, self._efforts, self._pursuits = [*self._efforts.values(), *self._pursuits], {}, set()
+        efforts, self._efforts, self._pursuits = [*self._efforts.values(), *self._pursuits], {}, Pursuits()
         for effort in efforts:
             effort.done, effort.waiters = True, []
 

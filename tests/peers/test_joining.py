@@ -227,4 +227,4 @@ def test_nothing_goes_on_for_a_session_that_is_over() -> None:
     effort.tries.add(Try(effort, Candidate(HERE, manner=Manner.RELAY), dialling, world.now))
     assert world.dialer._settled(effort)
     assert effort.done and effort.session is None and effort.tries == set()
-    assert cancelled == [1] and world.dialer._pursuits == set()
+    assert cancelled == [1] and not world.dialer._pursuits

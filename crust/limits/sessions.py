@@ -40,6 +40,9 @@ DROP_MAX_AGE = 60.0
 DETACHED_SESSIONS_MAX = 1024
 ENDED_SESSIONS_KNOWN = 256  # peers whose last session's end is remembered, against calls that were under way then
 DETACHED_BYTES_MAX = 64 * 1024 * 1024
+UNFINISHED_SECONDS = 30.0  # that a peer has for a message that others wait for, which have no room meanwhile
+EVENTS_WAITING_MAX = 16_384  # events that wait for callbacks: beyond that no session begins,
+EVENTS_WAITING_RESUMED = 65_536  # and beyond that none is taken up again
 PONGS_QUEUED_MAX = 16  # answers owed to a peer that PINGs faster than it reads
 DUPLICATE_RETRY = 0.2  # seconds before dialling again after "duplicate" with no session in sight
 

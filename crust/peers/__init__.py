@@ -3,7 +3,8 @@ One remote identity, many ways to it.
 
 Who may come:       ``gate`` (who may begin), ``access`` (bans, allow-lists), ``acceptor`` (inbound links until they
                     carry a session), ``judging`` (bans by function), ``views`` (what such a function sees), ``brake``
-                    (those that are not read while memory is full, or their peer costs too much)
+                    (those that are not read while memory is full, or their peer costs too much), ``unfinished``
+                    (which of them have begun more than there is room for)
 What they may do:   ``accounts`` and ``meter`` (what a peer costs), ``misdeeds`` (what is told, and what comes of it),
                     ``refusals`` (every limit, and how often it has bitten), ``whereabouts`` (how many are where)
 Reaching a peer:    ``dialer`` (outbound links; ``dialer_host``: what it needs), ``efforts`` and ``effort`` (what is
@@ -14,8 +15,8 @@ Reaching a peer:    ``dialer`` (outbound links; ``dialer_host``: what it needs),
 The session:        ``link`` (one encrypted stream), ``lanes``, ``outbox``, ``filler`` and ``inbox`` (numbers, credit,
                     priorities), ``session`` (their sans-IO whole), ``conversation`` and ``sending`` (the same with
                     threads; ``host``: what they need), ``registry`` (which sessions there are, and by what rules),
-                    ``detached`` (those that wait for a link), ``farewell`` (its end), ``signing`` and ``verifying``
-                    (messages that are proof)
+                    ``detached`` (those that wait for a link), ``farewell`` (its end), ``holding`` (what it
+                    holds of the memory for messages), ``signing`` and ``verifying`` (messages that are proof)
 For applications:   ``peer``, ``messages``, ``echoes`` (a peer tries whether strangers reach us)
 Files:              ``transfer`` (sans-IO), ``upload`` and ``download`` (disk), ``files`` (all of a node's),
                     ``file_contract`` (what they need and show)

@@ -90,6 +90,8 @@ class Acceptor:
         """Answers those who ask a TCP listener for their address, in place of a handshake."""
         self.may_begin: Callable[[Link, PeerId], bool] = lambda link, peer_id: True
         """Whether a peer that has proven its key may begin, or resume, one more session now."""
+        self.is_behind: Callable[[bool], bool] = lambda fresh: False
+        """Whether none may begin (True), or be resumed (False), for what waits for the application."""
         self.came_to_nothing: Callable[[Link, bool], object] = lambda link, evicted: None
         """Told of a caller without a valid message 1; and whether it had to make room for another."""
         self._handshake_timeout = handshake_timeout
@@ -231,6 +233,12 @@ class Acceptor:
                 self._host.registry.put_off(link, "you begin sessions too often")
             else:  # a refusal in words would end the session
                 link.fail("failed", "too many sessions resumed")
+            return
+        if self.is_behind(fresh):
+            if fresh:
+                self._host.registry.put_off(link, "the application here has not kept up with what others have sent")
+            else:
+                link.fail("failed", "too much waits for the application to resume a session")
             return
         if fresh and judging.in_force and not access.is_banned(peer_id, host, self._now()):
             link.connection.pause()  # an honest caller is silent until it is welcome; its slot stays taken meanwhile

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from ..runtime.budget import Budget
 from ..runtime.flusher import IoLoop
+from .unfinished import Unfinished
 
 if TYPE_CHECKING:
-    from .conversation import Conversation
+    from .holding import Holding
     from .link import Link
 
 __all__ = ["Brake"]
@@ -38,12 +39,14 @@ class Brake:
         self._budget = budget
         self._io = io
         self._lock = threading.Lock()  # guards what follows; taken before those of conversations and connections
-        self._held: dict[Link, Conversation] = {}
+        self._held: dict[Link, Holding] = {}
+        self.unfinished: Unfinished[Holding] = Unfinished(budget)
+        """What has begun to come, and not come to an end."""
         self._looks = False
         self._closed = False
         budget.on_below = self._below
 
-    def hold(self, link: Link, conversation: Conversation, wait: float = 0.0) -> None:
+    def hold(self, link: Link, conversation: Holding, wait: float = 0.0) -> None:
         """
         Do not read that link until there is room, or its peer's messages are all consumed.
 
@@ -78,13 +81,13 @@ class Brake:
                 self._look_at_locked(link, conversation)
             self._budget.awaited = bool(self._held)
 
-    def _look_at_locked(self, link: Link, conversation: Conversation) -> None:
+    def _look_at_locked(self, link: Link, conversation: Holding) -> None:
         """Let one go on if it may."""
         if self._closed or not conversation.must_rest:
             del self._held[link]
             conversation.read_on(link)
 
-    def _rested(self, link: Link, conversation: Conversation) -> None:
+    def _rested(self, link: Link, conversation: Holding) -> None:
         """The time is over for which a link was not to be read (I/O thread). The others have timers of their own."""
         with self._lock:
             if link in self._held:
@@ -94,8 +97,11 @@ class Brake:
         if wait:  # it has become longer since
             self._io.call_later(max(wait, _REST), lambda _: self._rested(link, conversation))
 
-    def _look(self, _: float) -> None:
+    def _look(self, now: float) -> None:
         self._looks = False
+        stuck = self.unfinished.stuck(now)
+        if stuck is not None:
+            stuck.overstayed()
         self.flush()
         with self._lock:
             for link, conversation in self._held.items():

@@ -23,13 +23,12 @@ from ..wire import frames
 from ..wire.handshake import Manner, Purpose, Role
 from .accounts import Burden
 from .attempts import Attempts
+from .holding import Holding
 from .host import Host
-from .messages import Handed
 from .meter import Meter
 from .paths import Rivalry, is_better_class
 from .sending import NEVER
 from .session import Delivery, Session, State
-from .signing import SignedSending
 from .transfer import printable, short_text
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ _OVERHEAD = limits.MESSAGE_OVERHEAD
 _LEFT_MAX = 4  # links kept for the other side to find us on the next one: more moves at once only a bad peer makes
 
 
-class Conversation(SignedSending):
+class Conversation(Holding):
     """
     One session with threads. All methods are thread-safe.
 
@@ -65,7 +64,6 @@ class Conversation(SignedSending):
         "_doubted_at",
         "_goodbye",
         "_left",
-        "_undigested",
         "address",
         "attempts",
         "bytes_before",
@@ -74,8 +72,6 @@ class Conversation(SignedSending):
         "incarnation",
         "inbound",
         "leaving",
-        "messages_received",
-        "meter",
         "path",
         "peer",
         "purpose",
@@ -129,15 +125,12 @@ class Conversation(SignedSending):
         """What was tried last to reach the peer, or to reach it by a better path; the dialer's lock guards it."""
         self.rivalry = Rivalry()
         """How other ways compared with ours; the registry's lock guards it."""
-        self.messages_received = 0
         self.bytes_before = (0, 0)
         """Sent and received on the links that carried the session before the present one."""
         self._left: list[Link] = []  # where the other side may be yet, until it has spoken on the link we moved to
         self._doubted_at: float | None = None  # when a sign of life was asked for
         self._goodbye: frames.Goodbye | None = None  # told to a link that comes when it is over already
-        self._undigested = 0  # bytes of the node's budget held for messages not yet consumed
-        self.meter = Meter(host.accounts.of(peer_id, self._now()), session)
-        """What the peer costs; the lock guards it."""
+        self._begin_holding(Meter(host.accounts.of(peer_id, self._now()), session))
 
     # --- the io thread ------------------------------------------------------------------------------------------------
 
@@ -191,6 +184,8 @@ class Conversation(SignedSending):
                     self._deliver_locked(deliveries)
                 except RemoteProtocolError as error:  # in a message about a file
                     violation = error
+            if session.inbox.begun != self._unfinished:
+                self._count_unfinished_locked(bool(deliveries))
             if outbox.held_bytes != held:
                 self._give_budget()
                 ready = self._wake_locked()
@@ -215,49 +210,6 @@ class Conversation(SignedSending):
         if self.must_pause:
             host.refusals.count("limits.total_buffers")
             host.brake.hold(link, self)
-
-    @property
-    def must_pause(self) -> bool:
-        """
-        True while everybody's messages together fill the node's memory: read on when the application has caught up.
-        (Not if it is what we send: only the acknowledgements that we read make that less.)
-        """
-        return self._host.budget.over and self._undigested > 0 and not self.ended_reason
-
-    @property
-    def must_rest(self) -> bool:
-        """True while its link is not to be read, for that reason or because of what the peer costs."""
-        return self.must_pause or self.owes() > 0
-
-    def owes(self) -> float:
-        """Seconds until the peer may cost this node more without bringing anything."""
-        with self.lock:
-            return 0.0 if self.ended_reason else self.meter.account.wait(self._now())
-
-    def reassure(self, link: Link) -> None:
-        """Say that we live while we do not read (the I/O thread)."""
-        again = False
-        with self.lock:
-            if link is self.link and not link.blocked:
-                self.session.ack_now = True
-                again = not self._transmit(link, self._now())
-        if again:
-            self._host.io.flush_soon(self)
-
-    def read_on(self, link: Link) -> None:
-        """After a pause for lack of memory: the silence was ours (the I/O thread)."""
-        with self.lock:
-            self.session.excuse(self._now())
-        link.connection.resume()
-
-    def _deliver_locked(self, deliveries: list[Delivery]) -> None:
-        cost = 0
-        for delivery in deliveries:
-            cost += delivery.cost
-            self.messages_received += len(delivery.messages)
-        self._host.budget.take(cost)
-        self._undigested += cost
-        self._host.deliver(self, deliveries)
 
     def receive_control(self, link: Link, frame: frames.Frame) -> bool:
         """Take a frame that stands alone in its record; False if it is none of the session's."""
@@ -307,63 +259,6 @@ class Conversation(SignedSending):
             self._wake_all_locked()
         ready, self._want_ready = self._want_ready, False
         return ready
-
-    def consumed(self, cost: int) -> None:
-        """The application has taken messages of that cost (not on a thread that may be interrupted)."""
-        self.credit([None, cost])
-
-    def credit(self, handed: Handed | None, peer: Peer | None = None) -> None:
-        """
-        Give back the buffer of a message that is being handed to the application: once, whatever interrupts.
-
-        Args:
-            handed: The message; None: the one in the hands of ``peer``, which gets the first that it holds if there is
-                none.
-        """
-        again = False
-        with self.lock:
-            if peer is not None:
-                handed = peer._handed
-                if handed is None:
-                    held = peer._held
-                    if not held or held[0] is None:
-                        return
-                    item = held[0]
-                    handed = [item, len(item[0]) + _OVERHEAD]
-                    peer._handed = handed  # from here on it is there, and from the next statement on no longer here
-                    del held[0]
-            assert handed is not None
-            session = self.session
-            if session.state is State.LOST:
-                return  # its budget was given back at the end
-            cost = handed[1]
-            if cost:
-                budget, inbox = self._host.budget, session.inbox
-                with budget.lock:
-                    budget.used -= cost
-                    self._undigested -= cost
-                    inbox.used -= cost
-                    session.freed += cost
-                    handed[1] = 0
-                if budget.awaited:
-                    if self._undigested:
-                        budget.settle()
-                    else:  # its link may be read again, whatever others hold
-                        self._host.io.flush_soon(self._host.brake)
-            if session.window_is_news():
-                link = self.link
-                if link is not None and not link.blocked:
-                    again = not self._transmit(link, self._now())
-        if again:
-            self._host.io.flush_soon(self)
-
-    def take_back_locked(self, handed: Handed) -> None:
-        """The message goes to another consumer after all, who gives the credit back."""
-        cost = len(handed[0][0]) + _OVERHEAD - handed[1]
-        if self.session.state is not State.LOST:
-            self._host.budget.take(cost)
-            self._undigested += cost
-            self.session.inbox.used += cost
 
     def keep(self, attempts: Attempts) -> Attempts:
         """Remember what the dialer tried to reach the peer; gives back where it notes the attempts that go on."""
@@ -569,8 +464,7 @@ class Conversation(SignedSending):
             last_word = frames.Ack(self.session.inbox.next, self.session.inbox.window)
             undelivered = self.session.end()
             self.session.outbox.max_messages = -1
-            self._host.budget.give(self._budgeted + self._undigested)
-            self._budgeted = self._undigested = 0
+            self._let_go_locked()
             self._wake_all_locked()
         try:
             if link is not None:

@@ -134,6 +134,7 @@ class Files:
         self._answers: collections.deque[tuple[_Exchange, Download, bool | str]] = collections.deque()
         self._rules: Rules | None = None
         self.bites: Callable[[str], object] = lambda limit: None  # told the name of a limit that has bitten
+        self.is_behind: Callable[[bool], bool] = lambda fresh: False  # whether none may begin, for what waits already
         self._next_number = 0
         self._generation = fork_generation()
         self._working = False
@@ -322,9 +323,7 @@ class Files:
             if self._closed:
                 return
             self._closed = True
-            uploads = [
-                upload for exchange in self._exchanges.values() for upload in exchange.uploads.values()
-            ]
+            uploads = [upload for exchange in self._exchanges.values() for upload in exchange.uploads.values()]
             self._changed.notify_all()
         for upload in uploads:
             upload.stop(ServiceClosed("the node was closed while a file was sent"))
@@ -475,6 +474,8 @@ class Files:
         elif len(others) >= limits.FILE_TRANSFERS_ALL_MAX:
             self.bites("FILE_TRANSFERS_ALL_MAX")
             refusal = "this node is receiving too many files; try again later"
+        elif self.is_behind(True):
+            refusal = "this node has not caught up with what others have sent; try again later"
         elif exchange.channel.takes_signed_only and isinstance(offer, Offer):
             refusal = "this node takes only files that are signed"
             exchange.channel.unsigned_file()
@@ -561,9 +562,7 @@ class Files:
         peer: Any = download.channel.peer
         receiver = download.receiver
         if download.path is not None:
-            self._log.info(
-                "received %s, %d bytes, from %s", download.path, receiver.size, download.channel.peer_text
-            )
+            self._log.info("received %s, %d bytes, from %s", download.path, receiver.size, download.channel.peer_text)
             self._on_received(peer, download.path, download.name, receiver.size, receiver.digest.hex(), receiver.proof)
         elif download.failure:
             self._on_failed(peer, download.name, download.failure)

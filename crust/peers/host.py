@@ -46,6 +46,9 @@ class Host(Protocol):
     def on_dispatcher(self) -> bool:
         """True on the thread that runs callbacks."""
 
+    def consumes_messages(self) -> str:
+        """Who takes messages instead of the inboxes, in words; empty if nobody does."""
+
     def deliver(self, conversation: Conversation, deliveries: list[Delivery]) -> None:
         """Hand over messages, in order (the conversation's lock is held)."""
 

@@ -50,7 +50,7 @@ class Inbox:
         max_message_size: Longest message accepted, in bytes.
     """
 
-    __slots__ = ("_buffer_size", "_max_message_size", "_partials", "next", "repeated", "taken", "used")
+    __slots__ = ("_buffer_size", "_max_message_size", "_partials", "begun", "next", "repeated", "taken", "used")
 
     def __init__(self, *, buffer_size: int, max_message_size: int) -> None:
         self._buffer_size = buffer_size
@@ -60,6 +60,8 @@ class Inbox:
         """Number of the next chunk; all below are stored."""
         self.used = 0
         """Bytes in use of the buffer."""
+        self.begun = 0
+        """Bytes that are here of big messages of which not all is."""
         self.taken = 0
         """Bytes that were new, counted as the buffer counts them."""
         self.repeated = 0
@@ -134,9 +136,11 @@ class Inbox:
         self.next += 1
         self.taken += len(piece.data)
         partial.add(piece.data)
+        self.begun += len(piece.data)
         if not piece.is_last:
             return None
         del self._partials[piece.slot]
+        self.begun -= partial.total
         return b"".join(partial.parts)
 
     def _begin(self, piece: frames.Piece) -> _Partial:
@@ -160,3 +164,4 @@ class Inbox:
     def clear(self) -> None:
         """Let go of partial messages; the session is over."""
         self._partials.clear()
+        self.begun = 0

@@ -469,6 +469,7 @@ class Peer:
                 continue
             for data in messages:
                 put((data, priority))
+        self._conversation.shelved_locked(deliveries)
 
     def _give_back(self, deliveries: list[Delivery]) -> None:
         """Messages that a callback leaves to the inbox: behind what waits there, before the session's end."""

@@ -25,7 +25,6 @@ from ..exceptions import RemoteProtocolError
 from ..runtime.clock import Clock
 from ..runtime.threads import Deadline, Spawn, fork_generation
 from ..wire.frames import Goodbye, GoodbyeCode, Kind
-from ..wire.proofs import MESSAGE_OVERHEAD
 from .conversation import Conversation
 from .session import Delivery
 from .transfer import short_text
@@ -124,13 +123,15 @@ class Verifier:
         if desk is None:
             desk = conversation.desk = Desk(conversation)
         with self._lock:
-            if desk.failed or self._deadline is not None:
-                return True
-            if not self._signatory.takes_signed_only and desk.idle:
-                if all(delivery.kind != Kind.SIGNED for delivery in deliveries):
-                    return False
-            desk.waiting.extend(deliveries)
-            self._schedule_locked(desk)
+            is_over = desk.failed or self._deadline is not None
+            if not is_over:
+                if not self._signatory.takes_signed_only and desk.idle:
+                    if all(delivery.kind != Kind.SIGNED for delivery in deliveries):
+                        return False
+                desk.waiting.extend(deliveries)
+                self._schedule_locked(desk)
+        if is_over:
+            conversation.discard_locked(sum(delivery.cost for delivery in deliveries))
         return True
 
     def finish(self, conversation: Conversation, then: Callable[[], object]) -> None:
@@ -242,7 +243,7 @@ class Verifier:
     def _serve(self, desk: Desk, part: list[Delivery]) -> None:
         conversation = desk.conversation
         ready: list[Delivery] = []
-        freed = refused = size = parts = 0
+        left = refused = size = parts = 0
         error: RemoteProtocolError | None = None
         for delivery in part:
             if delivery.kind == Kind.SIGNED:
@@ -251,7 +252,6 @@ class Verifier:
                 except RemoteProtocolError as wrong:
                     error = wrong
                     break
-                freed += MESSAGE_OVERHEAD * len(delivery.messages)
             elif self._signatory.takes_signed_only:
                 refused += len(delivery.messages)
                 size += delivery.cost
@@ -261,10 +261,11 @@ class Verifier:
         with conversation.lock:
             if ready:
                 self._host.hand_over(conversation, ready)
-            then = self._served(desk, error is not None)
+            then, left = self._served(desk, error is not None)
         if refused:
             self._host.refused(conversation, refused, size, parts)
-        conversation.consumed(freed + size)
+        handed_over = sum(delivery.cost for delivery in ready)
+        conversation.consumed(sum(delivery.cost for delivery in part) - handed_over + left)
         if error is not None:
             self._accuse(conversation, error)
         if then is not None:
@@ -280,19 +281,21 @@ class Verifier:
             cost = len(payload) + _OVERHEAD
             ready.append(Delivery(Kind.MESSAGE, priority, (payload,), cost, evidence_of(signed)))
 
-    def _served(self, desk: Desk, failed: bool) -> Callable[[], object] | None:
-        """Put it back in line if there is more; else what is to be done at its end."""
+    def _served(self, desk: Desk, failed: bool) -> tuple[Callable[[], object] | None, int]:
+        """Put it back in line if there is more; else what is to be done at its end. And what is dropped costs."""
         with self._lock:
             desk.busy = False
+            left = 0
             if failed:
                 desk.failed = True
+                left = sum(delivery.cost for delivery in desk.waiting)
                 desk.waiting.clear()
             if desk.waiting:
                 self._ready.append(desk)
-                return None
+                return None, 0
             desk.queued = False
             then, desk.then = desk.then, None
-            return then
+            return then, left
 
     def _accuse(self, conversation: Conversation, error: RemoteProtocolError) -> None:
         link = conversation.link

@@ -21,12 +21,14 @@ class Budget:
         limit: Bytes; may be changed while in use.
     """
 
-    __slots__ = ("awaited", "limit", "lock", "on_below", "used")
+    __slots__ = ("awaited", "left", "limit", "lock", "on_below", "used")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.used = 0
         """Bytes taken and not given back."""
+        self.left = 0
+        """Of those, what sessions have left behind that are over, and their application has not taken."""
         self.lock = threading.Lock()
         """
         Guards ``used``. Public for those who change it together with an account of their own, in one breath: two such
@@ -52,6 +54,11 @@ class Budget:
         with self.lock:
             self.used -= size
         self.settle()
+
+    def leave(self, size: int) -> None:
+        """So many of the bytes stay though their session is over."""
+        with self.lock:
+            self.left += size
 
     def settle(self) -> None:
         """Let readers go on, if they may; after ``used`` was lowered by hand."""

@@ -32,8 +32,9 @@ class Dispatcher:
     A queue of calls and the thread ``crust-dispatcher`` that runs them. All methods may be called from any
     thread.
 
-    The queue has no bound of its own: messages in it are bounded by receive credit, log records by
-    :data:`crust.limits.LOG_BACKLOG`, state events by the number of peers.
+    The queue has no bound of its own: messages in it are bounded by receive credit, and that of sessions that are over
+    by ``limits.total_buffers``, log records by :data:`crust.limits.LOG_BACKLOG`, state events by
+    :data:`crust.limits.EVENTS_WAITING_MAX`.
 
     Args:
         on_crash: Gets the thread's name and the exception of a call that raised; without it the crash is

@@ -7,7 +7,7 @@ The row that wires everything.
 ``connecting``       whom an application means, and how it waits for them
 ``events``           what the application hears; ``subscriptions``: who hears what; ``stream``: for who would rather ask
 ``file_channel``     a session as the file transfer sees it
-``endings``          what the application is told at the end of a session
+``endings``          what the application is told at the end of a session; ``backlog``: whether it keeps up
 ``stats``            counters
 ``misbehaviour``     who misbehaves, who hears of it, and what becomes of them; ``signed``: messages that are proof
 ``at_exit``          the interpreter's end; ``forking``: a forked child; ``process_local``: one node per process

@@ -75,7 +75,10 @@ class LostReason(str, enum.Enum):
     PROTOCOL = "protocol"
     """One side broke the protocol."""
     OVERLOADED = "overloaded"
-    """Too much was kept for peers without a link; the longest gone were given up."""
+    """
+    Too much was kept for peers without a link, and the longest gone were given up; or messages that this one had begun
+    and did not finish kept others waiting.
+    """
     SERVICE_CLOSED = "service_closed"
     """This node was closed."""
 

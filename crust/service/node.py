@@ -72,6 +72,7 @@ from ..wire.frames import (
 )
 from ..wire.handshake import Capability, DenialCode, Purpose, Role
 from . import events
+from .backlog import Backlog
 from .bans.bans import Bans
 from .endings import Endings
 from .file_channel import FileChannel
@@ -167,6 +168,7 @@ class Node(Hooks):
         self.dialer = Dialer(self, session.handshake_timeout)
         self.acceptor = Acceptor(self, Gate(config.limits), session.handshake_timeout)
         self.files = self._make_files()
+        self.acceptor.is_behind = self.files.is_behind = Backlog(self).is_behind
         self.signatory: Signatory = signatory_of(config, handshake)
         self.signed = SignedTraffic(self)
         self.endings = Endings(self)

@@ -101,6 +101,7 @@ class Subscriptions:
         self._message_callbacks: tuple[Subscription, ...] = ()
         self._message_stream: EventStream | None = None
         self._pending: collections.deque[None] = collections.deque()  # one for each post on its way to callbacks
+        self._waiting: collections.deque[None] = collections.deque()  # one for each state event of which that is so
         self._ended = False
         self.bites: Callable[[str], object] = lambda limit: None
         """Told the name of a limit that has bitten; any thread, must be quick."""
@@ -186,7 +187,13 @@ class Subscriptions:
             if any(issubclass(kind, wanted) for wanted in stream.kinds):
                 stream.put(event)
         if any(issubclass(kind, each.kind) for each in self._all):
+            self._waiting.append(None)
             self._dispatcher.post(self._run_event, event)
+
+    @property
+    def waiting(self) -> int:
+        """State events that wait for callbacks."""
+        return len(self._waiting)
 
     def deliver(self, peer: Peer, deliveries: list[Delivery]) -> bool:
         """Hand over messages; False if nobody takes them (the conversation's lock is held)."""
@@ -251,6 +258,7 @@ class Subscriptions:
         self._dispatcher.post(self._failed, callback, argument, error)
 
     def _run_event(self, event: Event) -> None:
+        self._waiting.popleft()
         kind = type(event)
         for subscription in self._all:
             if issubclass(kind, subscription.kind) and not subscription.cancelled:

@@ -239,3 +239,16 @@ def test_clear_forgets_what_is_under_way() -> None:
     inbox.clear()
     with pytest.raises(RemoteProtocolError, match="none has begun"):
         inbox.receive_piece(piece(1, b"x", 100))
+
+
+def test_what_has_begun() -> None:
+    """What is here of messages of which not all is, of all slots together; nothing of what was repeated."""
+    inbox = make()
+    inbox.receive_piece(piece(0, bytes(400), 1000, first=True))
+    inbox.receive_piece(piece(1, bytes(300), 1000, slot=1, first=True))
+    inbox.receive_piece(piece(1, bytes(300), 1000, slot=1, first=True))
+    assert inbox.begun == 700
+    inbox.receive_piece(piece(2, bytes(600), 1000, last=True))
+    assert inbox.begun == 300
+    inbox.clear()
+    assert inbox.begun == 0

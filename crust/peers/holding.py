@@ -1,0 +1,212 @@
+"""
+The receiving half of a conversation, as far as memory goes: what the peer's messages hold of the node's budget, from
+their first byte until the application has them, and when a link is not read for that.
+
+What waits for a callback or in a stream when its session ends is counted until it has been taken: a peer that comes,
+fills its buffer, goes, and comes again would fill the memory otherwise. What waits in the inbox of such a session is
+the application's, as its ``Peer`` is, and goes with that.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from .. import limits
+from ..wire.frames import Goodbye, GoodbyeCode
+from .messages import Handed
+from .meter import Meter
+from .session import Delivery, State
+from .signing import SignedSending
+
+if TYPE_CHECKING:
+    from .conversation import Conversation
+    from .link import Link
+    from .peer import Peer
+
+__all__ = ["Holding"]
+
+_OVERHEAD = limits.MESSAGE_OVERHEAD
+
+
+class Holding(SignedSending):
+    """What :class:`~crust.peers.conversation.Conversation` does about what it holds. Thread-safe."""
+
+    __slots__ = ("_undigested", "_unfinished", "address", "messages_received", "meter")
+
+    address: str | None
+
+    def end(self, reason: str, goodbye: Goodbye | None = None, *, said: str = "") -> bool:
+        """See :class:`~crust.peers.conversation.Conversation`."""
+        raise NotImplementedError
+
+    def _begin_holding(self, meter: Meter) -> None:
+        self.messages_received = 0
+        self._undigested = 0  # bytes of the node's budget held for messages not yet consumed
+        self._unfinished = 0  # and for those that have begun to come
+        self.meter = meter
+        """What the peer costs; the lock guards it."""
+
+    # --- whether the link is read -------------------------------------------------------------------------------------
+
+    @property
+    def must_pause(self) -> bool:
+        """
+        True while everybody's messages together fill the node's memory: read on when the application has caught up, or
+        messages that have begun have come to an end. (Not if it is what we send: only the acknowledgements that we read
+        make that less.)
+        """
+        if self.ended_reason:
+            return False
+        host = self._host
+        return host.budget.over and self._undigested > 0 or host.brake.unfinished.stops(self)
+
+    @property
+    def must_rest(self) -> bool:
+        """True while its link is not to be read, for that reason or because of what the peer costs."""
+        return self.must_pause or self.owes() > 0
+
+    def owes(self) -> float:
+        """Seconds until the peer may cost this node more without bringing anything."""
+        with self.lock:
+            return 0.0 if self.ended_reason else self.meter.account.wait(self._now())
+
+    def reassure(self, link: Link) -> None:
+        """Say that we live while we do not read (the I/O thread)."""
+        again = False
+        with self.lock:
+            if link is self.link and not link.blocked:
+                self.session.excuse(self._now())  # however long it takes, the silence is ours
+                self.session.ack_now = True
+                again = not self._transmit(link, self._now())
+        if again:
+            self._host.io.flush_soon(self)
+
+    def read_on(self, link: Link) -> None:
+        """After a pause for lack of memory: the silence was ours (the I/O thread)."""
+        with self.lock:
+            self.session.excuse(self._now())
+        link.connection.resume()
+
+    def overstayed(self) -> None:
+        """Others wait for the room that its messages take, and they do not come to an end (the I/O thread)."""
+        self._host.refusals.count("UNFINISHED_SECONDS")
+        self.end("overloaded", Goodbye(GoodbyeCode.OVERLOADED, "messages begun, and not finished in time"))
+
+    # --- what it holds ------------------------------------------------------------------------------------------------
+
+    def _deliver_locked(self, deliveries: list[Delivery]) -> None:
+        cost = 0
+        for delivery in deliveries:
+            cost += delivery.cost
+            self.messages_received += len(delivery.messages)
+        self._host.budget.take(cost)
+        self._undigested += cost
+        self._host.deliver(cast("Conversation", self), deliveries)
+
+    def _count_unfinished_locked(self, finished: bool) -> None:
+        """Pieces of messages have come; ``finished``: whole messages as well."""
+        size = self.session.inbox.begun
+        self._host.budget.take(size - self._unfinished)
+        self._unfinished = size
+        self._host.brake.unfinished.note(self, self.address or self.peer_id, size, finished)
+
+    def _let_go_locked(self) -> None:
+        """The session is over: give back what it holds, but for messages that the application is about to be given."""
+        budget = self._host.budget
+        if self._unfinished:
+            self._host.brake.unfinished.note(self, None, 0, True)
+        size = self._budgeted + self._unfinished
+        self._budgeted = self._unfinished = 0
+        if self._undigested and self._host.consumes_messages():
+            budget.leave(self._undigested)
+        else:
+            size += self._undigested
+            self._undigested = 0
+        budget.give(size)
+
+    def discard_locked(self, size: int) -> None:
+        """The application does not get messages of that cost after all, or its ``Peer`` has them after its end."""
+        budget = self._host.budget
+        size = min(size, self._undigested)
+        with budget.lock:
+            budget.used -= size
+            self._undigested -= size
+            if self.session.state is State.LOST:
+                budget.left -= size
+        budget.settle()
+
+    def shelved_locked(self, deliveries: list[Delivery]) -> None:
+        """They have come into the inbox."""
+        if self._undigested and self.session.state is State.LOST:
+            sizes = [len(data) + _OVERHEAD for delivery in deliveries for data in delivery.messages]
+            self.discard_locked(sum(sizes))
+
+    def consumed(self, cost: int) -> None:
+        """The application has taken messages of that cost (not on a thread that may be interrupted)."""
+        self.credit([None, cost])
+
+    def credit(self, handed: Handed | None, peer: Peer | None = None) -> None:
+        """
+        Give back the buffer of a message that is being handed to the application: once, whatever interrupts.
+
+        Args:
+            handed: The message; None: the one in the hands of ``peer``, which gets the first that it holds if there is
+                none.
+        """
+        again = False
+        with self.lock:
+            if peer is not None:
+                handed = peer._handed
+                if handed is None:
+                    held = peer._held
+                    if not held or held[0] is None:
+                        return
+                    item = held[0]
+                    handed = [item, len(item[0]) + _OVERHEAD]
+                    peer._handed = handed  # from here on it is there, and from the next statement on no longer here
+                    del held[0]
+            assert handed is not None
+            session = self.session
+            cost = handed[1]
+            if session.state is State.LOST:
+                self._credit_late_locked(handed, peer is not None)
+                return
+            if cost:
+                budget, inbox = self._host.budget, session.inbox
+                with budget.lock:
+                    budget.used -= cost
+                    self._undigested -= cost
+                    inbox.used -= cost
+                    session.freed += cost
+                    handed[1] = 0
+                if budget.awaited:
+                    if self._undigested:
+                        budget.settle()
+                    else:  # its link may be read again, whatever others hold
+                        self._host.io.flush_soon(self._host.brake)
+            if session.window_is_news():
+                link = self.link
+                if link is not None and not link.blocked:
+                    again = not self._transmit(link, self._now())
+        if again:
+            self._host.io.flush_soon(self)
+
+    def _credit_late_locked(self, handed: Handed, from_inbox: bool) -> None:
+        """The same after the session's end; what was in its inbox has been given back by then."""
+        budget = self._host.budget
+        cost = 0 if from_inbox else min(handed[1], self._undigested)
+        if cost:
+            with budget.lock:
+                budget.used -= cost
+                budget.left -= cost
+                self._undigested -= cost
+                handed[1] = 0
+            budget.settle()
+
+    def take_back_locked(self, handed: Handed) -> None:
+        """The message goes to another consumer after all, who gives the credit back."""
+        cost = len(handed[0][0]) + _OVERHEAD - handed[1]
+        if self.session.state is not State.LOST:
+            self._host.budget.take(cost)
+            self._undigested += cost
+            self.session.inbox.used += cost

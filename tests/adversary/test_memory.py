@@ -1,0 +1,272 @@
+"""A peer that fills memory: by what sessions leave behind, by what never ends, and by mere comings and goings."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+import crust
+import crust.testing
+from crust import Identity, Service, limits
+from crust.wire import frames
+from tests.support.nodes import Nodes, config
+from tests.support.puppet import Caller
+from tests.support.threads import Background
+from tests.support.waiting import wait_until
+
+PATIENCE = 30.0
+TOTAL = 300_000
+SMALL = {"session__max_message_size": 20_000, "session__receive_buffer": 90_000, "limits__total_buffers": TOTAL}
+FULL = 4_000_000
+BIG = {"session__max_message_size": 1_000_000, "session__receive_buffer": 4_500_000, "limits__total_buffers": FULL}
+ONE_READ = 300_000  # bytes that may come to each link before it is seen that they are too many
+
+
+class Doorkeeper:
+    """A callback that waits, as applications' do, until the test lets it go on; what it has been given."""
+
+    def __init__(self) -> None:
+        self.opened = threading.Event()
+        self.given: list[object] = []
+
+    def __call__(self, event: object) -> None:
+        self.opened.wait(PATIENCE)
+        self.given.append(event)
+
+
+@pytest.fixture
+def door() -> Iterator[Doorkeeper]:
+    keeper = Doorkeeper()
+    yield keeper
+    keeper.opened.set()
+
+
+def come_fill_and_go(node: Service, identity: Identity) -> bool:
+    """One session that brings 80 messages of 1,000 bytes, and ends; False if it was refused as busy."""
+    held = node.stats().buffered_bytes
+    with Caller(node, identity) as caller:
+        first = caller.expect(frames.Frame)
+        if isinstance(first, frames.Denied):
+            assert first.code.name == "BUSY"
+            return False
+        if caller.controller:
+            caller.send(frames.Use(1))
+        for number in range(0, 80, 40):
+            caller.send_plaintext(frames.build_batch(number, 0, 1, [bytes(936)] * 40))
+        caller.send(frames.Goodbye(frames.GoodbyeCode.CLOSED))
+        wait_until(lambda: node.stats().buffered_bytes >= held + 80_000, PATIENCE, "the messages")
+        wait_until(lambda: not node.peers or node.stats().buffered_bytes > TOTAL, PATIENCE, "the session's end")
+    return True
+
+
+@pytest.mark.parametrize("consumer", ["callback", "stream"])
+@pytest.mark.parametrize("many", [False, True], ids=["one key", "new keys"])
+def test_sessions_that_end_give_no_room_for_more(
+    nodes: Nodes, door: Doorkeeper, consumer: str, many: bool
+) -> None:
+    """What they leave counts until the application takes it. Nothing of it is lost, and then there is room again."""
+    node = nodes.make(config(**SMALL))
+    if consumer == "callback":
+        node.on(crust.NewMessage, door)
+    node.start()
+    stream = node.events(crust.NewMessage) if consumer == "stream" else None
+    identity = Identity.generate()
+    came = 0
+    while come_fill_and_go(node, Identity.generate() if many else identity):
+        came += 1
+        assert came <= TOTAL // 80_000 + 1
+    assert TOTAL < node.stats().buffered_bytes <= TOTAL + 90_000
+    assert node.stats().refusals["limits.total_buffers"] >= 1
+    door.opened.set()
+    if stream is not None:
+        door.given = [stream.get(PATIENCE) for _ in range(80 * came)]
+    wait_until(lambda: len(door.given) == 80 * came, PATIENCE, "every message")
+    wait_until(lambda: node.stats().buffered_bytes == 0, PATIENCE, "even accounts")
+    with Caller(node, identity) as caller:
+        caller.begin()
+
+
+def test_what_is_left_in_inboxes_goes_with_the_peer(nodes: Nodes) -> None:
+    """The application has a ``Peer``, or lets go of it: it is not the node that holds that."""
+    node = nodes.start(config(**SMALL))
+    for _ in range(2 * TOTAL // 80_000):
+        assert come_fill_and_go_unseen(node)
+    kept = nodes.heard(node).of(crust.ConnectSuccess)[-1].peer
+    assert [len(kept.recv(PATIENCE)) for _ in range(80)] == [936] * 80
+    assert node.stats().buffered_bytes == 0
+
+
+def come_fill_and_go_unseen(node: Service) -> bool:
+    """The same where nobody takes messages: the accounts are even at once."""
+    with Caller(node, Identity.generate()) as caller:
+        caller.begin()
+        for number in range(0, 80, 40):
+            caller.send_plaintext(frames.build_batch(number, 0, 1, [bytes(936)] * 40))
+        caller.send(frames.Goodbye(frames.GoodbyeCode.CLOSED))
+        caller.rest()
+    wait_until(lambda: not node.peers, PATIENCE, "the session's end")
+    return node.stats().buffered_bytes == 0
+
+
+def test_a_callback_that_is_cancelled_leaves_even_accounts(nodes: Nodes, door: Doorkeeper) -> None:
+    """What it has not had of a session that is over goes into its inbox, which is the application's."""
+    node = nodes.make(config(**SMALL))
+    subscription = node.on(crust.NewMessage, door)
+    assert isinstance(subscription, crust.Subscription)
+    node.start()
+    assert come_fill_and_go(node, Identity.generate())
+    subscription.cancel()
+    door.opened.set()
+    wait_until(lambda: node.stats().buffered_bytes == 0, PATIENCE, "even accounts")
+    peer = nodes.heard(node).wait(crust.ConnectSuccess).peer
+    assert len(door.given) + sum(1 for _ in messages_of(peer)) == 80
+
+
+def messages_of(peer: crust.Peer) -> Iterator[bytes]:
+    with contextlib.suppress(crust.PeerLost, crust.Timeout):
+        while True:
+            yield peer.recv(0)
+
+
+# --- what does not come to an end -------------------------------------------------------------------------------------
+
+
+def begin_messages(caller: Caller, size: int = 950_000) -> None:
+    """Four messages of which the last piece never comes."""
+    number = 0
+    for slot in range(4):
+        for offset in range(0, size - 50_000, 50_000):
+            piece = frames.build_piece(number, 0, 1, slot, offset == 0, False, size, bytes(50_000))
+            caller.send_plaintext(piece)
+            number += 1
+
+
+def test_messages_that_do_not_end_are_bounded(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They count, have half of the memory, and whoever keeps others waiting loses the session: theirs all arrive."""
+    node = nodes.start(config(**BIG))
+    heard = nodes.heard(node)
+    honest = nodes.start()
+    to_node = honest.connect(node.contact)
+    from_honest = heard.wait(crust.ConnectSuccess).peer
+    with contextlib.ExitStack() as stack:
+        jobs = []
+        for number in range(8):
+            caller = stack.enter_context(Caller(node, Identity.generate()))
+            caller.begin()
+            heard.wait(crust.ConnectSuccess, number + 2)
+            jobs.append(Background(begin_messages, caller))
+        wait_until(lambda: node.stats().refusals["limits.total_buffers"] > 0, PATIENCE, "a pause")
+        assert node.stats().buffered_bytes < FULL + 8 * ONE_READ
+        to_node.send(b"small ones go on")
+        assert from_honest.recv(PATIENCE) == b"small ones go on"
+        monkeypatch.setattr(limits, "UNFINISHED_SECONDS", 0.2)
+        for _ in range(5):
+            to_node.send(bytes(900_000), timeout=PATIENCE)
+            assert len(from_honest.recv(PATIENCE)) == 900_000
+        assert node.stats().buffered_bytes < FULL + 8 * ONE_READ
+        wait_until(lambda: node.stats().refusals["UNFINISHED_SECONDS"] > 0, PATIENCE, "the end of one")
+        assert heard.wait(crust.LostPeer).reason == "overloaded"
+        for job in jobs:
+            with contextlib.suppress(OSError):
+                job.result(PATIENCE)
+    for peer in node.peers:  # those that were cut, and might come back
+        if peer is not from_honest:
+            peer.disconnect()
+    assert node.stats().buffered_bytes == 0
+    assert from_honest.state == "connected"
+
+
+# --- comings and goings -----------------------------------------------------------------------------------------------
+
+
+def come_and_go(node: Service, identity: Identity) -> bool:
+    """A session that begins and ends; False if it was refused as busy."""
+    with Caller(node, identity) as caller:
+        first = caller.expect(frames.Frame)
+        if isinstance(first, frames.Denied):
+            assert first.code.name == "BUSY"
+            return False
+        if caller.controller:
+            caller.send(frames.Use(1))
+        caller.send(frames.Goodbye(frames.GoodbyeCode.CLOSED))
+        caller.rest()
+    return True
+
+
+def test_events_that_wait_for_callbacks_are_bounded(
+    nodes: Nodes, door: Doorkeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a callback blocks, others can only come and go so often; once it returns it hears of all of them."""
+    monkeypatch.setattr(limits, "EVENTS_WAITING_MAX", 20)
+    node = nodes.make(config(), heard=False)
+    node.on(crust.ConnectSuccess, door)
+    lost: list[crust.LostPeer] = []
+    node.on(crust.LostPeer, lost.append)
+    node.start()
+    came = 0
+    while come_and_go(node, Identity.generate()):
+        came += 1
+        assert came <= 20
+    assert node.stats().refusals["EVENTS_WAITING_MAX"] == 1
+    door.opened.set()
+    wait_until(lambda: len(door.given) == len(lost) == came, PATIENCE, "all events")
+    assert come_and_go(node, Identity.generate())
+
+
+def test_a_session_is_resumed_when_callbacks_have_caught_up(
+    nodes: Nodes, door: Doorkeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who cuts its links again and again brings events, too. The session waits, and loses nothing."""
+    pair = nodes.proxied()
+    pair.far.on(crust.PeerSuspended, door)
+    monkeypatch.setattr(limits, "EVENTS_WAITING_RESUMED", 1)
+    pair.cut()  # the callback has the first event; those of the session's return wait behind it
+    wait_until(pair.wire.cut, what="a link to cut")
+    pair.to_far.send(b"waits")
+    wait_until(lambda: pair.far.stats().refusals["EVENTS_WAITING_RESUMED"] > 0, PATIENCE, "a refusal")
+    assert pair.to_near.state == "suspended"
+    door.opened.set()
+    assert pair.to_near.recv(PATIENCE) == b"waits"
+
+
+def test_no_file_is_taken_while_callbacks_are_behind(
+    nodes: Nodes, tmp_path: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each brings an event, too."""
+    pair = nodes.pair()
+    pair.far.accept_files(str(tmp_path))
+    monkeypatch.setattr(limits, "EVENTS_WAITING_MAX", 0)
+    with pytest.raises(crust.FileRefused, match="try again later"):
+        pair.to_far.send_file(__file__)
+    assert pair.far.stats().refusals["EVENTS_WAITING_MAX"] == 1
+
+
+# --- an application that is behind for long ---------------------------------------------------------------------------
+
+
+def test_who_is_not_read_for_long_is_not_lost_for_it() -> None:
+    """A full node pauses links for as long as it takes, far longer than a peer may be silent: the silence is ours."""
+    with crust.testing.network() as net:
+        node = net.service(crust.Config().replace(limits={"total_buffers": 1_000_000}))
+        other = net.service()
+        to_node = other.connect(node.contact)
+        net.settle()
+        (peer,) = node.peers
+        fill(lambda: to_node.send(bytes(100_000), timeout=0), net)
+        assert node.stats().buffered_bytes > 1_000_000
+        net.advance(5 * limits.RESUME_TIMEOUT)
+        assert (peer.state, to_node.state) == ("connected", "connected")
+        while node.stats().buffered_bytes:
+            peer.recv(0)
+            net.settle()
+        assert net.close()
+
+
+def fill(send: Callable[[], object], net: crust.testing.Network) -> None:
+    with contextlib.suppress(crust.WouldBlock):
+        while True:
+            send()
+            net.settle()

@@ -72,7 +72,7 @@ _BEFORE = (
 )
 _AFTER = (
     ("limits.max_peers", "callers told that this node is busy"),
-    ("limits.peers_per_address", "the same because of others at their own address"),
+    ("limits.peers_per_address", "the same because of others at their own address; and circuits, for the same reason"),
     ("bootstrap.max_links", "callers sent on to others, so many having joined here"),
     ("limits.total_buffers", "pauses of a peer's link, and sessions not begun, for lack of memory"),
     ("UNFINISHED_SECONDS", "sessions ended that began messages, did not finish them, and kept others waiting", _COSTS),
@@ -87,7 +87,11 @@ _AFTER = (
     ("ECHOES_ALL_PER_MINUTE", "the same, all peers together having asked for too many", _SAFE),
     ("CIRCUIT_OPENS_PER_SECOND", "circuits refused, too many being asked for", _SMALL),
     ("CIRCUIT_OPENS_ALL_PER_SECOND", "the same, by all peers together", _WORK),
-    ("relay.max_circuits", "circuits refused for whatever reason, their number among them"),
+    ("CIRCUITS_PER_PEER", "circuits refused, that peer having opened so many that are not over", _SMALL),
+    ("CIRCUITS_MAX", "the same, all peers together having done so", _COSTS),
+    ("CIRCUIT_OFFERS_PER_PEER", "the same, the peer that was called not having answered others", _SMALL),
+    ("relay.max_circuits", "circuits that only signalled, though they were to carry messages: there were too many"),
+    ("relay.bytes_per_second", "times that what a circuit carried had to wait"),
     ("CIRCUIT_OFFERS_MAX", "calls through others refused, too many not being answered yet", _WORK),
     ("CIRCUIT_OFFERS_PER_INTRODUCER", "the same, of one introducer", _SMALL),
     ("FILE_TRANSFERS_MAX", "files refused, too many of that peer being under way", _SMALL),

@@ -68,7 +68,6 @@ class Misbehaviour:
         refusals = node.refusals
         node.circuits.bites = node.files.bites = node.dialer.bites = refusals.count
         node.access.bites = node.subscriptions.bites = refusals.count
-        refusals.watch("relay.max_circuits", lambda: node.circuits.counters.refused)
         refusals.watch("GATE_ADDRESSES_MAX", lambda: node.acceptor.gate.forgotten)
         refusals.watch("SALT_MEMORY", lambda: node.acceptor.salts.forgotten)
         refusals.watch("MISDEEDS_KEPT", lambda: node.accounts.forgotten)

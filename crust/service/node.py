@@ -175,7 +175,7 @@ class Node(Hooks):
         self.transports: dict[str, Transport] = machine.transports(
             self.io, self.threads.spawn, self.crashed, config
         )
-        self.circuits = Circuits(self, handshake.key_pair.peer_id, config.relay)
+        self.circuits = Circuits(self, handshake.key_pair.peer_id, config.relay, config.limits)
         """To peers through others, and through us."""
         self.echoes = Echoes(self, allowed=config.nat.echo_for_others, datagrams=machine.datagrams)
         self.knocks = Knocks(self)

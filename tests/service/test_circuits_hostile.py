@@ -74,7 +74,8 @@ class Puppet(Caller):
 
 @pytest.fixture
 def relay(nodes: Nodes) -> Service:
-    return nodes.start(SERVES)
+    # All puppets are at one address, and stand for peers anywhere.
+    return nodes.start(SERVES.replace(**{"limits.peers_per_address": SERVES.limits.max_peers}))
 
 
 @contextlib.contextmanager
@@ -276,6 +277,29 @@ def test_a_share_of_what_there_is(nodes: Nodes) -> None:
             offers.append(offer.relays)
         assert offers == [True, True, False, False]
         assert current(relay) == 4
+
+
+def test_many_keys_at_one_address_do_not_get_all_there_is(nodes: Nodes) -> None:
+    """Each may have a quarter, and all of them at one address no more than that; the node counts what they run into."""
+    relay = nodes.start(config(relay__serve=True, relay__max_circuits=8))
+    with pair(relay) as (near, far), Puppet(relay) as another:
+        for opener, wanted in ((near, [True, True]), (another, [False, False])):
+            for lends in wanted:
+                opener.ask_for(far.id)
+                offer = far.expect(frames.CircuitOffer)
+                assert isinstance(offer, frames.CircuitOffer) and offer.relays == lends
+    told = relay.stats().refusals
+    assert (told["limits.peers_per_address"], told["relay.max_circuits"]) == (2, 0)
+
+
+def test_an_address_may_have_all_where_all_are_at_one(nodes: Nodes) -> None:
+    """As behind a proxy: ``limits.peers_per_address`` says so."""
+    relay = nodes.start(config(relay__serve=True, relay__max_circuits=4, limits__peers_per_address=1024))
+    with pair(relay) as (near, far), Puppet(relay) as another:
+        for opener in (near, another):
+            opener.ask_for(far.id)
+            offer = far.expect(frames.CircuitOffer)
+            assert isinstance(offer, frames.CircuitOffer) and offer.relays
 
 
 def test_the_rate_is_kept(nodes: Nodes) -> None:

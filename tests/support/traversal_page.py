@@ -177,6 +177,7 @@ def lent() -> str:
         ("seconds", "{CIRCUIT_SIGNAL_SECONDS}", "{CIRCUIT_SECONDS}"),
         ("circuits at once", "{CIRCUITS_MAX}", "`relay.max_circuits`: {RELAY_CIRCUITS}"),
         ("of those, opened by one peer", "{CIRCUITS_PER_PEER}", "one in {RELAY_PEER_SHARE}"),
+        ("of those, opened by all peers at one address", "one in 4", "one in 4 (`limits.peers_per_address`)"),
         ("bytes a second on all", "", "`relay.bytes_per_second`: {RELAY_BYTES_PER_SECOND}"),
         ("of those, for one peer", "", "{RELAY_PEER_RATE:%} %"),
         ("bytes under way, each way", "{CIRCUIT_CREDIT}", "{CIRCUIT_CREDIT}"),

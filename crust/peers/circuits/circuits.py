@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ... import limits
 from ...addresses import Contact, Endpoint, PeerId
-from ...config import RelayConfig
+from ...config import LimitsConfig, RelayConfig
 from ...wire.frames import CircuitClose, CircuitFrame, CircuitOffer, CircuitOpen, CircuitReason
 from ...wire.handshake import Manner
 from ..accounts import Burden
@@ -24,7 +24,7 @@ from .book import Book
 from .connection import CircuitConnection
 from .dialling import CircuitDialling
 from .introducers import Introducers
-from .introducing import CircuitCounters, Introducing
+from .introducing import CircuitCounters, Introducing, part_of
 from .legs import Legs
 
 if TYPE_CHECKING:
@@ -58,17 +58,22 @@ class Circuits:
         host: See :class:`CircuitsHost`.
         own_id: Our id.
         config: What we carry for others, and want others to carry for us.
+        terms: What one address may have of what there is for all peers.
     """
 
-    def __init__(self, host: CircuitsHost, own_id: PeerId, config: RelayConfig) -> None:
+    def __init__(self, host: CircuitsHost, own_id: PeerId, config: RelayConfig, terms: LimitsConfig) -> None:
         self._host = host
         self.io = host.io
         self._own_id = own_id
         self._use = config.use
         self.introducers = Introducers()
         book = Book(
-            serve=config.serve, max_circuits=config.max_circuits, bytes_per_second=config.bytes_per_second
+            serve=config.serve,
+            max_circuits=config.max_circuits,
+            bytes_per_second=config.bytes_per_second,
+            part=part_of(terms),
         )
+        book.bites = lambda limit: self.bites(limit)
         self.introducing = Introducing(self, own_id, book)
         self.bites: Callable[[str], object] = lambda limit: None
         """Told the name of a limit that has bitten; any thread, must be quick."""
@@ -77,10 +82,10 @@ class Circuits:
         self._offers: dict[Legs, int] = {}  # that we have not answered
         self._closed = False
 
-    def configure(self, config: RelayConfig) -> None:
+    def configure(self, config: RelayConfig, terms: LimitsConfig) -> None:
         """Other terms for circuits that are opened, and for what is carried, from now on."""
         self._use = config.use
-        self.introducing.change(config)
+        self.introducing.change(config, part_of(terms))
 
     @property
     def registry(self) -> Registry:

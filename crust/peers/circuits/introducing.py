@@ -14,8 +14,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from ... import limits
-from ...addresses import PeerId
-from ...config import RelayConfig
+from ...addresses import PeerId, address_key
+from ...config import LimitsConfig, RelayConfig
 from ...runtime.rates import Rates
 from ...values import dataclass
 from ...wire.frames import CircuitClose, CircuitOpen, CircuitReason
@@ -64,6 +64,16 @@ class IntroducingHost(Protocol):
         """The circuits of a link."""
 
 
+def part_of(config: LimitsConfig) -> float:
+    """Of the places for peers, those that one address may take: of what is lent to them it gets no more either."""
+    return min(1.0, config.peers_per_address / config.max_peers)
+
+
+def place_of(link: Link) -> bytes | None:
+    """Where the peer on a link is, as its place counts: its IPv4 address or IPv6 /64; None if nobody knows."""
+    return None if link.address is None else address_key(link.address.partition("%")[0])
+
+
 class Introducing:
     """
     All circuits that pass through one node. Thread-safe.
@@ -94,11 +104,14 @@ class Introducing:
         self._closed = False
         self._opened = self._refused = self._carried = 0
 
-    def change(self, config: RelayConfig) -> None:
-        """Other terms for what is carried from now on."""
+    def change(self, config: RelayConfig, part: float) -> None:
+        """Other terms for what is carried from now on; see :class:`~crust.peers.circuits.book.Book`."""
         with self._lock:
             self._book.change(
-                serve=config.serve, max_circuits=config.max_circuits, bytes_per_second=config.bytes_per_second
+                serve=config.serve,
+                max_circuits=config.max_circuits,
+                bytes_per_second=config.bytes_per_second,
+                part=part,
             )
 
     @property
@@ -153,14 +166,14 @@ class Introducing:
     def _begin(
         self, legs: Legs, frame: CircuitOpen, other: Conversation, far: Link, target: PeerId
     ) -> tuple[CircuitReason, str]:
-        opener = legs.conversation.peer_id
+        opener, place = legs.conversation.peer_id, place_of(legs.link)
         with self._lock:
-            text = "it is shutting down" if self._closed else self._book.objection(opener, target)
+            text = "it is shutting down" if self._closed else self._book.objection(opener, target, place)
             if text:
                 return CircuitReason.BUSY, text
-            self._book.open(opener, target)
-            lent = frame.relays and self._book.lend(opener)
-        circuit = RelayedCircuit(self, opener, target, legs, self._host.legs(other, far), lent)
+            self._book.open(opener, target, place)
+            lent = frame.relays and self._book.lend(opener, place)
+        circuit = RelayedCircuit(self, (opener, place), target, legs, self._host.legs(other, far), lent)
         with self._lock:
             self._circuits.add(circuit)
         if not circuit.connect(frame.number, frame.data):
@@ -192,12 +205,12 @@ class Introducing:
             self._book.answered(circuit.target)
             if circuit.lent and not wanted:
                 circuit.lent = False
-                self._book.take_back(circuit.opener)
+                self._book.take_back(circuit.opener, circuit.place)
 
     def reserve(self, circuit: RelayedCircuit, size: int) -> float:
         """Seconds until so many bytes of an application's data may go on."""
         with self._lock:
-            return self._book.reserve(circuit.opener, size, self.now())
+            return self._book.reserve(circuit.opener, size, self.now(), circuit.place)
 
     def carried(self, size: int) -> None:
         """So many bytes go on now."""
@@ -216,7 +229,7 @@ class Introducing:
             self._circuits.discard(circuit)
             if not circuit.accepted:
                 self._book.answered(circuit.target)
-            self._book.close(circuit.opener, circuit.lent)
+            self._book.close(circuit.opener, circuit.lent, circuit.place)
 
     # --- the end ------------------------------------------------------------------------------------------------------
 

@@ -207,7 +207,7 @@ class RelayedCircuit:
 
     Args:
         lender: See :class:`Lender`.
-        opener: Who opened it.
+        opener: Who opened it, and where that is (None: nobody knows).
         target: Who was called.
         caller: The circuits of the link on which it was opened.
         callee: Those of the link to the called peer.
@@ -215,10 +215,16 @@ class RelayedCircuit:
     """
 
     def __init__(
-        self, lender: Lender, opener: PeerId, target: PeerId, caller: Legs, callee: Legs, lent: bool
+        self,
+        lender: Lender,
+        opener: tuple[PeerId, bytes | None],
+        target: PeerId,
+        caller: Legs,
+        callee: Legs,
+        lent: bool,
     ) -> None:
         self.lender = lender
-        self.opener = opener
+        self.opener, self.place = opener
         self.target = target
         self.lent = lent
         self.lock = threading.Lock()  # guards the fields below and both legs; taken after a link's, before the lender's

@@ -58,7 +58,8 @@ class Applying:
             self._set_limits(config)
         if "relay" in sections:
             node.registry.capabilities = capabilities_of(config)
-            node.circuits.configure(config.relay)
+        if sections & {"relay", "limits"}:
+            node.circuits.configure(config.relay, config.limits)
         if "bootstrap.contacts" in changed:
             node.directory.given.replace((*self._fallback, *contacts))
         if "bootstrap.accept" in changed:  # else what set_accept_bootstrap() said stays

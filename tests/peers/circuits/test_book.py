@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from crust import limits
 from crust.addresses import PeerId
 from crust.peers.circuits.book import Book, Meter
+from tests.support.bitten import Bitten
 
 PEERS = [PeerId(bytes([number]) * 32) for number in range(1, 7)]
 ONE, OTHER, TARGET = PEERS[:3]
 
 
-def book(serve: bool = True, circuits: int = 8, rate: int = 1_000_000) -> Book:
-    return Book(serve=serve, max_circuits=circuits, bytes_per_second=rate)
+def book(serve: bool = True, circuits: int = 8, rate: int = 1_000_000, part: float = 1.0) -> Book:
+    return Book(serve=serve, max_circuits=circuits, bytes_per_second=rate, part=part)
 
 
 def test_nothing_is_lent_without_serving() -> None:
@@ -82,20 +83,21 @@ def test_all_comes_back(steps: list[tuple[PeerId, bool, bool]]) -> None:
         if lender.objection(opener, TARGET):
             lender.answered(TARGET)
             continue
-        lender.open(opener, TARGET)
-        lent = wants and lender.lend(opener)
+        place = opener.public_key[:1] if opener.public_key[0] % 2 else None
+        lender.open(opener, TARGET, place)
+        lent = wants and lender.lend(opener, place)
         if lent and takes_back:
-            lender.take_back(opener)
+            lender.take_back(opener, place)
             lent = False
         circuits.append((opener, lent))
         if lent:
-            lender.reserve(opener, 100, 0.0)
+            lender.reserve(opener, 100, 0.0, place)
     assert lender.current == len(circuits)
     for opener, lent in circuits:
-        lender.close(opener, lent)
+        lender.close(opener, lent, opener.public_key[:1] if opener.public_key[0] % 2 else None)
         lender.answered(TARGET)
     assert lender.current == 0
-    assert not (lender._data or lender._signals or lender._offers)
+    assert not (lender._data or lender._signals or lender._offers or lender._data_at or lender._signals_at)
     fresh = PeerId(bytes([9]) * 32)
     lender.reserve(fresh, 1, 1000.0)
     assert set(lender._meters) == {fresh}
@@ -139,15 +141,76 @@ def test_other_terms_while_it_lends() -> None:
         lender.answered(TARGET)
         assert lender.lend(ONE)
     lender.reserve(ONE, 500_000, 0.0)
-    lender.change(serve=True, max_circuits=1, bytes_per_second=1000)
+    lender.change(serve=True, max_circuits=1, bytes_per_second=1000, part=1.0)
     assert lender.current == 2
     assert lender.reserve(ONE, 1, 0.0) > 100.0
     lender.open(OTHER, TARGET)
     assert not lender.lend(OTHER)
-    lender.change(serve=True, max_circuits=8, bytes_per_second=1_000_000)
+    lender.change(serve=True, max_circuits=8, bytes_per_second=1_000_000, part=1.0)
     assert lender.lend(OTHER)
     assert lender.reserve(OTHER, 1, 1.0) == 0.0
-    lender.change(serve=False, max_circuits=8, bytes_per_second=1_000_000)
+    lender.change(serve=False, max_circuits=8, bytes_per_second=1_000_000, part=1.0)
     lender.close(OTHER, lent=True)
     lender.open(OTHER, TARGET)
     assert not lender.lend(OTHER)
+
+
+HERE, THERE = b"here", b"there"
+
+
+def test_many_keys_at_one_address_get_no_more_than_one() -> None:
+    """Of circuits that carry, of those that signal, and of the rate; others still get theirs."""
+    lender = book(circuits=8, part=0.25)
+    lender.bites = bitten = Bitten()
+    lent = []
+    for peer in PEERS[:4]:
+        lender.open(peer, TARGET, HERE)
+        lender.answered(TARGET)
+        lent.append(lender.lend(peer, HERE))
+    assert lent == [True, True, False, False] and bitten == {"limits.peers_per_address": 2}
+    lender.open(OTHER, TARGET, THERE)
+    assert lender.lend(OTHER, THERE)
+
+    def rate(seconds: float = 20.0) -> float:
+        carrying = book(rate=100_000, part=0.25)
+        due = dict.fromkeys(PEERS[:3], 0.0)
+        sent = 0
+        while (now := min(due.values())) < seconds:
+            peer = min(due, key=lambda each: due[each])
+            due[peer] = now + carrying.reserve(peer, 1000, now, HERE)
+            sent += 1000
+        return sent / seconds
+
+    assert rate() == pytest.approx(50_000, rel=0.1)
+
+
+def test_an_address_gets_its_part_of_what_only_signals() -> None:
+    """As of the places for peers: a quarter by default, all if a proxy is in front."""
+    for part, most in ((0.25, limits.CIRCUITS_MAX // 4), (1.0, limits.CIRCUITS_MAX), (0.0, limits.CIRCUITS_PER_PEER)):
+        lender = book(part=part)
+        lender.bites = bitten = Bitten()
+        for number in range(most):
+            peer = PeerId(number.to_bytes(32, "big"))
+            assert lender.objection(peer, TARGET, HERE) == ""
+            lender.open(peer, TARGET, HERE)
+            lender.answered(TARGET)
+        assert lender.objection(ONE, TARGET, HERE)
+        assert bool(lender.objection(ONE, TARGET, THERE)) == (part == 1.0)
+        assert bitten == {"limits.peers_per_address": 1, **({"CIRCUITS_MAX": 1} if part == 1.0 else {})}
+
+
+def test_what_bites_is_told() -> None:
+    """By its name, each time."""
+    lender = book(circuits=4, rate=1000)
+    lender.bites = bitten = Bitten()
+    for _ in range(limits.CIRCUITS_PER_PEER):
+        lender.open(ONE, TARGET)
+    assert lender.objection(ONE, OTHER) and lender.objection(OTHER, TARGET)
+    assert [lender.lend(ONE), lender.lend(ONE)] == [True, False]
+    assert lender.reserve(ONE, 10_000, 0.0) == 0.0 and lender.reserve(ONE, 1, 0.0) > 0.0
+    assert bitten == {
+        "CIRCUITS_PER_PEER": 1,
+        "CIRCUIT_OFFERS_PER_PEER": 1,
+        "relay.max_circuits": 1,
+        "relay.bytes_per_second": 1,
+    }

@@ -74,7 +74,7 @@ def begun(*, lent: bool = False) -> tuple[RelayedCircuit, Any, Any, Any]:
     near: Any = Link()
     far: Any = Link()
     books: Any = Books()
-    return RelayedCircuit(books, NEAR, FAR, near, far, lent), near, far, books
+    return RelayedCircuit(books, (NEAR, None), FAR, near, far, lent), near, far, books
 
 
 def test_one_that_ends_before_it_is_joined() -> None:

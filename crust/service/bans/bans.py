@@ -66,6 +66,7 @@ class Bans:
             self._kept.bites = node.refusals.count
         self._adopted: list[Target] = []  # by the file, and not enforced yet
         self._limited = RateLimited(limits.JUDGE_REPORT_INTERVAL)
+        self._lock = threading.Lock()  # guards _ended
         self._ended = 0
         node.sections.add("bans", self._look)
         node.on_reloaded.append(self._reloaded)
@@ -220,7 +221,9 @@ class Bans:
         return registry.all()
 
     def _end(self, conversation: Conversation) -> None:
-        self._ended += conversation.end("banned", Goodbye(GoodbyeCode.BANNED, ""))
+        if conversation.end("banned", Goodbye(GoodbyeCode.BANNED, "")):
+            with self._lock:
+                self._ended += 1
 
     def _adopt(self, found: Mapping[Target, float | None]) -> None:
         """The file has these (its lock is held)."""

@@ -14,6 +14,7 @@ import crust
 import crust.testing
 from crust import Contact, Endpoint, Identity, PeerView, Service, limits
 from crust.nat.stun.message import build_stun, parse_stun_untrusted
+from crust.peers.conversation import Conversation
 from crust.peers.judging import Verdict
 from crust.testing import Network
 from crust.transports.utp.packet import Packet, PacketType, build_packet, parse_packet_untrusted
@@ -61,6 +62,25 @@ def test_each_of_many_ends_once(net: Network) -> None:
     assert hub.status().sections["bans"]["peers"] == 1025
     assert hub.status().sections["bans"]["ended_total"] == 25
     assert hub.status().sections["bans"]["refused_total"] == 25
+
+
+def test_who_ends_while_another_ends_is_counted_too(net: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The total never goes back, however many threads ban at once."""
+    hub, one, other = net.service(), net.service(), net.service()
+    net.connect(one, hub)
+    net.connect(other, hub)
+    inner = hub._running()
+    lost = inner.dialer.session_lost
+
+    def ban_another(conversation: Conversation) -> None:
+        lost(conversation)
+        if conversation.peer_id == one.id:
+            inner.access.ban(other.id, now=inner.clock.now(), seconds=None)
+            inner.bans.enforce([other.id])
+
+    monkeypatch.setattr(inner.dialer, "session_lost", ban_another)
+    hub.ban(one.id)
+    assert hub.status().sections["bans"]["ended_total"] == 2
 
 
 # --- by function ------------------------------------------------------------------------------------------------------
@@ -213,6 +233,33 @@ def test_a_function_that_raises_lets_nobody_in(nodes: Nodes, caplog: pytest.LogC
     assert [peer.id for peer in hub.peers] == [there.id]
     broken[0] = False
     assert other.connect(hub.contact).id == hub.id
+
+
+def test_a_function_that_is_slow_or_raises_is_named_now_and_then(
+    net: Network, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Strangers can cause it: not each time."""
+    hub = net.service()
+    inner = hub._running()
+    heard: list[BaseException] = []
+    inner.subscriptions.report = lambda what, view, error: heard.append(error)  # type: ignore[method-assign]
+
+    def judge(peer: PeerView) -> bool:
+        return False
+
+    most = hub.config.callbacks.warn_after
+    with caplog.at_level(logging.WARNING, "crust"):
+        inner.bans.judge_took(judge, most)
+        for _ in range(2):
+            for _ in range(3):
+                inner.bans.judge_took(judge, most + 2.0)
+                inner.bans.judge_raised(judge, None, ValueError("a bug"))  # type: ignore[arg-type]
+            net.advance(limits.JUDGE_REPORT_INTERVAL)
+        inner.log.warning("that is all")
+        wait_until(lambda: "that is all" in caplog.text, what="the log")
+    told = [text for text in caplog.messages if "whoever wants a session waits" in text]
+    assert len(told) == len(heard) == 2
+    assert f"judge took {most + 2.0:.1f} s" in told[0]
 
 
 def test_a_function_that_raises_at_once_is_not_in_force(nodes: Nodes) -> None:

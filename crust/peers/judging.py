@@ -150,7 +150,7 @@ class Judging:
                 cases, self._cases = list(self._cases), collections.deque()
             self._host.crashed("the bans by predicate", error)
             for _, each in cases:
-                each(Verdict.FAILED)
+                self._tell(each, Verdict.FAILED)
 
     def has_passed(self, peer_id: PeerId) -> bool:
         """Whether all predicates of now have been asked about that peer, whose session begins; once."""
@@ -168,14 +168,22 @@ class Judging:
     def _run(self) -> None:
         while True:
             with self._lock:
-                if self._closed or not self._cases:
+                if not self._cases:
                     self._works = False
                     return
                 view, then = self._cases.popleft()
             try:
-                then(self._judge(view))
-            except Exception as error:  # a bug of ours must not end the thread: whoever waits would wait for ever
+                verdict = self._judge(view)
+            except Exception as error:  # a bug of ours must neither end the thread nor let anybody in
                 self._host.crashed("crust-judge", error)
+                verdict = Verdict.FAILED
+            self._tell(then, verdict)
+
+    def _tell(self, then: Callable[[Verdict], object], verdict: Verdict) -> None:
+        try:
+            then(verdict)
+        except Exception as error:  # a bug of ours, which must not keep the others waiting
+            self._host.crashed("crust-judge", error)
 
     def _judge(self, view: PeerView) -> Verdict:
         with self._lock:

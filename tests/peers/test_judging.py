@@ -30,6 +30,7 @@ class World:
         self.banned: dict[Any, float] = {}
         self.raised: list[BaseException] = []
         self.verdicts: list[Verdict] = []
+        self.took: list[tuple[Predicate, float]] = []
         self.crashes = 0
         self.judging = Judging(cast(JudgingHost, self))
 
@@ -37,8 +38,9 @@ class World:
         return self.time
 
     def condemn(self, peer_id: Any, standing: object, *, now: float, until: float) -> bool:
+        is_new = peer_id not in self.banned
         self.banned[peer_id] = until
-        return True
+        return is_new
 
     def spawn(self, name: str, target: Callable[[], object]) -> None:
         if not self.able:
@@ -52,7 +54,7 @@ class World:
         self.raised.append(error)
 
     def judge_took(self, predicate: Predicate, seconds: float) -> None:
-        pass
+        self.took.append((predicate, seconds))
 
     def crashed(self, name: str, error: BaseException) -> None:
         self.crashes += 1
@@ -113,6 +115,37 @@ def test_who_has_passed_has_passed_once(monkeypatch: pytest.MonkeyPatch) -> None
         many.ask(number)
     many.run()
     assert [many.judging.has_passed(cast(Any, number)) for number in range(5)] == [False] * 2 + [True] * 3
+    for number in (0, 1, 2, 0, 3):
+        many.ask(number)
+    many.run()
+    assert [many.judging.has_passed(cast(Any, number)) for number in range(4)] == [True, False, True, True]
+
+
+def test_what_comes_into_force_meanwhile_is_still_to_be_asked() -> None:
+    """Whoever has been asked about by the others alone has not passed."""
+    world = World()
+
+    def one(view: PeerView) -> bool:
+        world.judging.add(other, EVER)
+        return False
+
+    def other(view: PeerView) -> bool:
+        return True
+
+    world.judging.add(one, EVER)
+    world.ask(PEER)
+    world.run()
+    assert world.verdicts == [Verdict.WELCOME] and not world.judging.has_passed(PEER)
+
+
+def test_who_was_banned_meanwhile_is_not_let_in() -> None:
+    """Though the predicate that is true of it is not the first to ban it."""
+    world = World()
+    world.banned[PEER] = EVER
+    world.judging.add(lambda view: True, EVER)
+    world.ask(PEER)
+    world.run()
+    assert world.verdicts == [Verdict.CONDEMNED] and world.ended == [PEER]
 
 
 @pytest.mark.parametrize("error", [ValueError("a bug"), SystemExit(1)])
@@ -134,6 +167,39 @@ def test_a_predicate_that_raises_lets_nobody_in(error: BaseException) -> None:
     assert not world.judging.has_passed(PEER) and world.banned == {}
 
 
+def test_an_interrupt_is_no_fault_of_a_predicate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C that struck a greenlet is the program's, which gets it; the peer is refused."""
+    world, forwarded = World(), list[BaseException]()
+    monkeypatch.setattr("crust.peers.judging.forward_interrupt", lambda error: forwarded.append(error) is None)
+
+    def struck(view: PeerView) -> bool:
+        raise KeyboardInterrupt
+
+    world.judging.add(struck, EVER)
+    world.ask(PEER)
+    world.run()
+    assert world.verdicts == [Verdict.FAILED] and len(forwarded) == 1 and world.raised == []
+
+
+def test_how_long_each_took_is_told() -> None:
+    """In seconds, also of one that raises."""
+    world = World()
+
+    def slow(view: PeerView) -> bool:
+        world.time += 2.5
+        return False
+
+    def fails(view: PeerView) -> bool:
+        world.time += 4.0
+        raise ValueError("a bug")
+
+    world.judging.add(slow, EVER)
+    world.judging.add(fails, EVER)
+    world.ask(PEER)
+    world.run()
+    assert world.took == [(slow, 2.5), (fails, 4.0)]
+
+
 def test_without_a_thread_nobody_is_let_in() -> None:
     """Nobody waits for ever; and the next one who comes is asked about."""
     world = World()
@@ -145,6 +211,43 @@ def test_without_a_thread_nobody_is_let_in() -> None:
     world.ask(OTHER)
     world.run()
     assert world.verdicts[1:] == [Verdict.WELCOME]
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_a_bug_of_ours_keeps_nobody_waiting(able: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a verdict is told, with a thread or without: it is a crash, and those who wait behind are told theirs."""
+    world, late = World(), [OTHER]
+    world.able = able
+
+    def fails(verdict: Verdict) -> None:
+        raise ZeroDivisionError(verdict)
+
+    def spawn(name: str, target: Callable[[], object]) -> None:
+        if late:
+            world.ask(late.pop())  # while the thread is being started
+        World.spawn(world, name, target)
+
+    monkeypatch.setattr(world, "spawn", spawn)
+    world.judging.ask(cast(PeerView, View(PEER)), fails)
+    world.run()
+    assert world.verdicts == [Verdict.WELCOME if able else Verdict.FAILED]
+    assert world.crashes == (1 if able else 2)  # one is that there is no thread
+    world.able = True
+    world.ask(OTHER)
+    world.ask(PEER)
+    world.run()
+    assert world.verdicts[1:] == [Verdict.WELCOME] * 2
+
+
+def test_a_bug_of_ours_lets_nobody_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a peer is judged: it is refused, and the next one is asked about."""
+    world = World()
+    monkeypatch.setattr(world, "condemned", lambda peer_id: 1 / 0)
+    world.judging.add(lambda view: view.id == PEER, EVER)
+    world.ask(PEER)
+    world.ask(OTHER)
+    world.run()
+    assert world.verdicts == [Verdict.FAILED, Verdict.WELCOME] and world.crashes == 1
 
 
 def test_what_was_lifted_meanwhile_bans_nobody() -> None:
@@ -192,3 +295,15 @@ def test_after_the_end_nobody_is_asked_about() -> None:
     world.ask(OTHER)
     world.run()
     assert world.verdicts == [] and world.banned == {} and not world.judging._cases
+
+
+def test_a_forked_child_asks_about_nobody() -> None:
+    """Whatever was held at the time; a greenlet that it has inherited ends."""
+    world = World()
+    world.judging.add(lambda view: True, EVER)
+    world.ask(PEER)
+    with world.judging._lock:
+        world.judging.abandon()
+        world.ask(OTHER)
+        world.run()
+    assert world.verdicts == [] and world.banned == {} and not world.judging._works

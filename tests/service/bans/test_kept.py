@@ -106,6 +106,9 @@ def test_they_are_counted_until_they_are_over(disk: Disk, monkeypatch: pytest.Mo
         with pytest.raises(BansNotKept):
             kept.drop([PEER], nothing)
         assert kept.count() == 1
+        with pytest.raises(BansNotKept):
+            kept.keep([PEER], 10.0)
+        assert kept.count() == 2
     disk.wall += 10
     assert kept.count() == 0
 
@@ -169,8 +172,10 @@ def test_a_disk_that_refuses_loses_nothing(disk: Disk, monkeypatch: pytest.Monke
         patch.setattr(os, "write", refuse)
         with pytest.raises(BansNotKept, match=rf"bans\.json was not written: {os.strerror(code)}"):
             kept.keep([OTHER], None)
+        lifted: list[int] = []
         with pytest.raises(BansNotKept):
-            kept.drop([PEER], nothing)
+            kept.drop([PEER], lambda: lifted.append(1))
+        assert lifted == [1]
     assert disk.path.read_bytes() == before
     assert {each.name for each in disk.path.parent.iterdir()} == {"bans.json", "bans.json.lock"}
     assert kept.holds(OTHER) and not kept.holds(PEER)
@@ -221,6 +226,17 @@ def test_what_another_program_lifts_stays_lifted(disk: Disk) -> None:
     other.drop([PEER], nothing)
     one.keep([OTHER], None)
     assert adopted == {OTHER: None}
+
+
+def test_what_the_file_has_no_more_can_be_lifted(disk: Disk) -> None:
+    """Another program, or somebody, has taken it out."""
+    kept, adopted = disk.open()
+    kept.keep([PEER, OTHER], None)
+    disk.path.unlink()
+    kept.drop([PEER], nothing)
+    assert not kept.holds(PEER) and not kept.holds(OTHER)
+    disk.open()[0].load()
+    assert parse_bans_untrusted(disk.path.read_bytes()) == {}
 
 
 def test_what_could_not_be_written_holds(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,6 +309,28 @@ def test_what_is_no_ban_file_is_left_alone(disk: Disk, kind: str) -> None:
     disk.path.unlink()
     kept.keep([NETWORK], None)
     assert adopted == {OTHER: None, NETWORK: None}
+
+
+def test_a_file_that_may_not_be_read_is_named(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what the system says."""
+    kept, adopted = disk.open()
+    monkeypatch.setattr(kept._file, "read", lambda: (_ for _ in ()).throw(OSError(errno.EACCES, "Permission denied")))
+    with pytest.raises(BansNotKept, match=r"bans\.json cannot be used: Permission denied"):
+        kept.load()
+    assert adopted == {}
+
+
+def test_what_is_too_much_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither too many bans nor too many bytes."""
+    with monkeypatch.context() as patch:
+        patch.setattr(limits, "BANS_KEPT_MAX", 1)
+        with pytest.raises(UnusableFile, match="has 2 bans; 1 are the most"):
+            parse_bans_untrusted(GOOD)
+    monkeypatch.setattr(limits, "BAN_FILE_MAX", len(GOOD))
+    assert len(parse_bans_untrusted(GOOD)) == 2
+    monkeypatch.setattr(limits, "BAN_FILE_MAX", len(GOOD) - 1)
+    with pytest.raises(UnusableFile, match="is longer than"):
+        parse_bans_untrusted(GOOD)
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))

@@ -26,13 +26,9 @@ class Whereabouts:
             if not self._counts[before]:
                 del self._counts[before]
         if host is not None:
-            key = self._keys[peer_id] = _key(host)
+            key = self._keys[peer_id] = address_key(host)
             self._counts[key] += 1
 
     def count(self, host: str) -> int:
         """How many of them are at an IP address. Takes no time: strangers cause it."""
-        return self._counts[_key(host)]
-
-
-def _key(host: str) -> bytes:
-    return address_key(host.partition("%")[0])
+        return self._counts[address_key(host)]

@@ -115,7 +115,7 @@ class Misbehaviour:
 
     def by_address(self, host: str, kind: str, times: int = 1) -> None:
         """Somebody did so at an IP address, or says that it is there."""
-        self._by_address(address_key(host.partition("%")[0]), kind, times)
+        self._by_address(address_key(host), kind, times)
 
     def overspent(self, conversation: Conversation, link: Link, wait: float) -> None:
         """What came on that link has cost more than its peer may: let it rest."""
@@ -189,9 +189,7 @@ class Misbehaviour:
             return
         case = _Case(KINDS[kind], place, peer_id, session)
         if finding.alert is None:  # what was decided about who was told of last holds for all at that place
-            action = self._standing(case)
-            if action is not Action.THROTTLE or not case.by_account:  # else it is held back already
-                self._carry_out(action, case)
+            self._carry_out(self._standing(case), case)
         elif finding.about_all:
             self._tell(_of_all(kind), "", detail, finding.alert, doer=case)
         else:

@@ -135,6 +135,8 @@ def test_alerts_count_how_often_and_thresholds_how_much() -> None:
     assert misdeeds.note_many(FLOOD.name, 1.0, 1) == Finding(many, about_all=True, by_itself=False)
     assert misdeeds.note_many(FLOOD.name, 1.0, 5) is None
     assert misdeeds.note_many(FLOOD.name, 11.0, many) == Finding(many + 5, about_all=True, by_itself=False)
+    # Of who may do more, each time counts less, also among all.
+    assert all(misdeeds.note("half-open", number, number, 1.0, amount=0.05) is None for number in range(2 * many))
 
 
 def test_so_many_are_named_in_each_interval() -> None:

@@ -23,7 +23,7 @@ class Expected:
         """A peer that is seen there begins to look for a path."""
         with self._lock:
             for host in hosts:
-                key = _near(address_key(host.partition("%")[0]))
+                key = _near(address_key(host))
                 self._until[key] = now + limits.SEARCHED_SECONDS
                 self._until.move_to_end(key)
                 if len(self._until) > limits.ALLOWANCES_MAX:

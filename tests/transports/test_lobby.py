@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import selectors
 import socket
 import threading
 from collections.abc import Iterator
@@ -14,7 +16,9 @@ from crust import limits
 from crust.addresses import Endpoint
 from crust.runtime.threads import are_dear
 from crust.transports.contract import Connection
+from crust.transports.lobby import Lobby
 from crust.transports.tcp import TcpTransport
+from crust.transports.tcp_connection import TcpConnection
 from tests.support.pairs import RecordingSink
 from tests.support.puppet import read_until_end
 from tests.support.threads import Background, Crew
@@ -214,6 +218,39 @@ def test_no_thread_for_one_that_has_greeted(reception: Reception) -> None:
     assert reception.readers() == 1
 
 
+@pytest.mark.skipif(not IN_THE_LOBBY, reason="start() raises on greenlets: tests/transports/conformance.py")
+def test_a_bug_where_threads_are_made_is_reported(reception: Reception) -> None:
+    """It is no lack of threads; it costs that caller alone."""
+
+    def broken(*job: object) -> threading.Thread:
+        raise ZeroDivisionError
+
+    reception.spawn = broken  # type: ignore[assignment]
+    unlucky, waits = reception.call(), reception.call()
+    unlucky[0].sendall(HELLO)
+    wait_until(lambda: unlucky[1].lost and reception.crew.crashes, what="the end of it, and the report")
+    [(_, error)] = reception.crew.crashes
+    assert isinstance(error, ZeroDivisionError)
+    reception.crew.crashes.clear()
+    reception.spawn = reception.crew.spawn
+    said(waits[0], waits[1], HELLO)
+
+
+def test_after_the_end_nobody_waits_there(reception: Reception) -> None:
+    """Though another thread may be known by the same number by then."""
+    reception.accept = reception.connections.append
+    address = ("127.0.0.1", reception.listener.endpoint.port)
+    with selectors.DefaultSelector() as selector, socket.create_connection(address, 5.0):
+        wait_until(lambda: reception.connections, what="accepting")
+        [connection] = reception.connections
+        assert isinstance(connection, TcpConnection)
+        lobby = Lobby(selector, reception.tcp)
+        lobby.open()
+        lobby.empty()
+        assert not lobby.take(connection, Stranger(), reception.spawn)
+        connection.abort()
+
+
 def test_a_paused_one_is_not_read(reception: Reception) -> None:
     """Nor does it keep the lobby busy: it gets a thread to wait on."""
     paused, other = reception.call(), reception.call()
@@ -264,6 +301,39 @@ def test_started_elsewhere_it_has_a_reader_at_once(reception: Reception) -> None
     wait_until(lambda: reception.readers() == 2, what="a reader for the plain sink")
     third.close()
     wait_until(lambda: plain.lost == [None], what="its end")
+
+
+def test_whom_the_system_does_not_watch_has_a_reader_at_once(
+    reception: Reception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It watches only so many sockets for one user."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    reception.call()  # the listener itself is watched by now
+    with monkeypatch.context() as patch:
+        patch.setattr(reception.listener._selector, "register", full)
+        sock, sink, _ = reception.call()
+    assert reception.readers() == (1 if IN_THE_LOBBY else 2)
+    said(sock, sink, b"well")
+
+
+def test_one_that_is_over_before_it_begins_is_told_so(reception: Reception) -> None:
+    """There is nothing left to watch; the next caller is served."""
+
+    def end_and_start(connection: Connection) -> None:
+        connection.abort()
+        reception.start(connection)
+
+    reception.accept = end_and_start
+    with contextlib.suppress(ConnectionError):  # the caller may hear of it while it calls
+        reception.call()
+    wait_until(lambda: reception.connections and reception.sinks[0].lost, what="its end")
+    assert reception.sinks[0].lost == [None]
+    reception.accept = reception.start
+    sock, sink, _ = reception.call()
+    said(sock, sink, b"well")
 
 
 def test_nothing_is_left(reception: Reception) -> None:

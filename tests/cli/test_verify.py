@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -37,16 +38,30 @@ def letter(tmp_path: Path) -> Path:
 def test_a_right_proof(tmp_path: Path, letter: Path) -> None:
     """Who, for whom, when, as what: on stdout; names of the book beside the ids."""
     run_command(tmp_path, "contacts", "add", "alice", str(ALICE.peer_id))
+    run_command(tmp_path, "contacts", "add", "bob", str(BOB.peer_id))
     code, terminal = run_command(tmp_path, "verify", str(letter), "--from", "alice", "--for", str(BOB.peer_id))
     assert code == 0
     assert printed(terminal).splitlines() == [
         f"signed by  {ALICE.peer_id} (alice)",
-        f"for        {BOB.peer_id}",
+        f"for        {BOB.peer_id} (bob)",
         "at         2027-01-15 08:00:00 UTC, by the sender's clock",
         "as         letter",
         f"BLAKE2b    {hash32(b'hello').hex()}, 5 bytes",
     ]
     assert shown(terminal) == ""
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the system has no TZ")
+def test_the_time_is_that_of_utc(tmp_path: Path, letter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever whoever looks is: two who compare what they see, see the same."""
+    try:
+        with monkeypatch.context() as patch:
+            patch.setenv("TZ", "XYZ-5")
+            time.tzset()
+            code, terminal = run_command(tmp_path, "verify", str(letter))
+    finally:
+        time.tzset()
+    assert code == 0 and "at         2027-01-15 08:00:00 UTC," in printed(terminal)
 
 
 @pytest.mark.parametrize(
@@ -67,15 +82,17 @@ def test_a_wrong_file_or_proof(tmp_path: Path, letter: Path, content: bytes, pro
     code, terminal = run_command(tmp_path, "verify", str(letter))
     assert (code, printed(terminal), shown(terminal).count("\n")) == (1, "", 1)
     assert re.search(text, shown(terminal))
+    assert (f"letter{SUFFIX}: " in shown(terminal)) == (text != "is not what was signed")
 
 
-@pytest.mark.parametrize("file", [".", "..", "/", "", "missing"])
+@pytest.mark.parametrize("file", [".", "..", "/", "", "missing", os.devnull])
 def test_what_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str) -> None:
     """One line, exit code 1; also where no name is left for a proof beside it."""
     monkeypatch.chdir(tmp_path)
     code, terminal = run_command(tmp_path, "verify", file)
     assert (code, printed(terminal), shown(terminal).count("\n")) == (1, "", 1)
-    assert re.search("is a directory|No such file", shown(terminal))
+    text = {os.devnull: "is not a regular file", "missing": "No such file"}.get(file, "is a directory")
+    assert text in shown(terminal)
 
 
 def test_what_a_stranger_wrote_is_harmless(tmp_path: Path, letter: Path) -> None:

@@ -175,12 +175,11 @@ class Verifier:
             self._start_locked()
 
     def _start_locked(self) -> None:
-        before, self._over = self._over, self._host.clock.event()
+        self._over = self._host.clock.event()
         try:
             self._spawn("crust-proofs", self._work)
             self._working = True
         except RuntimeError:
-            self._over = before
             self._log.exception("cannot start the thread that verifies messages; the next message tries again")
 
     # --- the worker ---------------------------------------------------------------------------------------------------

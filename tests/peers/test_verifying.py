@@ -1,13 +1,21 @@
-"""What is verified in one turn, so that nobody's flood keeps others waiting."""
+"""What is verified in one turn, so that nobody's flood keeps others waiting; and what a node does without a thread."""
 
 from __future__ import annotations
 
 import collections
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
 
-from crust import limits
+from crust import Identity, limits
+from crust.addresses import network_id
+from crust.crypto.proofs import Numbers, Signatory
 from crust.peers.session import Delivery
-from crust.peers.verifying import _part_of
+from crust.peers.verifying import Verifier, _part_of
+from crust.runtime.clock import Clock
 from crust.wire.frames import Kind
+from tests.support.threads import Background
 
 
 def delivery(kind: int, count: int, size: int) -> Delivery:
@@ -43,3 +51,126 @@ def test_what_is_not_signed_counts_as_one() -> None:
     """It is only handed over: as it came."""
     plain = delivery(Kind.MESSAGE, 10 * limits.VERIFIED_PER_TURN, 1)
     assert parts(plain, delivery(Kind.SIGNED, 1, 1)) == [[plain, delivery(Kind.SIGNED, 1, 1)]]
+
+
+# --- with threads that the test makes ---------------------------------------------------------------------------------
+
+NEAR, FAR = Identity.generate(), Identity.generate()
+
+
+class Talk:
+    """A session, as far as a verifier sees it, with what its peer signs."""
+
+    link = None
+    peer_id = NEAR.peer_id
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.desk: Any = None
+        self.session_id = os.urandom(16)
+        self.numbers = Numbers(self.session_id, os.urandom)
+        self.freed = 0
+        self.ends: list[str] = []
+
+    def consumed(self, size: int) -> None:
+        self.freed += size
+
+    def end(self, reason: str, goodbye: object) -> None:
+        self.ends.append(reason)
+
+    def signed(self, *payloads: bytes) -> Delivery:
+        signatory = Signatory(NEAR, network_id(None))
+        own = FAR.peer_id.public_key
+        made = [signatory.sign_message(own, self.numbers.next(1), 1, each) for each in payloads]
+        return Delivery(Kind.SIGNED, 1, made, sum(map(len, made)) + limits.MESSAGE_OVERHEAD * len(made))
+
+
+class World:
+    """A verifier, and its node."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.signatory = Signatory(FAR, network_id(None))
+        self.able = True
+        self.threads: list[Callable[[], object]] = []
+        self.logged = 0
+        self.handed: list[bytes] = []
+        self.accused: list[Exception] = []
+        self.verifier = Verifier(self, self.spawn, self)  # type: ignore[arg-type]
+
+    def spawn(self, name: str, target: Callable[[], object]) -> None:
+        if not self.able:
+            raise RuntimeError("can't start new thread")
+        self.threads.append(target)
+
+    def exception(self, message: str, *_: object) -> None:
+        self.logged += 1
+
+    def hand_over(self, talk: Talk, deliveries: list[Delivery]) -> None:
+        self.handed += [message for delivery in deliveries for message in delivery.messages]
+
+    def violated(self, talk: Talk, error: Exception) -> None:
+        self.accused.append(error)
+
+    def take(self, talk: Talk, *deliveries: Delivery) -> bool:
+        return self.verifier.take(talk, list(deliveries))  # type: ignore[arg-type]
+
+    def finish(self, talk: Talk, then: Callable[[], object]) -> None:
+        self.verifier.finish(talk, then)  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        """With its thread, if there is one."""
+        running = [Background(each) for each in self.threads]
+        self.verifier.close(self.clock.deadline(60.0))
+        for each in running:
+            each.result()
+
+
+def test_without_a_thread_nothing_is_lost_until_the_next_message() -> None:
+    """It tries again then; all is verified in its order."""
+    world, talk = World(), Talk()
+    world.able = False
+    assert world.take(talk, talk.signed(b"one")) and world.logged == 1
+    assert world.take(talk, talk.signed(b"two")) and world.logged == 2
+    world.able = True
+    assert world.take(talk, delivery(Kind.MESSAGE, 1, 5)) and len(world.threads) == 1
+    world.close()
+    assert world.handed == [b"one", b"two", bytes(5)] and talk.ends == []
+    assert talk.freed == sum(len(talk.signed(b"").messages[0]) for _ in range(2))
+
+
+def test_a_close_without_a_thread_tells_the_ends_all_the_same() -> None:
+    """Nobody verifies what is left, and nobody waits for it; what comes later is dropped."""
+    world, talk, told = World(), Talk(), list[str]()
+    world.able = False
+    world.take(talk, talk.signed(b"one"))
+    world.finish(talk, lambda: told.append("over"))
+    assert told == []
+    world.close()
+    assert told == ["over"] and world.handed == []
+    assert world.take(talk, talk.signed(b"two"))
+    world.finish(talk, lambda: told.append("again"))
+    assert told == ["over", "again"]
+
+
+def test_behind_what_is_wrong_nothing_comes() -> None:
+    """Neither what waits nor what comes later; without a link the session is ended as one that has a link is."""
+    world, talk, told = World(), Talk(), list[str]()
+    forged = talk.signed(b"wrong")._replace(messages=[b"no statement"])
+    world.take(talk, talk.signed(b"right"), forged, talk.signed(*[b"late"] * (2 * limits.VERIFIED_PER_TURN)))
+    world.finish(talk, lambda: told.append("over"))
+    world.close()
+    assert world.handed == [b"right"] and told == ["over"]
+    assert talk.ends == ["protocol"] and len(world.accused) == 1
+    assert talk.desk.idle and talk.desk.failed
+
+
+def test_a_forked_child_verifies_nothing() -> None:
+    """Whatever was held at the time; a greenlet that it has inherited ends."""
+    world, talk = World(), Talk()
+    world.take(talk, talk.signed(b"one"))
+    with world.verifier._lock:
+        world.verifier.abandon()
+        assert world.take(talk, talk.signed(b"two"))
+        assert not world.verifier._turn()
+    assert world.handed == []

@@ -72,8 +72,9 @@ def test_a_close_waits_for_the_last_of_them() -> None:
         world.endings.began()
         world.over("one")
         assert world.waits()
+        assert not world.is_set
         world.over("other")
-        assert not world.waits()
+        assert world.is_set and not world.waits()  # nor does who has been waiting
 
 
 def test_nobody_waits_for_a_session_that_never_began() -> None:

@@ -21,9 +21,11 @@ from tests.cli.fakes import printed, run_command, shown
 ALICE, BOB = crust.Identity.generate(), crust.Identity.generate()
 
 
-def proof_of_file(content: bytes, time: int = 1_800_000_000_000, name: str = "letter") -> bytes:
+def proof_of_file(
+    content: bytes, time: int = 1_800_000_000_000, name: str = "letter", size: int | None = None
+) -> bytes:
     alice, bob = (Signatory(identity, network_id(None)) for identity in (ALICE, BOB))
-    signed = alice.sign_file(bob.own_id, bytes(16), time, len(content), hash32(content), name)
+    signed = alice.sign_file(bob.own_id, bytes(16), time, len(content) if size is None else size, hash32(content), name)
     return bob.open_file(alice.own_id, signed)[1]
 
 
@@ -70,6 +72,7 @@ def test_the_time_is_that_of_utc(tmp_path: Path, letter: Path, monkeypatch: pyte
         (b"hullo", proof_of_file(b"hello"), "is not what was signed"),
         (b"hello!", proof_of_file(b"hello"), "is not what was signed"),
         (b"", proof_of_file(b"hello"), "is not what was signed"),
+        (b"hello", proof_of_file(b"hello", size=6), "is not what was signed"),
         (b"hello", proof_of_file(b"hello")[:-1], "signature|damaged"),
         (b"hello", b"", "no proof"),
         (b"hello", b"hello", "no proof"),

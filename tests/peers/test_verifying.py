@@ -5,8 +5,11 @@ from __future__ import annotations
 import collections
 import os
 import threading
+import types
 from collections.abc import Callable
 from typing import Any
+
+import pytest
 
 from crust import Identity, limits
 from crust.addresses import network_id
@@ -88,14 +91,15 @@ class Talk:
 class World:
     """A verifier, and its node."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, strict: bool = False) -> None:
         self.clock = Clock()
-        self.signatory = Signatory(FAR, network_id(None))
+        self.signatory = Signatory(FAR, network_id(None), takes_signed_only=strict)
         self.able = True
         self.threads: list[Callable[[], object]] = []
         self.logged = 0
         self.handed: list[bytes] = []
         self.accused: list[Exception] = []
+        self.refusals: list[tuple[int, int, int]] = []
         self.verifier = Verifier(self, self.spawn, self)  # type: ignore[arg-type]
 
     def spawn(self, name: str, target: Callable[[], object]) -> None:
@@ -108,6 +112,9 @@ class World:
 
     def hand_over(self, talk: Talk, deliveries: list[Delivery]) -> None:
         self.handed += [message for delivery in deliveries for message in delivery.messages]
+
+    def refused(self, talk: Talk, count: int, size: int, parts: int) -> None:
+        self.refusals.append((count, size, parts))
 
     def violated(self, talk: Talk, error: Exception) -> None:
         self.accused.append(error)
@@ -153,16 +160,72 @@ def test_a_close_without_a_thread_tells_the_ends_all_the_same() -> None:
     assert told == ["over", "again"]
 
 
+def test_a_close_that_has_no_time_tells_the_ends() -> None:
+    """The worker looks at nothing any more."""
+    world, talk, told = World(), Talk(), list[str]()
+    world.take(talk, talk.signed(b"one"))
+    world.finish(talk, lambda: told.append("over"))
+    world.verifier.close(world.clock.deadline(0.0))
+    [work] = world.threads
+    work()
+    assert told == ["over"] and world.handed == []
+
+
+def test_what_comes_while_one_is_verified_waits_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And so does the end."""
+    world, talk, told = World(), Talk(), list[str]()
+    check = world.signatory.open_message
+
+    def slow(sender: bytes, signed: bytes) -> Any:
+        assert world.take(talk, delivery(Kind.MESSAGE, 1, 5))
+        world.finish(talk, lambda: told.append("over"))
+        assert told == []
+        return check(sender, signed)
+
+    monkeypatch.setattr(world.verifier, "_signatory", types.SimpleNamespace(open_message=slow, takes_signed_only=False))
+    world.take(talk, talk.signed(b"one"))
+    assert world.verifier._turn() and told == []
+    assert world.verifier._turn() and told == ["over"]
+    assert world.handed == [b"one", bytes(5)] and talk.desk.idle
+
+
 def test_behind_what_is_wrong_nothing_comes() -> None:
     """Neither what waits nor what comes later; without a link the session is ended as one that has a link is."""
     world, talk, told = World(), Talk(), list[str]()
     forged = talk.signed(b"wrong")._replace(messages=[b"no statement"])
     world.take(talk, talk.signed(b"right"), forged, talk.signed(*[b"late"] * (2 * limits.VERIFIED_PER_TURN)))
+    assert world.verifier._turn()
+    for late in (talk.signed(b"later"), delivery(Kind.MESSAGE, 1, 5)):
+        assert world.take(talk, late) and not world.verifier._ready
     world.finish(talk, lambda: told.append("over"))
     world.close()
     assert world.handed == [b"right"] and told == ["over"]
     assert talk.ends == ["protocol"] and len(world.accused) == 1
     assert talk.desk.idle and talk.desk.failed
+
+
+def test_a_bug_costs_one_session_all_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if it strikes when more of it is in line again; its end is told, and nothing of it comes later."""
+    world, talk, told = World(), Talk(), list[str]()
+    monkeypatch.setattr(talk, "consumed", lambda size: 1 / 0)
+    world.take(talk, talk.signed(*[b"x"] * (2 * limits.VERIFIED_PER_TURN)))
+    world.finish(talk, lambda: told.append("over"))
+    [work] = world.threads
+    with pytest.raises(ZeroDivisionError):
+        work()
+    assert told == ["over"] and talk.ends == ["disconnected"]
+    assert len(world.threads) == 1 and not world.verifier._ready and talk.desk.idle
+    assert world.take(talk, talk.signed(b"later")) and not world.verifier._ready
+
+
+def test_every_message_that_is_refused_counts() -> None:
+    """However many came in one part; all of their credit is given back."""
+    world, talk = World(strict=True), Talk()
+    several, one = delivery(Kind.MESSAGE, 3, 5), delivery(Kind.MESSAGE, 1, 7)
+    world.take(talk, several, one)
+    world.close()
+    size = several.cost + one.cost
+    assert world.refusals == [(4, size, 2)] and talk.freed == size and world.handed == []
 
 
 def test_a_forked_child_verifies_nothing() -> None:

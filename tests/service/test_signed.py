@@ -15,6 +15,7 @@ from crust import Identity, limits
 from crust.addresses import network_id
 from crust.crypto.proofs import Numbers, Signatory
 from crust.peers.accounts import Account
+from crust.peers.conversation import Conversation
 from crust.wire import frames
 from crust.wire.frames import Kind
 from crust.wire.handshake import Capability
@@ -328,6 +329,27 @@ def test_what_is_not_signed_is_not_free(nodes: Nodes, monkeypatch: pytest.Monkey
     peer.send_many([bytes(50_000)] * 50)
     wait_until(lambda: pair.to_near.stats().messages_received == 50 and pair.to_near.stats().unread_bytes == 0)
     assert sum(spent) >= 50 * (limits.COST_RECORD + 50_000 * limits.COST_BYTE)
+
+
+def test_what_is_refused_is_charged_and_counted(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By parts and bytes; once in a while an event has all since the last."""
+    pair = nodes.pair(far=config(**STRICT))
+    node = pair.far._running()
+    [conversation] = node.registry.all()
+    charged: list[float] = []
+    monkeypatch.setattr(Conversation, "wasted", lambda self, burden, cost: charged.append(cost))
+    node.signed.refused(conversation, 3, 10, 2)
+    assert charged == [2 * limits.COST_RECORD + 10 * limits.COST_BYTE]
+    assert pair.far_heard.wait(crust.MessageRefused).count == 3
+    desk = conversation.desk
+    assert desk is not None and desk.tell_at > node.clock.now() and desk.refused == 0
+    desk.tell_at = float("inf")
+    for count in (2, 4):
+        node.signed.refused(conversation, count)
+    assert desk.refused == 6
+    desk.tell_at = node.clock.now()
+    node.signed.refused(conversation, 1)
+    assert pair.far_heard.wait(crust.MessageRefused, 2).count == 7
 
 
 # --- forgers ----------------------------------------------------------------------------------------------------------

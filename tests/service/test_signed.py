@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -59,6 +60,18 @@ def test_a_message_is_too_large_with_its_signature(nodes: Nodes) -> None:
             send(bytes(845), sign=True)
     pair.to_far.send(bytes(844), sign=True)
     assert len(pair.to_near.recv(PATIENCE)) == 844
+
+
+def test_when_and_how_urgently_a_message_was_signed(nodes: Nodes) -> None:
+    """The proof has the sender's clock, in seconds; there are only so many priorities."""
+    pair = nodes.pair()
+    for priority in (-1, limits.PRIORITY_MAX + 1):
+        with pytest.raises(ValueError, match="priority must be"):
+            pair.to_far.send(b"x", sign=True, priority=priority)
+    pair.to_far.send(b"x", sign=True, priority=limits.PRIORITY_MAX)
+    message = pair.to_near.recv_message(PATIENCE)
+    assert message.priority == limits.PRIORITY_MAX
+    assert abs(check(message, pair.near, pair.far).time - time.time()) < 3600
 
 
 def test_signed_messages_and_others_keep_their_order(nodes: Nodes) -> None:
@@ -174,6 +187,29 @@ def test_a_full_buffer(nodes: Nodes) -> None:
     assert late.result(PATIENCE) == 4
     assert [pair.to_near.recv(PATIENCE) for _ in range(5)] == [b"x"] * 4 + [b"late"]
     pair.near_heard.wait(crust.SendReady)
+
+
+def test_a_full_buffer_without_a_word_about_time(nodes: Nodes) -> None:
+    """A callback never waits; whoever else sends does for as long as the configuration says."""
+    small = config(session__max_message_size=1000, session__send_buffer__messages=4, session__send_timeout=0.01)
+    pair = nodes.proxied(near=small)
+    pair.suspend()
+    for _ in range(4):
+        pair.to_far.send(b"x", sign=True)
+    with pytest.raises(crust.Timeout, match="within 0.01 s"):
+        pair.to_far.send(b"x", sign=True)
+    raised: list[crust.WouldBlock] = []
+
+    def send(_: object) -> None:
+        with pytest.raises(crust.WouldBlock) as caught:
+            pair.to_far.send(b"x", sign=True, timeout=2 * PATIENCE)
+        raised.append(caught.value)
+
+    pair.near.on(crust.ConnectionInfoPrepared, send)
+    pair.near.prepare_connection_info()
+    wait_until(lambda: raised, PATIENCE, "the error in the callback")
+    pair.wire.heal()
+    pair.to_far.flush(PATIENCE)
 
 
 def test_a_slow_receiver_stops_the_sender(nodes: Nodes) -> None:

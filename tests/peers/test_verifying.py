@@ -78,6 +78,8 @@ class Talk:
     def consumed(self, size: int) -> None:
         self.freed += size
 
+    discard_locked = consumed
+
     def end(self, reason: str, goodbye: object) -> None:
         self.ends.append(reason)
 
@@ -190,13 +192,19 @@ def test_what_comes_while_one_is_verified_waits_behind_it(monkeypatch: pytest.Mo
 
 
 def test_behind_what_is_wrong_nothing_comes() -> None:
-    """Neither what waits nor what comes later; without a link the session is ended as one that has a link is."""
+    """
+    Neither what waits nor what comes later; all of its credit is given back. Without a link the session is ended as one
+    that has a link is.
+    """
     world, talk, told = World(), Talk(), list[str]()
-    forged = talk.signed(b"wrong")._replace(messages=[b"no statement"])
-    world.take(talk, talk.signed(b"right"), forged, talk.signed(*[b"late"] * (2 * limits.VERIFIED_PER_TURN)))
+    right, late = talk.signed(b"right"), talk.signed(*[b"late"] * (2 * limits.VERIFIED_PER_TURN))
+    came = [right, talk.signed(b"wrong")._replace(messages=[b"no statement"]), late]
+    world.take(talk, *came)
     assert world.verifier._turn()
-    for late in (talk.signed(b"later"), delivery(Kind.MESSAGE, 1, 5)):
-        assert world.take(talk, late) and not world.verifier._ready
+    for each in (talk.signed(b"later"), delivery(Kind.MESSAGE, 1, 5)):
+        came.append(each)
+        assert world.take(talk, each) and not world.verifier._ready
+    assert talk.freed == sum(each.cost for each in came) - len(b"right") - limits.MESSAGE_OVERHEAD
     world.finish(talk, lambda: told.append("over"))
     world.close()
     assert world.handed == [b"right"] and told == ["over"]

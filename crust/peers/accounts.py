@@ -83,7 +83,7 @@ class Account:
     def wait(self, now: float) -> float:
         """Seconds for which the link should not be read; 0: go on."""
         if self.share == math.inf:
-            return 0.0
+            return max(0.0, self._hold_until - now)
         if now < self._excused_until:
             self.balance, self._by = limits.OVERHEAD_SAVED, None
             return 0.0

@@ -298,6 +298,15 @@ def test_the_longer_of_two_reasons_to_wait_counts() -> None:
     assert account.wait(0.0) == pytest.approx(1.0)
 
 
+def test_a_verdict_counts_where_nothing_is_metered() -> None:
+    """As on a network in memory: whoever is to be throttled there is."""
+    account = Account(math.inf, 0.0)
+    account.spend(Burden.ACK, 5.0)
+    assert account.wait(1.0) == 0.0
+    account.hold(8.0)
+    assert account.wait(1.0) == 7.0 and account.wait(9.0) == 0.0
+
+
 def test_an_excuse_leaves_no_debts() -> None:
     """Nor does what was to be waited for count any more."""
     account = Account(SHARE, 0.0)

@@ -16,7 +16,7 @@ import crust
 from tests.cli.processes import LOCAL, PATIENCE, Process, no_traceback
 from tests.support.proxy import UP, Proxy
 from tests.support.sockets import silent_listener
-from tests.support.waiting import busy, wait_until
+from tests.support.waiting import LOOK, Patience, busy, wait_until
 
 pytestmark = pytest.mark.slow  # several processes each
 
@@ -227,12 +227,13 @@ class Screen:
 
     def shows(self, text: str) -> None:
         """Wait until it appears."""
-        end = time.monotonic() + PATIENCE
+        patience = Patience(PATIENCE)
         with selectors.PollSelector() as selector:
             selector.register(self.master, selectors.EVENT_READ)
             while text not in self.text:
-                assert selector.select(max(end - time.monotonic(), 0.0)), f"not shown: {text!r}: {self.text}"
-                self.text += os.read(self.master, 4096).decode()
+                assert patience.left > 0, f"not shown: {text!r}: {self.text}"
+                if selector.select(LOOK):
+                    self.text += os.read(self.master, 4096).decode()
 
     def type(self, text: str) -> None:
         os.write(self.master, text.encode())

@@ -15,6 +15,7 @@ from tests.natlab.hosts import Machine
 from tests.natlab.lab import Lab
 from tests.natlab.nodes import Node
 from tests.natlab.watched import Line, WatchedNode
+from tests.support.waiting import Patience, busy
 
 SECONDS = 10.0  # that a connection may take
 RECORDS = 15.0  # until all know of all
@@ -34,9 +35,9 @@ def link(caller: Node, called: Node) -> None:
 
 def await_record(seeker: Node, other: Node) -> None:
     """Until the seeker knows the other's record; it fails the test if that takes too long."""
-    end = time.monotonic() + RECORDS
+    patience = Patience(RECORDS)
     while not (reply := seeker.process.ask("find", peer=other.peer, timeout=SECONDS))["ok"]:
-        assert time.monotonic() < end, reply
+        assert patience.left > 0, reply
 
 
 @pytest.mark.parametrize("kinds", [("port", "port"), ("full", "addr")], ids="-".join)
@@ -62,7 +63,7 @@ def test_from_any_node_of_one_lan_to_any_of_another(lab: Lab, tmp_path: Path, ki
             reply = caller.process.ask("connect", peer=called.peer, timeout=2 * SECONDS)
             took = time.monotonic() - began
             assert reply["ok"], reply
-            assert took <= SECONDS, f"{took:.1f} s"
+            assert took <= SECONDS * busy(), f"{took:.1f} s"
             called.told(event="connect_success", peer=caller.peer)
             caller.send(called, b"from another LAN")
             assert called.messages(1) == [b"from another LAN"]
@@ -95,9 +96,9 @@ def test_where_no_path_can_be_made(lab: Lab, tmp_path: Path, relays: bool) -> No
         left, right = (watched(site.host) for site in sites)
         for caller, called in ((near, far), (left, near), (right, far)):
             assert caller.ask("connect", peer=called.contact, timeout=SECONDS)["ok"]
-        end = time.monotonic() + RECORDS
+        patience = Patience(RECORDS)
         while not (reply := left.ask("find", peer=right.peer, timeout=SECONDS))["ok"]:
-            assert time.monotonic() < end, reply
+            assert patience.left > 0, reply
         reply = left.ask("connect", peer=right.peer, timeout=SECONDS)
         assert reply["ok"] and reply["path"]["class"] == "relay", reply
         assert f"//{servers[1].ipv4}:" in reply["path"]["remote"], reply

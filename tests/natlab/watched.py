@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.cli.processes import Process
 from tests.natlab.hosts import Machine
+from tests.support.waiting import LOOK, Patience
 
 PATIENCE = 30.0  # seconds; the machine may be busy
 
@@ -92,21 +93,22 @@ class WatchedNode(Process):
             skip: How many lines not to look at: ``len(node.seen)`` for those that are still to come.
 
         Raises:
-            AssertionError: None comes within `timeout` seconds, or the node has ended; with what it said last.
+            AssertionError: None comes within `timeout` seconds of patience, or the node has ended; with what it said
+                last.
         """
-        end = time.monotonic() + timeout
+        patience = Patience(timeout)
         with self._came:
             while True:
                 for at, line in itertools.islice(self.seen, skip, None):
                     if wanted(line):
                         return at, line
                 skip = max(skip, len(self.seen))
-                left = end - time.monotonic()
+                left = patience.left
                 if self._ended or left <= 0:
                     last = "\n".join(json.dumps(line) for _, line in self.seen[-8:])
                     why = "it has ended" if self._ended else f"not within {timeout:g} s"
                     raise AssertionError(f"{self.name}: {why}; its last lines:\n{last}\n{self.errors}")
-                self._came.wait(left)
+                self._came.wait(min(LOOK, left))
 
     def abort(self) -> None:
         """End it at once; what its threads were doing is in `errors` then."""

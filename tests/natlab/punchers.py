@@ -48,9 +48,11 @@ def introduce(address: str) -> None:
     tell(port=listeners[0].getsockname()[1], echoes=[each.getsockname()[1] for each in listeners[1:]])
     while True:
         calls = [listeners[0].accept() for _ in range(2)]
-        for (one, seen), (other, other_seen) in zip(calls, reversed(calls), strict=True):
+        pairs = list(zip(calls, reversed(calls), strict=True))
+        for (one, seen), (_, other_seen) in pairs:
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             one.sendall(json.dumps({"you": seen[:2], "other": other_seen[:2]}).encode() + b"\n")
+        for (one, _), (other, _) in pairs:  # not before: the first one speaks at once
             spawn("relay", _carry, one, other)
 
 

@@ -135,7 +135,7 @@ class Hub:
         self._gap = 0.0
         self._alerted: float | None = None
         self._audience: Sequence[crust.Peer] | None = None
-        if role in ("stream", "signed", "besieged"):
+        if role in ("stream", "signed", "besieged", "flooded"):
             return  # the counts are pulled
         if options.style == "callback":
             self.service.on(crust.NewMessage, self._stamp if role == "stamp" else self._echo)
@@ -146,6 +146,8 @@ class Hub:
         config = _hub_config(self.options.peers, _transport(self.options.library))
         if self.role == "besieged":  # by strangers: the limits are what it is about
             config = config.replace(limits=crust.config.LimitsConfig())
+        elif self.role == "flooded":  # by one peer: the same, but that all come from one address at once
+            config = config.replace(limits=crust.config.LimitsConfig(starts_per_address_per_second=_MANY))
         return config
 
     @staticmethod

@@ -46,7 +46,7 @@ def _case(kind: str) -> Case:
 
 def _run(settings: Settings, case: Case, contestant: Contestant) -> dict[str, Any]:
     seconds = settings.seconds if settings.quick else max(settings.seconds, _SECONDS)
-    with stage(settings, contestant, "besieged", placement="free", peers=_PEERS) as sides:
+    with stage(settings, contestant, "flooded", placement="free", peers=_PEERS) as sides:
         sides.listen()
         sides.dial()
         sides.hub.call("choose_audience", WAIT)

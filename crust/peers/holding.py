@@ -9,6 +9,7 @@ the application's, as its ``Peer`` is, and goes with that.
 
 from __future__ import annotations
 
+import abc
 from typing import TYPE_CHECKING, cast
 
 from .. import limits
@@ -28,16 +29,16 @@ __all__ = ["Holding"]
 _OVERHEAD = limits.MESSAGE_OVERHEAD
 
 
-class Holding(SignedSending):
+class Holding(SignedSending, abc.ABC):
     """What :class:`~crust.peers.conversation.Conversation` does about what it holds. Thread-safe."""
 
     __slots__ = ("_undigested", "_unfinished", "address", "messages_received", "meter")
 
     address: str | None
 
+    @abc.abstractmethod
     def end(self, reason: str, goodbye: Goodbye | None = None, *, said: str = "") -> bool:
         """See :class:`~crust.peers.conversation.Conversation`."""
-        raise NotImplementedError
 
     def _begin_holding(self, meter: Meter) -> None:
         self.messages_received = 0

@@ -44,16 +44,23 @@ def door() -> Iterator[Doorkeeper]:
     keeper.opened.set()
 
 
+def is_let_in(caller: Caller) -> bool:
+    """Whether it has a session now; False: it was refused as busy."""
+    first = caller.expect(frames.Frame)
+    if isinstance(first, frames.Denied):
+        assert first.code.name == "BUSY"
+        return False
+    if caller.controller:
+        caller.send(frames.Use(1))
+    return True
+
+
 def come_fill_and_go(node: Service, identity: Identity) -> bool:
     """One session that brings 80 messages of 1,000 bytes, and ends; False if it was refused as busy."""
     held = node.stats().buffered_bytes
     with Caller(node, identity) as caller:
-        first = caller.expect(frames.Frame)
-        if isinstance(first, frames.Denied):
-            assert first.code.name == "BUSY"
+        if not is_let_in(caller):
             return False
-        if caller.controller:
-            caller.send(frames.Use(1))
         for number in range(0, 80, 40):
             caller.send_plaintext(frames.build_batch(number, 0, 1, [bytes(936)] * 40))
         caller.send(frames.Goodbye(frames.GoodbyeCode.CLOSED))
@@ -185,12 +192,8 @@ def test_messages_that_do_not_end_are_bounded(nodes: Nodes, monkeypatch: pytest.
 def come_and_go(node: Service, identity: Identity) -> bool:
     """A session that begins and ends; False if it was refused as busy."""
     with Caller(node, identity) as caller:
-        first = caller.expect(frames.Frame)
-        if isinstance(first, frames.Denied):
-            assert first.code.name == "BUSY"
+        if not is_let_in(caller):
             return False
-        if caller.controller:
-            caller.send(frames.Use(1))
         caller.send(frames.Goodbye(frames.GoodbyeCode.CLOSED))
         caller.rest()
     return True

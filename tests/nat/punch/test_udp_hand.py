@@ -13,7 +13,7 @@ import pytest
 
 from crust import limits
 from crust.nat.punch.allowance import Allowance
-from crust.nat.punch.contract import Close, Finish, OpenUdp, Probe, Proven, Sample, Win
+from crust.nat.punch.contract import Close, Context, Finish, OpenUdp, Probe, Proven, Sample, Win
 from crust.nat.punch.probe_packet import Kind, ProbeSealer
 from crust.nat.punch.punch_udp import PunchUdp
 from crust.nat.punch.runner import Runner
@@ -154,25 +154,31 @@ def test_servers_are_asked_in_turn_and_not_without_end(crew: Crew) -> None:
     """A server that says nothing is asked three times within a second; one without servers is not asked."""
     node = Node(crew)
     context = contexts(node, node)[0]
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
-        silent.bind(("127.0.0.1", 0))
-        silent.settimeout(5)
-        script = Script()
-        runner = node.run(script, context, servers=[silent.getsockname(), node.address])
-        script.ask(runner, OpenUdp("a", 4), Sample("a"), Sample("a"), Sample("udp4"))
-        wait_until(lambda: len(script.heard("sampled")) == 3, what="the answers")
-        assert sorted(str(each[2]) for each in script.heard("sampled"))[1:] == ["None", "None"]
-        silent.setblocking(False)  # what was asked is there: both sockets have been told that nobody answers
-        senders = collections.Counter(_source(silent) for _ in range(7))
-        del senders[None]
-        assert len(senders) == 2 and max(senders.values()) <= 3  # fewer if the machine left the thread no time
-        runner.end("")
+    # A machine that stands still for a second leaves questions out: not five times.
+    assert any(_questions(node, context) == [3, 3] for _ in range(5))
     script = Script()
     lonely = node.run(script, context)
     script.ask(lonely, OpenUdp("b", 4), Sample("b"), Sample("nothing"))
     assert script.wait("sampled", 2)[2] is None
     lonely.end("")
     node.close()
+
+
+def _questions(node: Node, context: Context) -> list[int]:
+    """How often a server that says nothing is asked by each of two sockets: three times at most."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        script = Script()
+        runner = node.run(script, context, servers=[silent.getsockname(), node.address])
+        script.ask(runner, OpenUdp("a", 4), Sample("a"), Sample("a"), Sample("udp4"))
+        wait_until(lambda: len(script.heard("sampled")) == 3, what="the answers")
+        assert sorted(str(each[2]) for each in script.heard("sampled"))[1:] == ["None", "None"]
+        silent.setblocking(False)  # whatever is asked has been: both sockets have been told that nobody answers
+        senders = collections.Counter(_source(silent) for _ in range(20))
+        del senders[None]
+        runner.end("")
+    assert len(senders) == 2 and max(senders.values()) <= 3
+    return list(senders.values())
 
 
 def _source(sock: socket.socket) -> Any:

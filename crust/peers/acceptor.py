@@ -118,10 +118,16 @@ class Acceptor:
                 held_back,
             )
 
-    def accepted(self, connection: Connection) -> None:
-        """A connection came in, on a listener or by another way; it has not been started (any thread)."""
+    def accepted(self, connection: Connection) -> float:
+        """
+        A connection came in, on a listener or by another way; it has not been started (any thread).
+
+        Returns:
+            Seconds for which its listener should rest, this caller having been refused. Else those who come as soon as
+            they are turned away would take a core.
+        """
         host = connection.remote.host
-        self._take(connection, host, host)
+        return 0.0 if self._take(connection, host, host) else limits.REFUSAL_REST
 
     def offered(self, connection: CircuitConnection) -> None:
         """
@@ -131,18 +137,21 @@ class Acceptor:
         seen = connection.observed
         self._take(connection, connection.remote.host, None if seen is None else seen[0])
 
-    def _take(self, connection: Connection, address: str, seen: str | None) -> None:
+    def _take(self, connection: Connection, address: str, seen: str | None) -> bool:
         """
         Begin a handshake, if there is room.
 
         Args:
             address: Who is held responsible.
             seen: Where the caller is, if that is known.
+
+        Returns:
+            False if it was refused.
         """
         now = self._now()
         if seen is not None and not self._host.access.address_allowed(seen, now):
             connection.abort()
-            return
+            return False
         made: list[Link] = []
 
         def evict() -> None:
@@ -158,7 +167,7 @@ class Acceptor:
                     "refused a connection from %s: too many handshakes (%d more were not logged)", address, held_back
                 )
             connection.abort()
-            return
+            return False
         link = Link(
             connection,
             Responder(self._host.handshake, salts=self.salts),
@@ -186,6 +195,7 @@ class Acceptor:
         except RuntimeError:
             self._begun(link)
             slot.release()
+        return True
 
     def _spawn_reader(
         self, link: Link, address: str, _: str, target: Callable[..., object], *args: object

@@ -182,7 +182,7 @@ class MemoryListener:
 
     def run(
         self,
-        on_connection: Callable[[Connection], object],
+        on_connection: Callable[[Connection], float | None],
         on_trouble: Callable[[OSError], object] | None = None,
     ) -> None:
         """Accept until :meth:`close`; see the contract."""

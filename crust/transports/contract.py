@@ -154,7 +154,7 @@ class Listener(Protocol):
 
     def run(
         self,
-        on_connection: Callable[[Connection], object],
+        on_connection: Callable[[Connection], float | None],
         on_trouble: Callable[[OSError], object] | None = None,
     ) -> None:
         """
@@ -162,7 +162,9 @@ class Listener(Protocol):
 
         Args:
             on_connection: Gets each new connection, not started, on this thread; must not block. If it
-                raises, that connection is aborted, the error reported, and the listener goes on.
+                raises, that connection is aborted, the error reported, and the listener goes on. What it returns are
+                seconds for which it wants no other: a listener over TCP then leaves callers to the kernel's queue;
+                others, whose callers have cost what they cost when they get here, do not care.
             on_trouble: Gets an error that stops accepting for :data:`crust.limits.ACCEPT_PAUSE` seconds, such
                 as too many open files; then it goes on.
 

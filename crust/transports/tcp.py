@@ -2,7 +2,8 @@
 Dialling and listening on TCP.
 
 A dial blocks in a selector, and for a name in its result queue; :meth:`TcpDialling.cancel` and the deadline
-end both. A listener blocks in a selector, ended by its waker; the same selector serves its lobby.
+end both. A listener blocks in a selector, ended by its waker; the same selector serves its lobby. It rests
+between callers whom its owner refuses; the kernel keeps those who come meanwhile.
 
 Listeners and dials may share a port: a NAT then maps both to the same outside port. A listener takes its port
 without ``SO_REUSEPORT``, so that an occupied one is an error, and sets the option afterwards, so that dials
@@ -318,7 +319,7 @@ class TcpListener:
 
     def run(
         self,
-        on_connection: Callable[[Connection], object],
+        on_connection: Callable[[Connection], float | None],
         on_trouble: Callable[[OSError], object] | None = None,
     ) -> None:
         """Accept until :meth:`close`; see the contract."""
@@ -348,17 +349,22 @@ class TcpListener:
     def _accept_all(
         self,
         selector: selectors.BaseSelector,
-        on_connection: Callable[[Connection], object],
+        on_connection: Callable[[Connection], float | None],
         on_trouble: Callable[[OSError], object] | None,
     ) -> None:
+        ready = 0.0  # when it is to accept again
         while not self._ended():
+            rest = ready - time.monotonic()
+            if rest >= limits.REFUSAL_REST_MIN:
+                self._pause(selector, rest)
             if not self._wait(selector):
                 continue
             try:
                 for _ in range(limits.ACCEPTS_PER_TURN):
                     if self._ended():
                         return
-                    self._accept_one(on_connection)
+                    if rest := self._accept_one(on_connection):
+                        ready = max(ready, time.monotonic() - limits.REFUSAL_REST_SAVED) + rest
                 time.sleep(limits.TURN_PAUSE)  # under a flood, greenlets get their turn here
             except BlockingIOError:
                 continue
@@ -370,7 +376,7 @@ class TcpListener:
                 if error.errno not in _PASSING_ERRORS:
                     if on_trouble is not None:
                         on_trouble(error)
-                    self._pause(selector)
+                    self._pause(selector, limits.ACCEPT_PAUSE)
 
     def _wait(self, selector: selectors.BaseSelector, timeout: float | None = None) -> bool:
         """Wait, and serve the lobby; True if somebody may be to be accepted."""
@@ -382,22 +388,24 @@ class TcpListener:
                 self._lobby.serve(key.data)
         return knocked
 
-    def _accept_one(self, on_connection: Callable[[Connection], object]) -> None:
+    def _accept_one(self, on_connection: Callable[[Connection], float | None]) -> float:
+        """Seconds to rest before there are more."""
         sock, address = self._sock.accept()
         try:
             connection = self._transport.adopt(sock, endpoint_of(address))
         except OSError:  # the caller has gone already
-            return
+            return 0.0
         connection.lobby = self._lobby
         try:
-            on_connection(connection)
+            return on_connection(connection) or 0.0
         except Exception as error:  # whatever befell this one, the next is welcome
             connection.abort()
             self._transport.on_crash("crust-tcp-listener", error)
+            return 0.0
 
-    def _pause(self, selector: selectors.BaseSelector) -> None:
-        """Accept nothing for a while: without descriptors, accept() fails as fast as it is called."""
-        deadline = Deadline(limits.ACCEPT_PAUSE)
+    def _pause(self, selector: selectors.BaseSelector, seconds: float) -> None:
+        """Accept nothing for a while: who calls waits in the kernel's queue."""
+        deadline = Deadline(seconds)
         selector.unregister(self._sock)
         try:
             while not (self._ended() or deadline.expired):
@@ -420,7 +428,7 @@ def _listening_socket(endpoint: Endpoint) -> socket.socket:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.setblocking(False)
         sock.bind(address)
-        sock.listen(limits.LISTEN_BACKLOG)
+        sock.listen(limits.ACCEPT_BACKLOG)
         with contextlib.suppress(OSError):
             _share_port(sock)
     except BaseException:

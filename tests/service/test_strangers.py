@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 
 import pytest
 
 import crust
+from crust import limits
 from crust.peers.gate import Gate
 from crust.wire import frames
 from tests.support.nodes import Nodes, config, through
@@ -178,3 +180,17 @@ def test_a_flood_of_silent_callers_does_not_keep_an_honest_one_out(nodes: Nodes)
     finally:
         for sock in sockets:
             sock.close()
+
+
+def test_who_calls_again_at_once_is_refused_only_so_often(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A caller that is turned away has the listener rest; else who comes back at once would take a core."""
+    monkeypatch.setattr(limits, "REFUSAL_REST", 0.25)
+    monkeypatch.setattr(limits, "REFUSAL_REST_SAVED", 0.25)
+    node = nodes.start(config(limits__starts_per_address_per_second=1))
+    port = node.addresses[0].port
+    began = time.monotonic()
+    while node.stats().refusals["limits.starts_per_address_per_second"] < 5:
+        with contextlib.suppress(ConnectionError):  # it may be reset while it connects
+            knock(port, GARBAGE[0])
+    assert time.monotonic() - began >= 3 * 0.25
+    assert node.stats().gate.admitted <= 1 + (time.monotonic() - began)

@@ -476,7 +476,12 @@ class TransportConformance:
         listener = transport.listen(Endpoint(self.scheme, "127.0.0.1", 0))
         accepted: list[Connection] = []
         gate = threading.Event()
-        job = Background(listener.run, lambda connection: (accepted.append(connection), gate.wait(10)))
+
+        def take(connection: Connection) -> None:
+            accepted.append(connection)
+            gate.wait(10)
+
+        job = Background(listener.run, take)
         near = transport.dialling(listener.endpoint, 5.0).run()
         wait_until(lambda: accepted, what="accepting")
         listener.close()

@@ -8,7 +8,7 @@ import resource
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -229,6 +229,48 @@ def test_out_of_descriptors_the_listener_pauses_and_goes_on(
     job.result()
 
 
+def test_a_listener_rests_when_it_is_told_to(tcp: TcpTransport, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who calls meanwhile waits in the kernel's queue, and is accepted afterwards; short rests add up."""
+    monkeypatch.setattr(limits, "REFUSAL_REST_MIN", 0.5)
+    monkeypatch.setattr(limits, "ACCEPTS_PER_TURN", 1)
+    monkeypatch.setattr(limits, "REFUSAL_REST_SAVED", 0.0)
+    listener = tcp.listen(ANY)
+    accepted: list[float] = []
+
+    def accept(connection: Connection) -> float:
+        connection.abort()
+        accepted.append(time.monotonic())
+        return 0.25
+
+    callers = [socket.create_connection(("127.0.0.1", listener.endpoint.port)) for _ in range(5)]
+    job = Background(listener.run, accept)
+    wait_until(lambda: len(accepted) == 5, what="accepting them all")
+    assert accepted[4] - accepted[0] >= 4 * 0.25 - 0.5  # what is left of the last one or two is too short by itself
+    for caller in callers:
+        caller.close()
+    listener.close()
+    job.result()
+
+
+def test_closing_ends_a_resting_listener(tcp: TcpTransport) -> None:
+    """Nor does a rest hold up close(), however long."""
+    listener = tcp.listen(ANY)
+    accepted: list[Connection] = []
+
+    def accept(connection: Connection) -> float:
+        accepted.append(connection)
+        return 3600.0
+
+    job = Background(listener.run, accept)
+    with socket.create_connection(("127.0.0.1", listener.endpoint.port)):
+        wait_until(lambda: accepted, what="the first caller")
+        with socket.create_connection(("127.0.0.1", listener.endpoint.port)):
+            listener.close()
+            job.result(2.0)
+    assert len(accepted) == 1
+    accepted[0].abort()
+
+
 def test_closing_ends_a_pausing_listener(tcp: TcpTransport, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pause does not hold up close()."""
     monkeypatch.setattr(limits, "ACCEPT_PAUSE", 30.0)
@@ -254,10 +296,10 @@ def test_errors_of_single_callers_do_not_end_or_pause_a_listener(
     real = listener._accept_one
     errors = [errno.ECONNABORTED, errno.EPROTO, errno.EHOSTUNREACH]
 
-    def sometimes(take: object) -> None:
+    def sometimes(take: Callable[[Connection], float | None]) -> float:
         if errors:
             raise OSError(errors.pop(), "passing")
-        real(take)  # type: ignore[arg-type]
+        return real(take)
 
     monkeypatch.setattr(listener, "_accept_one", sometimes)
     accepted: list[Connection] = []

@@ -549,7 +549,7 @@ class UtpListener:
 
     def run(
         self,
-        on_connection: Callable[[Connection], object],
+        on_connection: Callable[[Connection], float | None],
         on_trouble: Callable[[OSError], object] | None = None,
     ) -> None:
         """Accept until :meth:`close`; see the contract. There is no trouble that only stops accepting."""

@@ -9,6 +9,7 @@ HALF_OPEN_KNOWN_RESERVE = 64  # of those, kept for addresses of peers we know
 HALF_OPEN_PER_ADDRESS = 16
 STARTS_PER_ADDRESS_PER_SECOND = 20
 STARTS_PER_SECOND = 500
+CALLS_FEW = 5  # calls of an address, one a second being forgotten, after which others have precedence that call less
 REFUSAL_REST = 0.75e-3  # seconds a listener over TCP rests for each caller refused: 1,300 a second are, at most
 REFUSAL_REST_MIN = 4e-3  # that are worth a pause; less is added to the next
 REFUSAL_REST_SAVED = 0.1  # of them that it need not rest if it has had nobody to refuse, or no time to

@@ -6,12 +6,14 @@ that:
 
 - **Starts**: token buckets, one for each address (IPv6: each /64) and one for all. A bucket holds one second's worth.
   A quarter of the common one is kept for addresses of peers we know, so that a flood of strangers does not lock out
-  those who come back after a cut.
+  those who come back after a cut; and another quarter for them and for addresses that call seldom, refused or not, so
+  that those who call all the time do not lock out who has never called before.
 - **Slots**: at most so many handshakes under way, in all and for each address, and some of them for known addresses
   only. No thread before a slot.
 - **Slowing**: an address that misbehaves may be made to begin less often for a while.
-- **Eviction**: where slots have run out, the oldest one whose caller has not sent a valid message 1 makes room. A
-  caller that has shown that it knows our key is never evicted.
+- **Eviction**: where slots have run out, one whose caller has not sent a valid message 1 makes room: the oldest of
+  those who call all the time, if there are any, else of all. A caller that has shown that it knows our key is never
+  evicted.
 
 A refused caller gets no byte: close the socket.
 """
@@ -20,6 +22,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import enum
 import ipaddress
 import threading
 from collections.abc import Callable
@@ -56,6 +59,35 @@ class GateCounters:
     """Callers refused because no slot was free and none could be evicted."""
 
 
+class _Rank(enum.IntEnum):
+    """Who has precedence, least first."""
+
+    OFTEN = 0
+    """Calls all the time."""
+
+    SELDOM = 1
+    KNOWN = 2
+    """A peer that we know has been at its address."""
+
+
+class _Caller:
+    """What is remembered of an address."""
+
+    __slots__ = ("_calls", "_when", "starts")
+
+    def __init__(self, rate: float) -> None:
+        self.starts = Bucket(rate)
+        self._calls = 0.0  # made lately
+        self._when = 0.0
+
+    def calls(self, now: float) -> _Rank:
+        """It does so once more; its rank as a stranger."""
+        forgotten = max(0.0, now - self._when)  # one a second
+        self._when = max(self._when, now)
+        self._calls = min(max(0.0, self._calls - forgotten) + 1.0, 2.0 * limits.CALLS_FEW)
+        return _Rank.SELDOM if self._calls <= limits.CALLS_FEW else _Rank.OFTEN
+
+
 class Slot:
     """
     Leave for one handshake. Give it back with :meth:`release`, whatever becomes of the handshake.
@@ -63,12 +95,12 @@ class Slot:
     Thread-safe.
     """
 
-    __slots__ = ("_gate", "_key", "_evict", "_known")
+    __slots__ = ("_gate", "_key", "_evict", "_rank")
 
-    def __init__(self, gate: Gate, key: bytes, known: bool, evict: Callable[[], None]) -> None:
+    def __init__(self, gate: Gate, key: bytes, rank: _Rank, evict: Callable[[], None]) -> None:
         self._gate = gate
         self._key = key
-        self._known = known
+        self._rank = rank
         self._evict = evict
 
     def message1_valid(self) -> bool:
@@ -98,6 +130,7 @@ class Gate:
     __slots__ = (
         "_admitted",
         "_all_starts",
+        "_callers",
         "_config",
         "_evicted",
         "_lock",
@@ -107,7 +140,6 @@ class Gate:
         "_refused_by_slots",
         "_reserve",
         "_slowed",
-        "_starts",
         "_strangers",
         "_waiting",
         "forgotten",
@@ -119,7 +151,7 @@ class Gate:
         self._reserve = min(limits.HALF_OPEN_KNOWN_RESERVE, int(config.half_open * _KNOWN_SHARE))
         self._lock = threading.Lock()
         """Guards everything above and below. Nothing is called while it is held."""
-        self._starts: collections.OrderedDict[object, Bucket] = collections.OrderedDict()
+        self._callers: collections.OrderedDict[object, _Caller] = collections.OrderedDict()
         self._all_starts = Bucket(config.starts_per_second)
         self._waiting: dict[Slot, None] = {}  # oldest first, without a valid message 1
         self._proven: set[Slot] = set()
@@ -143,8 +175,8 @@ class Gate:
             if config.starts_per_second != self._config.starts_per_second:
                 self._all_starts.change_rate(config.starts_per_second)
             if config.starts_per_address_per_second != self._config.starts_per_address_per_second:
-                for bucket in self._starts.values():
-                    bucket.change_rate(config.starts_per_address_per_second)
+                for caller in self._callers.values():
+                    caller.starts.change_rate(config.starts_per_address_per_second)
             self._config = config
             self._reserve = min(limits.HALF_OPEN_KNOWN_RESERVE, int(config.half_open * _KNOWN_SHARE))
 
@@ -198,24 +230,24 @@ class Gate:
         self, key: bytes, known: bool, now: float, evict: Callable[[], None]
     ) -> tuple[Slot | None, Slot | None, str]:
         """The slot, if there is one; who has to make room for it; the limit that somebody met."""
-        limit = self._may_start_locked(key, known, now)
+        rank, limit = self._may_start_locked(key, known, now)
         if limit:
             self._refused_by_rate += 1
             return None, None, limit
         victim: Slot | None = None
-        if self._is_full_locked(key, known):
+        if self._is_full_locked(key, rank):
             crowded = self._per_key.get(key, 0) >= self._config.half_open_per_address
             limit = "limits.half_open_per_address" if crowded else "limits.half_open"
-            victim = self._victim_locked(key, known)
+            victim = self._victim_locked(key, rank)
             if victim is None:
                 self._refused_by_slots += 1
                 return None, None, limit
             self._drop_locked(victim)
             self._evicted += 1
-        slot = Slot(self, key, known, evict)
+        slot = Slot(self, key, rank, evict)
         self._waiting[slot] = None
         self._per_key[key] = self._per_key.get(key, 0) + 1
-        self._strangers += not known
+        self._strangers += rank is not _Rank.KNOWN
         self._admitted += 1
         return slot, victim, limit
 
@@ -228,51 +260,57 @@ class Gate:
                 self._slowed.popitem(last=False)
                 self.forgotten += 1
 
-    def _may_start_locked(self, key: object, known: bool, now: float) -> str:
-        """The limit that a caller has met; empty if it may begin."""
-        bucket = self._starts.get(key)
-        if bucket is None:
-            bucket = self._starts[key] = Bucket(self._config.starts_per_address_per_second)
-            if len(self._starts) > limits.GATE_ADDRESSES_MAX:
-                self._starts.popitem(last=False)
+    def _may_start_locked(self, key: object, known: bool, now: float) -> tuple[_Rank, str]:
+        """The rank of a caller, and the limit that it has met; empty if it may begin."""
+        caller = self._callers.get(key)
+        if caller is None:
+            caller = self._callers[key] = _Caller(self._config.starts_per_address_per_second)
+            if len(self._callers) > limits.GATE_ADDRESSES_MAX:
+                self._callers.popitem(last=False)
                 self.forgotten += 1
         else:
-            self._starts.move_to_end(key)
-        common = self._all_starts
-        kept = 0.0 if known else float(int(self._config.starts_per_second * _KNOWN_SHARE))
+            self._callers.move_to_end(key)
+        rank = caller.calls(now)
+        if known:
+            rank = _Rank.KNOWN
+        kept = int(self._config.starts_per_second * _KNOWN_SHARE) * (_Rank.KNOWN - rank)
         cost = 1.0
         if self._slowed:
             if self._slowed.get(key, now) > now:
                 cost = min(limits.SLOWED_COST, float(self._config.starts_per_address_per_second))
             else:
                 self._slowed.pop(key, None)
-        if bucket.tokens(now) < cost:
-            return "limits.starts_per_address_per_second"
-        if common.tokens(now) < 1.0 + kept:
-            return "limits.starts_per_second"
-        bucket.take(cost)
-        common.take()
-        return ""
+        if caller.starts.tokens(now) < cost:
+            return rank, "limits.starts_per_address_per_second"
+        if self._all_starts.tokens(now) < 1.0 + kept:
+            return rank, "limits.starts_per_second"
+        caller.starts.take(cost)
+        self._all_starts.take()
+        return rank, ""
 
-    def _is_full_locked(self, key: object, known: bool) -> bool:
+    def _is_full_locked(self, key: object, rank: _Rank) -> bool:
         if self._per_key.get(key, 0) >= self._config.half_open_per_address:
             return True
         if len(self._waiting) + len(self._proven) >= self._config.half_open:
             return True
-        return not known and self._strangers >= self._config.half_open - self._reserve
+        return rank is not _Rank.KNOWN and self._strangers >= self._config.half_open - self._reserve
 
-    def _victim_locked(self, key: object, known: bool) -> Slot | None:
-        """The slot that makes room: of the same address if that has too many, else a stranger's, else any. A stranger
-        never takes the place of a known address."""
+    def _victim_locked(self, key: object, rank: _Rank) -> Slot | None:
+        """The slot that makes room: the oldest of the same address if that has too many, else of the least rank. A
+        stranger never takes the place of a known address."""
         same_address = self._per_key.get(key, 0) >= self._config.half_open_per_address
-        oldest_known: Slot | None = None
+        least = _Rank.SELDOM if same_address else _Rank.OFTEN  # one address has no precedence over itself
+        victim: Slot | None = None
         for slot in self._waiting:
             if same_address and slot._key != key:
                 continue
-            if not slot._known:
-                return slot
-            oldest_known = oldest_known or slot
-        return oldest_known if known else None
+            if victim is None or slot._rank < victim._rank:
+                victim = slot
+                if slot._rank <= least:
+                    break
+        if victim is not None and victim._rank is _Rank.KNOWN and rank is not _Rank.KNOWN:
+            return None
+        return victim
 
     def _drop_locked(self, slot: Slot) -> bool:
         """Forget a slot; False if it was not there."""
@@ -287,7 +325,7 @@ class Gate:
             self._per_key[slot._key] = left
         else:
             del self._per_key[slot._key]
-        self._strangers -= not slot._known
+        self._strangers -= slot._rank is not _Rank.KNOWN
         return True
 
     def _prove(self, slot: Slot) -> bool:

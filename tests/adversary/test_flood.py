@@ -12,11 +12,13 @@ tests/peers/test_gate.py all rules of who makes room for whom.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import itertools
 import os
 import random
 import socket
+import threading
 import time
 
 import pytest
@@ -105,6 +107,46 @@ def test_two_thousand_connections(nodes: Nodes, target: tuple[Service, Pair]) ->
         for sock, saying in zip(sockets, itertools.cycle(SAYINGS)):
             say(sock, saying)
         assert node.stats().gate.current <= limits.HALF_OPEN_MAX - limits.HALF_OPEN_KNOWN_RESERVE
+    wait_until(lambda: node.stats().gate.current == 0, 30.0, "the end of the flood")
+    assert node.stats().crashes == 0
+
+
+def flood_on(target: tuple[str, int], enough: threading.Event) -> None:
+    """Connect again and again from fifty addresses, 400 at a time."""
+    kept: collections.deque[socket.socket] = collections.deque()
+    with contextlib.ExitStack() as stack:
+        for number in itertools.count():
+            sock = socket.socket()
+            stack.callback(sock.close)
+            sock.setblocking(False)
+            sock.bind((source(number % 50), 0))
+            with contextlib.suppress(BlockingIOError, ConnectionError):
+                sock.connect(target)
+            kept.append(sock)
+            if len(kept) > 400:
+                kept.popleft().close()
+                time.sleep(1e-6)  # other greenlets have their turn
+            if enough.is_set():
+                return
+
+
+def test_a_newcomer_while_it_goes_on_and_on(nodes: Nodes) -> None:
+    """
+    Many more than may begin in a second (a tenth of the default, for one process cannot flood and be flooded) call all
+    the time: most of them are refused, but not who has never called before, from where nobody is known.
+    """
+    node = nodes.start(as_installed("tcp").replace(**{"limits.starts_per_second": 50}))
+    honest = nodes.start(as_installed("tcp"))
+    endpoint = node.addresses[0]
+    enough = threading.Event()
+    flooding = Background(flood_on, (endpoint.host, endpoint.port), enough)
+    try:
+        wait_until(lambda: node.stats().gate.refused_by_rate > 1000, 60.0, what="the flood")
+        honest.connect(node.contact, timeout=DEADLINE).send(b"hello")
+        assert nodes.heard(node).wait(crust.ConnectSuccess).peer.recv(DEADLINE) == b"hello"
+    finally:
+        enough.set()
+        flooding.result(60.0)
     wait_until(lambda: node.stats().gate.current == 0, 30.0, "the end of the flood")
     assert node.stats().crashes == 0
 

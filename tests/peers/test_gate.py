@@ -106,6 +106,52 @@ def test_a_flood_of_strangers_leaves_starts_for_known_addresses() -> None:
     assert target.admit("192.0.2.1", 1.0, known=True, evict=nothing) is not None
 
 
+def test_who_calls_seldom_has_precedence_over_those_who_call_all_the_time() -> None:
+    """Two hundred addresses that flood leave starts for one that has never called, and for one that does now and then,
+    as often as that is; refused calls count as well. Who stops is as good as others after a while."""
+    target = Gate(LimitsConfig())
+    flood = list(itertools.islice(addresses(), 200))
+
+    def second(start: int, *others: str) -> int:
+        """A second of it, in which those others call once, too; how many of these are let in."""
+        admitted = 0
+        for step in range(20):
+            now = start + step / 20
+            for address in flood:
+                target.admit(address, now, evict=nothing)
+            if step == 5:
+                admitted += sum(target.admit(other, now, evict=nothing) is not None for other in others)
+        return admitted
+
+    second(0)  # until then nobody has called often
+    assert sum(second(start, "192.0.2.1") for start in range(1, 10)) == 9
+    assert target.counters.admitted == pytest.approx(10 * limits.STARTS_PER_SECOND, rel=0.1)
+    newcomers = [f"192.0.3.{number}" for number in range(100)]
+    assert second(10, *newcomers[:50]) == 50 and second(11, *newcomers[50:]) == 50
+    assert [target.admit(address, 12.0, evict=nothing) for address in flood][-1] is None
+    assert target.admit("192.0.2.2", 12.0, evict=nothing) is not None
+    silent = flood.pop(0)
+    seconds = 2 * limits.CALLS_FEW
+    assert sum(second(start) for start in range(12, 12 + seconds)) == 0
+    assert target.admit(silent, 12.0 + seconds, evict=nothing) is not None
+
+
+def test_those_who_call_all_the_time_make_room_first() -> None:
+    """Although others have waited for longer; where only those are, the oldest."""
+    target, evicted = gate(half_open=4, half_open_per_address=100), list[str]()
+    loud, quiet = "10.0.0.1", (f"10.0.1.{number}" for number in range(9))
+
+    def admit(address: str) -> bool:
+        return target.admit(address, 1.0, evict=lambda: evicted.append(address)) is not None
+
+    assert begin(target, loud, 1.0, tries=limits.CALLS_FEW) == limits.CALLS_FEW
+    assert admit(next(quiet)) and admit(loud) and admit(next(quiet))
+    assert not evicted
+    assert admit(next(quiet)) and evicted == [loud]
+    assert admit(loud) and evicted[1:] == ["10.0.1.0"]
+    assert admit(loud) and evicted[2:] == [loud]
+
+
 def test_the_memory_of_rates_is_bounded() -> None:
     """Addresses beyond the bound push out the one that has been quiet for longest, and only that."""
     target = gate(half_open=100_000, half_open_per_address=100_000, starts_per_address_per_second=1)
@@ -115,7 +161,7 @@ def test_the_memory_of_rates_is_bounded() -> None:
     assert target.admit("192.0.2.1", 0.0, evict=nothing) is None  # remembered, and now the most recent
     assert target.admit("192.0.2.2", 0.0, evict=nothing)
     assert target.admit("192.0.2.1", 0.0, evict=nothing) is None
-    assert len(target._starts) == limits.GATE_ADDRESSES_MAX and target.forgotten == 1
+    assert len(target._callers) == limits.GATE_ADDRESSES_MAX and target.forgotten == 1
 
 
 def test_time_that_stands_still_or_goes_back_gives_no_starts() -> None:

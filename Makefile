@@ -22,7 +22,7 @@ SHELL := /bin/sh
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv demo lint check test tools plain patched packaging lab surveys matrix soak versions fuzz properties simulate bench docs dist clean
+.PHONY: help venv demo lint style check test tools plain patched packaging lab surveys matrix soak versions fuzz properties simulate bench docs dist clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s%s\n", $$1, $$2 }'
@@ -38,14 +38,16 @@ $(STAMP): pyproject.toml setup.py .ci/venv
 demo: $(STAMP) ## two programs find each other by key, talk, send a file, and survive a cut link
 	@$(BIN)/crust demo
 
-lint: $(STAMP) ## ruff and mypy
-	$(BIN)/ruff check .
+lint: style ## ruff and mypy
 	$(BIN)/mypy
+
+style: $(STAMP) ## ruff
+	$(BIN)/ruff check .
 
 check: lint ## lint and the fast tests: under a minute, no root, run it often
 	$(BIN)/python .ci/suite --quick $(PYTEST_ARGS)
 
-test: lint tools ## everything: the whole suite on threads, on gevent, and from an installed wheel, side by side
+test: style tools ## everything: the whole suite on threads, on gevent, and from an installed wheel, side by side
 	$(BIN)/python .ci/suite $(PYTEST_ARGS)
 
 tools: ## install what some tests run and pip does not have, if this is root's Debian

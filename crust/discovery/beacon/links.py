@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import ipaddress
 from collections.abc import Iterable, Sequence
 
@@ -37,7 +38,7 @@ class Link:
         """The address of all on the link."""
         if self.family == 6:
             return limits.BEACON_GROUP
-        return str(ipaddress.IPv4Network((self.host, self.prefix), strict=False).broadcast_address)
+        return str(_network(self.host, self.prefix).broadcast_address)
 
     def has(self, host: str, index: int | None = None) -> bool:
         """
@@ -54,13 +55,18 @@ class Link:
             return False
         if ip.version == 6:
             return ip.is_link_local
-        network = ipaddress.IPv4Network((self.host, self.prefix), strict=False)
+        network = _network(self.host, self.prefix)
         return ip in network and ip not in (network.network_address, network.broadcast_address)
 
     def with_scope(self, host: str) -> str:
         """An address on this link as others here can use it."""
         scope = self.host.partition("%")[2]
         return f"{host}%{scope}" if scope else host
+
+
+@functools.lru_cache(maxsize=64)  # asked for with every packet
+def _network(host: str, prefix: int) -> ipaddress.IPv4Network:
+    return ipaddress.IPv4Network((host, prefix), strict=False)
 
 
 def links_of(addresses: Iterable[InterfaceAddress], include: Sequence[str] | None) -> frozenset[Link]:

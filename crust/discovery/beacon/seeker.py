@@ -280,7 +280,7 @@ class Seeker:
 
     def _has_room(self, link: Link, host: str) -> bool:
         """Room for one more at that address; who has been silent longest goes for it if there are too many."""
-        if sum(where == link and at == host for where, _, at in self._known) >= limits.BEACON_PEERS_PER_ADDRESS:
+        if sum(at == host and where == link for where, _, at in self._known) >= limits.BEACON_PEERS_PER_ADDRESS:
             self._bites("BEACON_PEERS_PER_ADDRESS")
             return False
         if len(self._known) >= limits.BEACON_PEERS:

@@ -6,7 +6,8 @@ Who may come:       ``gate`` (who may begin), ``access`` (bans, allow-lists), ``
                     (those that are not read while memory is full, or their peer costs too much), ``unfinished``
                     (which of them have begun more than there is room for)
 What they may do:   ``accounts`` and ``meter`` (what a peer costs), ``misdeeds`` (what is told, and what comes of it),
-                    ``refusals`` (every limit, and how often it has bitten), ``whereabouts`` (how many are where)
+                    ``refusals`` (every limit, and how often it has bitten), ``whereabouts`` (how many are where),
+                    ``shares`` (what those at one address may have)
 Reaching a peer:    ``dialer`` (outbound links; ``dialer_host``: what it needs), ``efforts`` and ``effort`` (what is
                     under way for whom), ``pursuits`` (for sessions that stand), ``race`` (which address when),
                     ``paths`` (which way is better), ``attempts`` and ``failures`` (what was tried, and why in vain),

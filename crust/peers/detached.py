@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import collections
+from collections.abc import Hashable
+
 from .. import limits
-from ..addresses import PeerId
+from ..addresses import PeerId, address_key
 from .conversation import Conversation
 
 __all__ = ["Detached"]
@@ -13,7 +16,8 @@ class Detached:
     """
     Those of one node, in the order in which they lost their links; one of each peer. Not thread-safe.
 
-    At most ``DETACHED_SESSIONS_MAX`` are kept, and ``DETACHED_BYTES_MAX`` of their data.
+    At most ``DETACHED_SESSIONS_MAX`` are kept, and ``DETACHED_BYTES_MAX`` of their data. Where there are more, those at
+    the address that has most of it make room: whoever lets go of many sessions at once takes none from others.
     """
 
     def __init__(self) -> None:
@@ -24,8 +28,8 @@ class Detached:
 
     def add(self, conversation: Conversation) -> list[tuple[Conversation, str]]:
         """
-        That one waits from now on; those that there is no room for any more, the longest detached first, with the limit
-        that there is.
+        That one waits from now on; those that there is no room for any more, of one address the longest detached first,
+        with the limit that there is.
         """
         self._waiting.pop(conversation.peer_id, None)
         self._waiting[conversation.peer_id] = conversation
@@ -35,13 +39,27 @@ class Detached:
             len(self._waiting) > limits.DETACHED_SESSIONS_MAX or total > limits.DETACHED_BYTES_MAX
         ):
             too_many = len(self._waiting) > limits.DETACHED_SESSIONS_MAX
-            longest = next(iter(self._waiting.values()))
+            longest = self._longest(by_bytes=not too_many)
             total -= longest.session.outbox.held_bytes
             self.remove(longest)
             given_up.append((longest, "DETACHED_SESSIONS_MAX" if too_many else "DETACHED_BYTES_MAX"))
         return given_up
 
+    def _longest(self, by_bytes: bool) -> Conversation:
+        """The longest detached one of those at the address that has most sessions, or most bytes of them."""
+        shares: collections.Counter[Hashable] = collections.Counter()
+        for each in self._waiting.values():
+            shares[_place_of(each)] += each.session.outbox.held_bytes if by_bytes else 1
+        most = max(shares.values())
+        return next(each for each in self._waiting.values() if shares[_place_of(each)] == most)
+
     def remove(self, conversation: Conversation) -> None:
         """It has a link again, or is over. Nothing if it does not wait."""
         if self._waiting.get(conversation.peer_id) is conversation:
             del self._waiting[conversation.peer_id]
+
+
+def _place_of(conversation: Conversation) -> Hashable:
+    """Where its peer was; by itself if nobody knows."""
+    host = conversation.address
+    return conversation.peer_id if host is None else address_key(host.partition("%")[0])

@@ -113,13 +113,15 @@ class Download:
         rules: What the application allows.
     """
 
-    __slots__ = ("_failed", "_part", "_progress", "channel", "name", "path", "receiver", "rules")
+    __slots__ = ("_failed", "_part", "_progress", "channel", "name", "path", "place", "receiver", "rules")
 
     def __init__(self, channel: FileChannel, offer: Offer | SignedOffer, rules: Rules) -> None:
         def verify(signed: bytes, digest: bytes) -> bytes:
             return channel.open_file(offer.transfer, offer.size, digest, offer.name, signed)
 
         self.channel = channel
+        self.place = channel.place
+        """Where the peer was when it offered the file."""
         self.receiver = FileReceiver(offer, verify)
         self.rules = rules
         self.name = safe_name(offer.name)

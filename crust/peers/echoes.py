@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from .. import limits
-from ..addresses import Endpoint
+from ..addresses import Endpoint, address_key
 from ..exceptions import EchoRefused, Timeout
 from ..runtime.clock import Clock, Event
 from ..runtime.flusher import IoLoop
@@ -87,12 +87,15 @@ class Echoes:
         host: See :class:`EchoHost`.
         allowed: Peers may have some (``nat.echo_for_others``).
         datagrams: Makes a socket for datagrams to an address, from an address of ours.
+        part: Of all that there are, those at one address may have; from 0 to 1.
     """
 
-    def __init__(self, host: EchoHost, *, allowed: bool, datagrams: Callable[[Endpoint, str], Shots]) -> None:
+    def __init__(
+        self, host: EchoHost, *, allowed: bool, datagrams: Callable[[Endpoint, str], Shots], part: float
+    ) -> None:
         self._host = host
         self.allowed = allowed
-        """Peers may have some; may be changed at any time."""
+        """Peers may have some."""
         self._datagrams = datagrams
         self._rates: Rates = Rates(
             limits.ECHOES_PER_MINUTE / 60,
@@ -100,6 +103,7 @@ class Echoes:
             each_size=limits.ECHOES_PER_MINUTE,
             all_size=limits.ECHOES_ALL_PER_MINUTE,
             names=("ECHOES_PER_MINUTE", "ECHOES_ALL_PER_MINUTE"),
+            part=part,
         )
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()  # guards the fields below
@@ -109,6 +113,10 @@ class Echoes:
         self._dials: dict[Dialling, Conversation] = {}  # for whom
         self._shots: set[Shots] = set()
         self._closing = host.clock.event()
+
+    def configure(self, allowed: bool, part: float) -> None:
+        """Other terms for what is asked for from now on."""
+        self.allowed, self._rates.part = allowed, part
 
     # --- ours ---------------------------------------------------------------------------------------------------------
 
@@ -193,7 +201,8 @@ class Echoes:
             return "it does not see your address"
         if remote.port == request.port and remote.transport == _LINKS[request.transport]:
             return "the link itself uses that port, so that it would get in anyhow"
-        if limit := self._rates.refusal(conversation.peer_id, self._host.clock.now()):
+        place = address_key(remote.host.partition("%")[0])
+        if limit := self._rates.refusal(conversation.peer_id, self._host.clock.now(), place):
             self.on_limit(conversation, limit)
             return "there have been too many"
         return ""

@@ -16,9 +16,18 @@ __all__ = [
     "FileProgress",
     "FileReceivedHook",
     "FileSent",
+    "Log",
     "OnReceiving",
     "OnSending",
 ]
+
+
+class Log(Protocol):
+    """What is needed of a logger."""
+
+    def info(self, message: str, /, *args: object) -> None: ...
+
+    def exception(self, message: str, /, *args: object) -> None: ...
 
 
 class FileChannel(Protocol):
@@ -36,6 +45,10 @@ class FileChannel(Protocol):
     @property
     def peer_text(self) -> str:
         """Names the peer in errors and logs."""
+
+    @property
+    def place(self) -> bytes | None:
+        """Where the peer is, or who brings it here, as places for peers count; None: nobody knows."""
 
     @property
     def controller(self) -> bool:

@@ -14,7 +14,7 @@ Who runs what:
   as its credit runs out. The worker may block on the disk and on its condition; the second wait ends with new work,
   with :meth:`Files.close`, or when it is time to try the replies again.
 - Each question to the application (``decide``) has a thread of its own, as it may wait for a person: one a peer at a
-  time, ``FILE_TRANSFERS_MAX`` in all.
+  time, ``FILE_TRANSFERS_MAX`` in all. Those at one address get a part of these, as of all transfers: keys cost nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from .. import limits
 from ..exceptions import (
@@ -58,9 +58,11 @@ from .file_contract import (
     FileFailedHook,
     FileReceivedHook,
     FileSent,
+    Log,
     OnReceiving,
     OnSending,
 )
+from .shares import is_full
 from .transfer import FileSender, Fresh, first_number, is_ours, short_text
 from .upload import Upload, open_source
 
@@ -68,14 +70,6 @@ __all__ = ["Files"]
 
 _NAME_MAX = 1024  # bytes of a name on the wire
 _YIELD_EVERY = 16  # messages written before other threads get a chance
-
-
-class Log(Protocol):
-    """What is needed of a logger."""
-
-    def info(self, message: str, /, *args: object) -> None: ...
-
-    def exception(self, message: str, /, *args: object) -> None: ...
 
 
 class _Exchange:
@@ -135,13 +129,14 @@ class Files:
         self._rules: Rules | None = None
         self.bites: Callable[[str], object] = lambda limit: None  # told the name of a limit that has bitten
         self.is_behind: Callable[[bool], bool] = lambda fresh: False  # whether none may begin, for what waits already
+        self.part = 1.0  # of all that can be under way, those at one address may have; may be changed at any time
         self._next_number = 0
         self._generation = fork_generation()
         self._working = False
         self._closed = False
         # The worker's own:
         self._undecided: list[tuple[_Exchange, Download]] = []
-        self._asking: set[str] = set()  # peers whose file the application is deciding about
+        self._asking: dict[str, bytes | None] = {}  # peers whose file the application is deciding about, and where
 
     # --- the application's side -------------------------------------------------------------------------------------
 
@@ -466,14 +461,18 @@ class Files:
             rules = self._rules
             others = [download for each in self._exchanges.values() for download in each.downloads.values()]
         refusal = ""
+        most, places = limits.FILE_TRANSFERS_ALL_MAX, [download.place for download in others]
         if rules is None:
             refusal = "this node does not accept files"
         elif len(exchange.downloads) >= limits.FILE_TRANSFERS_MAX:
             self.bites("FILE_TRANSFERS_MAX")
             refusal = f"more than {limits.FILE_TRANSFERS_MAX} files at once; send the next one when one is done"
-        elif len(others) >= limits.FILE_TRANSFERS_ALL_MAX:
+        elif len(others) >= most:
             self.bites("FILE_TRANSFERS_ALL_MAX")
             refusal = "this node is receiving too many files; try again later"
+        elif is_full(exchange.channel.place, places, most, self.part, limits.FILE_TRANSFERS_MAX):
+            self.bites("limits.peers_per_address")
+            refusal = "this node is receiving too many files from your address; try again later"
         elif self.is_behind(True):
             refusal = "this node has not caught up with what others have sent; try again later"
         elif exchange.channel.takes_signed_only and isinstance(offer, Offer):
@@ -508,10 +507,12 @@ class Files:
             peer = exchange.channel.peer_text
             if download.over:
                 continue
-            if peer in self._asking or len(self._asking) >= limits.FILE_TRANSFERS_MAX:
+            most, places = limits.FILE_TRANSFERS_MAX, self._asking.values()
+            is_waiting = peer in self._asking or is_full(download.place, places, most, self.part, 1)
+            if is_waiting or len(self._asking) >= most:
                 self._undecided.append((exchange, download))
                 continue
-            self._asking.add(peer)
+            self._asking[peer] = download.place
             try:
                 self._spawn("crust-file-question", self._question, exchange, download)
             except RuntimeError:
@@ -533,7 +534,7 @@ class Files:
                 self._changed.notify_all()
 
     def _decided(self, exchange: _Exchange, download: Download, answer: bool | str) -> None:
-        self._asking.discard(exchange.channel.peer_text)
+        self._asking.pop(exchange.channel.peer_text, None)
         if not download.over:
             download.decided(answer, self._promised())
             self._settle(exchange, download)

@@ -72,7 +72,7 @@ _BEFORE = (
 )
 _AFTER = (
     ("limits.max_peers", "callers told that this node is busy"),
-    ("limits.peers_per_address", "the same because of others at their own address; and circuits, for the same reason"),
+    ("limits.peers_per_address", "the same, or circuits, echoes and files refused, for others at their own address"),
     ("bootstrap.max_links", "callers sent on to others, so many having joined here"),
     ("limits.total_buffers", "pauses of a peer's link, and sessions not begun, for lack of memory"),
     ("UNFINISHED_SECONDS", "sessions ended that began messages, did not finish them, and kept others waiting", _COSTS),

@@ -338,7 +338,7 @@ class Registry:
             return DenialCode.DUPLICATE
         if len(self._sessions) + len(self._promised) >= self.max_peers:
             return DenialCode.BUSY
-        if link.address is not None and self._at(link.address) >= self.peers_per_address:
+        if any(self._at(host) >= self.peers_per_address for host in _places(link)):
             self._host.refusals.count("limits.peers_per_address")
             return DenialCode.BUSY
         joins = introduction.purpose is Purpose.BOOTSTRAP
@@ -346,7 +346,7 @@ class Registry:
 
     def _at(self, host: str) -> int:
         """How many sessions there are with peers at that address, those that are about to begin included."""
-        return self._whereabouts.count(host) + sum(each.address == host for each in self._promised)
+        return self._whereabouts.count(host) + sum(host in _places(each) for each in self._promised)
 
     def _refusal(self, link: Link, introduction: Introduction) -> DenialCode | None:
         """What can be refused without looking at sessions."""
@@ -522,7 +522,7 @@ class Registry:
         decided = self.controls(conversation.peer_id)
         conversation.attach(link, peer_next, window, lambda: self._path(link, attempts), decided=decided)
         if conversation.link is link and self._sessions.get(conversation.peer_id) is conversation:
-            self._whereabouts.seen(conversation.peer_id, link.address)
+            self._whereabouts.seen(conversation.peer_id, *_places(link))
         self._detached.remove(conversation)
         self._host.connected(conversation)
 
@@ -534,7 +534,7 @@ class Registry:
     def _forget_locked(self, conversation: Conversation) -> None:
         if self._sessions.get(conversation.peer_id) is conversation:
             del self._sessions[conversation.peer_id]
-            self._whereabouts.seen(conversation.peer_id, None)
+            self._whereabouts.seen(conversation.peer_id)
             self._ended_at[conversation.peer_id] = self._host.clock.now()
             self._ended_at.move_to_end(conversation.peer_id)
             if len(self._ended_at) > limits.ENDED_SESSIONS_KNOWN:
@@ -565,6 +565,11 @@ def _way(link: Link) -> Way:
     """How a link reaches its peer."""
     connection = link.connection
     return Way(class_of(link.manner, connection.transport), connection.remote, link.rtt)
+
+
+def _places(link: Link) -> set[str]:
+    """The hosts among whose peers the other end counts. Of a circuit the introducer's too: that may say anything."""
+    return {link.connection.remote.host, link.address or link.connection.remote.host}
 
 
 def _gone_welcome(role: Role, capabilities: int, incarnation: bytes) -> frames.Welcome:

@@ -15,19 +15,18 @@ class Whereabouts:
     __slots__ = ("_counts", "_keys")
 
     def __init__(self) -> None:
-        self._keys: dict[PeerId, bytes] = {}
+        self._keys: dict[PeerId, set[bytes]] = {}
         self._counts: collections.Counter[bytes] = collections.Counter()
 
-    def seen(self, peer_id: PeerId, host: str | None) -> None:
-        """That peer's session is at that IP address now; None: it is over, or nobody knows where."""
-        before = self._keys.pop(peer_id, None)
-        if before is not None:
+    def seen(self, peer_id: PeerId, *hosts: str) -> None:
+        """That peer's session is at those IP addresses now; at none: it is over."""
+        for before in self._keys.pop(peer_id, ()):
             self._counts[before] -= 1
             if not self._counts[before]:
                 del self._counts[before]
-        if host is not None:
-            key = self._keys[peer_id] = address_key(host)
-            self._counts[key] += 1
+        if hosts:
+            keys = self._keys[peer_id] = set(map(address_key, hosts))
+            self._counts.update(keys)
 
     def count(self, host: str) -> int:
         """How many of them are at an IP address. Takes no time: strangers cause it."""

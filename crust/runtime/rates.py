@@ -1,4 +1,4 @@
-"""How often something may happen: token buckets, in all and for each address. Sans-IO: the clock is an argument."""
+"""How often something may happen: token buckets, in all, for each key and each place. Sans-IO: time is an argument."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Bucket:
 
 class Rates:
     """
-    One bucket for each key and one for all. Remembers the keys seen last. Thread-safe.
+    One bucket for each key, for each place that keys are at, and for all. Remembers those seen last. Thread-safe.
 
     Args:
         each: Tokens a second for a key.
@@ -58,6 +58,7 @@ class Rates:
         all_size: The same for all together.
         keys: How many keys are remembered; who has been forgotten begins with a full bucket.
         names: Of the two limits, for :meth:`refusal`.
+        part: Of what there is for all, those at one place may take, though no less than one key.
     """
 
     def __init__(
@@ -69,9 +70,13 @@ class Rates:
         all_size: float | None = None,
         keys: int = limits.GATE_ADDRESSES_MAX,
         names: tuple[str, str] = ("each", "all"),
+        part: float = 1.0,
     ) -> None:
         self._names = names
-        self._each = (each, each_size)
+        self._each = (each, each if each_size is None else each_size)
+        self._whole = (all_, all_ if all_size is None else all_size)
+        self.part = part
+        """May be changed at any time; places that are remembered keep what they have."""
         self._keys = keys
         self._lock = threading.Lock()  # guards the buckets
         self._all = Bucket(all_, all_size)
@@ -81,23 +86,42 @@ class Rates:
         """May ``key`` have it once more? Takes a token of its own and one of all if so."""
         return not self.refusal(key, now)
 
-    def refusal(self, key: object, now: float) -> str:
-        """The same: the name of the limit that ``key`` meets; empty: it may."""
+    def refusal(self, key: object, now: float, place: bytes | None = None) -> str:
+        """
+        The same: the name of the limit that ``key`` meets; empty: it may.
+
+        Args:
+            place: Where it is, if many keys can be there; None: it does not count.
+        """
         with self._lock:
-            bucket = self._buckets.get(key)
-            if bucket is None:
-                bucket = self._buckets[key] = Bucket(*self._each)
-                if len(self._buckets) > self._keys:
-                    self._buckets.popitem(last=False)
-            else:
-                self._buckets.move_to_end(key)
+            bucket = self._bucket(key, self._each)
             if bucket.tokens(now) < 1.0:
                 return self._names[0]
+            shared = None
+            if place is not None and self.part < 1.0:
+                (rate, size), (all_, all_size) = self._each, self._whole
+                terms = max(rate, all_ * self.part), max(size, all_size * self.part)
+                shared = self._bucket(("place", place), terms)
+                if shared.tokens(now) < 1.0:
+                    return "limits.peers_per_address"
             if self._all.tokens(now) < 1.0:
                 return self._names[1]
             bucket.take()
             self._all.take()
+            if shared is not None:
+                shared.take()
             return ""
+
+    def _bucket(self, key: object, terms: tuple[float, float]) -> Bucket:
+        """The lock is held."""
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            bucket = self._buckets[key] = Bucket(*terms)
+            if len(self._buckets) > self._keys:
+                self._buckets.popitem(last=False)
+        else:
+            self._buckets.move_to_end(key)
+        return bucket
 
     def give_back(self, key: object) -> None:
         """That ``key`` had it once need not count."""

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from .. import limits
+from ..addresses import address_key
 from ..crypto.proofs import file_id, session_mark
 from ..exceptions import RemoteProtocolError
 from ..peers.accounts import Burden
@@ -35,6 +36,13 @@ class FileChannel:
     @property
     def peer_text(self) -> str:
         return str(self._conversation.peer_id)
+
+    @property
+    def place(self) -> bytes | None:
+        conversation = self._conversation
+        link = conversation.link
+        host = conversation.address if link is None else link.connection.remote.host
+        return None if host is None else address_key(host.partition("%")[0])
 
     @property
     def controller(self) -> bool:

@@ -174,7 +174,7 @@ class Misbehaviour:
 
     def _beyond(self, conversation: Conversation, limit: str, kind: str) -> None:
         self._node.refusals.count(limit)
-        if "_ALL_" not in limit:  # else the others have used it up
+        if "_ALL_" not in limit and limit != "limits.peers_per_address":  # else others have used it up
             self.by_peer(conversation, kind)
 
     # --- who hears of it ----------------------------------------------------------------------------------------------

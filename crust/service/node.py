@@ -168,6 +168,7 @@ class Node(Hooks):
         self.dialer = Dialer(self, session.handshake_timeout)
         self.acceptor = Acceptor(self, Gate(config.limits), session.handshake_timeout)
         self.files = self._make_files()
+        self.files.part = config.limits.part_per_address
         self.acceptor.is_behind = self.files.is_behind = Backlog(self).is_behind
         self.signatory: Signatory = signatory_of(config, handshake)
         self.signed = SignedTraffic(self)
@@ -177,7 +178,8 @@ class Node(Hooks):
         )
         self.circuits = Circuits(self, handshake.key_pair.peer_id, config.relay, config.limits)
         """To peers through others, and through us."""
-        self.echoes = Echoes(self, allowed=config.nat.echo_for_others, datagrams=machine.datagrams)
+        allowed, part = config.nat.echo_for_others, config.limits.part_per_address
+        self.echoes = Echoes(self, allowed=allowed, datagrams=machine.datagrams, part=part)
         self.knocks = Knocks(self)
         """Whether others are there, without a session."""
         self.relocation = Relocation(self)

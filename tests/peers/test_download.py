@@ -9,6 +9,7 @@ import os
 import pathlib
 import resource
 import signal
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -21,6 +22,7 @@ from crust.exceptions import (
 )
 from crust.peers import download as download_module
 from crust.peers.download import PartFile
+from crust.peers.file_contract import FileOffer
 from crust.wire.transfer import Accept, Done, End, Fail, FileData, Offer, Progress, Refuse, build_transfer
 from tests.support.filepeers import FileNode, joined, puppet
 from tests.support.waiting import wait_until
@@ -257,6 +259,57 @@ def test_all_peers_together_may_send_only_so_many_at_once(
         peer.say(Offer(0, 1, "name"))
         peer.expect(answer)
     assert node.bitten["FILE_TRANSFERS_ALL_MAX"] == 1
+
+
+def test_keys_at_one_address_leave_files_to_others(
+    node: FileNode, inbox: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many there are, all of them together get a part: more than one peer, or as many as one peer."""
+    for most, part, taken in ((8, 0.5, 4), (8, 0.0, 2)):
+        monkeypatch.setattr(limits, "FILE_TRANSFERS_MAX", 2)
+        monkeypatch.setattr(limits, "FILE_TRANSFERS_ALL_MAX", most)
+        node.files.accept_files(inbox)
+        node.files.part = part
+        here = [puppet(node, f"peer{number}") for number in range(taken + 1)]
+        for number, peer in enumerate(here):
+            peer.place = b"here"
+            peer.say(Offer(0, 1, "name"))
+            peer.expect(Accept if number < taken else Refuse)
+        other = puppet(node, "other")
+        other.place = b"there"
+        other.say(Offer(0, 1, "name"))
+        other.expect(Accept)
+        for peer in (*here, other):
+            peer.lose()
+        wait_until(lambda: names(inbox) == [], what="the end of all files")
+    assert node.bitten == {"limits.peers_per_address": 2}
+
+
+def test_keys_at_one_address_leave_questions_to_others(node: FileNode, inbox: pathlib.Path) -> None:
+    """A person who thinks about the files of one address is still asked about others'."""
+    thinking = threading.Event()
+    asked: list[object] = []
+
+    def decide(offer: FileOffer) -> bool:
+        asked.append(offer.peer)
+        if offer.peer is not other:
+            thinking.wait(20)
+        return True
+
+    node.files.accept_files(inbox, decide=decide)
+    node.files.part = 0.25
+    here = [puppet(node, f"peer{number}") for number in range(limits.FILE_TRANSFERS_MAX)]
+    other = puppet(node, "other")
+    other.place = b"there"
+    for peer in here:
+        peer.place = b"here"
+        peer.say(Offer(0, 1, "name"))
+    other.say(Offer(0, 1, "name"))
+    other.expect(Accept)
+    assert len(asked) == limits.FILE_TRANSFERS_MAX // 4 + 1
+    thinking.set()
+    for peer in here:
+        peer.expect(Accept)
 
 
 def test_numbers_that_are_ours_to_give_are_a_violation(node: FileNode) -> None:

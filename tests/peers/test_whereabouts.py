@@ -16,6 +16,18 @@ def test_who_moves_is_counted_where_it_is_now() -> None:
     known.seen(two, "fe80::1%eth0")
     assert (known.count("192.0.2.7"), known.count("fe80::2%eth1"), known.count("fe80:0:0:1::1")) == (1, 1, 0)
     for each in (one, two, two):
-        known.seen(each, None)
+        known.seen(each)
     assert (known.count("192.0.2.7"), known.count("fe80::1")) == (0, 0)
+    assert not known._counts and not known._keys
+
+
+def test_who_comes_through_another_counts_at_both() -> None:
+    """Where the other one is, and where that says it is; once if that is the same network."""
+    one = Identity.generate().peer_id
+    known = Whereabouts()
+    known.seen(one, "192.0.2.7", "198.51.100.1")
+    assert (known.count("192.0.2.7"), known.count("198.51.100.1")) == (1, 1)
+    known.seen(one, "2001:db8::1", "2001:db8::2")
+    assert (known.count("192.0.2.7"), known.count("2001:db8::3")) == (0, 1)
+    known.seen(one)
     assert not known._counts and not known._keys

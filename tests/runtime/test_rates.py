@@ -60,3 +60,13 @@ def test_what_was_taken_for_nothing_is_given_back() -> None:
     for _ in range(9):
         rates.give_back("a")
     assert [rates.permit("a", 1.0) for _ in range(3)] == [True, True, False]
+
+
+def test_keys_at_one_place_share_a_part() -> None:
+    """Keys cost nothing: all of them there get no more than that, or than one key; others still get theirs."""
+    for part, most in ((0.25, 2), (0.0, 1), (1.0, 8)):
+        rates = Rates(0.001, 0.001, each_size=1.0, all_size=8.0, names=("its own", "of all"), part=part)
+        told = [rates.refusal(key, 1.0, b"here") for key in range(9)]
+        assert told == [""] * most + ["of all" if part == 1.0 else "limits.peers_per_address"] * (9 - most)
+        assert rates.refusal(0, 1.0, b"here") == "its own"
+        assert rates.refusal(9, 1.0, b"there") == ("of all" if part == 1.0 else "")

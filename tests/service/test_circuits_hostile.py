@@ -10,13 +10,15 @@ import pytest
 
 import crust
 from crust import Identity, Service, limits
+from crust.crypto.handshake import Initiator
+from crust.crypto.records import RecordOpener
 from crust.peers.accounts import Account
 from crust.peers.circuits.legs import Legs
 from crust.wire import frames
 from crust.wire.frames import CircuitReason
-from crust.wire.handshake import Capability
+from crust.wire.handshake import Capability, Introduction, Manner, Purpose, Role
 from tests.support.nodes import Nodes, config
-from tests.support.puppet import Caller
+from tests.support.puppet import Caller, handshake_config
 from tests.support.trios import SERVES
 from tests.support.waiting import wait_until
 
@@ -341,10 +343,12 @@ def test_thousands_of_circuits(relay: Service) -> None:
 
 def test_circuits_to_many_that_answer(relay: Service) -> None:
     """One peer's are bounded, too."""
-    with pair(relay) as (near, far):
-        for _ in range(limits.CIRCUITS_PER_PEER):
+    with pair(relay) as (near, far), contextlib.ExitStack() as others:
+        for number in range(limits.CIRCUITS_PER_PEER):
+            if number % limits.CIRCUIT_CALLS_BURST == 0:
+                far = others.enter_context(Puppet(relay))
             joined(near, far, relays=False)
-        number = near.ask_for(far.id, relays=False)
+        number = near.ask_for(others.enter_context(Puppet(relay)).id, relays=False)
         close = near.closed()
         assert (close.number, close.reason) == (number, CircuitReason.BUSY)
         assert close.text == "you have too many open already"
@@ -416,6 +420,53 @@ def test_an_introducer_that_floods_with_offers(nodes: Nodes) -> None:
         near.sock.close()
         wait_until(lambda: not inner.circuits._connections and not inner.circuits._offers, what="their end")
         assert node.stats().gate.current == 0
+
+
+@pytest.mark.parametrize("lies", [True, False])
+def test_an_introducer_does_not_fill_a_node(nodes: Nodes, lies: bool) -> None:
+    """Whoever it says is behind it, wherever: those that come through it count where it is, as it does itself."""
+    node = nodes.start(config(limits__peers_per_address=3))
+
+    def introduction(identity: Identity) -> Introduction:
+        return Introduction(
+            peer_id=identity.peer_id.public_key,
+            role=Role.NODE,
+            purpose=Purpose.CONNECT,
+            manner=Manner.RELAY,
+            capabilities=0,
+            incarnation=os.urandom(limits.INCARNATION_SIZE),
+            observed=None,
+            window=limits.RECEIVE_BUFFER,
+            max_message=limits.MAX_MESSAGE_SIZE,
+            resume=None,
+        )
+
+    def follow(near: Puppet, handshake: Initiator, identity: Identity, number: int) -> frames.Frame:
+        seen = (f"192.0.2.{number % 250}", 5) if lies else None
+        near.send(frames.CircuitOffer(number, seen, True, handshake.start()))
+        accept = near.expect(frames.CircuitAccept)
+        assert isinstance(accept, frames.CircuitAccept)
+        assert handshake.receive(accept.data)
+        near.send(frames.CircuitData(number, handshake.introduce(introduction(identity))))
+        assert handshake.result is not None
+        opener = RecordOpener(handshake.result.receive_key, handshake.result.hash, handshake.result.aead)
+        plaintexts = list(opener.receive(handshake.leftover))
+        while not plaintexts:
+            data = near.expect(frames.CircuitData)
+            assert isinstance(data, frames.CircuitData)
+            if data.number == number:  # the sessions that have begun have something to say, too
+                plaintexts += opener.receive(data.data)
+        return frames.parse_record_untrusted(plaintexts[0])[0]
+
+    with Puppet(node) as near:
+        for expected in (frames.Welcome, frames.Welcome, frames.Denied):
+            identity = Identity.generate()
+            while identity.peer_id > node.id:  # the node decides then, at once
+                identity = Identity.generate()
+            handshake = Initiator(handshake_config(identity), node.id)
+            assert isinstance(follow(near, handshake, identity, near.number()), expected)
+        assert len(node.peers) == 3
+        assert node.stats().refusals["limits.peers_per_address"] == 1
 
 
 def test_offers_of_rubbish(nodes: Nodes) -> None:

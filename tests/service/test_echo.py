@@ -181,6 +181,20 @@ def test_not_for_all_together_either(nodes: Nodes, monkeypatch: pytest.MonkeyPat
     assert nodes.heard(far).of(crust.PeerMisbehaved) == [], "it was not this one's doing"
 
 
+def test_many_keys_at_one_address_leave_some(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They have a part of what there is, as of the places for peers, and no less than one peer."""
+    monkeypatch.setattr(limits, "ECHOES_PER_MINUTE", 1)
+    monkeypatch.setattr(limits, "ECHOES_ALL_PER_MINUTE", 8)
+    far = nodes.start(config(limits__max_peers=8, limits__peers_per_address=4))
+    peers = [nodes.start().connect(far.contact) for _ in range(3)]
+    far.reload(config(limits__max_peers=8, limits__peers_per_address=2))
+    port = unused_port()
+    assert [peer.echo("tcp", port).outcome for peer in peers[:2]] == ["refused"] * 2
+    with pytest.raises(EchoRefused, match="too many"):
+        peers[2].echo("tcp", port)
+    assert far.stats().refusals["limits.peers_per_address"] == 1
+
+
 def test_not_a_word_to_those_who_do_not_listen(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who asks again and again and reads no refusal finds that none are kept for it."""
     lesser, greater = pair_of_identities()

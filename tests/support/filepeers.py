@@ -73,6 +73,7 @@ class MemoryChannel:
         return self
 
     takes_signed_only = False
+    place: bytes | None = None
     refused = strayed = 0
 
     def sign_file(self, transfer: int, size: int, digest: bytes, name: str) -> bytes:

@@ -92,6 +92,11 @@ class LimitsConfig(Section):
         live=True,
     )
 
+    @property
+    def part_per_address(self) -> float:
+        """Of the places for peers, and of what they share, that which one address may take: from 0 to 1."""
+        return min(1.0, self.peers_per_address / self.max_peers)
+
 
 @dataclass(frozen=True, slots=True)
 class BanConfig(Section):

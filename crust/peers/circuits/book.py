@@ -70,6 +70,7 @@ class Book:
         self._data_at: collections.Counter[bytes] = collections.Counter()
         self._signals_at: collections.Counter[bytes] = collections.Counter()
         self._offers: collections.Counter[PeerId] = collections.Counter()
+        self._offers_by: collections.Counter[tuple[PeerId, PeerId | bytes]] = collections.Counter()
         self.bites: Callable[[str], object] = lambda limit: None
         """Told the name of a limit that has bitten; must be quick."""
 
@@ -80,6 +81,8 @@ class Book:
         self._share = max(1, max_circuits // limits.RELAY_PEER_SHARE)
         self._share_at = max(self._share, int(max_circuits * part))
         self._signals_max_at = max(limits.CIRCUITS_PER_PEER, int(limits.CIRCUITS_MAX * part))
+        self._offers_max = limits.CIRCUIT_OFFERS_PER_PEER // limits.CIRCUIT_OFFERS_SHARE
+        self._offers_max_at = max(self._offers_max, int(limits.CIRCUIT_OFFERS_PER_PEER * part))
         self._rate = float(bytes_per_second)
         self._part_rate = max(limits.RELAY_PEER_RATE, part)
         self._all.rate = self._rate
@@ -105,6 +108,10 @@ class Book:
             limit, text = "CIRCUITS_MAX", "there are too many of all peers together"
         elif self._offers[target] >= limits.CIRCUIT_OFFERS_PER_PEER:
             limit, text = "CIRCUIT_OFFERS_PER_PEER", "that peer has not answered others yet"
+        elif self._offers_by[target, opener] >= self._offers_max:
+            limit, text = "CIRCUIT_OFFERS_PER_PEER", "that peer has not answered you yet"
+        elif place is not None and self._offers_by[target, place] >= self._offers_max_at:
+            limit, text = "limits.peers_per_address", "that peer has not answered others at your address yet"
         if limit:
             self.bites(limit)
         return text
@@ -113,6 +120,9 @@ class Book:
         """A circuit of which the target has not heard yet; it only signals until :meth:`lend`."""
         self._more(self._signals, self._signals_at, opener, place)
         self._offers[target] += 1
+        self._offers_by[target, opener] += 1
+        if place is not None:
+            self._offers_by[target, place] += 1
 
     def lend(self, opener: PeerId, place: bytes | None = None) -> bool:
         """Let a circuit that only signals carry data, if there is room."""
@@ -134,9 +144,12 @@ class Book:
         self._fewer(self._data, self._data_at, opener, place)
         self._more(self._signals, self._signals_at, opener, place)
 
-    def answered(self, target: PeerId) -> None:
+    def answered(self, opener: PeerId, target: PeerId, place: bytes | None = None) -> None:
         """The target has accepted, or the circuit is over."""
         self._less(self._offers, target)
+        self._less(self._offers_by, (target, opener))
+        if place is not None:
+            self._less(self._offers_by, (target, place))
 
     def close(self, opener: PeerId, lent: bool, place: bytes | None = None) -> None:
         """A circuit is over."""

@@ -24,7 +24,7 @@ from .book import Book
 from .connection import CircuitConnection
 from .dialling import CircuitDialling
 from .introducers import Introducers
-from .introducing import CircuitCounters, Introducing, part_of
+from .introducing import CircuitCounters, Introducing
 from .legs import Legs
 
 if TYPE_CHECKING:
@@ -71,10 +71,10 @@ class Circuits:
             serve=config.serve,
             max_circuits=config.max_circuits,
             bytes_per_second=config.bytes_per_second,
-            part=part_of(terms),
+            part=terms.part_per_address,
         )
         book.bites = lambda limit: self.bites(limit)
-        self.introducing = Introducing(self, own_id, book)
+        self.introducing = Introducing(self, own_id, book, terms.part_per_address)
         self.bites: Callable[[str], object] = lambda limit: None
         """Told the name of a limit that has bitten; any thread, must be quick."""
         self._lock = threading.Lock()  # guards the fields below, and the making of legs
@@ -85,7 +85,7 @@ class Circuits:
     def configure(self, config: RelayConfig, terms: LimitsConfig) -> None:
         """Other terms for circuits that are opened, and for what is carried, from now on."""
         self._use = config.use
-        self.introducing.change(config, part_of(terms))
+        self.introducing.change(config, terms.part_per_address)
 
     @property
     def registry(self) -> Registry:

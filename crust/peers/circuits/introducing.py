@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ... import limits
 from ...addresses import PeerId, address_key
-from ...config import LimitsConfig, RelayConfig
+from ...config import RelayConfig
 from ...runtime.rates import Rates
 from ...values import dataclass
 from ...wire.frames import CircuitClose, CircuitOpen, CircuitReason
@@ -64,11 +64,6 @@ class IntroducingHost(Protocol):
         """The circuits of a link."""
 
 
-def part_of(config: LimitsConfig) -> float:
-    """Of the places for peers, those that one address may take: of what is lent to them it gets no more either."""
-    return min(1.0, config.peers_per_address / config.max_peers)
-
-
 def place_of(link: Link) -> bytes | None:
     """Where the peer on a link is, as its place counts: its IPv4 address or IPv6 /64; None if nobody knows."""
     return None if link.address is None else address_key(link.address.partition("%")[0])
@@ -82,9 +77,10 @@ class Introducing:
         host: See :class:`IntroducingHost`.
         own_id: Our id.
         book: What we lend.
+        part: Of how many may be opened in a second, those at one address may open; from 0 to 1.
     """
 
-    def __init__(self, host: IntroducingHost, own_id: PeerId, book: Book) -> None:
+    def __init__(self, host: IntroducingHost, own_id: PeerId, book: Book, part: float) -> None:
         self._host = host
         self._own_id = own_id
         self.now = host.io.now
@@ -94,6 +90,14 @@ class Introducing:
             each_size=limits.CIRCUIT_OPENS_BURST,
             keys=limits.PEERS_MAX,
             names=("CIRCUIT_OPENS_PER_SECOND", "CIRCUIT_OPENS_ALL_PER_SECOND"),
+            part=part,
+        )
+        # The called one holds us responsible for how often it is called: nobody is to use up what it takes from us.
+        self._calls = Rates(
+            limits.CIRCUIT_CALLS_PER_SECOND,
+            float("inf"),
+            each_size=limits.CIRCUIT_CALLS_BURST,
+            names=("CIRCUIT_OPENS_PER_SECOND", ""),
         )
         self.on_limit: Callable[[Conversation, str], object] = lambda conversation, limit: None
         """Told of a peer that gets none, and of the limit that it has met; any thread, must be quick."""
@@ -106,6 +110,7 @@ class Introducing:
 
     def change(self, config: RelayConfig, part: float) -> None:
         """Other terms for what is carried from now on; see :class:`~crust.peers.circuits.book.Book`."""
+        self._rates.part = part
         with self._lock:
             self._book.change(
                 serve=config.serve,
@@ -132,7 +137,7 @@ class Introducing:
         target = PeerId(frame.target)
         reason, text = CircuitReason.BUSY, "you open too many in too short a time"
         other: Conversation | None = None
-        if limit := self._rates.refusal(conversation.peer_id, self.now()):
+        if limit := self._too_often(conversation.peer_id, target, place_of(link)):
             self.on_limit(conversation, limit)
         else:
             reason, text = self._objection(conversation, link, target)
@@ -150,6 +155,12 @@ class Introducing:
             with self._lock:
                 self._refused += 1
             legs.freight.refuse(CircuitClose(frame.number, reason, text))
+
+    def _too_often(self, opener: PeerId, target: PeerId, place: bytes | None) -> str:
+        """The limit that stands against another circuit so soon; empty: none."""
+        now = self.now()
+        caller = opener if place is None else place
+        return self._rates.refusal(opener, now, place) or self._calls.refusal((caller, target), now)
 
     def _objection(self, conversation: Conversation, link: Link, target: PeerId) -> tuple[CircuitReason, str]:
         """Why there is none, as far as the asker is concerned; an empty text if nothing is against it."""
@@ -202,7 +213,7 @@ class Introducing:
     def answered(self, circuit: RelayedCircuit, wanted: bool) -> None:
         """The called peer has consented."""
         with self._lock:
-            self._book.answered(circuit.target)
+            self._book.answered(circuit.opener, circuit.target, circuit.place)
             if circuit.lent and not wanted:
                 circuit.lent = False
                 self._book.take_back(circuit.opener, circuit.place)
@@ -228,7 +239,7 @@ class Introducing:
                 return
             self._circuits.discard(circuit)
             if not circuit.accepted:
-                self._book.answered(circuit.target)
+                self._book.answered(circuit.opener, circuit.target, circuit.place)
             self._book.close(circuit.opener, circuit.lent, circuit.place)
 
     # --- the end ------------------------------------------------------------------------------------------------------

@@ -69,7 +69,7 @@ class Applying:
             for conversation in node.registry.all():
                 conversation.send_timeout = config.session.send_timeout
         node.subscriptions.warn_after = config.callbacks.warn_after
-        node.echoes.allowed = config.nat.echo_for_others
+        node.echoes.configure(config.nat.echo_for_others, config.limits.part_per_address)
         self._network.reflection.responder.everybody = config.nat.serve_stun
         self._network.listeners.advertise = advertised
         if "access" in sections:
@@ -88,6 +88,7 @@ class Applying:
         node, limits = self._node, config.limits
         node.registry.max_peers = limits.max_peers  # who is there stays
         node.registry.peers_per_address = limits.peers_per_address
+        node.files.part = limits.part_per_address
         node.acceptor.gate.configure(limits)
         node.misbehaviour.configure()
         node.budget.limit = limits.total_buffers

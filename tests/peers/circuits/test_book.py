@@ -36,7 +36,7 @@ def test_one_peer_gets_its_share() -> None:
     for peer in PEERS[:5]:
         for _ in range(4):
             lender.open(peer, TARGET)
-            lender.answered(TARGET)
+            lender.answered(peer, TARGET)
             lent[peer] += lender.lend(peer)
     assert list(lent.values()) == [2, 2, 2, 2, 0]
     lender.close(ONE, True)
@@ -56,7 +56,7 @@ def test_who_opens_too_many() -> None:
     for _ in range(limits.CIRCUITS_PER_PEER):
         assert lender.objection(ONE, TARGET) == ""
         lender.open(ONE, TARGET)
-        lender.answered(TARGET)
+        lender.answered(ONE, TARGET)
     assert "you have too many" in lender.objection(ONE, TARGET)
     assert lender.objection(OTHER, TARGET) == ""
     lender.close(ONE, False)
@@ -68,9 +68,9 @@ def test_a_peer_that_answers_nobody() -> None:
     lender = book()
     for number in range(limits.CIRCUIT_OFFERS_PER_PEER):
         lender.open(PEERS[3 + number % 3], TARGET)
-    assert "has not answered" in lender.objection(ONE, TARGET)
+    assert "has not answered others" in lender.objection(ONE, TARGET)
     assert lender.objection(ONE, OTHER) == ""
-    lender.answered(TARGET)
+    lender.answered(PEERS[3], TARGET)
     assert lender.objection(ONE, TARGET) == ""
 
 
@@ -80,10 +80,9 @@ def test_all_comes_back(steps: list[tuple[PeerId, bool, bool]]) -> None:
     lender = book(circuits=4)
     circuits = []
     for opener, wants, takes_back in steps:
-        if lender.objection(opener, TARGET):
-            lender.answered(TARGET)
-            continue
         place = opener.public_key[:1] if opener.public_key[0] % 2 else None
+        if lender.objection(opener, TARGET, place):
+            continue
         lender.open(opener, TARGET, place)
         lent = wants and lender.lend(opener, place)
         if lent and takes_back:
@@ -94,10 +93,12 @@ def test_all_comes_back(steps: list[tuple[PeerId, bool, bool]]) -> None:
             lender.reserve(opener, 100, 0.0, place)
     assert lender.current == len(circuits)
     for opener, lent in circuits:
-        lender.close(opener, lent, opener.public_key[:1] if opener.public_key[0] % 2 else None)
-        lender.answered(TARGET)
+        place = opener.public_key[:1] if opener.public_key[0] % 2 else None
+        lender.close(opener, lent, place)
+        lender.answered(opener, TARGET, place)
     assert lender.current == 0
-    assert not (lender._data or lender._signals or lender._offers or lender._data_at or lender._signals_at)
+    assert not (lender._offers or lender._offers_by)
+    assert not (lender._data or lender._signals or lender._data_at or lender._signals_at)
     fresh = PeerId(bytes([9]) * 32)
     lender.reserve(fresh, 1, 1000.0)
     assert set(lender._meters) == {fresh}
@@ -138,7 +139,7 @@ def test_other_terms_while_it_lends() -> None:
     lender = book(circuits=8, rate=1_000_000)
     for _ in range(2):
         lender.open(ONE, TARGET)
-        lender.answered(TARGET)
+        lender.answered(ONE, TARGET)
         assert lender.lend(ONE)
     lender.reserve(ONE, 500_000, 0.0)
     lender.change(serve=True, max_circuits=1, bytes_per_second=1000, part=1.0)
@@ -165,7 +166,7 @@ def test_many_keys_at_one_address_get_no_more_than_one() -> None:
     lent = []
     for peer in PEERS[:4]:
         lender.open(peer, TARGET, HERE)
-        lender.answered(TARGET)
+        lender.answered(peer, TARGET, HERE)
         lent.append(lender.lend(peer, HERE))
     assert lent == [True, True, False, False] and bitten == {"limits.peers_per_address": 2}
     lender.open(OTHER, TARGET, THERE)
@@ -193,7 +194,7 @@ def test_an_address_gets_its_part_of_what_only_signals() -> None:
             peer = PeerId(number.to_bytes(32, "big"))
             assert lender.objection(peer, TARGET, HERE) == ""
             lender.open(peer, TARGET, HERE)
-            lender.answered(TARGET)
+            lender.answered(peer, TARGET, HERE)
         assert lender.objection(ONE, TARGET, HERE)
         assert bool(lender.objection(ONE, TARGET, THERE)) == (part == 1.0)
         assert bitten == {"limits.peers_per_address": 1, **({"CIRCUITS_MAX": 1} if part == 1.0 else {})}
@@ -214,3 +215,19 @@ def test_what_bites_is_told() -> None:
         "relay.max_circuits": 1,
         "relay.bytes_per_second": 1,
     }
+
+
+def test_nobody_gets_all_the_patience_of_a_peer() -> None:
+    """Who calls it and says nothing more keeps it from its own calls alone; those at one address count as one."""
+    lender = book(part=0.25)
+    lender.bites = bitten = Bitten()
+    most = limits.CIRCUIT_OFFERS_PER_PEER // 4
+    for _ in range(most):
+        assert lender.objection(ONE, TARGET, HERE) == ""
+        lender.open(ONE, TARGET, HERE)
+    assert "has not answered you" in lender.objection(ONE, TARGET, HERE)
+    assert "others at your address" in lender.objection(OTHER, TARGET, HERE)
+    assert lender.objection(OTHER, TARGET, THERE) == lender.objection(ONE, PEERS[3], HERE) == ""
+    assert bitten == {"CIRCUIT_OFFERS_PER_PEER": 1, "limits.peers_per_address": 1}
+    lender.answered(ONE, TARGET, HERE)
+    assert lender.objection(ONE, TARGET, HERE) == lender.objection(OTHER, TARGET, HERE) == ""

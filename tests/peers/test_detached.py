@@ -1,0 +1,53 @@
+"""Sessions without a link: who makes room when there are too many, or when they hold too much."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from crust import Identity, limits
+from crust.peers.conversation import Conversation
+from crust.peers.detached import Detached
+
+
+def session(address: str | None, held: int) -> Conversation:
+    """As far as it matters here."""
+    outbox = SimpleNamespace(held_bytes=held)
+    made = SimpleNamespace(peer_id=Identity.generate().peer_id, address=address, session=SimpleNamespace(outbox=outbox))
+    return cast("Conversation", made)
+
+
+def test_many_with_much_at_one_address_take_nothing_from_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They make room for each other, the longest detached first, however long others have waited."""
+    monkeypatch.setattr(limits, "DETACHED_BYTES_MAX", 1000)
+    detached = Detached()
+    others = [session("192.0.2.7", 100), session("2001:db8:0:1::1", 100), session(None, 100)]
+    for each in others:
+        assert detached.add(each) == []
+    here = [session(f"2001:db8::{number}", 200) for number in range(1, 6)]  # an IPv6 address stands for its /64
+    given_up = [each for one in here for each in detached.add(one)]
+    assert given_up == [(each, "DETACHED_BYTES_MAX") for each in here[:2]]
+    assert len(detached) == len(others) + 3
+
+
+def test_nor_do_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though they hold nothing."""
+    monkeypatch.setattr(limits, "DETACHED_SESSIONS_MAX", 4)
+    detached = Detached()
+    assert detached.add(session("192.0.2.7", 100)) == []
+    here = [session("198.51.100.1", 0) for _ in range(5)]
+    given_up = [each for one in here for each in detached.add(one)]
+    assert given_up == [(each, "DETACHED_SESSIONS_MAX") for each in here[:2]]
+
+
+def test_among_equals_the_longest_detached_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each at an address of its own; one that comes back and goes again has waited least."""
+    monkeypatch.setattr(limits, "DETACHED_SESSIONS_MAX", 2)
+    detached = Detached()
+    one, two, three = (session(f"192.0.2.{number}", 0) for number in range(3))
+    assert detached.add(one) == detached.add(two) == []
+    detached.remove(one)
+    assert detached.add(one) == []
+    assert detached.add(three) == [(two, "DETACHED_SESSIONS_MAX")]

@@ -551,7 +551,8 @@ class Gossip:
         is_greedy = not link.finds.take(now)
         if is_greedy or not self._finds.take(now):
             self._bites("GOSSIP_FINDS_LINK" if is_greedy else "GOSSIP_FINDS")
-            self._report(link, "flood", now)
+            if is_greedy:  # else the others have used it up
+                self._report(link, "flood", now)
             return
         record = self.store.of(find.target)
         if record is not None and self._clock.holds(record):

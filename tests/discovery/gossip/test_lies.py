@@ -380,6 +380,17 @@ def test_questions_without_end_are_not_answered() -> None:
     assert victim.say(HONEST, wire.Find(1, b"x" * 32)) == [wire.Found(1, b"", ())]
 
 
+def test_nobody_is_blamed_for_what_others_have_used_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks one thing gets no answer while others have asked too much, and is not told of as if it had."""
+    monkeypatch.setattr(limits, "GOSSIP_FINDS", limits.GOSSIP_FINDS_LINK / 2)
+    victim = Victim()
+    for number in range(int(limits.GOSSIP_FINDS_LINK)):
+        assert victim.say(LIAR, wire.Find(number, b"x" * 32))
+    assert victim.say(HONEST, wire.Find(1, b"x" * 32)) == []
+    assert victim.bitten == {"GOSSIP_FINDS": 1}
+    assert victim.misbehaved() == set()
+
+
 def test_strangers_say_nothing() -> None:
     """Frames of somebody without a link, or of one whose link is gone, do nothing at all."""
     victim = Victim()

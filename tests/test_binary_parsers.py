@@ -34,6 +34,7 @@ EXEMPT = {
     ("crust.transports.udp_receive", "run_length"): "two bytes of a header that is compared, not read",
     ("crust.transports.udp_sieve", "_keys"): "numbers that the kernel is told to compare with",
     ("crust.service.misbehaviour", "_as_text"): "a key of a table, which this node has made of an address",
+    ("crust.transports.tcp", "waiting"): "what the kernel says of its queue, not network bytes",
     ("crust.crypto.proofs", "__init__"): "random bytes, from which message numbers begin",
     ("crust.crypto.proofs", "next"): "random bytes, a step from one message number to the next",
     ("crust.discovery.beacon.packet", "_bits"): "numbers made of a hash, not a message",

@@ -12,6 +12,7 @@ STARTS_PER_SECOND = 500
 CALLS_FEW = 5  # calls of an address, one a second being forgotten, after which others have precedence that call less
 REFUSAL_REST = 0.75e-3  # seconds a listener over TCP rests for each caller refused: 1,300 a second are, at most
 REFUSAL_REST_MIN = 4e-3  # that are worth a pause; less is added to the next
+REFUSAL_REST_QUEUE = 768  # callers that the kernel keeps, from which on it does not rest: 3/4 of ACCEPT_BACKLOG
 REFUSAL_REST_SAVED = 0.1  # of them that it need not rest if it has had nobody to refuse, or no time to
 PEERS_MAX = 1024
 PEERS_PER_ADDRESS = 256  # of those: keys cost nothing, addresses do

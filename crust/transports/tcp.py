@@ -3,7 +3,8 @@ Dialling and listening on TCP.
 
 A dial blocks in a selector, and for a name in its result queue; :meth:`TcpDialling.cancel` and the deadline
 end both. A listener blocks in a selector, ended by its waker; the same selector serves its lobby. It rests
-between callers whom its owner refuses; the kernel keeps those who come meanwhile.
+between callers whom its owner refuses; the kernel keeps those who come meanwhile. Where it says (Linux) that they
+are many the listener goes on at once: what does not fit into the kernel's queue, it drops, whoever that is.
 
 Listeners and dials may share a port: a NAT then maps both to the same outside port. A listener takes its port
 without ``SO_REUSEPORT``, so that an occupied one is an error, and sets the option afterwards, so that dials
@@ -17,6 +18,8 @@ import errno
 import os
 import selectors
 import socket
+import struct
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -356,7 +359,8 @@ class TcpListener:
         while not self._ended():
             rest = ready - time.monotonic()
             if rest >= limits.REFUSAL_REST_MIN:
-                self._pause(selector, rest)
+                self._pause(selector, rest, while_few=True)
+                ready = min(ready, time.monotonic())  # what is left of the rest is not made up for
             if not self._wait(selector):
                 continue
             try:
@@ -403,15 +407,31 @@ class TcpListener:
             self._transport.on_crash("crust-tcp-listener", error)
             return 0.0
 
-    def _pause(self, selector: selectors.BaseSelector, seconds: float) -> None:
-        """Accept nothing for a while: who calls waits in the kernel's queue."""
+    def _pause(self, selector: selectors.BaseSelector, seconds: float, while_few: bool = False) -> None:
+        """Accept nothing for a while, if so while few wait in the kernel's queue: who calls does so there."""
         deadline = Deadline(seconds)
         selector.unregister(self._sock)
         try:
             while not (self._ended() or deadline.expired):
-                self._wait(selector, deadline.remaining())
+                left = deadline.remaining() or 0.0
+                if while_few:
+                    if waiting(self._sock) >= limits.REFUSAL_REST_QUEUE:
+                        break
+                    left = min(left, limits.REFUSAL_REST_MIN)
+                self._wait(selector, left)
         finally:
             selector.register(self._sock, selectors.EVENT_READ)
+
+
+def waiting(listening: socket.socket) -> int:
+    """Connections that the kernel keeps for a listening socket; 0 where it does not say."""
+    if sys.platform != "linux":
+        return 0
+    # Linux' linux/tcp.h, struct tcp_info: of a listening socket tcpi_unacked is the length of its queue.
+    with contextlib.suppress(OSError, struct.error):
+        info = listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 28)
+        return int(struct.unpack_from("=I", info, 24)[0])
+    return 0
 
 
 def _listening_socket(endpoint: Endpoint) -> socket.socket:

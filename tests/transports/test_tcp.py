@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import resource
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +18,7 @@ from crust import limits
 from crust.addresses import Endpoint
 from crust.exceptions import ListenError
 from crust.transports.contract import Connection
-from crust.transports.tcp import TcpTransport
+from crust.transports.tcp import TcpTransport, waiting
 from tests.support.modes import run_python
 from tests.support.pairs import Pair, RecordingSink
 from tests.support.sockets import has_ipv6, silent_listener, unused_port
@@ -249,6 +251,36 @@ def test_a_listener_rests_when_it_is_told_to(tcp: TcpTransport, monkeypatch: pyt
     for caller in callers:
         caller.close()
     listener.close()
+    job.result()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how many wait")
+def test_a_listener_does_not_rest_while_many_wait(tcp: TcpTransport, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the kernel's queue were full, nobody else would get into it for as long as those call who are refused."""
+    monkeypatch.setattr(limits, "REFUSAL_REST_QUEUE", 4)
+    listener = tcp.listen(ANY)
+    accepted = 0
+
+    def accept(connection: Connection) -> float:
+        nonlocal accepted
+        connection.abort()
+        accepted += 1
+        return 3600.0
+
+    with contextlib.ExitStack() as stack:
+
+        def call() -> None:
+            stack.enter_context(socket.create_connection(("127.0.0.1", listener.endpoint.port)))
+
+        monkeypatch.setattr(limits, "ACCEPTS_PER_TURN", 1)
+        for _ in range(6):
+            call()
+        job = Background(listener.run, accept)
+        wait_until(lambda: accepted == 3, what="so many that few are left")
+        call()  # during the rest
+        wait_until(lambda: accepted == 4, what="the end of the rest")
+        assert waiting(listener._sock) == 3
+        listener.close()
     job.result()
 
 

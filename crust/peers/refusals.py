@@ -129,6 +129,7 @@ _AFTER = (
     ("GOSSIP_SERVE_RATE", "times that somebody waited for records", _COSTS),
     ("GOSSIP_TELLS", "times that links waited to hear what is new", _COSTS),
     ("GOSSIP_FINDS_LINK", "questions for a node not answered, too many coming on that link", _WORK),
+    ("GOSSIP_FINDS_ADDRESS", "the same on all links from its address", _WORK),
     ("GOSSIP_FINDS", "the same on all links", _WORK),
     ("GOSSIP_STRIKES", "links that were asked nothing for a while, having broken their word", _SMALL),
     ("GOSSIP_PAUSED", "the same, having not given what they had announced", _SMALL),

@@ -11,6 +11,7 @@ from crust.discovery.beacon.announcer import Announcer
 from crust.discovery.beacon.packet import AskingKey, NetworkKey, Offer, seal_query
 from crust.discovery.beacon.seeker import Found, Seeker
 from crust.discovery.gossip.announcing import Announcing
+from crust.discovery.gossip.events import Misbehaved
 from crust.discovery.gossip.gossip import Gossip, GossipSettings
 from crust.discovery.gossip.link import Link
 from crust.discovery.gossip.pulling import Pulling
@@ -145,3 +146,4 @@ def test_questions_of_all_links_together() -> None:
         for question in range(1, 16):
             core.receive(peer_id, wire.Find(question, b"x" * 32), 0.0, WALL)
     assert bitten["GOSSIP_FINDS"] == 31 * 15 - 2 * limits.GOSSIP_FINDS and not bitten["GOSSIP_FINDS_LINK"]
+    assert not [each for each in core.events() if isinstance(each, Misbehaved)]  # what all ask is nobody's doing

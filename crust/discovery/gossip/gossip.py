@@ -18,7 +18,7 @@ from ...wire import gossip as wire
 from .announcing import Announcing
 from .clocks import Allowance, WallClock
 from .events import Ask, Event, Found, Misbehaved, RecordLearned, Superseded
-from .link import Link
+from .link import Link, finds_of_all
 from .lookup import Candidate, Lookup
 from .pulling import Pulling
 from .record import Reader, Record
@@ -106,7 +106,7 @@ class Gossip:
         self._announcing = Announcing(self._links, self.store, bites)
         self._replicas = Replicas()
         self._serve = Allowance(limits.GOSSIP_SERVE_RATE, limits.GOSSIP_SERVE_BURST)
-        self._finds = Allowance(limits.GOSSIP_FINDS, 2 * limits.GOSSIP_FINDS)
+        self._finds = finds_of_all()
         self._own: Record | None = None
         self._lookups: dict[int, Lookup] = {}
         self._next_find = 1
@@ -145,7 +145,9 @@ class Gossip:
 
     # --- links --------------------------------------------------------------------------------------------------------
 
-    def link_up(self, peer_id: bytes, is_public: bool, now: float, *, short: bool = False) -> None:
+    def link_up(
+        self, peer_id: bytes, is_public: bool, now: float, *, short: bool = False, place: object = None
+    ) -> None:
         """
         A link to a peer with ``Capability.GOSSIP`` stands.
 
@@ -153,6 +155,7 @@ class Gossip:
             is_public: It was we who dialled it, without punching, or strangers reach it for other reasons.
             short: We made it for an :class:`Ask` only: nothing is announced on it. Say it again without, or the other
                 way round, when that changes.
+            place: What those have in common who share the answers to their questions; None: nobody with this peer.
         """
         link = self._links.get(peer_id)
         if link is not None:
@@ -168,6 +171,7 @@ class Gossip:
             link = Link(peer_id, is_public, short, self.settings.max_records)
         else:
             link.reset(is_public, short)
+        link.place = peer_id if place is None else place
         self._links[peer_id] = link
         self.store.reached(link.prefix)
         if self.store.get(link.prefix) is not None:
@@ -548,10 +552,10 @@ class Gossip:
 
     def _asked(self, link: Link, find: wire.Find, now: float) -> None:
         """Somebody looks for a node: here it is, or who may know."""
-        is_greedy = not link.finds.take(now)
-        if is_greedy or not self._finds.take(now):
-            self._bites("GOSSIP_FINDS_LINK" if is_greedy else "GOSSIP_FINDS")
-            if is_greedy:  # else the others have used it up
+        limit = self._finds.refusal(link.place, now) if link.finds.take(now) else "GOSSIP_FINDS_LINK"
+        if limit:
+            self._bites(limit)
+            if limit == "GOSSIP_FINDS_LINK":  # else others have asked too much, with it or without
                 self._report(link, "flood", now)
             return
         record = self.store.of(find.target)

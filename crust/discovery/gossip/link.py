@@ -6,6 +6,7 @@ from array import array
 from collections.abc import Iterable
 
 from ... import limits
+from ...runtime.rates import Rates
 from ...wire.gossip import prefix_of
 from .clocks import Allowance
 from .store import EVERYTHING
@@ -38,6 +39,7 @@ class Link:
         "offers",
         "outstanding",
         "peer_id",
+        "place",
         "prefix",
         "queue",
         "radius",
@@ -51,6 +53,8 @@ class Link:
     def __init__(self, peer_id: bytes, is_public: bool, is_short: bool, max_records: int) -> None:
         self.peer_id = peer_id
         self.prefix = prefix_of(peer_id)
+        self.place: object = peer_id
+        """Who shares it, shares what is answered of their questions for nodes."""
         self.is_public = is_public
         self.is_short = is_short
         self.checks = Allowance(limits.GOSSIP_CHECKS_LINK, limits.GOSSIP_CHECKS_LINK)
@@ -106,3 +110,14 @@ class Link:
         self.strikes = 0
         self.muted_until = now + limits.GOSSIP_MUTED
         return True
+
+
+def finds_of_all() -> Rates:
+    """How many questions for nodes are answered, by the ``place`` of who asks: keys cost nothing, addresses do."""
+    return Rates(
+        limits.GOSSIP_FINDS_ADDRESS,
+        limits.GOSSIP_FINDS,
+        each_size=2 * limits.GOSSIP_FINDS_ADDRESS,
+        all_size=2 * limits.GOSSIP_FINDS,
+        names=("GOSSIP_FINDS_ADDRESS", "GOSSIP_FINDS"),
+    )

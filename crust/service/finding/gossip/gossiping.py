@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 
 from .... import limits
-from ....addresses import Contact, Endpoint, PeerId
+from ....addresses import Contact, Endpoint, PeerId, address_key
 from ....discovery.gossip.clocks import Doubt
 from ....discovery.gossip.events import Found, Misbehaved, RecordLearned, Superseded
 from ....discovery.gossip.gossip import Gossip, GossipSettings
@@ -295,7 +295,7 @@ class Gossiping:
             return
         self._began_at = min(self._began_at, now)
         self._links[peer_id] = _Linked(conversation, link, is_short)
-        self._core.link_up(peer_id, self._leads_in(conversation), now, short=is_short)
+        self._core.link_up(peer_id, self._leads_in(conversation), now, short=is_short, place=_place(link))
         self._asking.stands(conversation)
 
     def tried(self, conversation: Conversation) -> None:
@@ -306,7 +306,8 @@ class Gossiping:
         peer_id = conversation.peer_id.public_key
         known = self._links.get(peer_id)
         if known is not None and known.conversation is conversation:
-            self._core.link_up(peer_id, self._leads_in(conversation), self._node.clock.now(), short=known.is_short)
+            leads_in, now = self._leads_in(conversation), self._node.clock.now()
+            self._core.link_up(peer_id, leads_in, now, short=known.is_short, place=_place(known.link))
 
     def _link_down(self, conversation: Conversation) -> None:
         peer_id = conversation.peer_id.public_key
@@ -428,3 +429,8 @@ class Gossiping:
                 self._node.handshake.key_pair.peer_id,
             )
             self._node.subscriptions.emit(events.IdentityShared(tuple(record.endpoints)))
+
+
+def _place(link: Link) -> bytes:
+    """Where the other end is: those there share the answers to their questions."""
+    return address_key(link.connection.remote.host)

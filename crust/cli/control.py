@@ -408,7 +408,7 @@ COMMANDS: Mapping[str, _Command] = {  # by name; docs/control-channel.md has the
 
 def _parsed(line: bytes) -> dict[str, Any]:
     try:
-        request = json.loads(line.decode("utf-8"), parse_constant=_no_constant)
+        request = json.loads(line.decode("utf-8"), parse_constant=_no_constant, parse_float=_finite)
         _check_depth(request, _DEPTH_MAX)
     except (ValueError, RecursionError) as error:
         raise BadRequest(f"the line is not JSON: {error}") from None
@@ -427,6 +427,13 @@ def _check_depth(value: object, left: int) -> None:
 
 def _no_constant(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):  # it could not be repeated in a reply
+        raise ValueError(f"{text[:20]} is too large a number")
+    return number
 
 
 def _command(request: Mapping[str, Any]) -> _Command:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["UnusableFile", "build_labelled", "parse_labelled_untrusted"]
+__all__ = ["UnusableFile", "build_labelled", "parse_labelled_untrusted", "strict_json"]
 
 
 class UnusableFile(ValueError):
@@ -31,7 +32,7 @@ def parse_labelled_untrusted(data: bytes, label: str, version: int, most: int) -
     if len(data) > most:
         raise UnusableFile(f"is longer than {most} bytes")
     try:
-        told = json.loads(data, parse_constant=_refuse)
+        told = strict_json(data)
     except (ValueError, RecursionError) as error:
         raise UnusableFile(f"is damaged: it is no JSON ({error})") from error
     if not isinstance(told, dict) or told.get("format") != label:
@@ -41,5 +42,22 @@ def parse_labelled_untrusted(data: bytes, label: str, version: int, most: int) -
     return told
 
 
+def strict_json(text: str | bytes) -> Any:
+    """
+    What JSON says that anybody may have written. No number in it is infinite or none: JSON could not repeat those.
+
+    Raises:
+        ValueError: It is no JSON. RecursionError: It nests too deep.
+    """
+    return json.loads(text, parse_constant=_refuse, parse_float=_finite)
+
+
 def _refuse(name: str) -> None:
     raise ValueError(f"{name} is no number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text[:20]} is too large a number")
+    return number

@@ -67,7 +67,11 @@ def without_text(reply: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "line", [b"{", b"[]", b"7", b"null", b"\xff", b'{"id": NaN, "cmd": "info"}', b"[" * 100_000]
+    "line",
+    [
+        *(b"{", b"[]", b"7", b"null", b"\xff", b"[" * 100_000),
+        *(b'{"id": NaN, "cmd": "info"}', b'{"id": 1e999, "cmd": "info"}'),
+    ],
 )
 def test_a_line_that_is_no_request_is_refused_and_the_channel_goes_on(channel: Channel, line: bytes) -> None:
     channel.control.handle(line)

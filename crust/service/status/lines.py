@@ -9,6 +9,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from ...wire.labelled import strict_json
+
 __all__ = ["StatusLines"]
 
 LINE_MAX = 65_536  # bytes
@@ -44,7 +46,7 @@ class StatusLines:
 
     def _reply(self, line: bytes) -> dict[str, Any]:
         try:
-            request = json.loads(line.decode("utf-8"))
+            request = strict_json(line.decode("utf-8"))
             _check_depth(request, DEPTH_MAX)
             if not isinstance(request, dict) or not isinstance(request.get("cmd"), str):
                 raise ValueError('expected an object such as {"id": 1, "cmd": "status"}')

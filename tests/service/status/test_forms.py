@@ -59,6 +59,8 @@ def test_the_status_command() -> None:
         (b'{"id": 1, "cmd": "status", "peer": "x"}', "bad_request"),
         (b'{"id": 1}', "bad_request"),
         (b"[]", "bad_request"),
+        (b'{"id": NaN, "cmd": "status"}', "bad_request"),  # not to be repeated: a reply is JSON
+        (b'{"id": 1e999, "cmd": "status"}', "bad_request"),
         (b"\xff\xfe", "bad_request"),
         (b"[" * 60_000, "bad_request"),
     ],

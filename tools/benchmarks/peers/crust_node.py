@@ -146,7 +146,7 @@ class Hub:
         config = _hub_config(self.options.peers, _transport(self.options.library))
         if self.role == "besieged":  # by strangers: the limits are what it is about
             config = config.replace(limits=crust.config.LimitsConfig())
-        elif self.role == "flooded":  # by one peer: the same, but that all come from one address at once
+        elif self.role == "flooded":  # by one peer: the same, once all others are there, who come from one address
             config = config.replace(limits=crust.config.LimitsConfig(starts_per_address_per_second=_MANY))
         return config
 
@@ -185,6 +185,10 @@ class Hub:
     def choose_audience(self) -> None:
         """It is about those who are there now, and nobody who comes later."""
         self._audience = self.service.peers
+
+    def limit_starts(self) -> None:
+        """From now on one address may begin only so many connections a second as by default."""
+        self.service.reload(self.service.config.replace(limits=crust.config.LimitsConfig()))
 
     def take_from_others(self) -> None:
         """From now on have an application that takes what those send who come later, and that is all it does."""

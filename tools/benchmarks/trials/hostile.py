@@ -50,6 +50,7 @@ def _run(settings: Settings, case: Case, contestant: Contestant) -> dict[str, An
         sides.listen()
         sides.dial()
         sides.hub.call("choose_audience", WAIT)
+        sides.hub.call("limit_starts", WAIT)
         sides.spokes[0].call("sink", WAIT, size=_SIZE)
         _rate(sides, seconds / 2)  # warms up
         before = _rate(sides, seconds)

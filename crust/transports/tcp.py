@@ -415,7 +415,8 @@ class TcpListener:
             while not (self._ended() or deadline.expired):
                 left = deadline.remaining() or 0.0
                 if while_few:
-                    if waiting(self._sock) >= limits.REFUSAL_REST_QUEUE:
+                    kept, most = waiting(self._sock)
+                    if kept > limits.REFUSAL_REST_QUEUE * most:
                         break
                     left = min(left, limits.REFUSAL_REST_MIN)
                 self._wait(selector, left)
@@ -423,15 +424,15 @@ class TcpListener:
             selector.register(self._sock, selectors.EVENT_READ)
 
 
-def waiting(listening: socket.socket) -> int:
-    """Connections that the kernel keeps for a listening socket; 0 where it does not say."""
+def waiting(listening: socket.socket) -> tuple[int, int]:
+    """How many connections the kernel keeps for a listening socket, and at most can; twice 0 where it does not say."""
     if sys.platform != "linux":
-        return 0
-    # Linux' linux/tcp.h, struct tcp_info: of a listening socket tcpi_unacked is the length of its queue.
+        return 0, 0
+    # Linux' linux/tcp.h, struct tcp_info: of a listening socket tcpi_unacked and tcpi_sacked are these two.
     with contextlib.suppress(OSError, struct.error):
-        info = listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 28)
-        return int(struct.unpack_from("=I", info, 24)[0])
-    return 0
+        kept, most = struct.unpack_from("=II", listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32), 24)
+        return kept, most
+    return 0, 0
 
 
 def _listening_socket(endpoint: Endpoint) -> socket.socket:

@@ -257,7 +257,8 @@ def test_a_listener_rests_when_it_is_told_to(tcp: TcpTransport, monkeypatch: pyt
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how many wait")
 def test_a_listener_does_not_rest_while_many_wait(tcp: TcpTransport, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the kernel's queue were full, nobody else would get into it for as long as those call who are refused."""
-    monkeypatch.setattr(limits, "REFUSAL_REST_QUEUE", 4)
+    monkeypatch.setattr(limits, "ACCEPT_BACKLOG", 12)
+    monkeypatch.setattr(limits, "REFUSAL_REST_QUEUE", 0.25)
     listener = tcp.listen(ANY)
     accepted = 0
 
@@ -279,7 +280,7 @@ def test_a_listener_does_not_rest_while_many_wait(tcp: TcpTransport, monkeypatch
         wait_until(lambda: accepted == 3, what="so many that few are left")
         call()  # during the rest
         wait_until(lambda: accepted == 4, what="the end of the rest")
-        assert waiting(listener._sock) == 3
+        assert waiting(listener._sock) == (3, 12)
         listener.close()
     job.result()
 

@@ -127,7 +127,11 @@ class Router:
         if self.natpmp_result:
             code = natpmp.MAP_TCP if protocol == "tcp" else natpmp.MAP_UDP
             return [natpmp.build_natpmp(natpmp.Error(code, self.natpmp_result, epoch))]
-        external = self._map(protocol, request.internal, request.external, lifetime, b"", "natpmp")
+        try:
+            external = self._map(protocol, request.internal, request.external, lifetime, b"", "natpmp")
+        except PermissionError:  # a client that speaks PCP has it
+            code = natpmp.MAP_TCP if protocol == "tcp" else natpmp.MAP_UDP
+            return [natpmp.build_natpmp(natpmp.Error(code, natpmp.Result.NOT_AUTHORIZED, epoch))]
         response = natpmp.MapResponse(protocol, epoch, request.internal, external, lifetime)
         return [natpmp.build_natpmp(response)]
 

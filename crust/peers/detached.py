@@ -21,7 +21,7 @@ class Detached:
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[PeerId, Conversation] = {}
+        self._waiting: dict[PeerId, tuple[Conversation, Hashable]] = {}  # each with where its peer was
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -32,9 +32,9 @@ class Detached:
         with the limit that there is.
         """
         self._waiting.pop(conversation.peer_id, None)
-        self._waiting[conversation.peer_id] = conversation
+        self._waiting[conversation.peer_id] = conversation, _place_of(conversation)
         given_up: list[tuple[Conversation, str]] = []
-        total = sum(each.session.outbox.held_bytes for each in self._waiting.values())
+        total = sum(each.session.outbox.held_bytes for each, _ in self._waiting.values())
         while self._waiting and (
             len(self._waiting) > limits.DETACHED_SESSIONS_MAX or total > limits.DETACHED_BYTES_MAX
         ):
@@ -48,14 +48,14 @@ class Detached:
     def _longest(self, by_bytes: bool) -> Conversation:
         """The longest detached one of those at the address that has most sessions, or most bytes of them."""
         shares: collections.Counter[Hashable] = collections.Counter()
-        for each in self._waiting.values():
-            shares[_place_of(each)] += each.session.outbox.held_bytes if by_bytes else 1
+        for each, place in self._waiting.values():
+            shares[place] += each.session.outbox.held_bytes if by_bytes else 1
         most = max(shares.values())
-        return next(each for each in self._waiting.values() if shares[_place_of(each)] == most)
+        return next(each for each, place in self._waiting.values() if shares[place] == most)
 
     def remove(self, conversation: Conversation) -> None:
         """It has a link again, or is over. Nothing if it does not wait."""
-        if self._waiting.get(conversation.peer_id) is conversation:
+        if self._waiting.get(conversation.peer_id, (None,))[0] is conversation:
             del self._waiting[conversation.peer_id]
 
 

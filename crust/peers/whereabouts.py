@@ -15,7 +15,7 @@ class Whereabouts:
     __slots__ = ("_counts", "_keys")
 
     def __init__(self) -> None:
-        self._keys: dict[PeerId, set[bytes]] = {}
+        self._keys: dict[PeerId, tuple[bytes, ...]] = {}
         self._counts: collections.Counter[bytes] = collections.Counter()
 
     def seen(self, peer_id: PeerId, *hosts: str) -> None:
@@ -25,7 +25,7 @@ class Whereabouts:
             if not self._counts[before]:
                 del self._counts[before]
         if hosts:
-            keys = self._keys[peer_id] = set(map(address_key, hosts))
+            keys = self._keys[peer_id] = tuple(set(map(address_key, hosts)))
             self._counts.update(keys)
 
     def count(self, host: str) -> int:

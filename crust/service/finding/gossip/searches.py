@@ -16,7 +16,7 @@ import functools
 from collections.abc import Callable
 
 from .... import limits
-from ....addresses import Contact, PeerId
+from ....addresses import Contact, Endpoint, PeerId
 from ....discovery.gossip.record import Record
 from ....exceptions import CrustError
 from ....peers.conversation import Conversation
@@ -61,7 +61,7 @@ class Searches:
 
         Args:
             tell: Told of what is found, on a thread of the node.
-            patient: Ask again whoever does not know the peer, while this node has just joined.
+            patient: Ask again whoever does not know the peer, or no way to it, while this node has just joined.
 
         Returns:
             Call it to end the search; None: there is nobody to ask.
@@ -137,7 +137,14 @@ class _Search:
     def _found(self, record: Record | None, asked: int) -> None:
         if self._over:
             return
-        if record is None and self._patient and self._owner.gossiping.age < limits.SEARCH_YOUNG:
+        places: tuple[Endpoint, ...] = ()
+        chosen: list[Contact] = []
+        if record is not None:
+            places = self._owner.rules.usable(record.endpoints, limits.GOSSIP_DIALS)
+            chosen = [each for each in record.via if self._owner.rules.may_dial(each.peer_id)]
+        # Who has just joined may know nothing of that peer yet, or only what it said when it had just begun itself.
+        young = self._patient and self._owner.gossiping.age < limits.SEARCH_YOUNG
+        if young and not (places or chosen):
             self._timer = self._node.io.call_later(
                 limits.SEARCH_PAUSE, lambda _: self._owner.gossiping.put(self.begin)
             )
@@ -146,11 +153,9 @@ class _Search:
             others = f", and the {asked} nodes that were asked do not either" if asked else ""
             self._give_up(f"it was looked up and not found: this node does not know where it is{others}")
             return
-        places = self._owner.rules.usable(record.endpoints, limits.GOSSIP_DIALS)
         if self._depth:  # nobody has asked for that peer but a record
             places = self._owner.rules.afford(places)
         self._tell(places, (), None)
-        chosen = [each for each in record.via if self._owner.rules.may_dial(each.peer_id)]
         if not chosen:
             self._give_up("it was looked up: its record names nobody who introduces it, and " + _dialled(len(places)))
             return

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import SimpleNamespace
+
 import pytest
 
 import crust
@@ -63,6 +66,27 @@ def test_at_once(nodes: Nodes) -> None:
     made = line(nodes, 5)
     assert made[0].connect(made[-1].id, timeout=PATIENCE).id == made[-1].id
     assert made[-1].dial(made[1].id, timeout=PATIENCE).result(PATIENCE).id == made[1].id
+
+
+def test_who_has_just_joined_asks_again_for_a_way(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a peer said before it had links itself names nobody who introduces it: it says more a moment later."""
+    monkeypatch.setattr(limits, "SEARCH_YOUNG", 60.0)
+    made = line(nodes, 4, gossip__publish="via", relay__serve=True)
+    first, last = made[0], made[-1]
+    knows(first, last, introduced=True)
+    gossiping, asked = gossip_of(first), list[bytes]()
+    real = gossiping.find
+
+    def find(target: PeerId, found: Callable[[object, int], None]) -> Callable[[], None]:
+        asked.append(target.public_key)
+        if len(asked) > 1:
+            return real(target, found)  # type: ignore[no-any-return]
+        gossiping.put(lambda: found(SimpleNamespace(endpoints=(), via=()), 0))
+        return lambda: None
+
+    monkeypatch.setattr(gossiping, "find", find)
+    assert first.connect(last.id, timeout=PATIENCE).id == last.id
+    assert asked.count(last.id.public_key) == 2
 
 
 def test_introduced_by_a_peer_of_the_other(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:

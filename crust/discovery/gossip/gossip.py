@@ -340,11 +340,16 @@ class Gossip:
         for _ in prefixes[room:]:
             self._bites("GOSSIP_REQUEST_MAX")
         link.want(prefixes[:room], until)
-        self._give(link, now)
+        if not self._waiting:  # else those who wait have precedence
+            self._give(link, now, limits.GOSSIP_REQUEST_MAX)
+        if link.wanted and link.peer_id not in self._waiting:
+            self._bites("GOSSIP_SERVE_RATE")
+            self._waiting[link.peer_id] = None
+            self._give_at = min(self._give_at, now + limits.GOSSIP_DELAY_PUBLIC)
 
-    def _give(self, link: Link, now: float) -> None:
+    def _give(self, link: Link, now: float, most: int) -> None:
         records: list[bytes] = []
-        while link.wanted and self._serve.left(now) > 0:
+        while link.wanted and len(records) < most and self._serve.left(now) > 0:
             record = self.store.get(link.wanted.pop(0))
             if now < link.wanted_until.pop(0) and record is not None:
                 self._serve.spend(now, len(record.data))
@@ -352,22 +357,16 @@ class Gossip:
         for start in range(0, len(records), limits.GOSSIP_BATCH_MAX):
             batch = tuple(records[start : start + limits.GOSSIP_BATCH_MAX])
             self._frames.append((link.peer_id, wire.Records(batch)))
-        if link.wanted:
-            if link.peer_id not in self._waiting:
-                self._bites("GOSSIP_SERVE_RATE")
-            self._waiting[link.peer_id] = None
-            self._give_at = min(self._give_at, now + limits.GOSSIP_DELAY_PUBLIC)
-        else:
-            self._waiting.pop(link.peer_id, None)
 
     def _give_on(self, now: float) -> None:
-        """Give what there was no budget for."""
-        self._give_at = _NEVER
-        for peer_id in list(self._waiting):
-            self._give(self._links[peer_id], now)
-            if self._serve.left(now) <= 0 and self._waiting:
-                self._give_at = now + limits.GOSSIP_DELAY_PUBLIC
-                return
+        """Give what there was no budget for: one frame to each in turn, however much one of them wants."""
+        while self._waiting and self._serve.left(now) > 0:
+            link = self._links[next(iter(self._waiting))]
+            del self._waiting[link.peer_id]
+            self._give(link, now, limits.GOSSIP_BATCH_MAX)
+            if link.wanted:
+                self._waiting[link.peer_id] = None  # last in line
+        self._give_at = now + limits.GOSSIP_DELAY_PUBLIC if self._waiting else _NEVER
 
     # --- comparing ----------------------------------------------------------------------------------------------------
 

@@ -370,6 +370,27 @@ def test_what_is_given_away_is_bounded() -> None:
     assert victim.bitten["GOSSIP_REQUEST_MAX"] > 0 and victim.bitten["GOSSIP_SERVE_RATE"] == 2
 
 
+def test_who_asks_for_records_without_end_leaves_others_their_turn() -> None:
+    """One peer asks a hundred times a second for more than there is budget for: another one has its answers in time."""
+    victim = Victim()
+    records = [record_of(key_pair(number)) for number in range(2, 98)]
+    for record in records:
+        victim.core.store.add(record)
+    greedy = wire.Request(tuple(record.prefix for record in records[:64]))
+    modest = wire.Request(tuple(record.prefix for record in records[64:]))
+    burst = limits.GOSSIP_SERVE_BURST
+    while burst > 0:
+        burst -= sum(len(data) for f in victim.say(LIAR, greedy) if isinstance(f, wire.Records) for data in f.records)
+    brought = 0
+    asked = victim.say(HONEST, modest)
+    for _ in range(100):  # a second
+        victim.say(LIAR, greedy)
+        given = [(HONEST, frame) for frame in asked] + victim.wait(0.01)
+        asked = []
+        brought += sum(len(f.records) for to, f in given if to == HONEST and isinstance(f, wire.Records))
+    assert brought == 32
+
+
 def test_questions_without_end_are_not_answered() -> None:
     """Twenty at once, ten a second, of one link."""
     victim = Victim()

@@ -8,11 +8,11 @@ Who runs what:
   we send to the waiting ``send_file``, and everything about files we receive to the worker.
 - Locks, outermost first: the session's, ``Files._lock``, ``Upload._lock``. Nothing of a channel is called, and no
   function of the application, with one of the last two held.
-- One worker, ``crust-files``, started by the first file message, does all writing. It takes one message of one peer
-  at a time, in turn. It never waits for a peer: where a send buffer is full, replies wait, and it goes on writing, or
-  two nodes that send each other much would wait for each other. Only a peer with very many unread replies has to wait,
-  as its credit runs out. The worker may block on the disk and on its condition; the second wait ends with new work,
-  with :meth:`Files.close`, or when it is time to try the replies again.
+- One worker, ``crust-files``, started by the first file message, does all writing. It takes one message at a time, of
+  addresses in turn, and of the peers at each. It never waits for a peer: where a send buffer is full, replies wait, and
+  it goes on writing, or two nodes that send each other much would wait for each other. Only a peer with many unread
+  replies has to wait, as its credit runs out. The worker may block on the disk and on its condition; the second wait
+  ends with new work, with :meth:`Files.close`, or when it is time to try the replies again.
 - Each question to the application (``decide``) has a thread of its own, as it may wait for a person: one a peer at a
   time, ``FILE_TRANSFERS_MAX`` in all. Those at one address get a part of these, as of all transfers: keys cost nothing.
 """
@@ -62,7 +62,7 @@ from .file_contract import (
     OnReceiving,
     OnSending,
 )
-from .shares import is_full
+from .shares import Turns, is_full
 from .transfer import FileSender, Fresh, first_number, is_ours, short_text
 from .upload import Upload, open_source
 
@@ -75,7 +75,7 @@ _YIELD_EVERY = 16  # messages written before other threads get a chance
 class _Exchange:
     """All file transfers with one peer."""
 
-    __slots__ = ("channel", "downloads", "ended", "fresh", "inbound", "lost", "queued", "replies", "uploads")
+    __slots__ = ("channel", "downloads", "ended", "fresh", "inbound", "lost", "place", "queued", "replies", "uploads")
 
     def __init__(self, channel: FileChannel) -> None:
         self.channel = channel
@@ -88,6 +88,7 @@ class _Exchange:
         # The worker's own:
         self.downloads: dict[int, Download] = {}
         self.ended: dict[int, None] = {}  # oldest first, bounded
+        self.place: bytes | None = None  # where the peer was at its last message; read with the lock, too
         self.fresh = Fresh()
 
 
@@ -122,7 +123,7 @@ class Files:
         self._changed = self._clock.condition(self._lock)
         """Guards what follows and the first half of each exchange; notified when the worker has something to do."""
         self._exchanges: dict[FileChannel, _Exchange] = {}
-        self._ready: collections.deque[_Exchange] = collections.deque()
+        self._ready = Turns[_Exchange](lambda exchange: exchange.place)
         self._stalled: list[_Exchange] = []  # their replies found no room
         self._retry_at = 0.0  # on the clock: when they are tried again
         self._answers: collections.deque[tuple[_Exchange, Download, bool | str]] = collections.deque()
@@ -269,9 +270,7 @@ class Files:
         message = parse_transfer_untrusted(data)
         ours = is_ours(message.transfer, channel.controller)
         if ours and isinstance(message, (Offer, SignedOffer)):
-            raise RemoteProtocolError(
-                f"a file is offered as number {message.transfer}, which is ours to give"
-            )
+            raise RemoteProtocolError(f"a file is offered as number {message.transfer}, which is ours to give")
         with self._lock:
             if self._closed:
                 return
@@ -442,6 +441,7 @@ class Files:
                 self._settle(exchange, download)
 
     def _take(self, exchange: _Exchange, message: TransferMessage) -> None:
+        exchange.place = exchange.channel.place
         download = exchange.downloads.get(message.transfer)
         if download is not None:
             if download.receive(message):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import collections
+from collections.abc import Callable, Iterable, Iterator
+from typing import Generic, TypeVar
 
-__all__ = ["is_full"]
+__all__ = ["Turns", "is_full"]
+
+T = TypeVar("T")
 
 
 def is_full(place: bytes | None, places: Iterable[bytes | None], most: int, part: float, one: int) -> bool:
@@ -19,3 +23,46 @@ def is_full(place: bytes | None, places: Iterable[bytes | None], most: int, part
         one: What a single peer may have: no address gets less.
     """
     return place is not None and list(places).count(place) >= max(one, int(most * part))
+
+
+class Turns(Generic[T]):
+    """
+    A line in which addresses take turns, and those at one address for its turns. Not thread-safe.
+
+    Args:
+        place_of: The address of one; None: nobody knows, and these share one turn.
+    """
+
+    __slots__ = ("_lines", "_place_of")
+
+    def __init__(self, place_of: Callable[[T], bytes | None]) -> None:
+        self._place_of = place_of
+        self._lines: dict[bytes | None, collections.deque[T]] = {}  # by address, whose turn comes first; none is empty
+
+    def __bool__(self) -> bool:
+        return bool(self._lines)
+
+    def __iter__(self) -> Iterator[T]:
+        for line in self._lines.values():
+            yield from line
+
+    def append(self, one: T) -> None:
+        """Last among those at its address, where it is now."""
+        self._lines.setdefault(self._place_of(one), collections.deque()).append(one)
+
+    def extend(self, some: Iterable[T]) -> None:
+        """The same for each of these."""
+        for one in some:
+            self.append(one)
+
+    def popleft(self) -> T:
+        """Whose turn it is. Raises StopIteration if nobody waits."""
+        place = next(iter(self._lines))
+        line = self._lines.pop(place)
+        if len(line) > 1:
+            self._lines[place] = line  # last of the addresses
+        return line.popleft()
+
+    def clear(self) -> None:
+        """Nobody waits."""
+        self._lines.clear()

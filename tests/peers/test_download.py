@@ -285,6 +285,29 @@ def test_keys_at_one_address_leave_files_to_others(
     assert node.bitten == {"limits.peers_per_address": 2}
 
 
+def test_keys_at_one_address_leave_turns_to_others(node: FileNode, inbox: pathlib.Path) -> None:
+    """However many of them have something to say about files, every other message taken is one from elsewhere."""
+    here, other = [puppet(node, f"peer{number}") for number in range(8)], puppet(node, "other")
+    taken: list[bytes | None] = []
+    for peer in (*here, other):
+        peer.place = b"there" if peer is other else b"here"
+        peer.stray_data = lambda place=peer.place: taken.append(place)  # type: ignore[method-assign]
+        peer.say(FileData(2, 0, b"x"))
+    wait_until(lambda: len(taken) == 9, what="a message of each: where they are is known")
+    wait_until(lambda: not any(exchange.queued for exchange in node.files._exchanges.values()))
+    taken.clear()
+    at_work, go_on = threading.Event(), threading.Event()
+    node.files.accept_files(inbox, progress=lambda _: (at_work.set(), go_on.wait(20)))
+    busy = puppet(node, "busy")
+    busy.say(Offer(0, 1, "name"), FileData(0, 0, b"x"), End(0, digest(b"x")))
+    assert at_work.wait(20)
+    for peer in (*here, other):
+        peer.say(*[FileData(2, 0, b"x")] * 4)
+    go_on.set()
+    wait_until(lambda: len(taken) == 36, what="all messages")
+    assert taken[:8].count(b"there") == 4
+
+
 def test_keys_at_one_address_leave_questions_to_others(node: FileNode, inbox: pathlib.Path) -> None:
     """A person who thinks about the files of one address is still asked about others'."""
     thinking = threading.Event()

@@ -113,9 +113,12 @@ class Pulling:
                 link.checks.spend(now, len(prefixes))
                 self.checks.spend(now, len(prefixes))
                 asked.append((link, Request(tuple(prefixes))))
-            if not link.offers:
+            if prefixes or not link.offers:
                 del self._ready[peer_id]
-            elif len(link.outstanding) <= limits.GOSSIP_OUTSTANDING // 2:
+            if not link.offers:
+                continue
+            self._ready[peer_id] = None  # last in line, if it was its turn
+            if len(link.outstanding) <= limits.GOSSIP_OUTSTANDING // 2:
                 self._bites("GOSSIP_CHECKS" if self.checks.left(now) < 1 else "GOSSIP_CHECKS_LINK")
                 self._again_at = now + limits.GOSSIP_DELAY_PUBLIC
         return asked

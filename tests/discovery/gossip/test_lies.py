@@ -391,6 +391,28 @@ def test_who_asks_for_records_without_end_leaves_others_their_turn() -> None:
     assert brought == 32
 
 
+def test_who_offers_without_end_leaves_others_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More is offered by one peer than may be checked of all together: what another one offers is fetched in time."""
+    monkeypatch.setattr(limits, "GOSSIP_CHECKS", 50.0)  # half of what one link may: else it takes several
+    monkeypatch.setattr(limits, "GOSSIP_CHECKS_BURST", 10.0)
+    victim = Victim(max_records=4096)
+    lies = [victim.lie(number) for number in range(200)]
+    true = [record_of(key_pair(number)) for number in range(2, 7)]
+    by_prefix = {record.prefix: record.data for record in (*lies, *true)}
+    for step in range(100):  # two seconds
+        offers = {LIAR: lies[2 * step : 2 * step + 2], HONEST: true if step == 20 else []}
+        for peer, records in offers.items():
+            if records:
+                victim.say(peer, wire.Announce(tuple((record.prefix, record.version) for record in records)))
+        victim.wait(0.02)
+        asked, victim.sent = victim.sent, []
+        for peer, frame in asked:
+            if isinstance(frame, wire.Request):
+                victim.say(peer, wire.Records(tuple(by_prefix[prefix] for prefix in frame.prefixes)))
+    assert all(victim.core.store.of(record.node) is not None for record in true)
+    assert victim.bitten["GOSSIP_CHECKS"] > 0
+
+
 def test_questions_without_end_are_not_answered() -> None:
     """Twenty at once, ten a second, of one link."""
     victim = Victim()

@@ -72,11 +72,17 @@ class Publishing:
         if not (changed or old):
             self._plan(self._made_at + limits.GOSSIP_PUBLISH_AGAIN)
             return None
-        rest = self._made_at + (limits.GOSSIP_VIA_REST if self._only_via(told) else limits.GOSSIP_PUBLISH_REST)
+        rest = self._made_at + self._rest(told)
         if now < rest:  # it changes all the time
             self._plan(rest)
             return None
         return self._sign(told, now)
+
+    def _rest(self, told: tuple[object, ...]) -> float:
+        """Seconds from the record before this one, in which something may change again."""
+        if self._told and told[1] and not self._told[1]:
+            return 0.0  # nobody introduced us until now: who has just joined is found as soon as can be
+        return limits.GOSSIP_VIA_REST if self._only_via(told) else limits.GOSSIP_PUBLISH_REST
 
     def _only_via(self, told: tuple[object, ...]) -> bool:
         """It is only others than before who introduce us: those will do for a while, if there are some."""

@@ -61,7 +61,8 @@ class Searches:
 
         Args:
             tell: Told of what is found, on a thread of the node.
-            patient: Ask again whoever does not know the peer, or no way to it, while this node has just joined.
+            patient: Ask again whoever does not know the peer, while this node has just joined, or no way to it, which may
+                have just joined.
 
         Returns:
             Call it to end the search; None: there is nobody to ask.
@@ -102,6 +103,7 @@ class _Search:
         self._tell = tell
         self._depth = depth
         self._patient = patient
+        self._began = owner.gossiping.age
         self.awaited: dict[PeerId, Dialled | None] = {}
         """Via peers to which no link of its own leads yet."""
         self._failed: list[str] = []
@@ -142,9 +144,9 @@ class _Search:
         if record is not None:
             places = self._owner.rules.usable(record.endpoints, limits.GOSSIP_DIALS)
             chosen = [each for each in record.via if self._owner.rules.may_dial(each.peer_id)]
-        # Who has just joined may know nothing of that peer yet, or only what it said when it had just begun itself.
-        young = self._patient and self._owner.gossiping.age < limits.SEARCH_YOUNG
-        if young and not (places or chosen):
+        # Who has just joined may know nothing of that peer yet; or only what that one has said when it had just joined.
+        age = self._owner.gossiping.age - (0.0 if record is None else self._began)
+        if self._patient and age < limits.SEARCH_YOUNG and not (places or chosen):
             self._timer = self._node.io.call_later(
                 limits.SEARCH_PAUSE, lambda _: self._owner.gossiping.put(self.begin)
             )

@@ -114,6 +114,22 @@ def test_addresses_that_are_not_told_are_no_news(publish: str, role: str) -> Non
     assert len(world.run(30.0)) == 1
 
 
+def test_the_first_who_introduces_it_is_news_at_once() -> None:
+    """Whoever has just joined is found as soon as can be; when it has nobody any more, that can wait."""
+    world = World(publish="via")
+    world.change()
+    (record,) = world.run(limits.GOSSIP_PUBLISH_FIRST)
+    assert record.via == ()
+    introducer = world.introduced_by()
+    world.change()
+    (record,) = world.run(limits.GOSSIP_PUBLISH_DELAY)
+    assert [each.peer_id for each in record.via] == [introducer]
+    world.via = []
+    world.change()
+    assert world.run(limits.GOSSIP_PUBLISH_REST - 0.5) == []
+    assert [each.via for each in world.run(limits.GOSSIP_VIA_REST)] == [()]
+
+
 def test_where_nothing_is_to_be_told_nothing_is() -> None:
     world = begun(publish="none")
     world.introduced_by()

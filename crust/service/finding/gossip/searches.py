@@ -61,8 +61,8 @@ class Searches:
 
         Args:
             tell: Told of what is found, on a thread of the node.
-            patient: Ask again whoever does not know the peer, while this node has just joined, or no way to it, which may
-                have just joined.
+            patient: Ask again whoever does not know the peer, while this node has just joined; or no way to it,
+                since that may have.
 
         Returns:
             Call it to end the search; None: there is nobody to ask.

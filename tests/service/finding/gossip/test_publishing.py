@@ -115,19 +115,19 @@ def test_addresses_that_are_not_told_are_no_news(publish: str, role: str) -> Non
 
 
 def test_the_first_who_introduces_it_is_news_at_once() -> None:
-    """Whoever has just joined is found as soon as can be; when it has nobody any more, that can wait."""
-    world = World(publish="via")
+    """Whoever has just joined is found as soon as can be; that there are others, too, can wait."""
+    world = World()
     world.change()
-    (record,) = world.run(limits.GOSSIP_PUBLISH_FIRST)
+    (record,) = world.run(2 * limits.GOSSIP_PUBLISH_FIRST)
     assert record.via == ()
     introducer = world.introduced_by()
     world.change()
-    (record,) = world.run(limits.GOSSIP_PUBLISH_DELAY)
+    (record,) = world.run(limits.GOSSIP_PUBLISH_DELAY + 0.1)
     assert [each.peer_id for each in record.via] == [introducer]
-    world.via = []
+    world.introduced_by("45.0.0.10")
     world.change()
-    assert world.run(limits.GOSSIP_PUBLISH_REST - 0.5) == []
-    assert [each.via for each in world.run(limits.GOSSIP_VIA_REST)] == [()]
+    assert world.run(limits.GOSSIP_VIA_REST - 2.0) == []
+    assert [len(each.via) for each in world.run(2.0)] == [2]
 
 
 def test_where_nothing_is_to_be_told_nothing_is() -> None:

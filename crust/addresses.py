@@ -586,7 +586,7 @@ def address_key(ip: str | IPAddress) -> bytes:
     """
     What quotas count by: 4 bytes, the whole IPv4 address; 8 bytes, the /64 of an IPv6 address.
 
-    One site easily has 2^64 IPv6 addresses, so a single one means nothing.
+    One site easily has 2^64 IPv6 addresses, so a single one means nothing. Nor does a scope.
 
     Raises:
         ValueError: ``ip`` is no IP address.

@@ -62,4 +62,4 @@ class Detached:
 def _place_of(conversation: Conversation) -> Hashable:
     """Where its peer was; by itself if nobody knows."""
     host = conversation.address
-    return conversation.peer_id if host is None else address_key(host.partition("%")[0])
+    return conversation.peer_id if host is None else address_key(host)

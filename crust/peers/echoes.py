@@ -201,7 +201,7 @@ class Echoes:
             return "it does not see your address"
         if remote.port == request.port and remote.transport == _LINKS[request.transport]:
             return "the link itself uses that port, so that it would get in anyhow"
-        place = address_key(remote.host.partition("%")[0])
+        place = address_key(remote.host)
         if limit := self._rates.refusal(conversation.peer_id, self._host.clock.now(), place):
             self.on_limit(conversation, limit)
             return "there have been too many"

@@ -88,7 +88,7 @@ class _Exchange:
         # The worker's own:
         self.downloads: dict[int, Download] = {}
         self.ended: dict[int, None] = {}  # oldest first, bounded
-        self.place: bytes | None = None  # where the peer was at its last message; read with the lock, too
+        self.place: bytes | None = None  # where the peer was at its last offer; read with the lock, too
         self.fresh = Fresh()
 
 
@@ -441,7 +441,8 @@ class Files:
                 self._settle(exchange, download)
 
     def _take(self, exchange: _Exchange, message: TransferMessage) -> None:
-        exchange.place = exchange.channel.place
+        if exchange.place is None or isinstance(message, (Offer, SignedOffer)):
+            exchange.place = exchange.channel.place  # which takes a while to find out
         download = exchange.downloads.get(message.transfer)
         if download is not None:
             if download.receive(message):
@@ -458,9 +459,8 @@ class Files:
 
     def _offered(self, exchange: _Exchange, offer: Offer | SignedOffer) -> None:
         with self._lock:
-            rules = self._rules
+            rules, refusal = self._rules, ""
             others = [download for each in self._exchanges.values() for download in each.downloads.values()]
-        refusal = ""
         most, places = limits.FILE_TRANSFERS_ALL_MAX, [download.place for download in others]
         if rules is None:
             refusal = "this node does not accept files"
@@ -470,7 +470,7 @@ class Files:
         elif len(others) >= most:
             self.bites("FILE_TRANSFERS_ALL_MAX")
             refusal = "this node is receiving too many files; try again later"
-        elif is_full(exchange.channel.place, places, most, self.part, limits.FILE_TRANSFERS_MAX):
+        elif is_full(exchange.place, places, most, self.part, limits.FILE_TRANSFERS_MAX):
             self.bites("limits.peers_per_address")
             refusal = "this node is receiving too many files from your address; try again later"
         elif self.is_behind(True):

@@ -288,7 +288,10 @@ class Link:
         if not self.verdict:
             verdict = error.verdict if isinstance(error, CircuitEnded) else "failed"
             if self.stage is Stage.HANDSHAKE and (error is None or isinstance(error, ConnectionResetError)):
-                text = "the other side closed the connection during the handshake (wrong key, secret or program?)"
+                text = (
+                    "the other side closed the connection during the handshake "
+                    "(wrong key, secret or program? or it has too many callers: try again)"
+                )
             else:
                 text = str(error) if error is not None else "the other side closed the connection"
             self.verdict, self.error = verdict, text

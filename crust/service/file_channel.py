@@ -42,7 +42,7 @@ class FileChannel:
         conversation = self._conversation
         link = conversation.link
         host = conversation.address if link is None else link.connection.remote.host
-        return None if host is None else address_key(host.partition("%")[0])
+        return None if host is None else address_key(host)
 
     @property
     def controller(self) -> bool:

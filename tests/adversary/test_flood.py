@@ -70,14 +70,19 @@ def say(sock: socket.socket, data: bytes) -> None:
         sock.send(data)
 
 
-@pytest.fixture
-def target(nodes: Nodes, request: pytest.FixtureRequest) -> tuple[Service, Pair]:
-    """A node, and a session of it with somebody who must notice nothing."""
+@pytest.fixture(autouse=True)
+def many_addresses() -> None:
+    """A flood comes from everywhere."""
     try:
         with socket.socket() as sock:
             sock.bind((source(1), 0))
     except OSError:
         pytest.skip("loopback has only one address here")
+
+
+@pytest.fixture
+def target(nodes: Nodes, request: pytest.FixtureRequest) -> tuple[Service, Pair]:
+    """A node, and a session of it with somebody who must notice nothing."""
     node = nodes.start(as_installed(request.param))
     return node, Pair(nodes, nodes.start(as_installed(request.param)), node)
 

@@ -16,9 +16,9 @@ from crust.peers.accounts import Account
 from crust.peers.circuits.legs import Legs
 from crust.wire import frames
 from crust.wire.frames import CircuitReason
-from crust.wire.handshake import Capability, Introduction, Manner, Purpose, Role
+from crust.wire.handshake import Capability, Manner
 from tests.support.nodes import Nodes, config
-from tests.support.puppet import Caller, handshake_config
+from tests.support.puppet import Caller, handshake_config, introduction_of
 from tests.support.trios import SERVES
 from tests.support.waiting import wait_until
 
@@ -427,27 +427,13 @@ def test_an_introducer_does_not_fill_a_node(nodes: Nodes, lies: bool) -> None:
     """Whoever it says is behind it, wherever: those that come through it count where it is, as it does itself."""
     node = nodes.start(config(limits__peers_per_address=3))
 
-    def introduction(identity: Identity) -> Introduction:
-        return Introduction(
-            peer_id=identity.peer_id.public_key,
-            role=Role.NODE,
-            purpose=Purpose.CONNECT,
-            manner=Manner.RELAY,
-            capabilities=0,
-            incarnation=os.urandom(limits.INCARNATION_SIZE),
-            observed=None,
-            window=limits.RECEIVE_BUFFER,
-            max_message=limits.MAX_MESSAGE_SIZE,
-            resume=None,
-        )
-
     def follow(near: Puppet, handshake: Initiator, identity: Identity, number: int) -> frames.Frame:
         seen = (f"192.0.2.{number % 250}", 5) if lies else None
         near.send(frames.CircuitOffer(number, seen, True, handshake.start()))
         accept = near.expect(frames.CircuitAccept)
         assert isinstance(accept, frames.CircuitAccept)
         assert handshake.receive(accept.data)
-        near.send(frames.CircuitData(number, handshake.introduce(introduction(identity))))
+        near.send(frames.CircuitData(number, handshake.introduce(introduction_of(identity, Manner.RELAY))))
         assert handshake.result is not None
         opener = RecordOpener(handshake.result.receive_key, handshake.result.hash, handshake.result.aead)
         plaintexts = list(opener.receive(handshake.leftover))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import socket
 import time
@@ -38,6 +39,22 @@ W = TypeVar("W", bound="Wire")
 def handshake_config(identity: Identity, secrets: tuple[Secret, ...] = ()) -> HandshakeConfig:
     """What a puppet brings to its handshakes."""
     return HandshakeConfig(identity, network_id(None), secrets, supported_aeads())
+
+
+def introduction_of(identity: Identity, manner: Manner) -> Introduction:
+    """What a node says of itself that wants a session and offers nothing."""
+    return Introduction(
+        peer_id=identity.peer_id.public_key,
+        role=Role.NODE,
+        purpose=Purpose.CONNECT,
+        manner=manner,
+        capabilities=0,
+        incarnation=os.urandom(limits.INCARNATION_SIZE),
+        observed=None,
+        window=limits.RECEIVE_BUFFER,
+        max_message=limits.MAX_MESSAGE_SIZE,
+        resume=None,
+    )
 
 
 def read_until_end(sock: socket.socket, timeout: float = PATIENCE) -> bytes:
@@ -135,15 +152,12 @@ class Caller(Wire):
         endpoint = service.addresses[0]
         super().__init__(socket.create_connection((endpoint.host, endpoint.port)))
         self.handshake = Initiator(handshake_config(identity), service.id)
-        self.introduction = Introduction(
+        self.introduction = dataclasses.replace(
+            introduction_of(identity, manner),
             peer_id=claimed or identity.peer_id.public_key,
-            role=Role.NODE,
             purpose=purpose,
-            manner=manner,
             capabilities=capabilities,
             incarnation=incarnation or os.urandom(limits.INCARNATION_SIZE),
-            observed=None,
-            window=limits.RECEIVE_BUFFER,
             max_message=max_message,
             resume=resume,
         )

@@ -66,7 +66,7 @@ class IntroducingHost(Protocol):
 
 def place_of(link: Link) -> bytes | None:
     """Where the peer on a link is, as its place counts: its IPv4 address or IPv6 /64; None if nobody knows."""
-    return None if link.address is None else address_key(link.address.partition("%")[0])
+    return None if link.address is None else address_key(link.address)
 
 
 class Introducing:

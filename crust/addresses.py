@@ -281,6 +281,7 @@ class Endpoint:
         return (Endpoint, (self.transport, self.host, self.port))
 
 
+@functools.lru_cache(maxsize=1024)  # a node meets the same addresses again and again
 def parse_ip(text: str) -> IPAddress:
     """
     Read an IP address; an IPv4-mapped IPv6 address (``::ffff:192.0.2.7``) becomes the IPv4 address it stands for.
@@ -316,7 +317,7 @@ def _parse_host(text: str, start: int, end: int) -> tuple[str, IPAddress | None]
     return str(ip), ip
 
 
-@functools.lru_cache(maxsize=1024)  # a node meets the same addresses again and again
+@functools.lru_cache(maxsize=1024)  # the same
 def _plain_ip(host: str) -> tuple[str, IPAddress] | None:
     """An IP address without a scope in its canonical form, and as an address; None if ``host`` is anything else."""
     try:

@@ -355,12 +355,14 @@ class TcpListener:
         on_connection: Callable[[Connection], float | None],
         on_trouble: Callable[[OSError], object] | None,
     ) -> None:
-        ready = 0.0  # when it is to accept again
+        ready, factor = 0.0, 1.0  # when it is to accept again; how much longer it rests than it is told to
         while not self._ended():
             rest = ready - time.monotonic()
             if rest >= limits.REFUSAL_REST_MIN:
                 self._pause(selector, rest, while_few=True)
                 ready = min(ready, time.monotonic())  # what is left of the rest is not made up for
+                kept, most = waiting(self._sock)
+                factor = limits.REFUSAL_REST_ALONE if kept <= limits.REFUSAL_REST_FEW and most else 1.0
             if not self._wait(selector):
                 continue
             try:
@@ -368,7 +370,7 @@ class TcpListener:
                     if self._ended():
                         return
                     if rest := self._accept_one(on_connection):
-                        ready = max(ready, time.monotonic() - limits.REFUSAL_REST_SAVED) + rest
+                        ready = max(ready, time.monotonic() - limits.REFUSAL_REST_SAVED) + factor * rest
                 time.sleep(limits.TURN_PAUSE)  # under a flood, greenlets get their turn here
             except BlockingIOError:
                 continue

@@ -185,6 +185,7 @@ def test_a_flood_of_silent_callers_does_not_keep_an_honest_one_out(nodes: Nodes)
 def test_who_calls_again_at_once_is_refused_only_so_often(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     """A caller that is turned away has the listener rest; else who comes back at once would take a core."""
     monkeypatch.setattr(limits, "REFUSAL_REST", 0.25)
+    monkeypatch.setattr(limits, "REFUSAL_REST_ALONE", 1.0)
     monkeypatch.setattr(limits, "REFUSAL_REST_SAVED", 0.25)
     monkeypatch.setattr(limits, "ACCEPTS_PER_TURN", 1)  # who is in the kernel's queue already must wait, too
     node = nodes.start(config(limits__starts_per_address_per_second=1))

@@ -234,6 +234,7 @@ def test_out_of_descriptors_the_listener_pauses_and_goes_on(
 def test_a_listener_rests_when_it_is_told_to(tcp: TcpTransport, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who calls meanwhile waits in the kernel's queue, and is accepted afterwards; short rests add up."""
     monkeypatch.setattr(limits, "REFUSAL_REST_MIN", 0.5)
+    monkeypatch.setattr(limits, "REFUSAL_REST_ALONE", 1.0)
     monkeypatch.setattr(limits, "ACCEPTS_PER_TURN", 1)
     monkeypatch.setattr(limits, "REFUSAL_REST_SAVED", 0.0)
     listener = tcp.listen(ANY)
@@ -248,6 +249,36 @@ def test_a_listener_rests_when_it_is_told_to(tcp: TcpTransport, monkeypatch: pyt
     job = Background(listener.run, accept)
     wait_until(lambda: len(accepted) == 5, what="accepting them all")
     assert accepted[4] - accepted[0] >= 4 * 0.25 - 0.5  # what is left of the last one or two is too short by itself
+    for caller in callers:
+        caller.close()
+    listener.close()
+    job.result()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how many wait")
+@pytest.mark.parametrize("few", [1, 2])
+def test_a_listener_rests_longer_while_hardly_anybody_waits(
+    few: int, tcp: TcpTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is hardly anybody's loss, and has one that calls again and again cost that much less."""
+    monkeypatch.setattr(limits, "REFUSAL_REST_MIN", 0.01)
+    monkeypatch.setattr(limits, "REFUSAL_REST_SAVED", 0.0)
+    monkeypatch.setattr(limits, "REFUSAL_REST_ALONE", 10.0 if few == 2 else 36_000.0)
+    monkeypatch.setattr(limits, "REFUSAL_REST_FEW", few)
+    monkeypatch.setattr(limits, "ACCEPTS_PER_TURN", 1)
+    listener = tcp.listen(ANY)
+    accepted: list[float] = []
+
+    def accept(connection: Connection) -> float:
+        connection.abort()
+        accepted.append(time.monotonic())
+        return 0.05
+
+    callers = [socket.create_connection(("127.0.0.1", listener.endpoint.port)) for _ in range(3)]
+    job = Background(listener.run, accept)
+    wait_until(lambda: len(accepted) == 3, what="accepting them all")
+    if few == 2:  # who have waited during the first rest
+        assert accepted[2] - accepted[1] >= 0.5
     for caller in callers:
         caller.close()
     listener.close()

@@ -42,6 +42,24 @@ def test_nor_do_many(monkeypatch: pytest.MonkeyPatch) -> None:
     assert given_up == [(each, "DETACHED_SESSIONS_MAX") for each in here[:2]]
 
 
+def test_who_has_most_data_makes_room_where_there_is_too_much_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not who has most sessions, which hold little."""
+    monkeypatch.setattr(limits, "DETACHED_BYTES_MAX", 1000)
+    detached = Detached()
+    many, heavy = [session("198.51.100.1", 1) for _ in range(5)], session("192.0.2.7", 990)
+    assert [detached.add(each) for each in (*many, heavy)] == [[]] * 6
+    assert detached.add(session("203.0.113.5", 10)) == [(heavy, "DETACHED_BYTES_MAX")]
+
+
+def test_one_that_is_added_again_has_waited_least(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if nobody has said that it had come back."""
+    monkeypatch.setattr(limits, "DETACHED_SESSIONS_MAX", 2)
+    detached = Detached()
+    one, two = session("192.0.2.7", 0), session("192.0.2.7", 0)
+    assert detached.add(one) == detached.add(two) == detached.add(one) == []
+    assert detached.add(session("192.0.2.7", 0)) == [(two, "DETACHED_SESSIONS_MAX")]
+
+
 def test_among_equals_the_longest_detached_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each at an address of its own; one that comes back and goes again has waited least."""
     monkeypatch.setattr(limits, "DETACHED_SESSIONS_MAX", 2)

@@ -152,6 +152,15 @@ def test_those_who_call_all_the_time_make_room_first() -> None:
     assert admit(loud) and evicted[2:] == [loud]
 
 
+def test_who_has_called_all_the_time_soon_calls_seldom_again() -> None:
+    """Within twice as many seconds as it takes calls, however many there have been."""
+    later = 1.0 + 2 * limits.CALLS_FEW
+    target = gate(starts_per_second=100, starts_per_address_per_second=100)
+    assert begin(target, "10.0.0.1", 1.0, tries=1000) < 1000
+    assert begin(target, "10.0.1.1", later, tries=100) == 50, "the rest is kept for those who call seldom"
+    assert target.admit("10.0.0.1", later, evict=nothing) is not None
+
+
 def test_the_memory_of_rates_is_bounded() -> None:
     """Addresses beyond the bound push out the one that has been quiet for longest, and only that."""
     target = gate(half_open=100_000, half_open_per_address=100_000, starts_per_address_per_second=1)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 import crust
-from crust import Contact, Endpoint, Identity, Service
+from crust import Contact, Endpoint, Identity, Service, limits
 from tests.support.nodes import Nodes, Pair, config, through
 from tests.support.sockets import silent_listener
 from tests.support.threads import Background
@@ -222,8 +222,9 @@ def dials(service: Service) -> list[str]:
     return [name for name in service._node.threads.alive() if name.startswith("crust-dial")]
 
 
-def test_a_ban_ends_a_handshake(nodes: Nodes) -> None:
+def test_a_ban_ends_a_handshake(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connections of a banned address end at once, however far they had come."""
+    monkeypatch.setattr(limits, "FIRST_MESSAGE_TIMEOUT", 600.0)
     far = nodes.start()
     with socket.create_connection(("127.0.0.1", far.addresses[0].port)) as sock:
         wait_until(lambda: far.stats().gate.current == 1, what="a handshake under way")

@@ -316,6 +316,30 @@ def test_a_listener_does_not_rest_while_many_wait(tcp: TcpTransport, monkeypatch
     job.result()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how many wait")
+def test_a_rest_that_was_cut_short_is_not_made_up_for(tcp: TcpTransport, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When many have waited, and few are left."""
+    monkeypatch.setattr(limits, "ACCEPT_BACKLOG", 12)
+    monkeypatch.setattr(limits, "REFUSAL_REST_QUEUE", 0.25)
+    monkeypatch.setattr(limits, "ACCEPTS_PER_TURN", 1)
+    listener = tcp.listen(ANY)
+    accepted = 0
+
+    def accept(connection: Connection) -> float:
+        nonlocal accepted
+        connection.abort()
+        accepted += 1
+        return 3600.0 if accepted == 1 else 0.0
+
+    callers = [socket.create_connection(("127.0.0.1", listener.endpoint.port)) for _ in range(6)]
+    job = Background(listener.run, accept)
+    wait_until(lambda: accepted == 6, what="accepting them all")
+    for caller in callers:
+        caller.close()
+    listener.close()
+    job.result()
+
+
 def test_closing_ends_a_resting_listener(tcp: TcpTransport) -> None:
     """Nor does a rest hold up close(), however long."""
     listener = tcp.listen(ANY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import pathlib
 import socket
@@ -18,7 +19,7 @@ from crust.peers.conversation import Conversation
 from crust.peers.judging import Verdict
 from crust.testing import Network
 from crust.transports.utp.packet import Packet, PacketType, build_packet, parse_packet_untrusted
-from tests.support.nodes import Nodes, config, pair_of_identities
+from tests.support.nodes import Heard, Nodes, config, pair_of_identities
 from tests.support.sockets import silent_listener
 from tests.support.stun import request
 from tests.support.threads import Background
@@ -233,6 +234,25 @@ def test_a_function_that_raises_lets_nobody_in(nodes: Nodes, caplog: pytest.LogC
     assert [peer.id for peer in hub.peers] == [there.id]
     broken[0] = False
     assert other.connect(hub.contact).id == hub.id
+
+
+def test_a_function_that_raises_about_who_has_just_come_ends_it(nodes: Nodes) -> None:
+    """It was put in force while those before it were asked, so that it is asked when the session has begun."""
+    hub, other = nodes.start(on_callback_error=lambda what, error: None), nodes.start()
+
+    def broken(peer: PeerView) -> bool:
+        raise RuntimeError("the database is away")
+
+    def first(peer: PeerView) -> bool:
+        hub.ban(broken)
+        return False
+
+    hub.ban(first)
+    heard = Heard(hub)
+    with contextlib.suppress(crust.ConnectError, crust.Denied):  # it may have been let in, for a moment
+        other.connect(hub.contact)
+    lost = heard.wait(crust.LostPeer)
+    assert lost.peer.id == other.id and lost.reason is crust.LostReason.BANNED and not hub.peers
 
 
 def test_a_function_that_is_slow_or_raises_is_named_now_and_then(

@@ -68,13 +68,18 @@ def test_at_once(nodes: Nodes) -> None:
     assert made[-1].dial(made[1].id, timeout=PATIENCE).result(PATIENCE).id == made[1].id
 
 
-def test_who_has_just_joined_asks_again_for_a_way(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a peer said before it had links itself names nobody who introduces it: it says more a moment later."""
+@pytest.mark.parametrize("age", [0.0, 600.0])
+def test_who_finds_no_way_asks_again_for_a_while(age: float, nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    What a peer said before it had links itself names nobody who introduces it: it says more a moment later. However
+    long it is that who asks has been here.
+    """
     monkeypatch.setattr(limits, "SEARCH_YOUNG", 60.0)
     made = line(nodes, 4, gossip__publish="via", relay__serve=True)
     first, last = made[0], made[-1]
     knows(first, last, introduced=True)
     gossiping, asked = gossip_of(first), list[bytes]()
+    gossiping._began_at -= age
     real = gossiping.find
 
     def find(target: PeerId, found: Callable[[object, int], None]) -> Callable[[], None]:

@@ -127,7 +127,7 @@ class Acceptor:
             they are turned away would take a core.
         """
         host = connection.remote.host
-        return 0.0 if self._take(connection, host, host) else limits.REFUSAL_REST
+        return 0.0 if self._take(connection, host, host, None) else limits.REFUSAL_REST
 
     def offered(self, connection: CircuitConnection) -> None:
         """
@@ -135,15 +135,17 @@ class Acceptor:
         the address that it sees the caller at.
         """
         seen = connection.observed
-        self._take(connection, connection.remote.host, None if seen is None else seen[0])
+        host = None if seen is None else seen[0]
+        self._take(connection, connection.remote.host, host, host)
 
-    def _take(self, connection: Connection, address: str, seen: str | None) -> bool:
+    def _take(self, connection: Connection, address: str, seen: str | None, behind: str | None) -> bool:
         """
         Begin a handshake, if there is room.
 
         Args:
             address: Who is held responsible.
             seen: Where the caller is, if that is known.
+            behind: The same of one who is introduced.
 
         Returns:
             False if it was refused.
@@ -159,7 +161,7 @@ class Acceptor:
                 link.fail("failed", _MADE_ROOM)
 
         known = seen is not None and self._host.knows_address(seen)
-        slot = self.gate.admit(address, now, known=known, evict=evict)
+        slot = self.gate.admit(address, now, known=known, behind=behind, evict=evict)
         if slot is None:
             held_back = self._limited.permit(("full", address), now)
             if held_back is not None:
@@ -194,7 +196,7 @@ class Acceptor:
             connection.start(link, functools.partial(self._spawn_reader, link, address))
         except RuntimeError:
             self._begun(link)
-            slot.release()
+            slot.release(now)
         return True
 
     def _spawn_reader(
@@ -230,11 +232,15 @@ class Acceptor:
     def link_hello(self, link: Link) -> None:
         """The caller knows our key."""
         slot = link.owner_data
-        if isinstance(slot, Slot) and not slot.message1_valid():
+        if isinstance(slot, Slot) and not slot.message1_valid(self._now()):
             link.fail("failed", _MADE_ROOM)
 
     def link_introduced(self, link: Link, introduction: Introduction) -> None:
         """The caller has proven who it is: the application may be asked, and the registry decides."""
+        slot = link.owner_data
+        if isinstance(slot, Slot) and not slot.introduced():
+            link.fail("failed", _MADE_ROOM)
+            return
         judging, access = self._host.judging, self._host.access
         peer_id, host = link.peer_id, link.address
         fresh = introduction.resume is None
@@ -273,7 +279,7 @@ class Acceptor:
     def _decide(self, link: Link, introduction: Introduction) -> None:
         slot = link.owner_data
         if isinstance(slot, Slot):
-            slot.release()
+            slot.release(self._now())
             link.owner_data = None
         self._host.registry.introduced(link, introduction)
         if link.conversation is not None or link.verdict:
@@ -288,10 +294,10 @@ class Acceptor:
         """The link ended before it carried a session."""
         self._begun(link)
         self._host.registry.given_up(link)
+        now = self._now()
         slot = link.owner_data
         if isinstance(slot, Slot):
-            slot.release()
-        now = self._now()
+            slot.release(now)
         address = link.connection.remote.host
         if link.verdict in ("cancelled", "lost_race") or (link.door is not None and link.door.requests):
             return

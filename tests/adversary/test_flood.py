@@ -5,9 +5,8 @@ Two thousand sockets of two hundred addresses connect at once and say nothing, o
 might be a handshake; or as many datagrams ask for connections of µTP. An honest caller whom the node has never heard
 of gets in meanwhile, within the 3 seconds that are promised where there is a machine to spare, and here in 9.
 
-Not promised: a flood that fills the line; and callers who know the node's id (and secret), and so can show a valid
-first message, take slots until their deadline. tests/service/test_bad_input.py has both kinds with few slots, and
-tests/peers/test_gate.py all rules of who makes room for whom.
+Not promised: a flood that fills the line. tests/service/test_bad_input.py has callers who know the node's id (and
+secret), and so can show a valid first message, and tests/peers/test_gate.py all rules of who makes room for whom.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator
 
@@ -39,7 +40,7 @@ def admit_all(
         slot = target.admit(address, 0.0, known=known, evict=nothing)
         assert slot is not None
         if prove:
-            assert slot.message1_valid()
+            assert slot.message1_valid(0.0)
         slots.append(slot)
     return slots
 
@@ -70,7 +71,7 @@ def test_an_ipv6_network_counts_as_one_address() -> None:
     target = gate(half_open_per_address=2)
     first = target.admit("2001:db8:0:1::1", 0.0, evict=nothing)
     second = target.admit("2001:db8:0:1:ffff::2", 0.0, evict=nothing)
-    assert first and second and first.message1_valid() and second.message1_valid()
+    assert first and second and first.message1_valid(0.0) and second.message1_valid(0.0)
     assert target.admit("2001:db8:0:1::3", 0.0, evict=nothing) is None
     assert target.admit("2001:db8:0:2::1", 0.0, evict=nothing) is not None
 
@@ -79,7 +80,7 @@ def test_a_mapped_address_is_the_ipv4_address() -> None:
     """A dual-stack listener shows IPv4 callers as ::ffff:a.b.c.d: that is no second quota."""
     target = gate(half_open_per_address=1)
     slot = target.admit("::ffff:192.0.2.1", 0.0, evict=nothing)
-    assert slot is not None and slot.message1_valid()
+    assert slot is not None and slot.message1_valid(0.0)
     assert target.admit("192.0.2.1", 0.0, evict=nothing) is None
 
 
@@ -201,14 +202,119 @@ def test_an_overflow_evicts_the_oldest_that_has_not_proven_anything() -> None:
         address = f"10.0.0.{ord(name)}"
         slots.append(target.admit(address, 0.0, evict=lambda name=name: evicted.append(name)))  # type: ignore[misc]
     first, second, third = (slot for slot in slots if slot is not None)
-    assert first.message1_valid()
+    assert first.message1_valid(0.0)
     assert target.admit("10.0.1.1", 0.0, evict=nothing) is not None
     assert evicted == ["b"]
-    assert not second.message1_valid()
-    second.release()
+    assert not second.message1_valid(0.0)
+    second.release(0.0)
     assert target.counters.current == 3
     assert target.counters.evicted == 1
-    assert third.message1_valid()
+    assert third.message1_valid(0.0)
+
+
+def test_who_holds_its_slot_makes_room() -> None:
+    """Where those who know us have most slots: the one that has held its own for longest, after some seconds. Not one
+    that has introduced itself, nor one for those who have shown nothing yet."""
+    target, evicted = gate(half_open=8), list[int]()
+    slots = []
+    for number in range(5):
+        evict = functools.partial(evicted.append, number)
+        slot = target.admit(f"10.0.0.{number}", 0.0, evict=evict)
+        assert slot is not None and slot.message1_valid(number / 10)
+        slots.append(slot)
+    assert slots[0].introduced()
+    assert target.admit("10.0.1.1", 0.5, evict=nothing) is not None  # the last for strangers; it is waiting
+    assert target.admit("10.0.1.2", limits.HELD_SECONDS + 0.1, evict=nothing) is not None
+    assert evicted == [1] and not slots[1].introduced() and slots[2].message1_valid(9.0)
+    for number in range(2, 9):
+        assert target.admit(f"10.0.1.{number + 1}", limits.HELD_SECONDS + 9.0, evict=nothing) is not None
+    assert evicted == [1, 2]  # three of six wait now: they make room for each other
+    assert slots[0].introduced() and slots[3].introduced()
+
+
+def test_strangers_make_no_room_among_the_slots_of_known_addresses() -> None:
+    """Where strangers have all that are for them, one of those makes room for another, however long others hold."""
+    target = gate(half_open=8)
+    admit_all(target, 2, known=True, prove=True)
+    admit_all(target, 5, prove=True, first=100)
+    evicted = list[bool]()
+    slot = target.admit("10.9.9.9", 0.1, evict=lambda: evicted.append(True))
+    assert slot is not None and slot.message1_valid(0.1)
+    assert target.admit("192.0.2.1", limits.HELD_SECONDS + 0.05, evict=nothing) is not None
+    assert target.counters.evicted == 1 and target._strangers == 6
+    assert [slot._key for slot in target._proven][:2] == [address_key(host) for host in ("10.0.0.1", "10.0.1.1")]
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_holding_slots_counts_as_calling_all_the_time(known: bool) -> None:
+    """Also of an address that is known; it is forgotten. Who introduces itself holds nothing."""
+    target = gate(half_open=4)
+    one, other = "192.0.2.1", "192.0.2.2"
+
+    def rank(host: str, now: float) -> int:
+        slot = target.admit(host, now, known=known, evict=nothing)
+        assert slot is not None
+        slot.release(now)
+        return slot._rank
+
+    honest = rank(one, 0.0)
+    for host in (one, other):
+        slot = target.admit(host, 0.0, known=known, evict=nothing)
+        assert slot is not None and slot.message1_valid(0.0)
+        if host == other:
+            assert slot.introduced()
+        slot.release(10.0)
+    assert rank(one, 10.0) < honest == rank(other, 10.0)
+    seconds = 10.0 * limits.HELD_CALLS - limits.CALLS_FEW
+    assert rank(one, 10.0 + seconds - 3.0) < honest == rank(one, 10.0 + seconds + 3.0)
+
+
+@pytest.mark.parametrize("hold", [0.5, 1.9, 10.0])
+@pytest.mark.parametrize("each", [1, 16])
+@pytest.mark.parametrize("known", [False, True])
+def test_callers_who_know_us_and_hold_their_slots(hold: float, each: int, known: bool) -> None:
+    """From two hundred addresses, however long they hold them: who has never called gets in, at a round trip of 0.3 s."""
+    target, got_in = Gate(LimitsConfig()), 0
+    turn = itertools.cycle(host for host in itertools.islice(addresses(), 200) for _ in range(each))
+    held: list[tuple[float, Slot]] = []
+    newcomers: dict[int, Slot] = {}  # by when they called, in hundredths of a second
+    for step in range(2000):
+        now = step / 100
+        while held and held[0][0] <= now:
+            held.pop(0)[1].release(now)
+        for _ in range(4):
+            slot = target.admit(next(turn), now, known=known, evict=nothing)
+            if slot is not None and slot.message1_valid(now):
+                held.append((now + hold, slot))
+        if step >= 500 and step % 10 == 0:
+            slot = target.admit(f"172.16.{step // 250}.{step % 250}", now, evict=nothing)
+            if slot is not None:
+                newcomers[step] = slot
+        if step - 30 in newcomers:
+            newcomers[step - 30].message1_valid(now)
+        if step - 60 in newcomers:
+            slot = newcomers.pop(step - 60)
+            got_in += slot.introduced()
+            slot.release(now)
+    assert got_in + len(newcomers) == 150
+
+
+def test_those_who_are_introduced_make_room_for_each_other() -> None:
+    """Where an introducer has too many: the oldest of the address that has most, if those are two more than another
+    would have, or have been held; it does not answer for them."""
+    target, evicted = gate(half_open_per_address=4), list[str]()
+
+    def call(behind: str | None, now: float) -> bool:
+        slot = target.admit("192.0.2.1", now, behind=behind, evict=lambda: evicted.append(behind or ""))
+        return slot is not None and slot.message1_valid(now)
+
+    assert all(call(behind, 0.0) for behind in ("10.0.0.1", "10.0.0.2", "10.0.0.2", "10.0.0.2"))
+    assert not call("10.0.0.2", 0.1) and not call(None, 0.1) and not evicted
+    assert call("10.0.0.3", 0.1) and evicted == ["10.0.0.2"]
+    assert not call("10.0.0.3", 0.2) and call("10.0.0.4", 0.2) and evicted[1:] == ["10.0.0.2"]
+    assert not call("10.0.0.5", 1.0)  # each has one
+    assert call("10.0.0.5", limits.HELD_SECONDS) and evicted[2:] == ["10.0.0.1"]
+    assert target._callers[address_key("192.0.2.1")].holding(limits.HELD_SECONDS) == 0.0
 
 
 def test_eviction_is_called_without_the_lock() -> None:
@@ -218,7 +324,7 @@ def test_eviction_is_called_without_the_lock() -> None:
 
     def evict() -> None:
         assert first is not None
-        first.release()
+        first.release(0.0)
         seen.append(target.counters.current)
 
     first = target.admit("192.0.2.1", 0.0, evict=evict)
@@ -253,9 +359,9 @@ def test_an_address_whose_slots_are_all_proven_is_refused() -> None:
     """16 handshakes of one address that got past message 1 are not disturbed by a 17th."""
     target = gate()
     slots = [target.admit("192.0.2.1", 0.0, evict=nothing) for _ in range(16)]
-    assert all(slot is not None and slot.message1_valid() for slot in slots)
+    assert all(slot is not None and slot.message1_valid(0.0) for slot in slots)
     assert target.admit("192.0.2.1", 0.0, evict=nothing) is None
-    slots[0].release()  # type: ignore[union-attr]
+    slots[0].release(0.0)  # type: ignore[union-attr]
     assert target.admit("192.0.2.1", 0.0, evict=nothing) is not None
 
 
@@ -303,7 +409,7 @@ def test_who_is_charged_for_a_refusal() -> None:
     assert target.admit(third, 0.0, evict=nothing) is not None
     assert charged == [("limits.half_open", address_key(one))]
     last = [slot for slot in target._waiting if slot._key == address_key(third)]
-    assert slot is not None and slot.message1_valid() and last[0].message1_valid()
+    assert slot is not None and slot.message1_valid(0.0) and last[0].message1_valid(0.0)
     assert target.admit(one, 0.0, evict=nothing) is None
     assert charged[1:] == [("limits.half_open", None)]
 
@@ -318,11 +424,11 @@ def test_release_is_idempotent() -> None:
     """A slot given back twice is one slot."""
     target = gate()
     one, two = admit_all(target, 2)
-    one.release()
-    one.release()
+    one.release(0.0)
+    one.release(0.0)
     assert target.counters.current == 1
-    assert not one.message1_valid()
-    two.release()
+    assert not one.message1_valid(0.0)
+    two.release(0.0)
     assert target.counters.current == 0
     assert not target._per_key
 
@@ -342,9 +448,9 @@ def test_no_order_of_events_breaks_the_limits(data: st.DataObject) -> None:
         if live and data.draw(st.booleans()):
             slot = data.draw(st.sampled_from(list(live)))
             if data.draw(st.booleans()):
-                assert slot.message1_valid()
+                assert slot.message1_valid(0.0)
             else:
-                slot.release()
+                slot.release(0.0)
                 del live[slot]
         else:
             address, known = f"10.0.0.{data.draw(st.integers(0, 5))}", data.draw(st.booleans())
@@ -358,7 +464,7 @@ def test_no_order_of_events_breaks_the_limits(data: st.DataObject) -> None:
         for address in {address for address, _ in live.values()}:
             assert sum(owner == address for owner, _ in live.values()) <= 3
     for slot in list(live):
-        slot.release()
+        slot.release(0.0)
     assert target.counters.current == target._strangers == 0
 
 
@@ -370,7 +476,7 @@ def test_other_limits_while_it_runs() -> None:
     assert target.counters.current == 7
     assert target.admit("192.0.2.1", 0.0, evict=nothing) is None
     for slot in slots[:5]:
-        slot.release()
+        slot.release(0.0)
     assert target.admit("192.0.2.1", 0.0, evict=nothing) is not None
     target.configure(LimitsConfig(half_open=10, half_open_per_address=1))
     assert admit_all(target, 3, first=50)
@@ -397,7 +503,7 @@ def begin(target: Gate, address: str, now: float, tries: int = 100) -> int:
     slots = [target.admit(address, now, evict=nothing) for _ in range(tries)]
     for slot in slots:
         if slot is not None:
-            slot.release()
+            slot.release(0.0)
     return sum(slot is not None for slot in slots)
 
 

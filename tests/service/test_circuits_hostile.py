@@ -455,6 +455,29 @@ def test_an_introducer_does_not_fill_a_node(nodes: Nodes, lies: bool) -> None:
         assert node.stats().refusals["limits.peers_per_address"] == 1
 
 
+def test_who_stalls_behind_an_introducer_keeps_nobody_else_there_out(nodes: Nodes) -> None:
+    """One address there begins as many handshakes as may come through one introducer: they make room for others that it
+    introduces, not for more of that address."""
+    node = nodes.start(config(limits__half_open_per_address=limits.HALF_OPEN_PER_ADDRESS))
+
+    def call(near: Puppet, host: str) -> frames.Frame:
+        number = near.number()
+        hello = Initiator(handshake_config(Identity.generate()), node.id).start()
+        near.send(frames.CircuitOffer(number, (host, 5), True, hello))
+        while True:
+            for frame in near.receive():
+                if isinstance(frame, frames.CircuitAccept | frames.CircuitClose) and frame.number == number:
+                    return frame
+
+    with Puppet(node) as near:
+        for _ in range(limits.HALF_OPEN_PER_ADDRESS):
+            assert isinstance(call(near, "192.0.2.1"), frames.CircuitAccept)
+        assert isinstance(call(near, "192.0.2.1"), frames.CircuitClose)
+        assert isinstance(call(near, "192.0.2.2"), frames.CircuitAccept)
+        assert isinstance(call(near, "192.0.2.1"), frames.CircuitClose)
+        assert near.answers()
+
+
 def test_offers_of_rubbish(nodes: Nodes) -> None:
     """Are refused without a word to who may be behind them."""
     node = nodes.start()

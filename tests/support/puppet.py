@@ -133,6 +133,7 @@ class Caller(Wire):
     Args:
         introduce: Go through the handshake and introduce itself; else the test does what it wants with ``handshake``.
         resume: As in :class:`crust.wire.handshake.Introduction`.
+        source: The address to call from; empty: as the system likes.
     """
 
     def __init__(
@@ -148,9 +149,10 @@ class Caller(Wire):
         max_message: int = limits.MAX_MESSAGE_SIZE,
         capabilities: int = 0,
         manner: Manner = Manner.DIRECT,
+        source: str = "",
     ) -> None:
         endpoint = service.addresses[0]
-        super().__init__(socket.create_connection((endpoint.host, endpoint.port)))
+        super().__init__(socket.create_connection((endpoint.host, endpoint.port), source_address=(source, 0)))
         self.handshake = Initiator(handshake_config(identity), service.id)
         self.introduction = dataclasses.replace(
             introduction_of(identity, manner),

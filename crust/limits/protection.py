@@ -7,6 +7,7 @@ from __future__ import annotations
 HALF_OPEN_MAX = 256
 HALF_OPEN_KNOWN_RESERVE = 64  # of those, kept for addresses of peers we know
 HALF_OPEN_PER_ADDRESS = 16
+SITE_SHARE = 2  # times as much as one address, an IPv6 /64, may have: all of an IPv6 /48 together
 STARTS_PER_ADDRESS_PER_SECOND = 20
 STARTS_PER_SECOND = 500
 CALLS_FEW = 5  # calls of an address, one a second being forgotten, after which others have precedence that call less

@@ -10,6 +10,7 @@ that:
   that those who call all the time do not lock out who has never called before.
 - **Slots**: at most so many handshakes under way, in all and for each address, and some of them for known addresses
   only. No thread before a slot.
+- **Sites**: all networks of an IPv6 /48 together have some multiple of what one /64 has.
 - **Slowing**: an address that misbehaves may be made to begin less often for a while.
 - **Eviction**: where slots have run out, one whose caller has not sent a valid message 1 makes room: the oldest of
   those who call all the time, if there are any, else of all. Only where most callers have shown that they know our key,
@@ -35,6 +36,7 @@ from ..addresses import address_key
 from ..config import LimitsConfig
 from ..runtime.rates import Bucket
 from ..values import dataclass
+from .whereabouts import site_key
 
 __all__ = ["Gate", "GateCounters", "Slot"]
 
@@ -74,12 +76,13 @@ class _Rank(enum.IntEnum):
 
 
 class _Caller:
-    """What is remembered of an address."""
+    """What is remembered of an address, or of a site: that may have a multiple of everything."""
 
-    __slots__ = ("_calls", "_held", "_held_when", "_when", "starts")
+    __slots__ = ("_calls", "_held", "_held_when", "_share", "_when", "starts")
 
-    def __init__(self, rate: float) -> None:
-        self.starts = Bucket(rate)
+    def __init__(self, rate: float, share: int) -> None:
+        self._share = share
+        self.starts = Bucket(rate * share)
         self._calls = 0.0  # made lately
         self._when = 0.0
         self._held = 0.0  # calls that holding slots counts as
@@ -89,7 +92,7 @@ class _Caller:
         """It does so once more; its rank as a stranger."""
         forgotten = max(0.0, now - self._when)  # one a second
         self._when = max(self._when, now)
-        self._calls = min(max(0.0, self._calls - forgotten) + 1.0, 2.0 * limits.CALLS_FEW)
+        self._calls = min(max(0.0, self._calls - forgotten) + 1.0 / self._share, 2.0 * limits.CALLS_FEW)
         return _Rank.SELDOM if self._calls + self.holding(now) <= limits.CALLS_FEW else _Rank.OFTEN
 
     def holding(self, now: float) -> float:
@@ -100,7 +103,12 @@ class _Caller:
 
     def held(self, seconds: float, now: float) -> None:
         """It has held a slot for so long."""
-        self._held = min(self.holding(now) + max(0.0, seconds) * limits.HELD_CALLS, limits.HELD_CALLS_MAX)
+        calls = max(0.0, seconds) * limits.HELD_CALLS / self._share
+        self._held = min(self.holding(now) + calls, limits.HELD_CALLS_MAX)
+
+    def change_rate(self, rate: float) -> None:
+        """It may begin so often from now on."""
+        self.starts.change_rate(rate * self._share)
 
 
 class Slot:
@@ -110,13 +118,14 @@ class Slot:
     Thread-safe.
     """
 
-    __slots__ = ("_behind", "_evict", "_gate", "_key", "_rank", "_since")
+    __slots__ = ("_behind", "_evict", "_gate", "_key", "_rank", "_since", "_site")
 
     def __init__(
         self, gate: Gate, key: bytes, behind: bytes | None, rank: _Rank, evict: Callable[[], None]
     ) -> None:
         self._gate = gate
         self._key = key
+        self._site = site_key(key)
         self._behind = behind
         self._rank = rank
         self._evict = evict
@@ -180,17 +189,17 @@ class Gate:
         self._reserve = min(limits.HALF_OPEN_KNOWN_RESERVE, int(config.half_open * _KNOWN_SHARE))
         self._lock = threading.Lock()
         """Guards everything above and below. Nothing is called while it is held."""
-        self._callers: collections.OrderedDict[object, _Caller] = collections.OrderedDict()
+        self._callers: collections.OrderedDict[bytes, _Caller] = collections.OrderedDict()
         self._all_starts = Bucket(config.starts_per_second)
         self._waiting: dict[Slot, None] = {}  # oldest first, without a valid message 1
         self._proven: dict[Slot, None] = {}  # oldest first, with one, and not introduced
         self._introduced: set[Slot] = set()
-        self._per_key: dict[object, int] = {}
+        self._per_key: dict[bytes, int] = {}
         self._slowed: collections.OrderedDict[object, float] = collections.OrderedDict()  # until when
         self.refused: Callable[[str, bytes | None], object] = lambda limit, key: None
         """Told of every refusal and eviction: the key of the configuration that it is because of, and whose doing it is
         (an ``address_key``): the address with too many of its own, or whose unfinished handshake had to make room;
-        None: that of all together. Any thread; must be quick."""
+        None: that of all together, or of a site. Any thread; must be quick."""
         self.forgotten = 0
         """How many addresses made room for others, of which it was known how often they begin."""
         self._strangers = 0  # slots in use that were not given to known addresses
@@ -206,7 +215,7 @@ class Gate:
                 self._all_starts.change_rate(config.starts_per_second)
             if config.starts_per_address_per_second != self._config.starts_per_address_per_second:
                 for caller in self._callers.values():
-                    caller.starts.change_rate(config.starts_per_address_per_second)
+                    caller.change_rate(config.starts_per_address_per_second)
             self._config = config
             self._reserve = min(limits.HALF_OPEN_KNOWN_RESERVE, int(config.half_open * _KNOWN_SHARE))
 
@@ -248,9 +257,9 @@ class Gate:
         key = address_key(address)
         seen = None if behind is None else address_key(behind)
         with self._lock:
-            slot, victim, limit = self._take_locked(key, seen, known, now, evict)
+            slot, victim, limit, doer = self._take_locked(key, seen, known, now, evict)
         if limit in _OF_ONE:
-            self.refused(limit, key)
+            self.refused(limit, key if doer == key else None)
         elif limit:
             self.refused(limit, None if victim is None else victim._key)
         if victim is not None and slot is not None:
@@ -262,28 +271,30 @@ class Gate:
 
     def _take_locked(
         self, key: bytes, behind: bytes | None, known: bool, now: float, evict: Callable[[], None]
-    ) -> tuple[Slot | None, Slot | None, str]:
-        """The slot, if there is one; who has to make room for it; the limit that somebody met."""
-        rank, limit = self._may_start_locked(key, known, now)
+    ) -> tuple[Slot | None, Slot | None, str, bytes | None]:
+        """The slot, if there is one; who has to make room for it; the limit that somebody met; whose limit that is."""
+        rank, limit, doer = self._may_start_locked(key, known, now)
         if limit:
             self._refused_by_rate += 1
-            return None, None, limit
+            return None, None, limit, doer
         victim: Slot | None = None
         if self._is_full_locked(key, rank):
-            crowded = self._per_key.get(key, 0) >= self._config.half_open_per_address
-            limit = "limits.half_open_per_address" if crowded else "limits.half_open"
+            doer = self._crowded_locked(key)
+            limit = "limits.half_open" if doer is None else "limits.half_open_per_address"
             victim = self._victim_locked(key, rank, now) or self._crowd_locked(key, behind, now)
             if victim is None:
                 self._refused_by_slots += 1
-                return None, None, limit
+                return None, None, limit, doer
             self._drop_locked(victim, now)
             self._evicted += 1
         slot = Slot(self, key, behind, rank, evict)
         self._waiting[slot] = None
-        self._per_key[key] = self._per_key.get(key, 0) + 1
+        for part in (key, site_key(key)):
+            if part is not None:
+                self._per_key[part] = self._per_key.get(part, 0) + 1
         self._strangers += rank is not _Rank.KNOWN
         self._admitted += 1
-        return slot, victim, limit
+        return slot, victim, limit, doer
 
     def slow(self, key: bytes, until: float) -> None:
         """Let an address begin less often for a while."""
@@ -294,18 +305,14 @@ class Gate:
                 self._slowed.popitem(last=False)
                 self.forgotten += 1
 
-    def _may_start_locked(self, key: object, known: bool, now: float) -> tuple[_Rank, str]:
-        """The rank of a caller, and the limit that it has met; empty if it may begin."""
-        caller = self._callers.get(key)
-        if caller is None:
-            caller = self._callers[key] = _Caller(self._config.starts_per_address_per_second)
-            if len(self._callers) > limits.GATE_ADDRESSES_MAX:
-                self._callers.popitem(last=False)
-                self.forgotten += 1
-        else:
-            self._callers.move_to_end(key)
-        rank = caller.calls(now)
-        if known and caller.holding(now) <= limits.CALLS_FEW:
+    def _may_start_locked(self, key: bytes, known: bool, now: float) -> tuple[_Rank, str, bytes | None]:
+        """The rank of a caller, the limit that it has met, empty if it may begin, and whose limit that is."""
+        site = site_key(key)
+        callers = {key: self._caller_locked(key, 1)}
+        if site is not None:
+            callers[site] = self._caller_locked(site, limits.SITE_SHARE)
+        rank = min([caller.calls(now) for caller in callers.values()])
+        if known and all(caller.holding(now) <= limits.CALLS_FEW for caller in callers.values()):
             rank = _Rank.KNOWN
         kept = int(self._config.starts_per_second * _KNOWN_SHARE) * (_Rank.KNOWN - rank)
         cost = 1.0
@@ -314,16 +321,37 @@ class Gate:
                 cost = min(limits.SLOWED_COST, float(self._config.starts_per_address_per_second))
             else:
                 self._slowed.pop(key, None)
-        if caller.starts.tokens(now) < cost:
-            return rank, "limits.starts_per_address_per_second"
+        for part, caller in callers.items():
+            if caller.starts.tokens(now) < cost:
+                return rank, "limits.starts_per_address_per_second", part
         if self._all_starts.tokens(now) < 1.0 + kept:
-            return rank, "limits.starts_per_second"
-        caller.starts.take(cost)
+            return rank, "limits.starts_per_second", None
+        for caller in callers.values():
+            caller.starts.take(cost)
         self._all_starts.take()
-        return rank, ""
+        return rank, "", None
 
-    def _is_full_locked(self, key: object, rank: _Rank) -> bool:
-        if self._per_key.get(key, 0) >= self._config.half_open_per_address:
+    def _caller_locked(self, key: bytes, share: int) -> _Caller:
+        caller = self._callers.get(key)
+        if caller is None:
+            caller = self._callers[key] = _Caller(self._config.starts_per_address_per_second, share)
+            if len(self._callers) > limits.GATE_ADDRESSES_MAX:
+                self._callers.popitem(last=False)
+                self.forgotten += 1
+        else:
+            self._callers.move_to_end(key)
+        return caller
+
+    def _crowded_locked(self, key: bytes) -> bytes | None:
+        """That address, or its site, if it has as many slots as it may."""
+        most = self._config.half_open_per_address
+        for part, share in ((key, 1), (site_key(key), limits.SITE_SHARE)):
+            if part is not None and self._per_key.get(part, 0) >= most * share:
+                return part
+        return None
+
+    def _is_full_locked(self, key: bytes, rank: _Rank) -> bool:
+        if self._crowded_locked(key) is not None:
             return True
         return self._used_locked() >= self._config.half_open or self._has_no_room_locked(rank)
 
@@ -334,20 +362,20 @@ class Gate:
         """Strangers have all the slots that are not kept for others."""
         return rank is not _Rank.KNOWN and self._strangers >= self._config.half_open - self._reserve
 
-    def _victim_locked(self, key: object, rank: _Rank, now: float) -> Slot | None:
+    def _victim_locked(self, key: bytes, rank: _Rank, now: float) -> Slot | None:
         """The slot that makes room: the oldest of the same address if that has too many, else of the least rank. A
         stranger never takes the place of a known address, unless that holds it."""
-        same_address = self._per_key.get(key, 0) >= self._config.half_open_per_address
-        least = _Rank.SELDOM if same_address else _Rank.OFTEN  # one address has no precedence over itself
+        crowded = self._crowded_locked(key)
+        least = _Rank.OFTEN if crowded is None else _Rank.SELDOM  # one address has no precedence over itself
         victim: Slot | None = None
         for slot in self._waiting:
-            if same_address and slot._key != key:
+            if crowded is not None and crowded not in (slot._key, slot._site):
                 continue
             if victim is None or slot._rank < victim._rank:
                 victim = slot
                 if slot._rank <= least:
                     return slot
-        if not same_address and len(self._proven) > len(self._waiting):
+        if crowded is None and len(self._proven) > len(self._waiting):
             own, strangers = self._per_key.get(key, 0), self._has_no_room_locked(rank)
             for slot in self._proven:
                 if strangers and slot._rank is _Rank.KNOWN:
@@ -361,7 +389,7 @@ class Gate:
             return None
         return victim
 
-    def _crowd_locked(self, key: object, behind: bytes | None, now: float) -> Slot | None:
+    def _crowd_locked(self, key: bytes, behind: bytes | None, now: float) -> Slot | None:
         """The slot that makes room for somebody who is introduced, where an introducer has too many: the oldest of the
         address behind it that has most, if those are more than it would have itself, or that is held."""
         if behind is None or self._per_key.get(key, 0) < self._config.half_open_per_address:
@@ -379,20 +407,21 @@ class Gate:
         """Forget a slot, if it is there."""
         if slot in self._proven:
             del self._proven[slot]
-            caller = self._callers.get(slot._key)
-            if caller is not None and slot._behind is None:
-                caller.held(now - slot._since, now)
+            for part in (slot._key, slot._site):
+                caller = None if part is None else self._callers.get(part)
+                if caller is not None and slot._behind is None:
+                    caller.held(now - slot._since, now)
         elif slot in self._waiting:
             del self._waiting[slot]
         elif slot in self._introduced:
             self._introduced.remove(slot)
         else:
             return
-        left = self._per_key[slot._key] - 1
-        if left:
-            self._per_key[slot._key] = left
-        else:
-            del self._per_key[slot._key]
+        for part in (slot._key, slot._site):
+            if part is not None:
+                self._per_key[part] -= 1
+                if not self._per_key[part]:
+                    del self._per_key[part]
         self._strangers -= slot._rank is not _Rank.KNOWN
 
     def _prove(self, slot: Slot, now: float) -> bool:

@@ -338,15 +338,11 @@ class Registry:
             return DenialCode.DUPLICATE
         if len(self._sessions) + len(self._promised) >= self.max_peers:
             return DenialCode.BUSY
-        if any(self._at(host) >= self.peers_per_address for host in _places(link)):
+        if self._whereabouts.is_full(_places(link), self.peers_per_address, map(_places, self._promised)):
             self._host.refusals.count("limits.peers_per_address")
             return DenialCode.BUSY
         joins = introduction.purpose is Purpose.BOOTSTRAP
         return DenialCode.BUSY if joins and self._host.is_crowded(peer_id, link.address) else None
-
-    def _at(self, host: str) -> int:
-        """How many sessions there are with peers at that address, those that are about to begin included."""
-        return self._whereabouts.count(host) + sum(host in _places(each) for each in self._promised)
 
     def _refusal(self, link: Link, introduction: Introduction) -> DenialCode | None:
         """What can be refused without looking at sessions."""

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import collections
+from collections.abc import Iterable
 
+from .. import limits
 from ..addresses import PeerId, address_key
 
-__all__ = ["Whereabouts"]
+__all__ = ["Whereabouts", "site_key"]
+
+
+def site_key(key: bytes) -> bytes | None:
+    """
+    What quotas count by besides, of an ``address_key``: 6 bytes, the /48 of an IPv6 address; None for IPv4.
+
+    One site may have a /48 (RFC 6177), and with it 65,536 networks of which each has a quota of its own.
+    """
+    return key[:6] if len(key) == 8 else None
 
 
 class Whereabouts:
-    """Not thread-safe: the registry's lock guards it. An IPv6 address stands for its /64."""
+    """Not thread-safe: the registry's lock guards it. An IPv6 address stands for its /64, and counts for its /48."""
 
     __slots__ = ("_counts", "_keys")
 
@@ -25,9 +36,23 @@ class Whereabouts:
             if not self._counts[before]:
                 del self._counts[before]
         if hosts:
-            keys = self._keys[peer_id] = tuple(set(map(address_key, hosts)))
+            keys = self._keys[peer_id] = tuple(_keys(hosts))
             self._counts.update(keys)
 
     def count(self, host: str) -> int:
         """How many of them are at an IP address. Takes no time: strangers cause it."""
         return self._counts[address_key(host)]
+
+    def is_full(self, hosts: Iterable[str], most: int, promised: Iterable[Iterable[str]]) -> bool:
+        """Whether at one of those hosts are so many already, or at its site; those included that others begin, who
+        are at the hosts ``promised``."""
+        begun = collections.Counter(key for each in promised for key in _keys(each))
+        return any(
+            self._counts[key] + begun[key] >= most * (limits.SITE_SHARE if len(key) == 6 else 1) for key in _keys(hosts)
+        )
+
+
+def _keys(hosts: Iterable[str]) -> set[bytes]:
+    """What those count for: addresses, and sites."""
+    keys = set(map(address_key, hosts))
+    return keys.union(site for site in map(site_key, keys) if site is not None)

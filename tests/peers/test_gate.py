@@ -76,6 +76,38 @@ def test_an_ipv6_network_counts_as_one_address() -> None:
     assert target.admit("2001:db8:0:2::1", 0.0, evict=nothing) is not None
 
 
+def test_a_site_has_a_multiple_of_one_address() -> None:
+    """However many networks of its /48 call: starts, slots, and how often is all the time; nobody is blamed for it."""
+    sites = ("2001:db8:1", "2001:db8:2")
+    blamed: list[tuple[str, bytes | None]] = []
+
+    def host(number: int, site: int = 0) -> str:
+        return f"{sites[site]}:{number:x}::1"
+
+    target = Gate(LimitsConfig(half_open_per_address=1000))
+    target.refused = lambda limit, key: blamed.append((limit, key))
+    most = limits.SITE_SHARE * limits.STARTS_PER_ADDRESS_PER_SECOND
+    slots = [target.admit(host(number), 0.0, evict=nothing) for number in range(3 * most)]
+    begun = [slot for slot in slots if slot is not None]
+    assert begun == slots[:most] and set(blamed) == {("limits.starts_per_address_per_second", None)}
+    few = limits.SITE_SHARE * limits.CALLS_FEW
+    assert begun[few - 1]._rank > begun[few]._rank
+    assert target.admit(host(0, 1), 0.0, evict=nothing) is not None
+
+    target, most = gate(half_open_per_address=4), 4 * limits.SITE_SHARE
+    target.refused = lambda limit, key: blamed.append((limit, key))
+    for number in range(most):
+        slot = target.admit(host(number), 0.0, evict=nothing)
+        assert slot is not None and slot.message1_valid(0.0)
+        begun[number] = slot
+    assert target.admit(host(most), 0.0, evict=nothing) is None
+    assert blamed[-1] == ("limits.half_open_per_address", None)
+    assert target.admit(host(0, 1), 0.0, evict=nothing) is not None
+    begun[3].release(10.0)
+    assert target.admit(host(most), 10.0, evict=nothing) is not None
+    assert target._callers[address_key(host(0))[:6]].holding(10.0) == 10.0 * limits.HELD_CALLS / limits.SITE_SHARE
+
+
 def test_a_mapped_address_is_the_ipv4_address() -> None:
     """A dual-stack listener shows IPv4 callers as ::ffff:a.b.c.d: that is no second quota."""
     target = gate(half_open_per_address=1)
@@ -273,7 +305,7 @@ def test_holding_slots_counts_as_calling_all_the_time(known: bool) -> None:
 @pytest.mark.parametrize("each", [1, 16])
 @pytest.mark.parametrize("known", [False, True])
 def test_callers_who_know_us_and_hold_their_slots(hold: float, each: int, known: bool) -> None:
-    """From two hundred addresses, however long they hold them: who has never called gets in, at a round trip of 0.3 s."""
+    """From two hundred addresses, however long they hold them: a newcomer gets in, at a round trip of 0.3 s."""
     target, got_in = Gate(LimitsConfig()), 0
     turn = itertools.cycle(host for host in itertools.islice(addresses(), 200) for _ in range(each))
     held: list[tuple[float, Slot]] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crust import Identity
+from crust import Identity, limits
 from crust.peers.whereabouts import Whereabouts
 
 
@@ -31,3 +31,18 @@ def test_who_comes_through_another_counts_at_both() -> None:
     assert (known.count("192.0.2.7"), known.count("2001:db8::3")) == (0, 1)
     known.seen(one)
     assert not known._counts and not known._keys
+
+
+def test_a_site_is_full_of_a_multiple() -> None:
+    """An address with so many, those that are about to begin included; a /48 with more of them, wherever in it."""
+    places, most = Whereabouts(), 3
+    for number in range(most * limits.SITE_SHARE):
+        host = f"2001:db8:1:{number:x}::1"
+        assert not places.is_full([host], most, [])
+        places.seen(Identity.generate().peer_id, host)
+    assert places.is_full(["2001:db8:1:ff::1"], most, [])
+    assert not places.is_full(["2001:db8:2::1"], most, [])
+    begun = [[f"2001:db8:2::{number}"] for number in range(1, most + 1)]
+    assert places.is_full(["2001:db8:2::9"], most, begun) and not places.is_full(["2001:db8:2::9"], most, begun[1:])
+    assert not places.is_full(["2001:db8:2:1::9"], most, begun)
+    assert not places.is_full(["192.0.2.1"], most, [["192.0.2.2"]] * 9)

@@ -70,7 +70,7 @@ class LimitsConfig(Section):
     utp_half_open_per_network: int = key(
         limits.UTP_HALF_OPEN_PER_NETWORK,
         Number("connections", 1, COUNT_MAX),
-        "Of those, from one IPv4 /24 or one IPv6 /56.",
+        "Of those, from one IPv4 /24 or one IPv6 /48.",
         live=True,
     )
     sessions_per_peer_per_second: int = key(

@@ -585,9 +585,9 @@ def _separate(sock: socket.socket, family: int) -> None:
 
 
 def _network(host: str) -> str:
-    """The network that an address is counted for: its /24 (IPv4) or /56 (IPv6)."""
+    """The network that an address is counted for: its /24 (IPv4) or /48 (IPv6)."""
     ip: Any = ipaddress.ip_address(host.partition("%")[0])
-    bits = 8 if ip.version == 4 else 72
+    bits = 8 if ip.version == 4 else 80
     return f"{ip.version}:{int(ip) >> bits:x}"
 
 

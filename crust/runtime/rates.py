@@ -86,12 +86,13 @@ class Rates:
         """May ``key`` have it once more? Takes a token of its own and one of all if so."""
         return not self.refusal(key, now)
 
-    def refusal(self, key: object, now: float, place: bytes | None = None) -> str:
+    def refusal(self, key: object, now: float, place: bytes | None = None, *, leave: float = 0.0) -> str:
         """
         The same: the name of the limit that ``key`` meets; empty: it may.
 
         Args:
             place: Where it is, if many keys can be there; None: it does not count.
+            leave: So many of the tokens for all are left to others.
         """
         with self._lock:
             bucket = self._bucket(key, self._each)
@@ -104,7 +105,7 @@ class Rates:
                 shared = self._bucket(("place", place), terms)
                 if shared.tokens(now) < 1.0:
                     return "limits.peers_per_address"
-            if self._all.tokens(now) < 1.0:
+            if self._all.tokens(now) < 1.0 + leave:
                 return self._names[1]
             bucket.take()
             self._all.take()

@@ -2,7 +2,8 @@
 Who wants to be found: which queries are answered, when, and what with (sans-IO).
 
 An answer waits a random moment, so that not all of a link answer at once, and goes to the asker alone. It is smaller
-than the query, and there are only so many of them a second, for each address and in all.
+than the query, and there are only so many of them a second, for each address and in all. Half of what there is in all
+is for addresses that ask seldom: who asks all the time does not keep newcomers from being answered.
 """
 
 from __future__ import annotations
@@ -82,6 +83,7 @@ class Announcer:
             all_size=2 * limits.BEACON_ANSWERS_PER_SECOND,
             names=("BEACON_ANSWERS_PER_ADDRESS", "BEACON_ANSWERS_PER_SECOND"),
         )
+        self._seldom = Rates(limits.BEACON_ASKS_FORGOTTEN, float("inf"), each_size=limits.BEACON_ASKS_FEW)
         self._seen: collections.OrderedDict[bytes, None] = collections.OrderedDict()
         self._askers: collections.OrderedDict[tuple[Link, Place], tuple[_Asker, float]] = collections.OrderedDict()
         self._pending: list[tuple[float, int, _Asker, bool]] = []
@@ -120,7 +122,8 @@ class Announcer:
         offer = self._offer(link)
         if offer is None or query.knows(fact(self._ours.peer_id, offer, link.host)):
             return False
-        if limit := self._rates.refusal(source[0], now):
+        left = 0.0 if self._seldom.permit(source[0], now) else float(limits.BEACON_ANSWERS_PER_SECOND)
+        if limit := self._rates.refusal(source[0], now, leave=left):
             self._bites(limit)
             return False
         return self._later(asker, now, wants=True)

@@ -279,12 +279,15 @@ class Seeker:
             self._keep(found, heard)
 
     def _has_room(self, link: Link, host: str) -> bool:
-        """Room for one more at that address; who has been silent longest goes for it if there are too many."""
+        """Room for one more at that address; of too many, who has been silent longest goes for it where most are."""
         if sum(at == host and where == link for where, _, at in self._known) >= limits.BEACON_PEERS_PER_ADDRESS:
             self._bites("BEACON_PEERS_PER_ADDRESS")
             return False
         if len(self._known) >= limits.BEACON_PEERS:
-            del self._known[min(self._known, key=lambda each: self._known[each].heard)]
+            counts = collections.Counter((where, at) for where, _, at in self._known)
+            most = max(counts.values())
+            crowd = (key for key in self._known if counts[key[0], key[2]] == most)
+            del self._known[min(crowd, key=lambda each: self._known[each].heard)]
             self._bites("BEACON_PEERS")
         return True
 

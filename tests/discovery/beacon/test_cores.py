@@ -291,6 +291,26 @@ def test_a_flood_of_queries_gets_few_answers() -> None:
         assert 12 <= answers <= most
 
 
+def test_a_flood_of_queries_leaves_answers_to_newcomers() -> None:
+    """From two hundred addresses: who has not asked lately is answered at once."""
+    world, node = attacked()
+    rng = random.Random(7)
+    key = AskingKey(NETWORK, rng.randbytes)
+
+    def asks(host: str) -> bool:
+        return node.announcer.receive(node.link, (host, 9), seal_query(key, (host, 9), [], rng.randbytes), world.now)
+
+    start, answered = world.now, []
+    for number in range(5000):
+        asks(f"10.0.1.{number % 200}")
+        if number >= 2000 and number % 300 == 0:
+            answered.append(asks(f"10.0.2.{number // 300}"))
+        world.now = start + number / 500
+        node.announcer.handle_timer(world.now, wants=False)
+    assert len(answered) == 10 and all(answered)
+    assert node.bitten["BEACON_ANSWERS_PER_SECOND"] > 0
+
+
 def test_oversized_and_undersized_datagrams() -> None:
     """Not even looked at."""
     world, node = attacked()
@@ -342,6 +362,20 @@ def test_a_thousand_identities_of_one_address() -> None:
     taken = [liar.answer("10.0.0.77") for _ in range(300)]
     assert sum(each is not None for each in taken) == limits.BEACON_PEERS_PER_ADDRESS
     assert node.bitten["BEACON_PEERS_PER_ADDRESS"] == 300 - limits.BEACON_PEERS_PER_ADDRESS
+    assert honest.ours.peer_id in {found.peer_id for found, _ in node.seeker.known(world.now)}
+
+
+def test_identities_at_many_addresses_make_room_for_each_other() -> None:
+    """Who has more at its address than others has not driven them out, however long they have been silent."""
+    world, node = attacked()
+    honest = world.node()
+    honest.start()
+    world.run(2)
+    liar = Liar(world, node)
+    for number in range(limits.BEACON_PEERS + 200):
+        assert liar.answer(f"10.0.1.{number % 200}") is not None
+        world.now += 0.01
+    assert node.bitten["BEACON_PEERS"] > 100
     assert honest.ours.peer_id in {found.peer_id for found, _ in node.seeker.known(world.now)}
 
 

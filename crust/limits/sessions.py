@@ -69,6 +69,7 @@ ALLOWANCES_MAX = 1024  # peers for which this is remembered
 SEARCHED_SECONDS = 60.0  # from the beginning of an attempt, for which many connections of its peer are no flood
 SEARCHED_COUNTS = 0.05  # of one of those: most come to nothing
 UPGRADE_FIRST, UPGRADE_SECOND = 5.0, 30.0  # seconds to the first attempts to leave a relay after one has failed
+UPGRADE_WAITS = 3  # times that an attempt is put off by UPGRADE_FIRST as another session searches
 UPGRADE_MIN, UPGRADE_MAX = 60.0, 300.0  # seconds to each later one
 BIRTHDAY_REST = 3600.0  # seconds from a search in vain to the next one for the same peer
 TRAVERSALS_MAX = 64  # sessions of a node that look for a path at the same time

@@ -63,6 +63,15 @@ class Turns(Generic[T]):
             self._lines[place] = line  # last of the addresses
         return line.popleft()
 
+    def remove(self, one: T) -> None:
+        """It waits no more, if it does."""
+        for place, line in self._lines.items():
+            if one in line:
+                line.remove(one)
+                if not line:
+                    del self._lines[place]
+                return
+
     def clear(self) -> None:
         """Nobody waits."""
         self._lines.clear()

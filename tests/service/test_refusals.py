@@ -136,9 +136,31 @@ def test_sessions_that_look_for_a_path(nodes: Nodes, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(limits, "TRAVERSALS_MAX", 1)
     node = nodes.start()
     traversals, first, second = inner(node).traversals, object(), object()
-    assert [traversals.may_begin(each) for each in (first, first, second)] == [True, True, False]
+    assert [traversals.may_begin(each, (b"", b"")) for each in (first, first, second)] == [True, True, False]
     assert node.stats().refusals["TRAVERSALS_MAX"] == 1
     traversals.ended(first)
+
+
+class Weak:
+    """A traversal that notes that it had to give way."""
+
+    def __init__(self, gone: list[str], name: str) -> None:
+        self.give_way = lambda: gone.append(name)
+
+
+def test_who_has_most_sessions_that_look_for_a_path_gives_way(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is told to it, and counted."""
+    monkeypatch.setattr(limits, "TRAVERSALS_MAX", 2)
+    node = nodes.start()
+    gone: list[str] = []
+    traversals = inner(node).traversals
+    first, second = Weak(gone, "first"), Weak(gone, "second")
+    assert traversals.may_begin(first, (b"bad", b"bad")) and traversals.may_begin(second, (b"bad", b"bad"))
+    other = object()
+    assert traversals.may_begin(other, (b"good", b"good"))
+    assert gone == ["first"] and node.stats().refusals["TRAVERSALS_MAX"] == 1
+    traversals.ended(second)
+    traversals.ended(other)
 
 
 def test_gossip_of_too_many_peers(nodes: Nodes) -> None:

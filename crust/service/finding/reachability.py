@@ -4,22 +4,25 @@ Whether those who join here can be reached by strangers, and whom to name to tho
 Who bootstraps off a node, as a node, says where it listens (CANDIDATES of no attempt, docs/wire-format.md). It is
 knocked at there from a fresh port, at the address that its link comes from alone: nobody can have somebody else tried.
 Who answers is a way in for others: it is named to them, and goes into the cache. Who does not is no worse a peer.
+Only so many are tried in a second. The others wait, addresses taking turns: keys cost nothing.
 """
 
 from __future__ import annotations
 
+import collections
 import functools
 import random
 import threading
 from collections.abc import Callable, Iterable
 
 from ... import limits
-from ...addresses import Contact, Endpoint, PeerId
+from ...addresses import Contact, Endpoint, PeerId, address_key
 from ...nat.stun.opinions import network_of
 from ...peers.conversation import Conversation
 from ...peers.knocks import Knocked
 from ...peers.link import Link
-from ...runtime.rates import Rates
+from ...peers.shares import Turns
+from ...runtime.rates import Bucket
 from ...runtime.timers import Timer
 from ...wire.frames import Candidates
 from ...wire.handshake import Role
@@ -46,13 +49,12 @@ class Reachability:
         self._node = node
         self._network = network
         self._caching = caching
-        self._rates = Rates(
-            1 / limits.REACHABILITY_REST,
-            limits.REACHABILITY_PER_SECOND,
-            each_size=1,
-            names=("REACHABILITY_REST", "REACHABILITY_PER_SECOND"),
-        )
         self._lock = threading.Lock()  # guards what follows
+        self._bucket = Bucket(limits.REACHABILITY_PER_SECOND)
+        self._tried_at: collections.OrderedDict[PeerId, float] = collections.OrderedDict()
+        self._waiting: dict[Conversation, tuple[list[Endpoint], Link]] = {}  # what is to be tried of whom: all in _line
+        self._line = Turns[Conversation](lambda each: address_key(self._waiting[each][1].connection.remote.host))
+        self._turn: Timer | None = None
         self._joined: set[Conversation] = set()  # that began as a bootstrap, either way
         self._public: dict[PeerId, Contact] = {}
         self._crowd = Crowd()
@@ -158,13 +160,43 @@ class Reachability:
             for each in places
             if each.port >= limits.ECHO_PORT_MIN and (each.transport, each.port) != (remote.transport, remote.port)
         ][: limits.REACHABILITY_PLACES]
-        now = self._node.clock.now()
         if not found:
             return
-        if limit := self._rates.refusal(conversation.peer_id, now):
-            self._node.refusals.count(limit)
+        now = self._node.clock.now()
+        with self._lock:
+            rests = now - self._tried_at.get(conversation.peer_id, float("-inf")) < limits.REACHABILITY_REST
+            if not rests and conversation in self._joined:
+                is_waiting = conversation in self._waiting
+                self._waiting[conversation] = found, link
+                if not is_waiting:
+                    self._line.append(conversation)
+        if rests:
+            self._node.refusals.count("REACHABILITY_REST")
         else:
-            self._try(conversation, found, link.connection.local.host)
+            self._try_next()
+            if conversation in self._waiting:
+                self._node.refusals.count("REACHABILITY_PER_SECOND")
+
+    def _try_next(self) -> None:
+        """Try those whose turn it is, as many as may be."""
+        while True:
+            now = self._node.clock.now()
+            with self._lock:
+                if not self._line:
+                    return
+                if self._bucket.tokens(now) < 1.0:
+                    if self._turn is None or not self._turn.active:
+                        pause = 1.0 / limits.REACHABILITY_PER_SECOND
+                        self._turn = self._node.io.call_later(pause, lambda _: self._try_next())
+                    return
+                self._bucket.take()
+                conversation = self._line.popleft()
+                places, link = self._waiting.pop(conversation)
+                self._tried_at[conversation.peer_id] = now
+                self._tried_at.move_to_end(conversation.peer_id)
+                while len(self._tried_at) > limits.GATE_ADDRESSES_MAX:
+                    self._tried_at.popitem(last=False)
+            self._try(conversation, places, link.connection.local.host)
 
     def _try(self, conversation: Conversation, places: list[Endpoint], local: str) -> None:
         lock = threading.Lock()  # guards these two
@@ -208,17 +240,23 @@ class Reachability:
             if conversation in self._joined:
                 self._joined.discard(conversation)
                 self._public.pop(conversation.peer_id, None)
+                if self._waiting.pop(conversation, None) is not None:
+                    self._line.remove(conversation)
 
     def close(self) -> None:
         """Nothing is announced any more. Never blocks; idempotent."""
         with self._lock:
-            if self._timer is not None:
-                self._timer.cancel()
+            for timer in (self._timer, self._turn):
+                if timer is not None:
+                    timer.cancel()
+            self._waiting.clear()
+            self._line.clear()
 
     def abandon(self) -> None:
         """In a forked child: forget everything (takes no lock)."""
         self._lock = threading.Lock()
-        self._joined, self._public = set(), {}
+        self._joined, self._public, self._waiting = set(), {}, {}
+        self._line.clear()
 
 
 def _means_the_same(endpoint: Endpoint, address: str | None) -> bool:

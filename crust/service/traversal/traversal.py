@@ -40,12 +40,14 @@ from ...runtime.timers import Timer
 from ...transports.contract import Transport
 from ...wire.frames import Candidates, Place, Signal, TransportCode
 from .direct import candidates_of
+from .places import Where, seen_hosts, where_is
 from .schedule import Schedule
 from .search import SearchTurns
 
 __all__ = ["Traversal", "TraversalHost", "could_be_better"]
 
 _BETTER = "a better path was found"
+_TOO_MANY = "too many other sessions look for a path at the moment"
 
 
 class TraversalHost(Protocol):
@@ -81,8 +83,8 @@ class TraversalHost(Protocol):
     def bites(self, limit: str, /) -> object:
         """A limit has bitten."""
 
-    def may_begin(self, traversal: Traversal) -> bool:
-        """Whether another session may look for a path; counted until :meth:`ended`."""
+    def may_begin(self, traversal: Traversal, where: Where) -> bool:
+        """Whether another session may look for a path; counted until :meth:`ended`. Another may have to give way."""
 
     def ended(self, traversal: Traversal) -> None:
         """It looks no more. Idempotent."""
@@ -132,6 +134,7 @@ class Traversal:
         "_signals",
         "_theirs",
         "_timers",
+        "_waits",
         "conversation",
         "leads",
     )
@@ -146,6 +149,7 @@ class Traversal:
         self._over = False
         self._generation = 0
         self._begun_at = float("-inf")
+        self._waits = 0  # times that another session's search was waited for
         self._begun_on: Link | None = None  # the link that carried the last generation's beginning
         self._link: Link | None = None  # whose keys this generation uses, and whose remote end is believed
         self._theirs: Terrain | None = None
@@ -177,6 +181,10 @@ class Traversal:
     def network_changed(self) -> None:
         """Our network is another one: begin anew, unless nothing could be better."""
         self._serial.do(self._network_changed)
+
+    def give_way(self) -> None:
+        """Others shall look for a path, who had less of that."""
+        self._serial.do(self._give_way)
 
     def close(self) -> None:
         """The session is over."""
@@ -221,6 +229,7 @@ class Traversal:
         if exports is None:
             return
         self._generation = generation
+        self._waits = 0
         self._begun_at = self._host.io.now()
         self._link = self._begun_on = link
         self._offer()
@@ -268,7 +277,8 @@ class Traversal:
         link = self.conversation.link
         if self._over or link is None or not self._is_idle or self.conversation.session.state is not State.CONNECTED:
             return  # whatever link comes next looks to it
-        if self._host.search.is_taken:  # another session's, which new flows of ours would spoil
+        if self._host.search.is_taken and self._waits < limits.UPGRADE_WAITS:
+            self._waits += 1  # another session's, which new flows of ours would spoil
             self._look_again(limits.UPGRADE_FIRST)
             return
         self._begin(self._generation + 1, link)
@@ -365,8 +375,9 @@ class Traversal:
         """Both ends are known: begin, unless too many sessions are at it, or another one must not be disturbed."""
         if self._context is not None or self._is_spoiler():
             return
-        if not self._host.may_begin(self):
-            self._end("too many other sessions look for a path at the moment")
+        assert self._link is not None
+        if not self._host.may_begin(self, where_is(self._link)):
+            self._end(_TOO_MANY)
             return
         context = self._context = self._make_context()
         self._allowance = self._host.allowance(self.conversation, context.seen)
@@ -431,9 +442,9 @@ class Traversal:
     def _search(self) -> None:
         """Ask for our turn to search, if there is something to search with."""
         self._searches = [method for method in self._searches if self._would_help(method)]
-        if self._searches and self._context is not None:
+        if self._searches and self._context is not None and self._link is not None:
             generation = self._generation
-            self._host.search.ask(self, lambda: self._serial.do(lambda: self._turn(generation)))
+            self._host.search.ask(self, where_is(self._link), lambda: self._serial.do(lambda: self._turn(generation)))
 
     def _turn(self, generation: int) -> None:
         """It is our turn: begin the next method that has something to attempt."""
@@ -499,6 +510,10 @@ class Traversal:
 
         self._timers.append(self._host.io.call_later(seconds, lambda _: self._serial.do(do)))
 
+    def _give_way(self) -> None:
+        if self._context is not None:
+            self._end(_TOO_MANY)
+
     def _end(self, reason: str) -> None:
         self._stop(reason)
         self._retry_later()
@@ -556,23 +571,6 @@ class _Errand:
 
     def crashed(self, name: str, error: BaseException) -> None:
         self._traversal._host.crashed(name, error)
-
-
-def seen_hosts(link: Link) -> frozenset[str]:
-    """
-    Where the other end of a link is, as others say than itself: the introducer of a circuit, or our own eyes. An
-    introducer that we reach at a public address sees nobody at a private one that means the same here as there.
-    """
-    connection = link.connection
-    if connection.transport != "relay":
-        return frozenset((connection.remote.host,))
-    observed = getattr(connection, "observed", None)
-    if observed is None:
-        return frozenset()
-    seen, introducer = Endpoint("tcp", *observed), connection.remote
-    if not seen.is_global and (introducer.is_global or seen.is_loopback and not introducer.is_loopback):
-        return frozenset()
-    return frozenset((observed[0],))
 
 
 def _deliver(runner: Runner, body: bytes) -> None:

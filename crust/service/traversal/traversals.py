@@ -21,6 +21,7 @@ from ..node import Node
 from .allowances import Allowances
 from .expected import Expected
 from .hands import Ground, Hands
+from .places import SpotsByPlace, Where
 from .rests import Rests
 from .search import SearchTurns
 from .traversal import Traversal, could_be_better
@@ -63,7 +64,7 @@ class Traversals:
         self._hands = Hands(node, ground)
         self._lock = threading.Lock()  # guards what follows
         self._closed = False
-        self._active: set[Traversal] = set()  # that look for a path now
+        self._active = SpotsByPlace[Traversal]()  # that look for a path now
         self._all: dict[Conversation, Traversal] = {}
         node.traversals = self
 
@@ -178,20 +179,20 @@ class Traversals:
         self._expected.expect(seen, now)
         return self._allowances.of(conversation.peer_id, seen, now)
 
-    def may_begin(self, traversal: Traversal) -> bool:
-        """Whether another session may look for a path; counted until :meth:`ended`."""
+    def may_begin(self, traversal: Traversal, where: Where) -> bool:
+        """Whether another session may look for a path; counted until :meth:`ended`. Another may have to give way."""
         with self._lock:
-            is_full = len(self._active) >= limits.TRAVERSALS_MAX and traversal not in self._active
-            if not is_full:
-                self._active.add(traversal)
-        if is_full:
+            may, weaker = self._active.take(traversal, where, limits.TRAVERSALS_MAX)
+        if weaker is not None:
+            weaker.give_way()
+        if weaker is not None or not may:
             self.bites("TRAVERSALS_MAX")
-        return not is_full
+        return may
 
     def ended(self, traversal: Traversal) -> None:
         """It looks no more. Idempotent."""
         with self._lock:
-            self._active.discard(traversal)
+            self._active.leave(traversal)
 
     def in_vain(self, conversation: Conversation, method: Method) -> None:
         """That search has found nothing for that session."""

@@ -14,11 +14,11 @@ from crust import Contact, Endpoint, Identity, PeerId, Service, limits
 from crust.discovery.cache.core import Entry
 from crust.service.finding.reachability import Reachability
 from crust.wire.frames import Candidates, Place, PlaceKind, TransportCode
+from crust.wire.handshake import Role
 from tests.service.finding import shared
 from tests.support.nodes import LOOPBACK, Nodes
 from tests.support.waiting import wait_until
 
-NAMES = ("REACHABILITY_REST", "REACHABILITY_PER_SECOND")
 PATIENCE = 10.0
 BOTH = (LOOPBACK, "utp://127.0.0.1:0")
 
@@ -104,7 +104,7 @@ def test_nobody_has_somebody_else_tried(nodes: Nodes) -> None:
     wait_until(lambda: reachability(middle).is_public(near.id), PATIENCE, "the trial")
     places = knocked(middle)
     part = reachability(middle)
-    part._rates = type(part._rates)(1 / 60, 10, each_size=1, names=NAMES)
+    part._tried_at.clear()
     conversation = middle._node.registry.all()[0]
     assert conversation.link is not None
 
@@ -120,11 +120,51 @@ def test_nobody_has_somebody_else_tried(nodes: Nodes) -> None:
     assert places == [Endpoint("tcp", "127.0.0.1", 2000 + number) for number in range(limits.REACHABILITY_PLACES)]
     told(("127.0.0.1", 3000))
     assert len(places) == limits.REACHABILITY_PLACES and middle.stats().refusals["REACHABILITY_REST"] == 1
-    part._rates = type(part._rates)(1, 1, each_size=10, all_size=0, names=NAMES)
-    part._rates.permit("another", middle._node.clock.now() + 3600)
-    told(("127.0.0.1", 3000))
-    assert len(places) == limits.REACHABILITY_PLACES and middle.stats().refusals["REACHABILITY_PER_SECOND"] == 1
     wait_until(lambda: not part.is_public(near.id), PATIENCE, "the end of the trial")
+
+
+class Joined:
+    """A session, as far as matters here."""
+
+    def __init__(self) -> None:
+        self.peer_id, self.inbound, self.role = Identity.generate().peer_id, True, Role.NODE
+
+
+def test_one_address_does_not_keep_others_from_being_tried(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many keys come from there: others are next. Who leaves waits no more."""
+    monkeypatch.setattr(limits, "REACHABILITY_PER_SECOND", 1e-9)
+    middle = nodes.start(config())
+    part = reachability(middle)
+    tried: list[Any] = []
+    part._try = lambda conversation, places, local: tried.append(conversation)  # type: ignore[method-assign]
+
+    def joins(address: str) -> Any:
+        connection = SimpleNamespace(remote=Endpoint("tcp", address, 2000), local=Endpoint("tcp", "127.0.0.1", 2001))
+        peer: Any = Joined()
+        link: Any = SimpleNamespace(circuit=None, connection=connection)
+        part._began(peer)
+        for port in (5000, 5001):
+            named = Place(PlaceKind.INTERFACE, TransportCode.TCP, True, (address, port))
+            part._told(peer, link, Candidates(0, (), (named,)))
+        return peer
+
+    def turn() -> None:
+        part._bucket._tokens = 1.0
+        part._try_next()
+
+    bad = [joins("127.0.0.1") for _ in range(20)]
+    good = joins("127.0.0.2")
+    gone = joins("127.0.0.2")
+    part._lost(gone)
+    assert tried == bad[:1]  # the bucket begins with one
+    refusals = middle.stats().refusals
+    assert refusals["REACHABILITY_PER_SECOND"] == 2 * 21 and refusals["REACHABILITY_REST"] == 1
+    turn()
+    turn()
+    assert good in tried and len(tried) == 3
+    for _ in range(40):
+        turn()
+    assert tried[0] == bad[0] and sorted(map(id, tried)) == sorted(map(id, [*bad, good]))
 
 
 def test_what_is_told_by_way_of_a_circuit_is_not_tried(nodes: Nodes) -> None:
@@ -134,12 +174,13 @@ def test_what_is_told_by_way_of_a_circuit_is_not_tried(nodes: Nodes) -> None:
     assert middle._node is not None
     part = reachability(middle)
     wait_until(lambda: part.is_public(near.id), PATIENCE, "the trial")
-    part._rates = type(part._rates)(1, 10, each_size=10, names=NAMES)
+    part._tried_at.clear()
     places = knocked(middle)
     conversation = middle._node.registry.all()[0]
     connection = SimpleNamespace(remote=Endpoint("tcp", "127.0.0.1", 2000), local=Endpoint("tcp", "127.0.0.1", 2001))
     named = Candidates(0, (), (Place(PlaceKind.INTERFACE, TransportCode.TCP, True, ("127.0.0.1", 5000)),))
     for circuit in (object(), None):
+        part._tried_at.clear()
         link: Any = SimpleNamespace(circuit=circuit, connection=connection)
         part._told(conversation, link, named)
         assert places == ([] if circuit else [Endpoint("tcp", "127.0.0.1", 5000)])
@@ -169,7 +210,7 @@ def test_who_moves_says_so(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> Non
     near.bootstrap(contacts=[middle.contact])
     part = reachability(middle)
     wait_until(lambda: part.is_public(near.id), PATIENCE, "the trial")
-    part._rates = type(part._rates)(1, 10, each_size=10, names=NAMES)
+    part._tried_at.clear()
     places = knocked(middle)
     near.rotate_ports()
     wait_until(lambda: near.addresses[0] in places, PATIENCE, "the next one")

@@ -20,11 +20,12 @@ from crust.peers.race import Candidate
 from crust.peers.session import State
 from crust.runtime.timers import Timer
 from crust.service.traversal.search import SearchTurns
-from crust.service.traversal.traversal import Traversal, seen_hosts
+from crust.service.traversal.traversal import Traversal
 from crust.wire.frames import Candidates, Place, PlaceKind, Signal, Standing, TransportCode, build_record
 from tests.support.bitten import Bitten
 
 PLACE = Place(PlaceKind.REFLEXIVE, TransportCode.TCP, False, ("198.51.100.7", 5483))
+WHERE = (b"introducer", b"address")
 KEYS = (b"o" * 32, b"i" * 32)
 SYMMETRIC = Standing(TransportCode.UTP, 4, 2, 1, 0, 0, False)
 EASY = Standing(TransportCode.UTP, 4, 1, 0, 0, 0, False)
@@ -155,7 +156,7 @@ class End:
         allowance.begin(seen)
         return allowance
 
-    def may_begin(self, traversal: object) -> bool:
+    def may_begin(self, traversal: object, where: object) -> bool:
         return self.free
 
     def ended(self, traversal: object) -> None:
@@ -283,7 +284,7 @@ def test_punching_waits_for_anothers_search_behind_a_router_that_counts() -> Non
     for standing, waits in ((SYMMETRIC, True), (EASY, False)):
         end = End([PUNCH])
         end.ours = Terrain((standing,), (PLACE,))
-        end.search.ask("another session", lambda: None)
+        end.search.ask("another session", WHERE, lambda: None)
         end.begin()
         end.hear()
         end.hear(places=(PLACE, dataclasses.replace(PLACE, address=("198.51.100.7", 9))))
@@ -294,7 +295,7 @@ def test_punching_waits_for_anothers_search_behind_a_router_that_counts() -> Non
         assert end.log.count("punch-tcp started") == 1
     end = End([PUNCH])
     end.ours = Terrain((SYMMETRIC,), (PLACE,))
-    end.search.ask("another session", lambda: None)
+    end.search.ask("another session", WHERE, lambda: None)
     end.begin()
     end.hear()
     end.io.advance(limits.SEARCH_QUIET + 2 * limits.SEARCH_LOOK)
@@ -316,7 +317,7 @@ def test_what_was_in_vain_rests() -> None:
 def test_two_sessions_do_not_search_at_once() -> None:
     """They would spoil each other's predictions."""
     end = End([PREDICT])
-    end.search.ask("another session", lambda: None)
+    end.search.ask("another session", WHERE, lambda: None)
     end.begin()
     end.hear()
     end.io.advance(limits.SEARCH_AFTER + 1)
@@ -367,11 +368,34 @@ def test_it_waits_while_another_session_searches() -> None:
     end.begin()
     end.hear()
     end.io.advance(15.1)
-    end.search.ask("another session", lambda: None)
+    end.search.ask("another session", WHERE, lambda: None)
     end.io.advance(12)
     assert end.generations() == [1]
     end.search.done("another session")
     end.io.advance(limits.UPGRADE_FIRST)
+    assert end.generations() == [1, 2]
+
+
+def test_it_does_not_wait_for_ever_while_others_search() -> None:
+    """One after the other, without end: they are strangers to each other, and to us."""
+    end = End([PUNCH])
+    end.begin()
+    end.hear()
+    end.io.advance(15.1)
+    end.search.ask("another session", WHERE, lambda: None)
+    end.io.advance((1 + limits.UPGRADE_WAITS) * limits.UPGRADE_FIRST * (1 + limits.JITTER))
+    assert end.generations() == [1, 2]
+
+
+def test_who_gives_way_tries_again_by_its_schedule() -> None:
+    """Its methods end at once; another attempt is none the worse for it."""
+    end = End([PUNCH])
+    end.traversal.give_way()
+    end.begin()
+    end.hear()
+    end.traversal.give_way()
+    assert [note.error for note in end.notes] == ["too many other sessions look for a path at the moment"]
+    end.io.advance(5 * (1 + limits.JITTER))
     assert end.generations() == [1, 2]
 
 
@@ -548,28 +572,6 @@ def test_whom_a_search_may_go_to(transport: str) -> None:
     end.hear()
     assert contexts[0].seen == {"198.51.100.7" if transport == "relay" else "192.0.2.1"}
     assert (contexts[0].key_out, contexts[0].key_in) == KEYS
-
-
-@pytest.mark.parametrize(
-    ("introducer", "observed", "believed"),
-    [
-        ("20.0.9.1", "20.0.2.1", True),
-        ("20.0.9.1", "192.168.1.1", False),
-        ("20.0.9.1", "127.0.0.1", False),
-        ("20.0.9.1", "100.64.0.7", False),
-        ("192.168.1.5", "192.168.1.1", True),
-        ("192.168.1.5", "20.0.2.1", True),
-        ("127.0.0.1", "127.0.0.1", True),
-        ("192.168.1.5", "127.0.0.1", False),
-    ],
-)
-def test_where_an_introducer_may_have_seen_somebody(introducer: str, observed: str, believed: bool) -> None:
-    """One on the Internet sees nobody in our private network; if it says so, we are to search there for somebody."""
-    connection = SimpleNamespace(
-        transport="relay", observed=(observed, 4000), remote=Endpoint("relay", introducer, 443)
-    )
-    found = seen_hosts(cast(Any, SimpleNamespace(connection=connection)))
-    assert found == (frozenset((observed,)) if believed else frozenset())
 
 
 def test_the_last_generation_is_no_end() -> None:

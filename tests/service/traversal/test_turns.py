@@ -16,6 +16,7 @@ from crust.service.traversal.search import SearchTurns
 from tests.support.bitten import Bitten
 
 VICTIM = "192.0.2.66"
+HERE = (b"introducer", b"here")
 
 
 def method(name: str, path_class: str) -> Method:
@@ -26,7 +27,7 @@ def test_one_searches_at_a_time_in_order() -> None:
     """The next one is called when the first is done; asking twice is asking once."""
     turns, called = SearchTurns(), list[str]()
     for who in ("a", "b", "a", "b", "c"):
-        turns.ask(who, functools.partial(called.append, who))
+        turns.ask(who, HERE, functools.partial(called.append, who))
     assert called == ["a"] and turns.is_taken
     turns.done("a")
     assert called == ["a", "b"]
@@ -39,7 +40,7 @@ def test_who_no_longer_waits_is_not_called() -> None:
     """Done is also said by those that wait."""
     turns, called = SearchTurns(), list[str]()
     for who in ("a", "b", "c"):
-        turns.ask(who, functools.partial(called.append, who))
+        turns.ask(who, HERE, functools.partial(called.append, who))
     turns.done("b")
     turns.done("a")
     assert called == ["a", "c"]

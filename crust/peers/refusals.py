@@ -110,6 +110,8 @@ _AFTER = (
     ("UNSEEN_PRIVATE_MAX", "private ones not tried, the peer having named so many", _SAFE),
     ("SEARCH_PROBES", "times that no more went by UDP to an address where the peer is seen", _SAFE),
     ("SEARCH_SYNS", "the same by TCP", _SAFE),
+    ("UNPROVEN_PROBES", "times that no more went by UDP to an address where nobody has answered, for all", _SAFE),
+    ("UNPROVEN_SYNS", "the same by TCP", _SAFE),
     ("ALLOWANCES_MAX", "peers forgotten of which it was known how much had gone to what they name", _MEMORY),
     ("LOOKUPS_MAX", "names that waited to be looked up, or have never been", _COSTS),
     ("BOOTSTRAP_LEADS", "nodes not looked at that others have named", _COSTS),

@@ -161,6 +161,8 @@ def bounds() -> str:
         ("private ones of them", "{UNSEEN_PRIVATE_MAX}"),
         ("datagrams to where the introducer sees the peer, all methods together", "{SEARCH_PROBES}"),
         ("SYNs to there", "{SEARCH_SYNS}"),
+        ("datagrams to an address where nobody has answered, for all peers together", "{UNPROVEN_PROBES}"),
+        ("SYNs to there; of either, half for those that one introducer names", "{UNPROVEN_SYNS}"),
         ("minutes until these are counted anew; at once where the peer has answered", "{SEARCH_MEMORY:minutes}"),
         ("direct dials under way in all sessions, from which number on each has one at most", "{PURSUITS_MAX}"),
         ("seconds between two attempts that the other end begins, at least", "{GENERATION_GAP}"),

@@ -2,7 +2,7 @@
 Ways through NATs that both ends work on together.
 
 contract                     what a method promises and may ask for: plans and actions
-allowance                    how much may be sent where
+allowance, bystanders        how much may be sent where, for one peer and for all of them
 runner                       carries out one plan, with hands
 udp_hand, tcp_hand           do what plans ask for
 udp_desk, udp_sockets        bring datagrams to the hand: those of listening sockets, those of its own

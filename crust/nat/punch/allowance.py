@@ -3,7 +3,8 @@ How much may be sent to addresses that another node has named: the one place tha
 
 A peer may name any address as its own. One at which the introducer saw it is believed. Any other gets at most
 ``UNSEEN_PROBES`` datagrams and ``UNSEEN_SYNS`` SYNs, what the kernel resends counted, over all its ports, until the
-peer has proven to be there. And nobody gets more than the searches' bounds, however often they begin anew.
+peer has proven to be there. And nobody gets more than the searches' bounds, however often they begin anew. Where nobody
+has answered, what all peers together may have sent is bounded, too (:mod:`crust.nat.punch.bystanders`).
 
 Of private addresses, each of which may be somebody's machine in our own network, a peer may name a few, not a row.
 """
@@ -15,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterable
 
 from ... import limits
+from .bystanders import Bystanders
 
 __all__ = ["Allowance"]
 
@@ -25,14 +27,31 @@ class Allowance:
 
     Args:
         bites: Told the name of a limit that has bitten, with a lock held: must be quick.
+        bystanders: What all peers together may have sent; None: this one is all there are.
     """
 
-    __slots__ = ("_answered", "_lock", "_probes", "_seen", "_seen_at", "_spent", "_syns", "_unseen_at", "bites")
+    __slots__ = (
+        "_answered",
+        "_bystanders",
+        "_introducer",
+        "_lock",
+        "_probes",
+        "_seen",
+        "_seen_at",
+        "_spent",
+        "_syns",
+        "_unseen_at",
+        "bites",
+    )
 
-    def __init__(self, bites: Callable[[str], object] = lambda limit: None) -> None:
+    def __init__(
+        self, bites: Callable[[str], object] = lambda limit: None, bystanders: Bystanders | None = None
+    ) -> None:
+        self._bystanders = bystanders or Bystanders()
         self.bites = bites
         """Also for others who do something for that peer."""
         self._lock = threading.Lock()  # guards what follows
+        self._introducer = b""
         self._seen: tuple[str, ...] = ()
         self._answered: tuple[str, ...] = ()
         # By host. Kept for each peer long after its last attempt, so as plainly as can be.
@@ -41,7 +60,7 @@ class Allowance:
         self._seen_at = self._unseen_at = float("-inf")  # since when is counted what goes to either kind
         self._spent = False  # something has gone to an address that nobody saw since the last attempt began
 
-    def begin(self, seen: Iterable[str], now: float = 0.0) -> None:
+    def begin(self, seen: Iterable[str], now: float = 0.0, introducer: bytes = b"") -> None:
         """
         Another attempt begins. What is counted is forgotten in time: ``ALLOWANCE_MEMORY`` after the last packet to an
         address that nobody saw; ``SEARCH_MEMORY`` for those at which the peer is seen; at once where it has answered.
@@ -49,8 +68,11 @@ class Allowance:
         Args:
             seen: IP addresses at which the introducer saw the peer.
             now: Seconds on any clock that only goes forward.
+            introducer: Who is to answer for that.
         """
+        self._bystanders.tick(now)
         with self._lock:
+            self._introducer = introducer
             if self._spent:
                 self._unseen_at, self._spent = now, False  # it may have gone just now
             elif now - self._unseen_at > limits.ALLOWANCE_MEMORY:
@@ -70,6 +92,7 @@ class Allowance:
         with self._lock:
             if host not in self._answered:
                 self._answered = (*self._answered, host)[-limits.UNSEEN_HOSTS_MAX :]
+        self._bystanders.answered(host)
 
     def is_trusted(self, host: str) -> bool:
         """Whether the full schedule may go there."""
@@ -78,14 +101,14 @@ class Allowance:
     def probe(self, host: str, count: int = 1) -> bool:
         """Whether so many more datagrams may go there; counted if so."""
         with self._lock:
-            return self._take(self._probes, host, count, "UNSEEN_PROBES", "SEARCH_PROBES")
+            return self._take(self._probes, host, count, "UNSEEN_PROBES", "SEARCH_PROBES", "UNPROVEN_PROBES")
 
     def syn(self, host: str, count: int = 1) -> bool:
         """Whether so many more SYNs may go there; counted if so."""
         with self._lock:
-            return self._take(self._syns, host, count, "UNSEEN_SYNS", "SEARCH_SYNS")
+            return self._take(self._syns, host, count, "UNSEEN_SYNS", "SEARCH_SYNS", "UNPROVEN_SYNS")
 
-    def _take(self, counts: dict[str, int], host: str, count: int, unseen: str, most: str) -> bool:
+    def _take(self, counts: dict[str, int], host: str, count: int, unseen: str, most: str, of_all: str) -> bool:
         trusted = self.is_trusted(host)
         before = counts.get(host, 0)
         limit = most if trusted else unseen
@@ -97,6 +120,9 @@ class Allowance:
             return False
         if not (before or trusted or self._may_be_new(counts, host)):
             self.bites("UNSEEN_PRIVATE_MAX")
+            return False
+        if not self._bystanders.take(of_all, host, count, self._introducer):
+            self.bites(of_all)
             return False
         counts[host] = before + count
         self._spent = self._spent or not trusted

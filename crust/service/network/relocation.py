@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from ... import limits
-from ...addresses import Endpoint
+from ...addresses import Endpoint, address_key
 from ...candidates import Candidate as Found
 from ...candidates import CandidateKind
 from ...peers.conversation import Conversation
@@ -135,15 +135,19 @@ class Relocation:
 
     def _allowance(self, conversation: Conversation, host: str | None) -> Allowance:
         seen = frozenset() if host is None else frozenset((host,))
+        link, path = conversation.link, conversation.path
+        introducer = None  # which need not be there any more
+        if path is None or path.path_class == "relay":
+            introducer = b"" if link is None else address_key(link.connection.remote.host)
         if self._node.traversals is not None:
-            return self._node.traversals.allowance(conversation, seen)
+            return self._node.traversals.allowance(conversation, seen, introducer)
         from ..traversal.allowances import Allowances  # not before it is needed: `import crust` stays cheap
 
         with self._lock:
             if self._allowances is None:
                 self._allowances = Allowances(self._node.refusals.count)
             allowances = self._allowances
-        return allowances.of(conversation.peer_id, seen, self._node.io.now())
+        return allowances.of(conversation.peer_id, seen, self._node.io.now(), introducer)
 
     # --- ours ---------------------------------------------------------------------------------------------------------
 

@@ -77,8 +77,8 @@ class TraversalHost(Protocol):
     def methods(self) -> tuple[Method, ...]:
         """Those that this node uses, in order."""
 
-    def allowance(self, conversation: Conversation, seen: frozenset[str]) -> Allowance:
-        """What may be sent to the places of that peer."""
+    def allowance(self, conversation: Conversation, seen: frozenset[str], introducer: bytes | None) -> Allowance:
+        """What may be sent to the places of that peer; see :class:`crust.service.traversal.allowances.Allowances`."""
 
     def bites(self, limit: str, /) -> object:
         """A limit has bitten."""
@@ -376,11 +376,12 @@ class Traversal:
         if self._context is not None or self._is_spoiler():
             return
         assert self._link is not None
-        if not self._host.may_begin(self, where_is(self._link)):
+        where = where_is(self._link)
+        if not self._host.may_begin(self, where):
             self._end(_TOO_MANY)
             return
         context = self._context = self._make_context()
-        self._allowance = self._host.allowance(self.conversation, context.seen)
+        self._allowance = self._host.allowance(self.conversation, context.seen, where[0])
         self._after(self._host.punch_timeout, lambda: self._end("nothing better was found in time"))
         self._dial()
         useful = [method for method in self._host.methods() if method.plan is not None and self._would_help(method)]

@@ -73,6 +73,8 @@ class Traversals:
     def carried(self, conversation: Conversation) -> None:
         """A link carries that session (locks may be held)."""
         link = conversation.link
+        if link is not None and link.circuit is None:
+            self._allowances.answered(link.connection.remote.host, self.io.now())
         # Most sessions never need one, and it takes more than a KiB.
         traversal = self._of(conversation, make=could_be_better(conversation))
         if traversal is not None and link is not None:
@@ -173,11 +175,11 @@ class Traversals:
             if not off & set(each.name.split("-")) and not each.path_class.endswith(lacking)
         )
 
-    def allowance(self, conversation: Conversation, seen: frozenset[str]) -> Allowance:
+    def allowance(self, conversation: Conversation, seen: frozenset[str], introducer: bytes | None) -> Allowance:
         """What may be sent to the places of that peer."""
         now = self.io.now()
         self._expected.expect(seen, now)
-        return self._allowances.of(conversation.peer_id, seen, now)
+        return self._allowances.of(conversation.peer_id, seen, now, introducer)
 
     def may_begin(self, traversal: Traversal, where: Where) -> bool:
         """Whether another session may look for a path; counted until :meth:`ended`. Another may have to give way."""

@@ -151,7 +151,7 @@ class End:
     def methods(self) -> tuple[Method, ...]:
         return self._methods
 
-    def allowance(self, conversation: object, seen: frozenset[str]) -> Allowance:
+    def allowance(self, conversation: object, seen: frozenset[str], introducer: object) -> Allowance:
         allowance = Allowance()
         allowance.begin(seen)
         return allowance

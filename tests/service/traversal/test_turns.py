@@ -49,23 +49,23 @@ def test_who_no_longer_waits_is_not_called() -> None:
 def test_a_new_session_is_no_new_allowance() -> None:
     """Nor is a new attempt."""
     allowances, peer = Allowances(), PeerId(bytes(32))
-    first = allowances.of(peer, frozenset(), 0.0)
+    first = allowances.of(peer, frozenset(), 0.0, b"")
     assert first.probe(VICTIM, limits.UNSEEN_PROBES)
-    again = allowances.of(peer, frozenset(), limits.ALLOWANCE_MEMORY)
+    again = allowances.of(peer, frozenset(), limits.ALLOWANCE_MEMORY, b"")
     assert not again.probe(VICTIM)
-    assert allowances.of(PeerId(bytes(31) + b"\1"), frozenset(), 1.0).probe(VICTIM)
+    assert allowances.of(PeerId(bytes(31) + b"\1"), frozenset(), 1.0, b"").probe(VICTIM)
 
 
 def test_an_address_may_be_tried_anew_after_a_while_and_on_another_network() -> None:
     """What was in vain need not be so for ever."""
     allowances, peer = Allowances(), PeerId(bytes(32))
-    assert allowances.of(peer, frozenset(), 0.0).probe(VICTIM, limits.UNSEEN_PROBES)
-    assert not allowances.of(peer, frozenset(), 30.0).probe(VICTIM)
+    assert allowances.of(peer, frozenset(), 0.0, b"").probe(VICTIM, limits.UNSEEN_PROBES)
+    assert not allowances.of(peer, frozenset(), 30.0, b"").probe(VICTIM)
     later = 30.0 + limits.ALLOWANCE_MEMORY
-    assert not allowances.of(peer, frozenset(), later).probe(VICTIM)
-    assert allowances.of(peer, frozenset(), later + 1).probe(VICTIM, limits.UNSEEN_PROBES)
+    assert not allowances.of(peer, frozenset(), later, b"").probe(VICTIM)
+    assert allowances.of(peer, frozenset(), later + 1, b"").probe(VICTIM, limits.UNSEEN_PROBES)
     allowances.forget()
-    assert allowances.of(peer, frozenset(), later + 2).probe(VICTIM)
+    assert allowances.of(peer, frozenset(), later + 2, b"").probe(VICTIM)
 
 
 def test_a_birthday_search_in_vain_rests_for_an_hour() -> None:
@@ -87,7 +87,7 @@ def test_only_so_many_peers_are_remembered() -> None:
     bitten = Bitten()
     allowances = Allowances(bitten)
     for number in range(limits.ALLOWANCES_MAX + 10):
-        allowances.of(PeerId(number.to_bytes(32, "big")), frozenset(), 0.0)
+        allowances.of(PeerId(number.to_bytes(32, "big")), frozenset(), 0.0, b"")
     assert len(allowances._kept) == limits.ALLOWANCES_MAX and bitten["ALLOWANCES_MAX"] == 10
 
 

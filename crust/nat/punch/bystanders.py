@@ -1,0 +1,93 @@
+"""
+What may be sent to a host where nobody has answered, however many peers are said to be there: keys cost nothing, and
+an introducer can invent as many as it likes. (sans-IO)
+"""
+
+from __future__ import annotations
+
+import collections
+import threading
+
+from ... import limits
+
+__all__ = ["Bystanders"]
+
+
+class _Host:
+    """What has gone to one host since a time, by limit, and introducer."""
+
+    __slots__ = ("all", "by", "since")
+
+    def __init__(self, since: float) -> None:
+        self.since = since
+        self.all: collections.Counter[str] = collections.Counter()
+        self.by: collections.Counter[tuple[str, bytes]] = collections.Counter()
+
+    @property
+    def spent(self) -> int:
+        return self.all.total()
+
+
+class Bystanders:
+    """
+    For all peers of a node. Thread-safe.
+
+    Within ``SEARCH_MEMORY`` one introducer may have us send to such a host what one peer may, and all of them twice as
+    much: one that lies leaves the other half to those that do not.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards what follows
+        self._now = 0.0
+        self._proven: collections.OrderedDict[str, float] = collections.OrderedDict()  # until when that is believed
+        self._hosts: dict[str, _Host] = {}  # the others, to which something has gone
+
+    def tick(self, now: float) -> None:
+        """Time goes on: seconds on any clock that only goes forward. It may be told late, which forgives nothing."""
+        with self._lock:
+            self._now = max(self._now, now)
+
+    def answered(self, host: str) -> None:
+        """A peer has proven to be there: what goes there is no bystander's concern, for ``ALLOWANCE_MEMORY``."""
+        with self._lock:
+            self._proven[host] = self._now + limits.ALLOWANCE_MEMORY
+            self._proven.move_to_end(host)
+            if len(self._proven) > limits.ALLOWANCES_MAX:
+                self._proven.popitem(last=False)
+            self._hosts.pop(host, None)
+
+    def take(self, limit: str, host: str, count: int, introducer: bytes) -> bool:
+        """
+        Whether so many packets more may go there; counted if so.
+
+        Args:
+            limit: ``UNPROVEN_PROBES`` or ``UNPROVEN_SYNS``.
+            introducer: Who says that a peer is there.
+        """
+        with self._lock:
+            if self._proven.get(host, self._now) > self._now:
+                return True
+            found = self._hosts.get(host)
+            if found is None or self._now - found.since > limits.SEARCH_MEMORY:
+                found = self._hosts[host] = _Host(self._now)
+                self._trim(host)
+            most: int = getattr(limits, limit)
+            if found.all[limit] + count > most or found.by[limit, introducer] + count > most // 2:
+                return False
+            found.all[limit] += count
+            found.by[limit, introducer] += count
+            return True
+
+    def _trim(self, newest: str) -> None:
+        """Forget those whose time is over; if there are too many still, the one that got least."""
+        if len(self._hosts) <= limits.UNPROVEN_HOSTS:
+            return
+        for host in [host for host, each in self._hosts.items() if self._now - each.since > limits.SEARCH_MEMORY]:
+            del self._hosts[host]
+        if len(self._hosts) > limits.UNPROVEN_HOSTS:
+            others = [(each.spent, host) for host, each in self._hosts.items() if host != newest]
+            del self._hosts[min(others)[1]]
+
+    def abandon(self) -> None:
+        """In a forked child (takes no lock)."""
+        self._lock = threading.Lock()

@@ -29,7 +29,7 @@ class CacheConfig(Section):
     max_peers: int = key(
         limits.CACHE_PEERS,
         Number("peers", 0, COUNT_MAX),
-        "Nodes kept; the longest unseen go first. 0: nothing is read or kept.",
+        "Nodes kept; the longest unseen go first, of those at the address that has most. 0: nothing is read or kept.",
     )
 
 

@@ -2,7 +2,8 @@
 The nodes that were reached before: the last seen first, and which of them to look at next. Sans-IO.
 
 A node is here if strangers reach it: we dialled it, and it answered. It goes after ``CACHE_FAILURES`` failures in a
-row.
+row. If there are too many, those at the address that has most give way, the longest unseen first: keys cost nothing,
+and one machine with many would be all that is known after a restart.
 
 Looked at are those to which a link was lost, at once and a few times, and by turns those that nobody has seen for long:
 usually one a minute, of those unseen for an hour. Where nodes come and go that would leave a list of the dead. So each
@@ -14,10 +15,11 @@ Several processes may share a file. Each merges what it has changed into what th
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from ... import limits
-from ...addresses import Contact, PeerId
+from ...addresses import Contact, PeerId, address_key
 from ...values import dataclass
 
 __all__ = ["Cache", "Entry"]
@@ -50,7 +52,7 @@ class Cache:
     Not thread-safe. ``wall`` is seconds since the epoch, which may jump; ``now`` is seconds on a clock that does not.
 
     Args:
-        max_peers: The most that are kept; the longest unseen go.
+        max_peers: The most that are kept.
         uniform: Random numbers in [0, 1), for jitter.
     """
 
@@ -167,8 +169,16 @@ class Cache:
             self._set(Entry(entry.contact, wall, entry.failures, entry.around))
 
     def _trim(self) -> None:
-        for entry in self.entries()[self.max_peers :]:
-            self.remove(entry.peer_id)
+        if len(self._entries) <= self.max_peers:
+            return
+        counts: collections.Counter[bytes] = collections.Counter()
+        ranked: list[tuple[int, int, PeerId]] = []  # how many at its address were seen later; how many of all
+        for index, entry in enumerate(self.entries()):
+            place = _place(entry)
+            ranked.append((counts[place], index, entry.peer_id))
+            counts[place] += 1
+        for _, _, peer_id in sorted(ranked)[self.max_peers :]:
+            self.remove(peer_id)
 
     # --- whom to look at ----------------------------------------------------------------------------------------------
 
@@ -235,6 +245,12 @@ class Cache:
         """The file has all of this now."""
         self._shared = dict(self._entries)
         self.changed = False
+
+
+def _place(entry: Entry) -> bytes:
+    """What others have to be at to share its room."""
+    endpoint = entry.contact.endpoints[0]
+    return address_key(endpoint.host) if endpoint.is_ip else endpoint.host.encode()
 
 
 def _merged(ours: Entry | None, known: Entry | None, other: Entry | None) -> Entry | None:

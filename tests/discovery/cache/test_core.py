@@ -58,6 +58,28 @@ def test_the_longest_unseen_go_when_it_is_full() -> None:
     assert peer(1) not in cache and cache.get(peer(4)) is not None
 
 
+def test_one_address_with_many_keys_drives_nobody_out() -> None:
+    """Or a node would know nobody else after a restart; those that were seen last are kept of it."""
+    cache = made(20)
+    for number in range(8):
+        cache.met(contact(number), NOON + number)
+    for number in range(1000, 1200):
+        cache.met(Contact(peer(number), (Endpoint("tcp", "9.9.9.9", 1024 + number),)), NOON + number)
+    assert sorted(order(cache)) == [*range(8), *range(1188, 1200)]
+    places = {number: (Endpoint("tcp", "9.9.9.9", number),) for number in range(2000, 2100)}
+    cache.merge([Entry(Contact(peer(number), place), NOON + 5000) for number, place in places.items()], NOON + 6000)
+    assert set(range(8)) < set(order(cache)) and len(cache) == 20
+
+
+def test_who_is_known_by_name_counts_by_it() -> None:
+    """Whatever somebody has written into the file."""
+    cache = made(2)
+    for number in range(3):
+        host = "example.org" if number else "1.1.1.1"
+        cache.met(Contact(peer(number), (Endpoint("tcp", host, 5000),)), NOON + number)
+    assert order(cache) == [2, 0]
+
+
 def test_a_node_has_few_places() -> None:
     """The last one first; those of another private network are not mixed with it."""
     cache = made()

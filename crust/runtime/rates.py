@@ -59,6 +59,8 @@ class Rates:
         keys: How many keys are remembered; who has been forgotten begins with a full bucket.
         names: Of the two limits, for :meth:`refusal`.
         part: Of what there is for all, those at one place may take, though no less than one key.
+        seldom: Tokens a second for each key where there are none for all, saved up for ten seconds: who asks seldom has
+            not to wait for those who ask all the time.
     """
 
     def __init__(
@@ -71,7 +73,9 @@ class Rates:
         keys: int = limits.GATE_ADDRESSES_MAX,
         names: tuple[str, str] = ("each", "all"),
         part: float = 1.0,
+        seldom: float = 0.0,
     ) -> None:
+        self._seldom = seldom, 10.0 * seldom
         self._names = names
         self._each = (each, each if each_size is None else each_size)
         self._whole = (all_, all_ if all_size is None else all_size)
@@ -105,10 +109,13 @@ class Rates:
                 shared = self._bucket(("place", place), terms)
                 if shared.tokens(now) < 1.0:
                     return "limits.peers_per_address"
-            if self._all.tokens(now) < 1.0 + leave:
+            whole, least = self._all, 1.0 + leave
+            if whole.tokens(now) < least and self._seldom[0]:
+                whole, least = self._bucket(("seldom", key), self._seldom), 1.0
+            if whole.tokens(now) < least:
                 return self._names[1]
             bucket.take()
-            self._all.take()
+            whole.take()
             if shared is not None:
                 shared.take()
             return ""

@@ -145,5 +145,6 @@ def test_questions_of_all_links_together() -> None:
         core.link_up(peer_id, True, 0.0)
         for question in range(1, 16):
             core.receive(peer_id, wire.Find(question, b"x" * 32), 0.0, WALL)
-    assert bitten["GOSSIP_FINDS"] == 31 * 15 - 2 * limits.GOSSIP_FINDS and not bitten["GOSSIP_FINDS_LINK"]
+    seldom = 10 * limits.GOSSIP_FINDS_SELDOM  # those whom the bound of all leaves nothing
+    assert bitten["GOSSIP_FINDS"] == 4 * (15 - seldom) and not bitten["GOSSIP_FINDS_LINK"]
     assert not [each for each in core.events() if isinstance(each, Misbehaved)]  # what all ask is nobody's doing

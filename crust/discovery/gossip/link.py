@@ -120,4 +120,5 @@ def finds_of_all() -> Rates:
         each_size=2 * limits.GOSSIP_FINDS_ADDRESS,
         all_size=2 * limits.GOSSIP_FINDS,
         names=("GOSSIP_FINDS_ADDRESS", "GOSSIP_FINDS"),
+        seldom=limits.GOSSIP_FINDS_SELDOM,
     )

@@ -436,6 +436,20 @@ def test_many_keys_at_one_address_do_not_get_all_answers() -> None:
     assert victim.misbehaved() == set()
 
 
+def test_many_addresses_do_not_get_all_answers() -> None:
+    """Together they take all that there is; who asks seldom is answered."""
+    victim = Victim()
+    for number in range(8):
+        for key in range(25):
+            liar = b"many" + bytes([number, key]) * 14
+            victim.core.link_up(liar, True, 0.0, place=number)
+            for question in range(10):
+                victim.say(liar, wire.Find(question, b"x" * 32))
+    assert victim.bitten["GOSSIP_FINDS"] > 500
+    answers = [victim.say(HONEST, wire.Find(number, b"x" * 32)) for number in range(12)]
+    assert list(map(bool, answers)) == [True] * 10 + [False] * 2
+
+
 def test_strangers_say_nothing() -> None:
     """Frames of somebody without a link, or of one whose link is gone, do nothing at all."""
     victim = Victim()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Generic, TypeVar
 
 __all__ = ["Turns", "is_full"]
@@ -35,9 +35,9 @@ class Turns(Generic[T]):
 
     __slots__ = ("_lines", "_place_of")
 
-    def __init__(self, place_of: Callable[[T], bytes | None]) -> None:
+    def __init__(self, place_of: Callable[[T], Hashable]) -> None:
         self._place_of = place_of
-        self._lines: dict[bytes | None, collections.deque[T]] = {}  # by address, whose turn comes first; none is empty
+        self._lines: dict[Hashable, collections.deque[T]] = {}  # by address, whose turn comes first; none is empty
 
     def __bool__(self) -> bool:
         return bool(self._lines)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import random
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from ... import limits
 from ...exceptions import MalformedMessage
+from ...peers.shares import Turns
 from ...values import dataclass
 from ...wire import gossip as wire
 from .announcing import Announcing
@@ -110,7 +111,7 @@ class Gossip:
         self._own: Record | None = None
         self._lookups: dict[int, Lookup] = {}
         self._next_find = 1
-        self._waiting: dict[bytes, None] = {}  # links that wait for records
+        self._waiting = Turns[Link](lambda link: link.place)  # for records
         self._give_at = _NEVER
         self._compare_at = _NEVER
         self._forced_at = _NEVER
@@ -146,7 +147,7 @@ class Gossip:
     # --- links --------------------------------------------------------------------------------------------------------
 
     def link_up(
-        self, peer_id: bytes, is_public: bool, now: float, *, short: bool = False, place: object = None
+        self, peer_id: bytes, is_public: bool, now: float, *, short: bool = False, place: Hashable = None
     ) -> None:
         """
         A link to a peer with ``Capability.GOSSIP`` stands.
@@ -195,7 +196,7 @@ class Gossip:
         del self._links[link.peer_id]
         self._pulling.lost(link)
         self._announcing.lost(link)
-        self._waiting.pop(link.peer_id, None)
+        self._waiting.remove(link)
         link.reset(link.is_public, link.is_short)
 
     @property
@@ -342,9 +343,9 @@ class Gossip:
         link.want(prefixes[:room], until)
         if not self._waiting:  # else those who wait have precedence
             self._give(link, now, limits.GOSSIP_REQUEST_MAX)
-        if link.wanted and link.peer_id not in self._waiting:
+        if link.wanted and link not in self._waiting:
             self._bites("GOSSIP_SERVE_RATE")
-            self._waiting[link.peer_id] = None
+            self._waiting.append(link)
             self._give_at = min(self._give_at, now + limits.GOSSIP_DELAY_PUBLIC)
 
     def _give(self, link: Link, now: float, most: int) -> None:
@@ -359,13 +360,12 @@ class Gossip:
             self._frames.append((link.peer_id, wire.Records(batch)))
 
     def _give_on(self, now: float) -> None:
-        """Give what there was no budget for: one frame to each in turn, however much one of them wants."""
+        """Give what there was no budget for: one frame to each address in turn, however much is wanted there."""
         while self._waiting and self._serve.left(now) > 0:
-            link = self._links[next(iter(self._waiting))]
-            del self._waiting[link.peer_id]
+            link = self._waiting.popleft()
             self._give(link, now, limits.GOSSIP_BATCH_MAX)
             if link.wanted:
-                self._waiting[link.peer_id] = None  # last in line
+                self._waiting.append(link)  # last of those at its address, which is last
         self._give_at = now + limits.GOSSIP_DELAY_PUBLIC if self._waiting else _NEVER
 
     # --- comparing ----------------------------------------------------------------------------------------------------

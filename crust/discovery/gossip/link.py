@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 
 from ... import limits
 from ...runtime.rates import Rates
@@ -53,8 +53,8 @@ class Link:
     def __init__(self, peer_id: bytes, is_public: bool, is_short: bool, max_records: int) -> None:
         self.peer_id = peer_id
         self.prefix = prefix_of(peer_id)
-        self.place: object = peer_id
-        """Who shares it, shares what is answered of their questions for nodes."""
+        self.place: Hashable = peer_id
+        """Who shares it, shares what is answered of their questions for nodes, and takes turns for records."""
         self.is_public = is_public
         self.is_short = is_short
         self.checks = Allowance(limits.GOSSIP_CHECKS_LINK, limits.GOSSIP_CHECKS_LINK)

@@ -370,6 +370,25 @@ def test_what_is_given_away_is_bounded() -> None:
     assert victim.bitten["GOSSIP_REQUEST_MAX"] > 0 and victim.bitten["GOSSIP_SERVE_RATE"] == 2
 
 
+def test_many_keys_at_one_address_leave_others_their_turn() -> None:
+    """Each of them waits for more records than there is budget for: a node elsewhere is second."""
+    victim = Victim()
+    records = [record_of(key_pair(number)) for number in range(2, 66)]
+    for record in records:
+        victim.core.store.add(record)
+    liars = [b"many" + bytes([number]) * 28 for number in range(100)]
+    for liar in liars:
+        victim.core.link_up(liar, True, 0.0, place="there")
+    frame = wire.Request(tuple(record.prefix for record in records))
+    for _ in range(10):
+        for liar in liars:
+            victim.say(liar, frame)
+    assert victim.say(HONEST, wire.Request((records[0].prefix,))) == []
+    brought = [to for to, frame in victim.wait(limits.GOSSIP_DELAY_PUBLIC) if isinstance(frame, wire.Records)]
+    brought += [to for to, frame in victim.wait(1.0) if isinstance(frame, wire.Records)]
+    assert HONEST in brought[:2]
+
+
 def test_who_asks_for_records_without_end_leaves_others_their_turn() -> None:
     """One peer asks a hundred times a second for more than there is budget for: another one has its answers in time."""
     victim = Victim()

@@ -59,8 +59,8 @@ class Rates:
         keys: How many keys are remembered; who has been forgotten begins with a full bucket.
         names: Of the two limits, for :meth:`refusal`.
         part: Of what there is for all, those at one place may take, though no less than one key.
-        seldom: Tokens a second for each key where there are none for all, saved up for ten seconds: who asks seldom has
-            not to wait for those who ask all the time.
+        seldom: Tokens a second for each key where there are none for all, and the most that it can save up: who asks
+            seldom has not to wait for those who ask all the time.
     """
 
     def __init__(
@@ -73,9 +73,9 @@ class Rates:
         keys: int = limits.GATE_ADDRESSES_MAX,
         names: tuple[str, str] = ("each", "all"),
         part: float = 1.0,
-        seldom: float = 0.0,
+        seldom: tuple[float, float] = (0.0, 0.0),
     ) -> None:
-        self._seldom = seldom, 10.0 * seldom
+        self._seldom = seldom
         self._names = names
         self._each = (each, each if each_size is None else each_size)
         self._whole = (all_, all_ if all_size is None else all_size)

@@ -120,5 +120,18 @@ def finds_of_all() -> Rates:
         each_size=2 * limits.GOSSIP_FINDS_ADDRESS,
         all_size=2 * limits.GOSSIP_FINDS,
         names=("GOSSIP_FINDS_ADDRESS", "GOSSIP_FINDS"),
-        seldom=limits.GOSSIP_FINDS_SELDOM,
+        seldom=(limits.GOSSIP_FINDS_SELDOM, 10 * limits.GOSSIP_FINDS_SELDOM),
+    )
+
+
+def fresh_of_all(most: int) -> Rates:
+    """How many records of unknown nodes are asked for while space is dear, by the ``place`` of who offers them."""
+    seconds = limits.GOSSIP_FRESH_SECONDS
+    return Rates(
+        most / 8 / seconds,
+        most / 4 / seconds,
+        each_size=most / 8,
+        all_size=most / 4,
+        names=("GOSSIP_FRESH_SECONDS", "GOSSIP_FRESH_SECONDS"),
+        seldom=(most / 64 / seconds, most / 64),
     )

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from ... import limits
 from ...wire.gossip import Request
 from .clocks import Allowance
-from .link import Link
+from .link import Link, fresh_of_all
 
 __all__ = ["Pulling", "Want"]
 
@@ -46,7 +46,7 @@ class Pulling:
         self._links = links
         self._most = most
         self.checks = Allowance(limits.GOSSIP_CHECKS, limits.GOSSIP_CHECKS_BURST)
-        self.fresh = Allowance(most / 4 / limits.GOSSIP_FRESH_SECONDS, most / 4)
+        self.fresh = fresh_of_all(most)
         self.wants: dict[int, Want] = {}
         self._ready: dict[bytes, None] = {}  # links with offers
         self._deadlines: deque[tuple[float, bytes, int]] = deque()
@@ -65,7 +65,7 @@ class Pulling:
                 self._bites("gossip.max_records")
                 return
             if is_new:
-                if link.fresh.left(now) < 1 or not self.fresh.take(now):
+                if link.fresh.left(now) < 1 or not self.fresh.permit(link.place, now):
                     self._bites("GOSSIP_FRESH_SECONDS")
                     return
                 link.fresh.spend(now, 1)

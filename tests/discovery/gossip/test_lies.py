@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable
 
@@ -202,6 +203,23 @@ def test_who_comes_after_a_flood_is_taken_still() -> None:
     near = min((record_of(key_pair(n)) for n in range(2, 40)), key=lambda r: r.prefix ^ victim.core.store.prefix)
     victim.offer(HONEST, near)
     assert victim.core.store.of(near.node) is not None
+
+
+@pytest.mark.parametrize("places", [1, 4])
+def test_who_comes_after_a_flood_by_many_keys_is_taken_still(places: int) -> None:
+    """Nor is that of all links only theirs who offer all the time, at one address or at several."""
+    victim, numbers = Victim(), itertools.count()
+    for key in range(16):
+        liar = b"many" + bytes([key]) * 28
+        victim.core.link_up(liar, True, 0.0, place=key % places)
+        victim.core.receive(liar, wire.Summary(EVERYTHING, False, ()), victim.now, WALL)
+        for _ in range(40):
+            victim.offer(liar, victim.lie(next(numbers)))
+    assert victim.bitten["GOSSIP_FRESH_SECONDS"] > 0
+    near = sorted((record_of(key_pair(n)) for n in range(2, 40)), key=lambda r: r.prefix ^ victim.core.store.prefix)
+    for record in near[:2]:
+        victim.offer(HONEST, record)
+    assert all(victim.core.store.of(record.node) is not None for record in near[:2])
 
 
 def test_announcements_without_end_are_not_read() -> None:

@@ -30,12 +30,12 @@ def test_what_is_asked_of_nobody_costs_nobody() -> None:
     *liars, honest = links
     for link in liars:
         link.muted_until = 100.0
-    left = pulling.fresh.left(0.0)
+    left = pulling.fresh._all.tokens(0.0)
     names = iter(range(10_000))
     for link in liars:
         for _ in range(MOST):
             pulling.offered(link, next(names), 1, True, 0.0)
-    assert pulling.fresh.left(0.0) == left and pulling.wants == {}
+    assert pulling.fresh._all.tokens(0.0) == left and pulling.wants == {}
     pulling.offered(honest, next(names), 1, True, 0.0)
     assert [link for link, _ in pulling.requests(0.0)] == [honest]
 

@@ -18,6 +18,7 @@ from tests.natlab.recorder import Recorder
 from tests.natlab.watched import WatchedNode
 from tests.support.example_method import install
 from tests.support.source import ROOT
+from tests.support.waiting import wait_until
 
 OFF = {"nat": {"port_mapping": [], "punch": {"tcp": False, "udp": False, "predict": False, "birthday": False}}}
 ON = {"nat": {"port_mapping": []}}
@@ -100,9 +101,15 @@ def test_methods_with_faults_harm_nobody(lab: Lab, tmp_path: pathlib.Path, insta
             faults = ("plan", "start", "signal", "action", "flood")
             for name in faults:
                 assert f"the method fault-{name}" in node.errors, node.errors
-        came = [packet for packet in recorder.packets() if packet.is_to(victim.ipv4)]
-        assert 0 < sum(packet.protocol == "udp" for packet in came) <= len(nodes) * limits.UNSEEN_PROBES
-        assert 0 < sum(packet.syn for packet in came) <= len(nodes) * limits.UNSEEN_SYNS
+
+        def came() -> tuple[int, int]:
+            """Datagrams and SYNs to the bystander so far."""
+            there = [packet for packet in recorder.packets() if packet.is_to(victim.ipv4)]
+            return sum(packet.protocol == "udp" for packet in there), sum(packet.syn for packet in there)
+
+        wait_until(lambda: all(came()), what="some of each")
+        datagrams, syns = came()
+        assert datagrams <= len(nodes) * limits.UNSEEN_PROBES and syns <= len(nodes) * limits.UNSEEN_SYNS
 
 
 def test_methods_of_crust_itself_succeed_beside_ones_with_faults(

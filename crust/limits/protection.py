@@ -12,6 +12,7 @@ STARTS_PER_ADDRESS_PER_SECOND = 20
 STARTS_PER_SECOND = 500
 CALLS_FEW = 5  # calls of an address, one a second being forgotten, after which others have precedence that call less
 HELD_SECONDS = 2.0  # for which a caller that knows us is waited for to introduce itself, where slots have run out
+HELD_BRIEF = 0.5  # of such seconds, less does not count if the slot was taken from it
 HELD_CALLS = 4.0  # calls that each second counts as for which it holds its slot instead,
 HELD_CALLS_MAX = 60.0  # and all of them at most
 REFUSAL_REST = 0.75e-3  # seconds a listener over TCP rests for each caller refused: 1,300 a second are, at most,

@@ -10,12 +10,15 @@ that:
   that those who call all the time do not lock out who has never called before.
 - **Slots**: at most so many handshakes under way, in all and for each address, and some of them for known addresses
   only. No thread before a slot.
-- **Sites**: all networks of an IPv6 /48 together have some multiple of what one /64 has.
+- **Sites**: all networks of an IPv6 /48 together have some multiple of what one /64 has. One of them that calls all the
+  time, or holds its slots, does so for itself: it leaves half of the starts to others there, who have room made for
+  them, and keep their ranks.
 - **Slowing**: an address that misbehaves may be made to begin less often for a while.
 - **Eviction**: where slots have run out, one whose caller has not sent a valid message 1 makes room: the oldest of
   those who call all the time, if there are any, else of all. Only where most callers have shown that they know our key,
   one of those does before the others: the one that has shown it first of those who call all the time, whose address has
   two slots more than the newcomer's, or who have not introduced themselves for some seconds. Nobody is evicted who has.
+  Of an address with too many slots the newest goes: many honest callers behind it get in one after the other.
 - **Holding**: an address that shows that it knows our key, and then holds its slots, counts as one that calls all the
   time, also if it is known: a second of holding as several calls.
 
@@ -101,10 +104,11 @@ class _Caller:
         self._held_when = max(self._held_when, now)
         return self._held
 
-    def held(self, seconds: float, now: float) -> None:
-        """It has held a slot for so long."""
-        calls = max(0.0, seconds) * limits.HELD_CALLS / self._share
-        self._held = min(self.holding(now) + calls, limits.HELD_CALLS_MAX)
+    def held(self, calls: float, now: float) -> float:
+        """It has held a slot, which counts as so many; how many of them make it one that calls all the time."""
+        before = self.holding(now)
+        self._held = min(before + calls / self._share, limits.HELD_CALLS_MAX)
+        return max(0.0, min(self._held, limits.CALLS_FEW) - before)
 
     def change_rate(self, rate: float) -> None:
         """It may begin so often from now on."""
@@ -285,7 +289,7 @@ class Gate:
             if victim is None:
                 self._refused_by_slots += 1
                 return None, None, limit, doer
-            self._drop_locked(victim, now)
+            self._drop_locked(victim, now, evicted=True)
             self._evicted += 1
         slot = Slot(self, key, behind, rank, evict)
         self._waiting[slot] = None
@@ -309,9 +313,14 @@ class Gate:
         """The rank of a caller, the limit that it has met, empty if it may begin, and whose limit that is."""
         site = site_key(key)
         callers = {key: self._caller_locked(key, 1)}
+        rank = callers[key].calls(now)
+        left = 0.0  # of its site, for others there
         if site is not None:
             callers[site] = self._caller_locked(site, limits.SITE_SHARE)
-        rank = min([caller.calls(now) for caller in callers.values()])
+            if rank is _Rank.OFTEN:
+                left = self._config.starts_per_address_per_second * limits.SITE_SHARE / 2
+            else:  # who calls all the time does so for itself
+                rank = callers[site].calls(now)
         if known and all(caller.holding(now) <= limits.CALLS_FEW for caller in callers.values()):
             rank = _Rank.KNOWN
         kept = int(self._config.starts_per_second * _KNOWN_SHARE) * (_Rank.KNOWN - rank)
@@ -322,7 +331,7 @@ class Gate:
             else:
                 self._slowed.pop(key, None)
         for part, caller in callers.items():
-            if caller.starts.tokens(now) < cost:
+            if caller.starts.tokens(now) < cost + (left if part == site else 0.0):
                 return rank, "limits.starts_per_address_per_second", part
         if self._all_starts.tokens(now) < 1.0 + kept:
             return rank, "limits.starts_per_second", None
@@ -375,19 +384,35 @@ class Gate:
                 victim = slot
                 if slot._rank <= least:
                     return slot
+        if victim is None and crowded is not None and crowded != key:
+            return self._neighbour_locked(key, crowded, rank)
         if crowded is None and len(self._proven) > len(self._waiting):
             own, strangers = self._per_key.get(key, 0), self._has_no_room_locked(rank)
             for slot in self._proven:
                 if strangers and slot._rank is _Rank.KNOWN:
                     continue  # that would make no room for one
                 held = slot._since + limits.HELD_SECONDS <= now
-                if held or slot._rank is _Rank.OFTEN or self._per_key[slot._key] > own + 1:
+                if held or slot._rank is _Rank.OFTEN:
                     return slot
+                if self._per_key[slot._key] > own + 1:
+                    return self._newest_locked(slot)
             if victim is not None and self._per_key[victim._key] < own:
                 return None  # those who have few slots are not to lose them to who has many
         if victim is not None and victim._rank is _Rank.KNOWN and rank is not _Rank.KNOWN:
             return None
         return victim
+
+    def _neighbour_locked(self, key: bytes, site: bytes, rank: _Rank) -> Slot | None:
+        """The slot that makes room in a crowded site: one of a network that has two more than the newcomer's."""
+        own = self._per_key.get(key, 0)
+        for slot in self._proven:
+            if slot._site == site and slot._rank <= rank and self._per_key[slot._key] > own + 1:
+                return self._newest_locked(slot)
+        return None
+
+    def _newest_locked(self, slot: Slot) -> Slot:
+        """At the address of that one, of no greater rank: those who came before it are nearer to their ends."""
+        return next(each for each in reversed(self._proven) if each._key == slot._key and each._rank <= slot._rank)
 
     def _crowd_locked(self, key: bytes, behind: bytes | None, now: float) -> Slot | None:
         """The slot that makes room for somebody who is introduced, where an introducer has too many: the oldest of the
@@ -403,14 +428,13 @@ class Gate:
                 return slot
         return None
 
-    def _drop_locked(self, slot: Slot, now: float) -> None:
+    def _drop_locked(self, slot: Slot, now: float, evicted: bool = False) -> None:
         """Forget a slot, if it is there."""
         if slot in self._proven:
             del self._proven[slot]
-            for part in (slot._key, slot._site):
-                caller = None if part is None else self._callers.get(part)
-                if caller is not None and slot._behind is None:
-                    caller.held(now - slot._since, now)
+            seconds = max(0.0, now - slot._since)
+            if slot._behind is None and (seconds >= limits.HELD_BRIEF or not evicted):
+                self._held_locked(slot, seconds * limits.HELD_CALLS, now)
         elif slot in self._waiting:
             del self._waiting[slot]
         elif slot in self._introduced:
@@ -423,6 +447,13 @@ class Gate:
                 if not self._per_key[part]:
                     del self._per_key[part]
         self._strangers -= slot._rank is not _Rank.KNOWN
+
+    def _held_locked(self, slot: Slot, calls: float, now: float) -> None:
+        """A slot was held, which counts as so many calls; one network alone gives no bad name to its site."""
+        for part in (slot._key, slot._site):
+            caller = None if part is None else self._callers.get(part)
+            if caller is not None:
+                calls = caller.held(calls, now)
 
     def _prove(self, slot: Slot, now: float) -> bool:
         with self._lock:

@@ -3,7 +3,7 @@ The nodes that were reached before: the last seen first, and which of them to lo
 
 A node is here if strangers reach it: we dialled it, and it answered. It goes after ``CACHE_FAILURES`` failures in a
 row. If there are too many, those at the address that has most give way, the longest unseen first: keys cost nothing,
-and one machine with many would be all that is known after a restart.
+and one machine with many would be all that is known after a restart. An IPv6 /48 counts as some addresses at most.
 
 Looked at are those to which a link was lost, at once and a few times, and by turns those that nobody has seen for long:
 usually one a minute, of those unseen for an hour. Where nodes come and go that would leave a list of the dead. So each
@@ -20,6 +20,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 from ... import limits
 from ...addresses import Contact, PeerId, address_key
+from ...peers.whereabouts import site_key
 from ...values import dataclass
 
 __all__ = ["Cache", "Entry"]
@@ -172,11 +173,13 @@ class Cache:
         if len(self._entries) <= self.max_peers:
             return
         counts: collections.Counter[bytes] = collections.Counter()
-        ranked: list[tuple[int, int, PeerId]] = []  # how many at its address were seen later; how many of all
+        ranked: list[tuple[int, int, PeerId]] = []  # how many at its address, or site, were seen later; how many of all
         for index, entry in enumerate(self.entries()):
             place = _place(entry)
-            ranked.append((counts[place], index, entry.peer_id))
-            counts[place] += 1
+            site = site_key(place)
+            more = counts[place] if site is None else max(counts[place], counts[site] // limits.SITE_SHARE)
+            ranked.append((more, index, entry.peer_id))
+            counts.update(each for each in (place, site) if each is not None)
         for _, _, peer_id in sorted(ranked)[self.max_peers :]:
             self.remove(peer_id)
 
@@ -250,7 +253,7 @@ class Cache:
 def _place(entry: Entry) -> bytes:
     """What others have to be at to share its room."""
     endpoint = entry.contact.endpoints[0]
-    return address_key(endpoint.host) if endpoint.is_ip else endpoint.host.encode()
+    return address_key(endpoint.host) if endpoint.is_ip else b"by name: " + endpoint.host.encode()
 
 
 def _merged(ours: Entry | None, known: Entry | None, other: Entry | None) -> Entry | None:

@@ -71,6 +71,17 @@ def test_one_address_with_many_keys_drives_nobody_out() -> None:
     assert set(range(8)) < set(order(cache)) and len(cache) == 20
 
 
+def test_a_site_with_many_networks_drives_nobody_out() -> None:
+    """An IPv6 /48 counts as two addresses, however many /64 of it answer."""
+    cache = made(20)
+    for number in range(8):
+        cache.met(contact(number), NOON + number)
+    for number in range(1000, 1200):
+        place = Endpoint("tcp", f"2001:db8:1:{number:x}::1", 5000)
+        cache.met(Contact(peer(number), (place,)), NOON + number)
+    assert sorted(order(cache)) == [*range(8), *range(1188, 1200)]
+
+
 def test_who_is_known_by_name_counts_by_it() -> None:
     """Whatever somebody has written into the file."""
     cache = made(2)

@@ -294,7 +294,7 @@ class Gossip:
             elif data[: limits.PEER_ID_SIZE] == link.peer_id:
                 if not link.checks.take(now):
                     self._bites("GOSSIP_CHECKS_LINK")
-                elif not self._pulling.checks.take(now):
+                elif not self._pulling.may_check(link, now):
                     self._bites("GOSSIP_CHECKS")
                 elif (record := self._verified(link, data, now, wall)) is not None:
                     self._accept(record, link, now)

@@ -30,6 +30,7 @@ class Link:
         "fresh",
         "is_open",
         "is_public",
+        "is_ready",
         "is_short",
         "items",
         "known",
@@ -81,6 +82,8 @@ class Link:
         """Prefixes among the rest that the peer has already, if there are any, and the number of that news of each."""
         self.queue: dict[int, None] | None = None
         """Prefixes to announce to this link alone, if there are any."""
+        self.is_ready = False
+        """It is in the line of those to be asked."""
         self.offers: list[int] = []
         """Prefixes that the peer could give, and that were not here when it said so."""
         self.outstanding: dict[int, float] = {}
@@ -134,4 +137,17 @@ def fresh_of_all(most: int) -> Rates:
         all_size=most / 4,
         names=("GOSSIP_FRESH_SECONDS", "GOSSIP_FRESH_SECONDS"),
         seldom=(most / 64 / seconds, most / 64),
+    )
+
+
+def unasked_of_all() -> Rates:
+    """How many records are checked that nobody asked for, by the ``place`` of the nodes that bring their own."""
+    checks, burst = limits.GOSSIP_CHECKS, limits.GOSSIP_CHECKS_BURST
+    return Rates(
+        checks / 8,
+        checks / 2,
+        each_size=burst / 8,
+        all_size=burst / 2,
+        names=("GOSSIP_CHECKS", "GOSSIP_CHECKS"),
+        seldom=(limits.GOSSIP_UNASKED_SELDOM, 10 * limits.GOSSIP_UNASKED_SELDOM),
     )

@@ -2,7 +2,7 @@
 Which records are missing, who could give them, and who is asked: one link for each record, so many at a time.
 
 Every record that comes costs a signature to check, so nothing is asked for that a budget does not allow: those of the
-link and of all links together bound what floods of announcements can cost.
+link and of all links together bound what floods of announcements can cost. Addresses take turns with the latter.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from collections import deque
 from collections.abc import Callable
 
 from ... import limits
+from ...peers.shares import Turns
 from ...wire.gossip import Request
 from .clocks import Allowance
-from .link import Link, fresh_of_all
+from .link import Link, fresh_of_all, unasked_of_all
 
 __all__ = ["Pulling", "Want"]
 
@@ -37,7 +38,18 @@ class Pulling:
         bites: Told the name of a limit that has bitten.
     """
 
-    __slots__ = ("_again_at", "_bites", "_deadlines", "_links", "_most", "_ready", "checks", "fresh", "wants")
+    __slots__ = (
+        "_again_at",
+        "_bites",
+        "_deadlines",
+        "_links",
+        "_most",
+        "_ready",
+        "checks",
+        "fresh",
+        "unasked",
+        "wants",
+    )
 
     def __init__(
         self, links: dict[bytes, Link], most: int, bites: Callable[[str], object] = lambda limit: None
@@ -47,8 +59,9 @@ class Pulling:
         self._most = most
         self.checks = Allowance(limits.GOSSIP_CHECKS, limits.GOSSIP_CHECKS_BURST)
         self.fresh = fresh_of_all(most)
+        self.unasked = unasked_of_all()
         self.wants: dict[int, Want] = {}
-        self._ready: dict[bytes, None] = {}  # links with offers
+        self._ready = Turns[Link](lambda link: link.place)  # those with offers
         self._deadlines: deque[tuple[float, bytes, int]] = deque()
         self._again_at = float("inf")
 
@@ -79,26 +92,39 @@ class Pulling:
 
     def _put(self, link: Link, prefix: int) -> None:
         link.offers.append(prefix)
-        self._ready[link.peer_id] = None
+        self._line_up(link)
+
+    def _line_up(self, link: Link) -> None:
+        if not link.is_ready:
+            link.is_ready = True
+            self._ready.append(link)
+
+    def may_check(self, link: Link, now: float) -> bool:
+        """Whether a record may be checked that nobody asked for; counted if so. Half of all checks are for others."""
+        if not self.unasked.permit(link.place, now):
+            return False
+        self.checks.spend(now, 1)
+        return True
 
     def requests(self, now: float) -> list[tuple[Link, Request]]:
         """Whom to ask for what, now."""
         asked: list[tuple[Link, Request]] = []
         self._again_at = float("inf")
-        for peer_id in list(self._ready):
-            link = self._links.get(peer_id)
-            if link is None:
-                del self._ready[peer_id]
-                continue
-            if now < link.muted_until:
-                self._forsake(link)
-                continue
-            if len(link.outstanding) > limits.GOSSIP_OUTSTANDING // 2:
-                continue  # a few frames with many rather than many with few
+        later: list[Link] = []  # last in line
+        while self._ready:
             if self.checks.left(now) < 1:
                 self._bites("GOSSIP_CHECKS")
                 self._again_at = now + limits.GOSSIP_DELAY_PUBLIC
                 break  # however many there are yet
+            link = self._ready.popleft()
+            link.is_ready = False
+            peer_id = link.peer_id
+            if now < link.muted_until:
+                self._forsake(link)
+                continue
+            if len(link.outstanding) > limits.GOSSIP_OUTSTANDING // 2:
+                later.append(link)
+                continue  # a few frames with many rather than many with few
             room = min(link.checks.left(now), self.checks.left(now), limits.GOSSIP_OUTSTANDING - len(link.outstanding))
             prefixes: list[int] = []
             while link.offers and len(prefixes) < int(room):
@@ -113,14 +139,14 @@ class Pulling:
                 link.checks.spend(now, len(prefixes))
                 self.checks.spend(now, len(prefixes))
                 asked.append((link, Request(tuple(prefixes))))
-            if prefixes or not link.offers:
-                del self._ready[peer_id]
             if not link.offers:
                 continue
-            self._ready[peer_id] = None  # last in line, if it was its turn
+            later.append(link)
             if len(link.outstanding) <= limits.GOSSIP_OUTSTANDING // 2:
                 self._bites("GOSSIP_CHECKS" if self.checks.left(now) < 1 else "GOSSIP_CHECKS_LINK")
                 self._again_at = now + limits.GOSSIP_DELAY_PUBLIC
+        for link in later:
+            self._line_up(link)
         return asked
 
     def claimed(self, link: Link, prefix: int) -> int | None:
@@ -186,7 +212,9 @@ class Pulling:
                 if want.asked is None and not want.sources:
                     del self.wants[prefix]
         link.offers.clear()
-        self._ready.pop(link.peer_id, None)
+        if link.is_ready:
+            link.is_ready = False
+            self._ready.remove(link)
 
     def expire(self, now: float) -> None:
         """Do not wait any longer for what was asked long ago."""

@@ -450,6 +450,23 @@ def test_who_offers_without_end_leaves_others_their_turn(monkeypatch: pytest.Mon
     assert victim.bitten["GOSSIP_CHECKS"] > 0
 
 
+def test_who_brings_its_own_record_without_end_leaves_checks_to_others() -> None:
+    """Sixty keys at one address, whose budgets all last: what another peer offers is asked for at once all the same."""
+    victim = Victim()
+    liars = [record_of(key_pair(number)) for number in range(100, 160)]
+    for liar in liars:
+        victim.core.link_up(liar.node, True, 0.0, place="there")
+    asked = 0
+    for step in range(200):  # two seconds
+        for liar in liars[step % 20 :: 20]:
+            victim.say(liar.node, wire.Records((liar.data,) * 16))
+        if step >= 150 and step % 10 == 0:
+            record = victim.lie(step)
+            asked += len(victim.say(HONEST, wire.Announce(((record.prefix, record.version),))))
+        victim.wait(0.01)
+    assert asked == 5 and victim.bitten["GOSSIP_CHECKS"] > 0
+
+
 def test_questions_without_end_are_not_answered() -> None:
     """Twenty at once, ten a second, of one link."""
     victim = Victim()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from crust import limits
-from crust.addresses import PeerId
+from crust.addresses import PeerId, address_key
 from crust.nat.punch.allowance import Allowance
 from crust.nat.punch.bystanders import Bystanders
 from crust.service.traversal.allowances import Allowances
@@ -89,3 +89,27 @@ def test_many_hosts_do_not_make_the_victim_forgotten(monkeypatch: pytest.MonkeyP
     assert not bystanders.take("UNPROVEN_SYNS", VICTIM, 1, LIAR) and len(bystanders._hosts) == 8
     bystanders.tick(limits.SEARCH_MEMORY + 1)
     assert bystanders.take("UNPROVEN_SYNS", "20.0.4.1", 1, LIAR) and len(bystanders._hosts) == 1
+
+
+def test_a_network_of_ipv6_counts_as_one_host() -> None:
+    """Who is seen at each of its addresses has no more sent there; a peer that is at one does not prove the others."""
+    allowances = Allowances()
+    hosts = [f"2600::{number:x}" for number in range(1, 9)]
+    counts = [
+        sent(allowances.of(peer(number), frozenset((host,)), 0.0, LIAR), "PROBES", host)
+        for number, host in enumerate(hosts)
+    ]
+    assert sum(counts) == limits.UNPROVEN_PROBES // 2
+    allowances.answered(hosts[0], 1.0)
+    for host, most in ((hosts[0], limits.SEARCH_PROBES), (hosts[1], 0), ("2600:0:0:1::1", limits.UNPROVEN_PROBES // 2)):
+        assert sent(allowances.of(peer(20), frozenset((host,)), limits.SEARCH_MEMORY, LIAR), "PROBES", host) == most
+
+
+def test_what_is_forgotten_is_not_looked_for_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there are too many hosts, some go at once: going through all for each new one took a millisecond."""
+    monkeypatch.setattr(limits, "UNPROVEN_HOSTS", 64)
+    bystanders = Bystanders()
+    for number in range(65):
+        assert bystanders.take("UNPROVEN_SYNS", f"20.0.3.{number}", 1 + number, LIAR)
+    assert len(bystanders._hosts) == 60
+    assert address_key("20.0.3.5") in bystanders._hosts and address_key("20.0.3.4") not in bystanders._hosts

@@ -57,6 +57,7 @@ ACCEPT_PAUSE = 1.0  # seconds without accepting after running out of descriptors
 LISTEN_BACKLOG = 128  # callers over µTP that a listener has not got to
 ACCEPT_BACKLOG = 4096  # callers over TCP whom the kernel keeps for it: two seconds' worth while it rests
 LOOKUPS_MAX = 32  # names looked up at once: each holds a thread for as long as the system's resolver takes
+NAME_ADDRESSES_MAX = 8  # addresses that a name stands for, of each family: whoever has the name writes them
 DIAL_STAGGER = 0.25  # next candidate after so long: RFC 8305 section 5
 DIAL_STAGGER_ON_LINK = 0.1
 UNSEEN_PROBES = 8  # datagrams to an address that a peer names and the introducer did not see, until it answers

@@ -114,6 +114,7 @@ _AFTER = (
     ("UNPROVEN_SYNS", "the same by TCP", _SAFE),
     ("ALLOWANCES_MAX", "peers forgotten of which it was known how much had gone to what they name", _MEMORY),
     ("LOOKUPS_MAX", "names that waited to be looked up, or have never been", _COSTS),
+    ("NAME_ADDRESSES_MAX", "names that stand for more addresses than were looked at", _SAFE),
     ("BOOTSTRAP_LEADS", "nodes not looked at that others have named", _COSTS),
     ("HEARSAY_REST", "places not dialled that others alone have told of: it was done lately", _SAFE),
     ("HEARSAY_PER_SECOND", "the same, dials to all of them being too many", _SAFE),

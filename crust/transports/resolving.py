@@ -28,6 +28,7 @@ class Resolver:
     The look-ups of one node. Thread-safe.
 
     At most :data:`crust.limits.LOOKUPS_MAX` run at once, each on a thread ``crust-resolve``; the rest wait their turn.
+    Of each name the first :data:`crust.limits.NAME_ADDRESSES_MAX` addresses of IPv4 and of IPv6 are told.
 
     Args:
         look_up: Asks the system; for tests.
@@ -78,10 +79,25 @@ class Resolver:
         while request is not None:
             endpoint, answers = request
             try:
-                answers.put((self._ask or look_up)(endpoint))
+                answers.put(self._few((self._ask or look_up)(endpoint)))
             except (OSError, UnicodeError, LookupError) as error:  # LookupError: the codec for names cannot be loaded
                 answers.put(error)
             request = self._next()
+
+    def _few(self, found: list[Any]) -> list[Any]:
+        """
+        The first ones of each family. Whoever has a name may have it stand for thousands of others' addresses, and all
+        that refuse would be dialled one after the other.
+        """
+        seen: collections.Counter[int] = collections.Counter()
+        few = []
+        for each in found:
+            seen[each[0]] += 1
+            if seen[each[0]] <= limits.NAME_ADDRESSES_MAX:
+                few.append(each)
+        if len(few) < len(found):
+            self.bites("NAME_ADDRESSES_MAX")
+        return few
 
     def _next(self) -> tuple[Endpoint, Answers] | None:
         with self._lock:

@@ -88,6 +88,20 @@ def test_every_failure_is_an_answer(error: Exception) -> None:
         assert answers.get(timeout=5) is error
 
 
+def test_a_name_does_not_stand_for_thousands() -> None:
+    """Each would be dialled: some of both families are left, in the system's order, and a few are as they were."""
+    v6 = [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", (f"2001:db8::{each:x}", 1, 0, 0)) for each in range(1, 2001)]
+    v4 = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"192.0.2.{each % 250}", each)) for each in range(1, 2001)]
+    most = limits.NAME_ADDRESSES_MAX
+    for found, told, bites in ((v6 + v4, v6[:most] + v4[:most], 1), (v4[:most], v4[:most], 0)):
+        resolver, bitten = Resolver(lambda endpoint, found=found: found), Bitten()  # type: ignore[misc]
+        resolver.bites = bitten
+        answers: Answers = queue.SimpleQueue()
+        resolver.begin(name(0), answers)
+        assert answers.get(timeout=5) == told
+        assert bitten["NAME_ADDRESSES_MAX"] == bites
+
+
 def test_no_thread_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     """As at the interpreter's end: an error like every other of a dial, and the next try begins anew."""
     resolver = Resolver(lambda endpoint: FOUND)

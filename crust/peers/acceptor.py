@@ -259,7 +259,7 @@ class Acceptor:
         if fresh and judging.in_force and not access.is_banned(peer_id, host, self._now()):
             link.connection.pause()  # an honest caller is silent until it is welcome; its slot stays taken meanwhile
             view = view_of_link(link, introduction.role, introduction.purpose, self._host.wall())
-            judging.ask(view, functools.partial(self._judged, link, introduction))
+            judging.ask(link, view, functools.partial(self._judged, link, introduction))
         else:
             self._decide(link, introduction)
 
@@ -293,6 +293,7 @@ class Acceptor:
     def link_lost(self, link: Link) -> None:
         """The link ended before it carried a session."""
         self._begun(link)
+        self._host.judging.withdraw(link)
         self._host.registry.given_up(link)
         now = self._now()
         slot = link.owner_data

@@ -466,7 +466,7 @@ class Dialer(Efforts):
         judging = self._host.judging
         if judging.in_force and not attempt.passed and registry.get(effort.peer_id) is None:
             view = view_of_link(link, None, effort.purpose, self._host.wall())
-            judging.ask(view, functools.partial(self._judged, attempt, link))
+            judging.ask(link, view, functools.partial(self._judged, attempt, link))
             return
         introduction = registry.introduction(
             effort.peer_id, effort.purpose, _observation(link), attempt.way, effort.session, attempt.candidate.manner
@@ -581,6 +581,7 @@ class Dialer(Efforts):
         attempt = link.owner_data
         assert isinstance(attempt, Try)
         link.handshake_timer.cancel()
+        self._host.judging.withdraw(link)
         self._try_ended(attempt, link.verdict, link.error)
 
 

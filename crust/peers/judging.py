@@ -89,7 +89,7 @@ class Judging:
         self._standing: tuple[Standing, ...] = ()
         self._generation = 0  # counts additions: who has passed before one has not been asked about by it
         self._passed: collections.OrderedDict[PeerId, int] = collections.OrderedDict()
-        self._cases: collections.deque[_Case] = collections.deque()
+        self._cases: collections.OrderedDict[object, _Case] = collections.OrderedDict()
         self._works = False
         self._closed = False
 
@@ -127,18 +127,19 @@ class Judging:
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
-    def ask(self, view: PeerView, then: Callable[[Verdict], object]) -> None:
+    def ask(self, who: object, view: PeerView, then: Callable[[Verdict], object]) -> None:
         """
         Ask about a peer; never blocks.
 
         Args:
+            who: Waits for that, until :meth:`withdraw`; its link, say.
             then: Told once what came of it, on the thread of judging (at once if there is none to be had), unless the
                 node closes first. It must not block.
         """
         with self._lock:
             if self._closed:
                 return
-            self._cases.append((view, then))
+            self._cases[who] = view, then
             if self._works:
                 return
             self._works = True
@@ -147,10 +148,15 @@ class Judging:
         except RuntimeError as error:  # no thread to be had
             with self._lock:
                 self._works = False
-                cases, self._cases = list(self._cases), collections.deque()
+                cases, self._cases = list(self._cases.values()), collections.OrderedDict()
             self._host.crashed("the bans by predicate", error)
             for _, each in cases:
                 self._tell(each, Verdict.FAILED)
+
+    def withdraw(self, who: object) -> None:
+        """It waits no more: who has gone is not asked about, which others would wait for. Harmless if it did not."""
+        with self._lock:
+            self._cases.pop(who, None)
 
     def has_passed(self, peer_id: PeerId) -> bool:
         """Whether all predicates of now have been asked about that peer, whose session begins; once."""
@@ -171,7 +177,7 @@ class Judging:
                 if not self._cases:
                     self._works = False
                     return
-                view, then = self._cases.popleft()
+                _, (view, then) = self._cases.popitem(last=False)
             try:
                 verdict = self._judge(view)
             except Exception as error:  # a bug of ours must neither end the thread nor let anybody in
@@ -226,4 +232,4 @@ class Judging:
         """In a forked child: forget everything (takes no lock)."""
         self._lock = threading.Lock()
         self._closed = True
-        self._cases = collections.deque()
+        self._cases = collections.OrderedDict()

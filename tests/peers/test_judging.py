@@ -60,7 +60,7 @@ class World:
         self.crashes += 1
 
     def ask(self, peer_id: Any) -> None:
-        self.judging.ask(cast(PeerView, View(peer_id)), self.verdicts.append)
+        self.judging.ask(object(), cast(PeerView, View(peer_id)), self.verdicts.append)
 
     def run(self) -> None:
         threads, self.threads = self.threads, []
@@ -95,6 +95,24 @@ def test_one_thread_asks_about_all_who_have_come() -> None:
     assert world.banned == {PEER: 200.0} and world.ended == [PEER]
     world.ask(OTHER)
     assert len(world.threads) == 1  # a new one: that one had ended
+
+
+def test_who_has_gone_is_not_asked_about() -> None:
+    """Others would wait for that, and it is kept no longer than who waits; the others have their turn as before."""
+    world, asked, gone = World(), list[Any](), object()
+
+    def judge(view: PeerView) -> bool:
+        asked.append(view.id)
+        return False
+
+    world.judging.add(judge, EVER)
+    world.ask(PEER)
+    world.judging.ask(gone, cast(PeerView, View(OTHER)), world.verdicts.append)
+    world.ask(PEER)
+    for _ in range(2):
+        world.judging.withdraw(gone)
+    world.run()
+    assert asked == [PEER, PEER] and world.verdicts == [Verdict.WELCOME] * 2
 
 
 def test_who_has_passed_has_passed_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,7 +246,7 @@ def test_a_bug_of_ours_keeps_nobody_waiting(able: bool, monkeypatch: pytest.Monk
         World.spawn(world, name, target)
 
     monkeypatch.setattr(world, "spawn", spawn)
-    world.judging.ask(cast(PeerView, View(PEER)), fails)
+    world.judging.ask(object(), cast(PeerView, View(PEER)), fails)
     world.run()
     assert world.verdicts == [Verdict.WELCOME if able else Verdict.FAILED]
     assert world.crashes == (1 if able else 2)  # one is that there is no thread

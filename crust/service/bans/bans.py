@@ -241,7 +241,7 @@ class Bans:
         if self.judging.in_force and not self.judging.has_passed(conversation.peer_id):
             view = view_of_session(conversation)
             if view is not None:
-                self.judging.ask(view, functools.partial(self._judged, conversation))
+                self.judging.ask(conversation, view, functools.partial(self._judged, conversation))
 
     def _judged(self, conversation: Conversation, verdict: Verdict) -> None:
         if verdict is Verdict.FAILED:

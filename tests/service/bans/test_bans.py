@@ -20,6 +20,7 @@ from crust.peers.judging import Verdict
 from crust.testing import Network
 from crust.transports.utp.packet import Packet, PacketType, build_packet, parse_packet_untrusted
 from tests.support.nodes import Heard, Nodes, config, pair_of_identities
+from tests.support.puppet import Caller
 from tests.support.sockets import silent_listener
 from tests.support.stun import request
 from tests.support.threads import Background
@@ -166,9 +167,9 @@ def test_a_function_whose_time_is_over_costs_nothing(net: Network, monkeypatch: 
     judging = hub._running().judging
     ask = judging.ask
 
-    def counted(view: PeerView, then: Callable[[Verdict], object]) -> None:
+    def counted(who: object, view: PeerView, then: Callable[[Verdict], object]) -> None:
         asked.append(view)
-        ask(view, then)
+        ask(who, view, then)
 
     monkeypatch.setattr(judging, "ask", counted)
     hub.ban(lambda peer: False, seconds=5.0)
@@ -335,6 +336,28 @@ def test_a_function_that_takes_its_time_holds_up_nobody_who_is_here(nodes: Nodes
     gate.set()
     assert other.connect(hub.contact).id == hub.id
     wait_until(lambda: {peer.id for peer in hub.peers} == {there.id, other.id}, what="both peers")
+
+
+def test_a_function_is_not_asked_about_callers_who_have_gone(nodes: Nodes) -> None:
+    """However many have come and been given up while it took its time: who is there is next."""
+    hub = nodes.start(config(session__handshake_timeout=2.0))
+    gate, asked = threading.Event(), list[crust.PeerId]()
+
+    def judge(peer: PeerView) -> bool:
+        asked.append(peer.id)
+        gate.wait(PATIENCE)
+        return False
+
+    hub.ban(judge)
+    first, other = Identity.generate(), nodes.start()
+    with Caller(hub, first):
+        wait_until(lambda: asked, what="the first question")
+        for _ in range(5):
+            Caller(hub, Identity.generate()).sock.close()
+        wait_until(lambda: hub.stats().gate.current == 0, what="the free slots")
+        gate.set()
+        other.connect(hub.contact)
+    assert asked == [first.peer_id, other.id]
 
 
 @pytest.mark.parametrize("controller", ["near", "far"])

@@ -159,6 +159,7 @@ class Sieve:
         self._attached = False
         self._set_at = 0.0
         self._stale = False  # there are members that the program does not know
+        self._finer = False  # it has become finer at the last look
 
     @property
     def closed(self) -> bool:
@@ -181,13 +182,20 @@ class Sieve:
         if seconds < limits.SIEVE_PERIOD:
             return 0
         met, self._met, self._since = self._met, [0, 0], now
+        if self._finer:  # most of these were queued before: each would count for as many as are held back from now on
+            self._finer = False
+            if self._stale:
+                self._set(now)
+            return 0
         held = sum(count / share - count for count, share in zip(met, self.shares, strict=True))
         if seconds > 2 * limits.SIEVE_PERIOD and not self._attached:
             return 0  # few have come since the last look, or it is the first one
         shares = [_share(count / seconds, share) for count, share in zip(met, self.shares, strict=True)]
         if shares != self.shares or self._stale:
+            finer = any(share < before for share, before in zip(shares, self.shares, strict=True))
             self.shares = shares
             self._set(now)
+            self._finer = finer and self._attached
         return round(held)
 
     def changed(self, now: float) -> bool:

@@ -154,6 +154,19 @@ def test_a_flood_is_held_back_and_what_was_is_told() -> None:
     assert held == pytest.approx(5_000_000, rel=0.2)
 
 
+def test_what_was_queued_before_counts_once() -> None:
+    """It comes through a sieve that it has not passed: neither is it taken for a greater flood, nor told as one."""
+    bench = Bench()
+    while not bench.sieve.closed:
+        bench.come(60_000, 0, limits.SIEVE_PERIOD / 50)
+    shares = list(bench.sieve.shares)
+    for _ in range(8_000):
+        bench.sieve.met(True, bench.now)
+    held = bench.come(60_000, 0, 3 * limits.SIEVE_PERIOD)
+    assert bench.sieve.shares == shares
+    assert held <= 60_000 * 3 * limits.SIEVE_PERIOD
+
+
 def test_others_that_flood_are_held_back_alone() -> None:
     bench = Bench()
     bench.come(10, 50_000, 3.0)

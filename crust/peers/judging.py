@@ -3,7 +3,8 @@ Bans by predicate: functions of the application that are asked of every peer, an
 
 They are asked on a thread of their own, ``crust-judge``, one after the other: neither on one that reads, which must not
 wait for the application, nor on the dispatcher, where a callback may be waiting in ``connect()`` for the very session
-that is asked about. The thread is there while there is something to ask.
+that is asked about. The thread is there while there is something to ask. Addresses take turns: who comes with many keys
+has no more of its time than others.
 
 It fails closed: whoever a predicate raises on is refused, and asked about again the next time.
 """
@@ -17,10 +18,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 from .. import limits
-from ..addresses import PeerId
+from ..addresses import PeerId, address_key
 from ..runtime.clock import Clock
 from ..runtime.threads import forward_interrupt
 from .access import Access
+from .shares import Turns
 from .views import PeerView
 
 __all__ = ["Judging", "JudgingHost", "Predicate", "Standing", "Verdict"]
@@ -89,7 +91,8 @@ class Judging:
         self._standing: tuple[Standing, ...] = ()
         self._generation = 0  # counts additions: who has passed before one has not been asked about by it
         self._passed: collections.OrderedDict[PeerId, int] = collections.OrderedDict()
-        self._cases: collections.OrderedDict[object, _Case] = collections.OrderedDict()
+        self._cases: dict[object, _Case] = {}  # all are in the line
+        self._line = Turns[object](lambda who: _place_of(self._cases[who][0]))
         self._works = False
         self._closed = False
 
@@ -139,7 +142,10 @@ class Judging:
         with self._lock:
             if self._closed:
                 return
+            is_new = who not in self._cases
             self._cases[who] = view, then
+            if is_new:
+                self._line.append(who)
             if self._works:
                 return
             self._works = True
@@ -148,7 +154,8 @@ class Judging:
         except RuntimeError as error:  # no thread to be had
             with self._lock:
                 self._works = False
-                cases, self._cases = list(self._cases.values()), collections.OrderedDict()
+                cases = list(self._cases.values())
+                self._clear_locked()
             self._host.crashed("the bans by predicate", error)
             for _, each in cases:
                 self._tell(each, Verdict.FAILED)
@@ -156,7 +163,8 @@ class Judging:
     def withdraw(self, who: object) -> None:
         """It waits no more: who has gone is not asked about, which others would wait for. Harmless if it did not."""
         with self._lock:
-            self._cases.pop(who, None)
+            if self._cases.pop(who, None) is not None:
+                self._line.remove(who)
 
     def has_passed(self, peer_id: PeerId) -> bool:
         """Whether all predicates of now have been asked about that peer, whose session begins; once."""
@@ -177,7 +185,7 @@ class Judging:
                 if not self._cases:
                     self._works = False
                     return
-                _, (view, then) = self._cases.popitem(last=False)
+                view, then = self._cases.pop(self._line.popleft())
             try:
                 verdict = self._judge(view)
             except Exception as error:  # a bug of ours must neither end the thread nor let anybody in
@@ -226,10 +234,18 @@ class Judging:
         """Ask about nobody any more; who waits is ended by its owner."""
         with self._lock:
             self._closed = True
-            self._cases.clear()
+            self._clear_locked()
+
+    def _clear_locked(self) -> None:
+        self._cases.clear()
+        self._line.clear()
 
     def abandon(self) -> None:
         """In a forked child: forget everything (takes no lock)."""
         self._lock = threading.Lock()
         self._closed = True
-        self._cases = collections.OrderedDict()
+        self._clear_locked()
+
+
+def _place_of(view: PeerView) -> bytes | None:
+    return None if view.address is None else address_key(view.address)

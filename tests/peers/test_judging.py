@@ -16,6 +16,7 @@ from crust.peers.views import PeerView
 @dataclasses.dataclass
 class View:
     id: Any
+    address: str | None = "192.0.2.7"
 
 
 class World:
@@ -113,6 +114,23 @@ def test_who_has_gone_is_not_asked_about() -> None:
         world.judging.withdraw(gone)
     world.run()
     assert asked == [PEER, PEER] and world.verdicts == [Verdict.WELCOME] * 2
+
+
+def test_addresses_take_turns() -> None:
+    """Those who come with many keys do not have everybody else wait for the answers about all of them."""
+    world, asked = World(), list[Any]()
+
+    def judge(view: PeerView) -> bool:
+        asked.append(view.id)
+        return False
+
+    world.judging.add(judge, EVER)
+    for number, address in enumerate(["192.0.2.7"] * 50 + ["198.51.100.1", None, "2001:db8::1", "2001:db8::2"]):
+        view = View(number, address)
+        world.judging.ask(view.id, cast(PeerView, view), world.verdicts.append)
+        world.judging.ask(view.id, cast(PeerView, view), world.verdicts.append)  # it still waits
+    world.run()
+    assert asked[:6] == [0, 50, 51, 52, 1, 53] and sorted(asked) == list(range(54))
 
 
 def test_who_has_passed_has_passed_once(monkeypatch: pytest.MonkeyPatch) -> None:

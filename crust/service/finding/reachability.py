@@ -249,6 +249,7 @@ class Reachability:
             for timer in (self._timer, self._turn):
                 if timer is not None:
                     timer.cancel()
+            self._joined.clear()  # nor does anybody wait for his turn
             self._waiting.clear()
             self._line.clear()
 

@@ -136,7 +136,7 @@ class Acceptor:
         """
         seen = connection.observed
         host = None if seen is None else seen[0]
-        self._take(connection, connection.remote.host, host, host)
+        self._take(connection, connection.remote.host, host, host or "")
 
     def _take(self, connection: Connection, address: str, seen: str | None, behind: str | None) -> bool:
         """
@@ -145,7 +145,7 @@ class Acceptor:
         Args:
             address: Who is held responsible.
             seen: Where the caller is, if that is known.
-            behind: The same of one who is introduced.
+            behind: The same of one who is introduced; empty: the introducer does not say.
 
         Returns:
             False if it was refused.
@@ -246,13 +246,13 @@ class Acceptor:
         fresh = introduction.resume is None
         if peer_id is not None and not self.may_begin(link, peer_id):
             if fresh:
-                self._host.registry.put_off(link, "you begin sessions too often")
+                self._put_off(link, "you begin sessions too often")
             else:  # a refusal in words would end the session
                 link.fail("failed", "too many sessions resumed")
             return
         if self.is_behind(fresh):
             if fresh:
-                self._host.registry.put_off(link, "the application here has not kept up with what others have sent")
+                self._put_off(link, "the application here has not kept up with what others have sent")
             else:
                 link.fail("failed", "too much waits for the application to resume a session")
             return
@@ -267,7 +267,7 @@ class Acceptor:
         """The application has been asked (the thread of judging)."""
         if not link.verdict:
             if verdict is Verdict.FAILED:
-                self._host.registry.put_off(link, "this node cannot tell now whether you are welcome")
+                self._put_off(link, "this node cannot tell now whether you are welcome")
             else:  # the registry finds those banned who are
                 self._decide(link, introduction)
             if link.verdict and link.conversation is not None:  # cut meanwhile, perhaps before it was the session's
@@ -277,13 +277,22 @@ class Acceptor:
         link.connection.resume()
 
     def _decide(self, link: Link, introduction: Introduction) -> None:
+        self._release(link)
+        self._host.registry.introduced(link, introduction)
+        if link.conversation is not None or link.verdict:
+            self._begun(link)
+
+    def _put_off(self, link: Link, why: str) -> None:
+        """It may come again later. It holds no slot while it takes the answer: nobody else could have that."""
+        self._release(link)
+        self._host.registry.put_off(link, why)
+
+    def _release(self, link: Link) -> None:
+        """Its slot is free for others."""
         slot = link.owner_data
         if isinstance(slot, Slot):
             slot.release(self._now())
             link.owner_data = None
-        self._host.registry.introduced(link, introduction)
-        if link.conversation is not None or link.verdict:
-            self._begun(link)
 
     def link_used(self, link: Link, decision: int) -> None:
         """The caller is the controller, and chose this link."""
@@ -295,10 +304,8 @@ class Acceptor:
         self._begun(link)
         self._host.judging.withdraw(link)
         self._host.registry.given_up(link)
+        self._release(link)
         now = self._now()
-        slot = link.owner_data
-        if isinstance(slot, Slot):
-            slot.release(now)
         address = link.connection.remote.host
         if link.verdict in ("cancelled", "lost_race") or (link.door is not None and link.door.requests):
             return

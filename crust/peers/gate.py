@@ -259,7 +259,7 @@ class Gate:
             The slot, or None: close the connection and send nothing.
         """
         key = address_key(address)
-        seen = None if behind is None else address_key(behind)
+        seen = None if behind is None else address_key(behind) if behind else b""
         with self._lock:
             slot, victim, limit, doer = self._take_locked(key, seen, known, now, evict)
         if limit in _OF_ONE:
@@ -373,7 +373,7 @@ class Gate:
 
     def _victim_locked(self, key: bytes, rank: _Rank, now: float) -> Slot | None:
         """The slot that makes room: the oldest of the same address if that has too many, else of the least rank. A
-        stranger never takes the place of a known address, unless that holds it."""
+        stranger never takes the place of a known address, unless that holds it, or has two more than the stranger's."""
         crowded = self._crowded_locked(key)
         least = _Rank.OFTEN if crowded is None else _Rank.SELDOM  # one address has no precedence over itself
         victim: Slot | None = None

@@ -31,7 +31,8 @@ class Bucket:
         """How many there are."""
         elapsed = max(0.0, now - self._when)
         self._when = max(self._when, now)
-        self._tokens = min(self._size, self._tokens + elapsed * self._rate)
+        gained = elapsed * self._rate if elapsed else 0.0  # the rate may be infinite
+        self._tokens = min(self._size, self._tokens + gained)
         return self._tokens
 
     def change_rate(self, rate: float) -> None:

@@ -9,7 +9,7 @@ import socket
 import pytest
 
 import crust
-from crust import Contact, Identity, PeerId, Service
+from crust import Contact, Identity, PeerId, Service, limits
 from crust.crypto.handshake import Initiator, Secret, derive_secret
 from crust.wire import frames
 from crust.wire.handshake import DenialCode, Purpose, Resume
@@ -344,6 +344,22 @@ def test_a_flood_of_callers_that_know_us(nodes: Nodes) -> None:
     finally:
         for caller in callers:
             caller.sock.close()
+
+
+def test_who_is_put_off_holds_no_slot(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor until it has hung up: those slots nobody else could have, who introduced himself makes no room."""
+    node = nodes.start(config(limits__half_open=4, limits__half_open_per_address=4))
+    inner = node._node
+    assert inner is not None
+    monkeypatch.setattr(inner.acceptor, "may_begin", lambda link, peer_id: False)
+    monkeypatch.setattr(limits, "CLOSE_LINGER", 600.0)
+    with contextlib.ExitStack() as stack:
+        for _ in range(8):
+            caller = Caller(node, Identity.generate())
+            stack.callback(caller.sock.close)
+            denied = caller.expect(frames.Denied)
+            assert isinstance(denied, frames.Denied) and "too often" in denied.text
+            assert node.stats().gate.current == 0
 
 
 def test_a_flood_of_beginnings(nodes: Nodes) -> None:

@@ -161,7 +161,7 @@ class Gossip:
         link = self._links.get(peer_id)
         if link is not None:
             if link.is_short == short:
-                link.is_public = is_public
+                link.is_public, link.place = is_public, peer_id if place is None else place
                 if not (short or link.is_open):  # what was said on an earlier link may not have come through
                     self._frames.append((peer_id, wire.Summary(self.store.radius, False, ())))
                 return

@@ -101,7 +101,7 @@ class Pulling:
 
     def may_check(self, link: Link, now: float) -> bool:
         """Whether a record may be checked that nobody asked for; counted if so. Half of all checks are for others."""
-        if not self.unasked.permit(link.place, now):
+        if self.checks.left(now) < 1 or not self.unasked.permit(link.place, now):
             return False
         self.checks.spend(now, 1)
         return True

@@ -45,7 +45,10 @@ class Bystanders:
         self._hosts: dict[bytes, _Host] = {}  # the others, to which something has gone
 
     def tick(self, now: float) -> None:
-        """Time goes on: seconds on any clock that only goes forward. It may be told late, which forgives nothing."""
+        """
+        Time goes on: seconds on any clock that only goes forward. It is told when attempts begin: what is counted of
+        one that has been under way for a while is forgotten that much earlier.
+        """
         with self._lock:
             self._now = max(self._now, now)
 

@@ -258,6 +258,7 @@ class Reachability:
         self._lock = threading.Lock()
         self._joined, self._public, self._waiting = set(), {}, {}
         self._line.clear()
+        self._turn = None
 
 
 def _means_the_same(endpoint: Endpoint, address: str | None) -> bool:

@@ -59,4 +59,5 @@ class SearchTurns:
     def abandon(self) -> None:
         """In a forked child (takes no lock)."""
         self._lock = threading.Lock()
+        self._holder, self._lately = None, Lately()
         self._waiting = {}

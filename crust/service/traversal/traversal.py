@@ -86,6 +86,9 @@ class TraversalHost(Protocol):
     def may_begin(self, traversal: Traversal, where: Where) -> bool:
         """Whether another session may look for a path; counted until :meth:`ended`. Another may have to give way."""
 
+    def looks(self, traversal: Traversal) -> bool:
+        """Whether it has leave to look for a path now."""
+
     def ended(self, traversal: Traversal) -> None:
         """It looks no more. Idempotent."""
 
@@ -512,7 +515,7 @@ class Traversal:
         self._timers.append(self._host.io.call_later(seconds, lambda _: self._serial.do(do)))
 
     def _give_way(self) -> None:
-        if self._context is not None:
+        if self._context is not None and not self._host.looks(self):  # else it has been let in again since
             self._end(_TOO_MANY)
 
     def _end(self, reason: str) -> None:

@@ -143,7 +143,7 @@ class Traversals:
         self._hands.abandon()
         for traversal in self._all.values():
             traversal.abandon()
-        self._all = {}
+        self._all, self._active = {}, SpotsByPlace()
 
     # --- for traversals -----------------------------------------------------------------------------------------------
 
@@ -190,6 +190,11 @@ class Traversals:
         if weaker is not None or not may:
             self.bites("TRAVERSALS_MAX")
         return may
+
+    def looks(self, traversal: Traversal) -> bool:
+        """Whether it has leave to look for a path now."""
+        with self._lock:
+            return traversal in self._active
 
     def ended(self, traversal: Traversal) -> None:
         """It looks no more. Idempotent."""

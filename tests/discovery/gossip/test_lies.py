@@ -467,6 +467,31 @@ def test_who_brings_its_own_record_without_end_leaves_checks_to_others() -> None
     assert asked == 5 and victim.bitten["GOSSIP_CHECKS"] > 0
 
 
+def test_who_brings_its_own_record_from_everywhere_has_no_more_checked_than_there_is() -> None:
+    """Eleven hundred addresses bring one each: what is asked for does not have to wait until those are made up for."""
+    victim, liars = Victim(), [record_of(key_pair(number)) for number in range(100, 1200)]
+    for liar in liars:
+        victim.core.link_up(liar.node, True, 0.0, place=liar.prefix)
+    for liar in liars:
+        victim.say(liar.node, wire.Records((liar.data,)))
+    assert 0 <= victim.core._pulling.checks.left(0.0) < limits.GOSSIP_CHECKS_BURST / 2
+
+
+def test_who_moves_takes_part_where_it_is() -> None:
+    """What is answered at its old address is not its concern any more, nor its own link's there."""
+    victim = Victim()
+    victim.core.link_up(LIAR, True, 0.0, place="there")
+    victim.core.link_up(HONEST, True, 0.0, place="there")
+    for number in range(50):
+        liar = b"many" + bytes([number]) * 28
+        victim.core.link_up(liar, True, 0.0, place="there")
+        for question in range(10):
+            victim.say(liar, wire.Find(question, b"x" * 32))
+    assert victim.say(HONEST, wire.Find(1, b"x" * 32)) == []
+    victim.core.link_up(HONEST, True, 0.0, place="elsewhere")
+    assert victim.say(HONEST, wire.Find(2, b"x" * 32)) == [wire.Found(2, b"", ())]
+
+
 def test_questions_without_end_are_not_answered() -> None:
     """Twenty at once, ten a second, of one link."""
     victim = Victim()

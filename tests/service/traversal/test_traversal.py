@@ -104,6 +104,7 @@ class End:
         self.notes: list[Attempt] = []
         self.vain: list[str] = []
         self.free, self.left = True, 0
+        self.let_in_again = False
         self.resting: set[str] = set()
         self.bites = self.bitten = Bitten()
         self.ours = Terrain((EASY,), (PLACE,))
@@ -158,6 +159,9 @@ class End:
 
     def may_begin(self, traversal: object, where: object) -> bool:
         return self.free
+
+    def looks(self, traversal: object) -> bool:
+        return self.let_in_again
 
     def ended(self, traversal: object) -> None:
         self.left += 1
@@ -397,6 +401,16 @@ def test_who_gives_way_tries_again_by_its_schedule() -> None:
     assert [note.error for note in end.notes] == ["too many other sessions look for a path at the moment"]
     end.io.advance(5 * (1 + limits.JITTER))
     assert end.generations() == [1, 2]
+
+
+def test_who_has_been_let_in_again_does_not_give_way() -> None:
+    """It had ended by itself when it was told to, and begun anew."""
+    end = End([PUNCH])
+    end.begin()
+    end.hear()
+    end.let_in_again = True
+    end.traversal.give_way()
+    assert end.notes == [] and end.log == ["punch-tcp started"]
 
 
 def test_the_other_end_joins() -> None:

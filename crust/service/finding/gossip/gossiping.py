@@ -22,6 +22,7 @@ from ....discovery.gossip.gossip import Gossip, GossipSettings
 from ....discovery.gossip.record import Record, read_with
 from ....peers.conversation import Conversation
 from ....peers.link import Link
+from ....peers.whereabouts import site_key
 from ....runtime.alarm import Alarm
 from ....runtime.memory import linger
 from ....wire.frames import GOSSIP_FRAMES, GossipFrame
@@ -291,7 +292,8 @@ class Gossiping:
         is_short = self._borrowed.covers(conversation.peer_id) and not self._borrowed.is_guest(conversation.peer_id)
         known = self._links.get(peer_id)
         if known is not None and known.conversation is conversation and known.is_short == is_short:
-            known.link = link  # it has only moved
+            known.link = link  # it has only moved, perhaps to another place
+            self._tell_core(conversation)
             return
         self._began_at = min(self._began_at, now)
         self._links[peer_id] = _Linked(conversation, link, is_short)
@@ -432,5 +434,6 @@ class Gossiping:
 
 
 def _place(link: Link) -> bytes:
-    """Where the other end is: those there share the answers to their questions."""
-    return address_key(link.connection.remote.host)
+    """Where the other end is, a whole IPv6 /48 being one place: those there share what there is for one address."""
+    key = address_key(link.connection.remote.host)
+    return site_key(key) or key

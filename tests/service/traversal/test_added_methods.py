@@ -13,7 +13,7 @@ from crust import Config, limits, traversal
 from crust.nat.punch.contract import Context
 from crust.service.traversal.traversals import Traversals
 from crust.wire.frames import Signal
-from tests.service.traversal.test_traversal import PUNCH, PUNCH_UDP, End, Script
+from tests.service.traversal.one_end import PUNCH, PUNCH_UDP, End, Script
 
 
 def method(name: str, path_class: str = "punched-utp", plan: Any = None) -> traversal.Method:

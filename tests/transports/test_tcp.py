@@ -231,28 +231,39 @@ def test_out_of_descriptors_the_listener_pauses_and_goes_on(
     job.result()
 
 
-def test_a_listener_rests_when_it_is_told_to(tcp: TcpTransport, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who calls meanwhile waits in the kernel's queue, and is accepted afterwards; short rests add up."""
-    monkeypatch.setattr(limits, "REFUSAL_REST_MIN", 0.5)
-    monkeypatch.setattr(limits, "REFUSAL_REST_ALONE", 1.0)
-    monkeypatch.setattr(limits, "ACCEPTS_PER_TURN", 1)
-    monkeypatch.setattr(limits, "REFUSAL_REST_SAVED", 0.0)
+def accept_all(tcp: TcpTransport, count: int, rest: Callable[[int], float]) -> list[float]:
+    """
+    When each of so many was accepted who had called before a listener ran.
+
+    Args:
+        rest: How long it is told to rest after the one with that number.
+    """
     listener = tcp.listen(ANY)
     accepted: list[float] = []
 
     def accept(connection: Connection) -> float:
         connection.abort()
         accepted.append(time.monotonic())
-        return 0.25
+        return rest(len(accepted))
 
-    callers = [socket.create_connection(("127.0.0.1", listener.endpoint.port)) for _ in range(5)]
+    callers = [socket.create_connection(("127.0.0.1", listener.endpoint.port)) for _ in range(count)]
     job = Background(listener.run, accept)
-    wait_until(lambda: len(accepted) == 5, what="accepting them all")
-    assert accepted[4] - accepted[0] >= 4 * 0.25 - 0.5  # what is left of the last one or two is too short by itself
+    wait_until(lambda: len(accepted) == count, what="accepting them all")
     for caller in callers:
         caller.close()
     listener.close()
     job.result()
+    return accepted
+
+
+def test_a_listener_rests_when_it_is_told_to(tcp: TcpTransport, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who calls meanwhile waits in the kernel's queue, and is accepted afterwards; short rests add up."""
+    monkeypatch.setattr(limits, "REFUSAL_REST_MIN", 0.5)
+    monkeypatch.setattr(limits, "REFUSAL_REST_ALONE", 1.0)
+    monkeypatch.setattr(limits, "ACCEPTS_PER_TURN", 1)
+    monkeypatch.setattr(limits, "REFUSAL_REST_SAVED", 0.0)
+    accepted = accept_all(tcp, 5, lambda _: 0.25)
+    assert accepted[4] - accepted[0] >= 4 * 0.25 - 0.5  # what is left of the last one or two is too short by itself
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how many wait")
@@ -266,23 +277,9 @@ def test_a_listener_rests_longer_while_hardly_anybody_waits(
     monkeypatch.setattr(limits, "REFUSAL_REST_ALONE", 10.0 if few == 2 else 36_000.0)
     monkeypatch.setattr(limits, "REFUSAL_REST_FEW", few)
     monkeypatch.setattr(limits, "ACCEPTS_PER_TURN", 1)
-    listener = tcp.listen(ANY)
-    accepted: list[float] = []
-
-    def accept(connection: Connection) -> float:
-        connection.abort()
-        accepted.append(time.monotonic())
-        return 0.05
-
-    callers = [socket.create_connection(("127.0.0.1", listener.endpoint.port)) for _ in range(3)]
-    job = Background(listener.run, accept)
-    wait_until(lambda: len(accepted) == 3, what="accepting them all")
+    accepted = accept_all(tcp, 3, lambda _: 0.05)
     if few == 2:  # who have waited during the first rest
         assert accepted[2] - accepted[1] >= 0.5
-    for caller in callers:
-        caller.close()
-    listener.close()
-    job.result()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how many wait")
@@ -322,22 +319,7 @@ def test_a_rest_that_was_cut_short_is_not_made_up_for(tcp: TcpTransport, monkeyp
     monkeypatch.setattr(limits, "ACCEPT_BACKLOG", 12)
     monkeypatch.setattr(limits, "REFUSAL_REST_QUEUE", 0.25)
     monkeypatch.setattr(limits, "ACCEPTS_PER_TURN", 1)
-    listener = tcp.listen(ANY)
-    accepted = 0
-
-    def accept(connection: Connection) -> float:
-        nonlocal accepted
-        connection.abort()
-        accepted += 1
-        return 3600.0 if accepted == 1 else 0.0
-
-    callers = [socket.create_connection(("127.0.0.1", listener.endpoint.port)) for _ in range(6)]
-    job = Background(listener.run, accept)
-    wait_until(lambda: accepted == 6, what="accepting them all")
-    for caller in callers:
-        caller.close()
-    listener.close()
-    job.result()
+    accept_all(tcp, 6, lambda number: 3600.0 if number == 1 else 0.0)
 
 
 def test_closing_ends_a_resting_listener(tcp: TcpTransport) -> None:

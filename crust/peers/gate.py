@@ -285,7 +285,7 @@ class Gate:
         if self._is_full_locked(key, rank):
             doer = self._crowded_locked(key)
             limit = "limits.half_open" if doer is None else "limits.half_open_per_address"
-            victim = self._victim_locked(key, rank, now) or self._crowd_locked(key, behind, now)
+            victim = self._victim_locked(key, rank, now) or self._fellow_locked(key, behind, now)
             if victim is None:
                 self._refused_by_slots += 1
                 return None, None, limit, doer
@@ -414,7 +414,7 @@ class Gate:
         """At the address of that one, of no greater rank: those who came before it are nearer to their ends."""
         return next(each for each in reversed(self._proven) if each._key == slot._key and each._rank <= slot._rank)
 
-    def _crowd_locked(self, key: bytes, behind: bytes | None, now: float) -> Slot | None:
+    def _fellow_locked(self, key: bytes, behind: bytes | None, now: float) -> Slot | None:
         """The slot that makes room for somebody who is introduced, where an introducer has too many: the oldest of the
         address behind it that has most, if those are more than it would have itself, or that is held."""
         if behind is None or self._per_key.get(key, 0) < self._config.half_open_per_address:

@@ -142,10 +142,8 @@ class Judging:
         with self._lock:
             if self._closed:
                 return
-            is_new = who not in self._cases
             self._cases[who] = view, then
-            if is_new:
-                self._line.append(who)
+            self._line.append(who)
             if self._works:
                 return
             self._works = True
@@ -163,8 +161,8 @@ class Judging:
     def withdraw(self, who: object) -> None:
         """It waits no more: who has gone is not asked about, which others would wait for. Harmless if it did not."""
         with self._lock:
-            if self._cases.pop(who, None) is not None:
-                self._line.remove(who)
+            self._cases.pop(who, None)
+            self._line.remove(who)
 
     def has_passed(self, peer_id: PeerId) -> bool:
         """Whether all predicates of now have been asked about that peer, whose session begins; once."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import collections
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Generic, TypeVar
 
 __all__ = ["Turns", "is_full"]
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Hashable)
 
 
 def is_full(place: bytes | None, places: Iterable[bytes | None], most: int, part: float, one: int) -> bool:
@@ -33,22 +32,28 @@ class Turns(Generic[T]):
         place_of: The address of one; None: nobody knows, and these share one turn.
     """
 
-    __slots__ = ("_lines", "_place_of")
+    __slots__ = ("_lines", "_place_of", "_places")
 
     def __init__(self, place_of: Callable[[T], Hashable]) -> None:
         self._place_of = place_of
-        self._lines: dict[Hashable, collections.deque[T]] = {}  # by address, whose turn comes first; none is empty
+        self._lines: dict[Hashable, dict[T, None]] = {}  # by address, whose turn comes first; none is empty
+        self._places: dict[T, Hashable] = {}  # in whose line each waits
 
     def __bool__(self) -> bool:
         return bool(self._lines)
+
+    def __contains__(self, one: T) -> bool:
+        return one in self._places
 
     def __iter__(self) -> Iterator[T]:
         for line in self._lines.values():
             yield from line
 
     def append(self, one: T) -> None:
-        """Last among those at its address, where it is now."""
-        self._lines.setdefault(self._place_of(one), collections.deque()).append(one)
+        """Last among those at its address, where it is now; who waits already keeps its turn."""
+        if one not in self._places:
+            place = self._places[one] = self._place_of(one)
+            self._lines.setdefault(place, {})[one] = None
 
     def extend(self, some: Iterable[T]) -> None:
         """The same for each of these."""
@@ -59,19 +64,21 @@ class Turns(Generic[T]):
         """Whose turn it is. Raises StopIteration if nobody waits."""
         place = next(iter(self._lines))
         line = self._lines.pop(place)
-        if len(line) > 1:
+        one = next(iter(line))
+        del line[one], self._places[one]
+        if line:
             self._lines[place] = line  # last of the addresses
-        return line.popleft()
+        return one
 
     def remove(self, one: T) -> None:
         """It waits no more, if it does."""
-        for place, line in self._lines.items():
-            if one in line:
-                line.remove(one)
-                if not line:
-                    del self._lines[place]
-                return
+        if one in self._places:
+            place = self._places.pop(one)
+            del self._lines[place][one]
+            if not self._lines[place]:
+                del self._lines[place]
 
     def clear(self) -> None:
         """Nobody waits."""
         self._lines.clear()
+        self._places.clear()

@@ -28,7 +28,8 @@ def test_addresses_take_turns_and_those_at_one_take_its() -> None:
     line.extend(["a1", "a2", "a3", "b1", "?1", "?2", "b2"])
     assert sorted(line) == ["?1", "?2", "a1", "a2", "a3", "b1", "b2"]
     assert [line.popleft() for _ in range(4)] == ["a1", "b1", "?1", "a2"]
-    line.append("c1")
+    line.extend(["c1", "a3", "b2"])  # two of whom wait already
+    assert "a3" in line and "a1" not in line
     assert [line.popleft() for _ in range(4)] == ["b2", "?2", "a3", "c1"]
     assert not line
     with pytest.raises(StopIteration):

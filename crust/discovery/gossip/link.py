@@ -30,7 +30,6 @@ class Link:
         "fresh",
         "is_open",
         "is_public",
-        "is_ready",
         "is_short",
         "items",
         "known",
@@ -82,8 +81,6 @@ class Link:
         """Prefixes among the rest that the peer has already, if there are any, and the number of that news of each."""
         self.queue: dict[int, None] | None = None
         """Prefixes to announce to this link alone, if there are any."""
-        self.is_ready = False
-        """It is in the line of those to be asked."""
         self.offers: list[int] = []
         """Prefixes that the peer could give, and that were not here when it said so."""
         self.outstanding: dict[int, float] = {}

@@ -92,12 +92,7 @@ class Pulling:
 
     def _put(self, link: Link, prefix: int) -> None:
         link.offers.append(prefix)
-        self._line_up(link)
-
-    def _line_up(self, link: Link) -> None:
-        if not link.is_ready:
-            link.is_ready = True
-            self._ready.append(link)
+        self._ready.append(link)
 
     def may_check(self, link: Link, now: float) -> bool:
         """Whether a record may be checked that nobody asked for; counted if so. Half of all checks are for others."""
@@ -117,7 +112,6 @@ class Pulling:
                 self._again_at = now + limits.GOSSIP_DELAY_PUBLIC
                 break  # however many there are yet
             link = self._ready.popleft()
-            link.is_ready = False
             peer_id = link.peer_id
             if now < link.muted_until:
                 self._forsake(link)
@@ -145,8 +139,7 @@ class Pulling:
             if len(link.outstanding) <= limits.GOSSIP_OUTSTANDING // 2:
                 self._bites("GOSSIP_CHECKS" if self.checks.left(now) < 1 else "GOSSIP_CHECKS_LINK")
                 self._again_at = now + limits.GOSSIP_DELAY_PUBLIC
-        for link in later:
-            self._line_up(link)
+        self._ready.extend(later)
         return asked
 
     def claimed(self, link: Link, prefix: int) -> int | None:
@@ -212,9 +205,7 @@ class Pulling:
                 if want.asked is None and not want.sources:
                     del self.wants[prefix]
         link.offers.clear()
-        if link.is_ready:
-            link.is_ready = False
-            self._ready.remove(link)
+        self._ready.remove(link)
 
     def expire(self, now: float) -> None:
         """Do not wait any longer for what was asked long ago."""

@@ -166,10 +166,8 @@ class Reachability:
         with self._lock:
             rests = now - self._tried_at.get(conversation.peer_id, float("-inf")) < limits.REACHABILITY_REST
             if not rests and conversation in self._joined:
-                is_waiting = conversation in self._waiting
                 self._waiting[conversation] = found, link
-                if not is_waiting:
-                    self._line.append(conversation)
+                self._line.append(conversation)
         if rests:
             self._node.refusals.count("REACHABILITY_REST")
         else:
@@ -240,8 +238,8 @@ class Reachability:
             if conversation in self._joined:
                 self._joined.discard(conversation)
                 self._public.pop(conversation.peer_id, None)
-                if self._waiting.pop(conversation, None) is not None:
-                    self._line.remove(conversation)
+                self._waiting.pop(conversation, None)
+                self._line.remove(conversation)
 
     def close(self) -> None:
         """Nothing is announced any more. Never blocks; idempotent."""

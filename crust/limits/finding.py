@@ -183,9 +183,9 @@ LOOK_AROUND_PAUSE = 1.0  # so many seconds later
 OUTSIDE_LINKS = 2  # public nodes that are linked to, to learn how we are seen from beyond our NAT,
 OUTSIDE_REST = 30.0  # seconds between two such occasions
 SEARCHES_MAX = 64  # peers looked for at once
-SEARCH_YOUNG = 5.0  # seconds from a node's first link for which it asks again whoever did not know a peer, or from a
-# search's beginning if what is known of the peer leads nowhere,
-SEARCH_PAUSE = 0.5  # after so long
+SEARCH_STEPS = 12  # peers reached for the sake of one that is wanted: who introduces it, who introduces these, ...
+SEARCH_YOUNG = 5.0  # seconds from a node's first link for which it asks again whoever did not know a peer,
+SEARCH_LOOKS = (0.5, 2.0, 5.0)  # so many seconds from the question; and when what is known of a peer has led nowhere
 SEARCH_HEADSTART = 0.7  # seconds that known addresses and introducers have before a peer is looked up
 SEARCH_SECONDS = 15.0  # to reach one of those who introduce it
 SEARCH_ROUND = 3  # of the redialling of a session, from which on its peer is looked up

@@ -145,6 +145,7 @@ _AFTER = (
     ("GOSSIP_ASKS_PER_SECOND", "the same, too many having been made", _SAFE),
     ("GOSSIP_FINDS_AT_ONCE", "searches of this node that were not begun", _SAFE),
     ("SEARCHES_MAX", "peers that were not looked up for a dial", _SAFE),
+    ("SEARCH_STEPS", "introducers left out, too many having been tried for one peer", _SAFE),
     ("JUDGED_MAX", "peers forgotten that had passed the predicates, and are asked about again", _MEMORY),
     ("BANS_CONDEMNED_MAX", "peers forgotten of whom a predicate was true", _MEMORY),
     ("BANS_KEPT_MAX", "bans not written to the ban file, it being full", _MEMORY),

@@ -15,7 +15,7 @@ from tests.natlab.hosts import Machine
 from tests.natlab.lab import Lab
 from tests.natlab.nodes import Node
 from tests.natlab.watched import Line, WatchedNode
-from tests.support.waiting import Patience
+from tests.support.waiting import Patience, busy, wait_until
 
 SECONDS = 10.0  # that a connection may take
 RECORDS = 15.0  # until all know of all
@@ -38,6 +38,15 @@ def await_record(seeker: Node, other: Node) -> None:
     patience = Patience(RECORDS)
     while not (reply := seeker.process.ask("find", peer=other.peer, timeout=SECONDS))["ok"]:
         assert patience.left > 0, reply
+
+
+def await_records(node: Node, count: int) -> None:
+    """Until gossip has brought so many to it; it fails the test if that takes too long."""
+
+    def known() -> int:
+        return int(node.process.ask("status")["status"]["sections"]["gossip"]["records"])
+
+    wait_until(lambda: known() >= count, RECORDS, "the records")
 
 
 @pytest.mark.parametrize("kinds", [("port", "port"), ("full", "addr")], ids="-".join)
@@ -67,6 +76,32 @@ def test_from_any_node_of_one_lan_to_any_of_another(lab: Lab, tmp_path: Path, ki
             called.told(event="connect_success", peer=caller.peer)
             caller.send(called, b"from another LAN")
             assert called.messages(1) == [b"from another LAN"]
+
+
+@pytest.mark.parametrize("kinds", [("port", "port"), ("full", "addr")], ids="-".join)
+def test_by_introducers_of_introducers(lab: Lab, tmp_path: Path, kinds: tuple[str, str]) -> None:
+    """
+    In each of two LANs one has a link to a server, another one to that, and the third to that one. What gossip has
+    brought is enough to reach the third of the other LAN: nobody else has been asked, and has a link from then.
+    """
+    server = lab.server()
+    sites = [lab.site(name, kind, hosts=3, delay=0.01) for name, kind in zip(("left", "right"), kinds, strict=True)]
+    with contextlib.ExitStack() as stack:
+        outside = node(stack, server, tmp_path)
+        lans = []
+        for site in sites:
+            members = [node(stack, each, tmp_path) for each in site.hosts]
+            for caller, called in zip(members, [outside, *members], strict=False):
+                link(caller, called)
+            lans.append(members)
+        left, right = lans
+        caller, called = left[2], right[2]
+        await_records(caller, 7)
+        began = time.monotonic()
+        reply = caller.process.ask("connect", peer=called.peer, timeout=2 * SECONDS)
+        assert reply["ok"], reply
+        assert time.monotonic() - began <= SECONDS * busy()
+        called.told(event="connect_success", peer=caller.peer)
 
 
 def test_a_line_of_nodes(lab: Lab, tmp_path: Path) -> None:

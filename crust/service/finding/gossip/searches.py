@@ -4,7 +4,9 @@ What is done to reach a peer to which no way is known: it is looked up, and thos
 A search belongs to an effort of the dialer, and ends with it. The record of the peer gives addresses to dial, and up to
 three *via* peers; a session with one of them is begun unless there is one, and when a link of its own carries that, a
 circuit to the peer is opened through it. A via peer that is not reached where the record says, since it is behind a
-router itself, is looked up, too; but nobody is for its sake.
+router itself, is looked up, too, and so are those who introduce it: ``SEARCH_STEPS`` peers in all, and nobody by way of
+whom it is to lead to. For what is known may lag behind what is so, a search that comes to nothing goes on for some
+seconds: until there is news of the peer, and then by that.
 
 Sessions with via peers are borrowed (:mod:`crust.service.finding.gossip.borrowed`): they stay while a circuit through
 them carries a session, and for a while after.
@@ -49,11 +51,10 @@ class Searches:
         self.gossiping = gossiping
         self.rules = rules
         self.borrowed = borrowed
-        self.depths: dict[PeerId, int] = {}
-        """Those that are sought for the sake of others: how far from what somebody wants."""
         self._running: set[_Search] = set()
         node.look_for = self.look_for
         node.on_connected.append(self._connected)
+        gossiping.on_learned.append(self._learned)
 
     def look_for(self, peer_id: PeerId, tell: Tell, patient: bool) -> Callable[[], object] | None:
         """
@@ -61,19 +62,19 @@ class Searches:
 
         Args:
             tell: Told of what is found, on a thread of the node.
-            patient: Ask again whoever does not know the peer, while this node has just joined; or no way to it,
-                since that may have.
+            patient: Go on for some seconds if nobody knows the peer who should, or no way leads to it.
 
         Returns:
             Call it to end the search; None: there is nobody to ask.
         """
-        depth = self.depths.get(peer_id, 0)
-        if depth > 1 or not self.gossiping.can_find:
+        if not self.gossiping.can_find:
             return None
-        if len(self._running) >= limits.SEARCHES_MAX:
+        running = tuple(self._running)
+        if sum(not each.waits for each in running) >= limits.SEARCHES_MAX:
             self.node.refusals.count("SEARCHES_MAX")
             return None
-        search = _Search(self, peer_id, tell, depth, patient)
+        parent = next((each for each in running if peer_id in each.awaited), None)
+        search = _Search(self, peer_id, tell, parent, patient)
         self._running.add(search)
         self.gossiping.put(search.begin)
 
@@ -82,6 +83,19 @@ class Searches:
     def over(self, search: _Search) -> None:
         """It makes room for another one: nobody wants it any more, or it has come to its end by itself."""
         self._running.discard(search)
+
+    def is_awaited(self, peer_id: PeerId, but: _Search) -> bool:
+        """Whether another search has that peer reached."""
+        return any(peer_id in each.awaited for each in tuple(self._running) if each is not but)
+
+    def leads_back(self, peer_id: PeerId, target: PeerId) -> bool:
+        """Whether that peer is itself looked for by way of the target, maybe by several steps: each would wait."""
+        row, running = [peer_id], tuple(self._running)
+        for each in row:
+            for search in running:
+                if search.target == each:
+                    row += [via for via in search.awaited if via not in row]
+        return target in row
 
     def _connected(self, conversation: Conversation) -> None:
         """A link carries that session (locks may be held): maybe that of a via peer, and no circuit any more."""
@@ -92,101 +106,136 @@ class Searches:
         for each in tuple(self._running):
             each.stands(via)
 
+    def _learned(self) -> None:
+        """Records have come."""
+        for each in tuple(self._running):
+            if each.waits:
+                each.learned()
+
+
+class _Steps:
+    """How many more peers may be reached for the sake of one that is wanted."""
+
+    def __init__(self) -> None:
+        self.left = limits.SEARCH_STEPS
+
 
 class _Search:
     """One of them. Not thread-safe."""
 
-    def __init__(self, owner: Searches, target: PeerId, tell: Tell, depth: int, patient: bool) -> None:
+    def __init__(
+        self, owner: Searches, target: PeerId, tell: Tell, parent: _Search | None, patient: bool
+    ) -> None:
         self._owner = owner
         self._node = owner.node
-        self._target = target
+        self.target = target
         self._tell = tell
-        self._depth = depth
-        self._patient = patient
-        self._began = owner.gossiping.age
+        self._for_another = parent is not None
+        self.steps: _Steps = _Steps() if parent is None else parent.steps
+        began = self._node.clock.now()
+        self._looks = [began + each for each in limits.SEARCH_LOOKS] if patient else []
+        self.waits = False
+        """Nothing is done for it at the moment, but that it hears of news."""
+        self._tried: Record | None = None
+        self._note = ""
+        """What came of the addresses in it."""
         self.awaited: dict[PeerId, Dialled | None] = {}
         """Via peers to which no link of its own leads yet."""
-        self._failed: list[str] = []
+        self._outcomes: dict[PeerId, str] = {}
+        """What came of the others."""
         self._cancel: Callable[[], None] = lambda: None
         self._timer: Timer | None = None
         self._over = False
 
     def begin(self) -> None:
         if not self._over:
-            self._cancel = self._owner.gossiping.find(self._target, self._found)
+            self.waits = False
+            self._cancel = self._owner.gossiping.find(self.target, self._found)
 
     def end(self) -> None:
         """Nobody wants it any more; or it is over."""
         if self._over:
             return
         self._over = True
+        self.waits = False
         self._owner.over(self)
         self._cancel()
         if self._timer is not None:
             self._timer.cancel()
-        for via, dialled in self.awaited.items():
-            self._owner.depths.pop(via, None)
+        awaited, self.awaited = self.awaited, {}
+        for via, dialled in awaited.items():
             self._owner.borrowed.used(via)
             if dialled is not None:
                 dialled.lose_interest()
-        self.awaited = {}
 
-    def _give_up(self, note: str) -> None:
-        if not self._over:
-            self.end()
-            self._tell((), (), note)
+    # --- the record ---------------------------------------------------------------------------------------------------
 
     def _found(self, record: Record | None, asked: int) -> None:
         if self._over:
             return
-        places: tuple[Endpoint, ...] = ()
-        chosen: list[Contact] = []
-        if record is not None:
-            places = self._owner.rules.usable(record.endpoints, limits.GOSSIP_DIALS)
-            chosen = [each for each in record.via if self._owner.rules.may_dial(each.peer_id)]
-        # Who has just joined may know nothing of that peer yet; or only what that one has said when it had just joined.
-        age = self._owner.gossiping.age - (0.0 if record is None else self._began)
-        if self._patient and age < limits.SEARCH_YOUNG and not (places or chosen):
-            self._timer = self._node.io.call_later(
-                limits.SEARCH_PAUSE, lambda _: self._owner.gossiping.put(self.begin)
-            )
-            return
         if record is None:
-            others = f", and the {asked} nodes that were asked do not either" if asked else ""
-            self._give_up(f"it was looked up and not found: this node does not know where it is{others}")
+            # Who has just joined may know nothing of that peer yet. And whom a record names was there lately.
+            hopes = self._for_another or self._owner.gossiping.age < limits.SEARCH_YOUNG
+            if not (hopes and self._wait()):
+                others = f", and the {asked} nodes that were asked do not either" if asked else ""
+                self._give_up(f"it was looked up and not found: this node does not know where it is{others}")
             return
-        if self._depth:  # nobody has asked for that peer but a record
-            places = self._owner.rules.afford(places)
-        self._tell(places, (), None)
+        is_news = self._is_news(record)
+        if not is_news and self._wait():
+            return
+        rules, self._tried = self._owner.rules, record
+        chosen = [each for each in record.via if rules.may_dial(each.peer_id)]
+        places: tuple[Endpoint, ...] = ()
+        if is_news:
+            self._outcomes.clear()
+            places = rules.usable(record.endpoints, limits.GOSSIP_DIALS)
+            if self._for_another:  # nobody has asked for that peer but a record
+                places = rules.afford(places)
+            self._note = _dialled(len(places))
+            self._tell(places, (), None)
+        else:  # the last time: who had no link to the peer may have one now, and whoever was not reached stays so
+            chosen = [each for each in chosen if self._is_linked(each.peer_id)]
         if not chosen:
-            self._give_up("it was looked up: its record names nobody who introduces it, and " + _dialled(len(places)))
+            self._in_vain()
             return
-        self._timer = self._node.io.call_later(
-            limits.SEARCH_SECONDS, lambda _: self._owner.gossiping.put(self._too_late)
-        )
+        self._set_timer(limits.SEARCH_SECONDS, self._too_late)
         for via in chosen:
             self.awaited[via.peer_id] = None
         for via in chosen:
             self._reach(via)
 
-    def _too_late(self) -> None:
-        self._give_up(self._summary())
+    def _is_news(self, record: Record) -> bool:
+        return self._tried is None or record.sequence != self._tried.sequence
 
-    def _summary(self) -> str:
-        return "it was looked up: of those who introduce it, " + (
-            "; ".join(self._failed) or "none could do so in time"
-        )
+    def learned(self) -> None:
+        """Records have come while it waits: maybe that of the peer, or a newer one."""
+        record = self._owner.gossiping.record(self.target)
+        if record is not None and self._is_news(record):
+            self.begin()
+
+    # --- who introduces it --------------------------------------------------------------------------------------------
+
+    def _is_linked(self, via: PeerId) -> bool:
+        conversation = self._node.registry.get(via)
+        return conversation is not None and conversation.session.state is State.CONNECTED
 
     def _reach(self, via: Contact) -> None:
         """Have a session with that peer, on a link of its own."""
         owner, node = self._owner, self._node
-        conversation = node.registry.get(via.peer_id)
-        if conversation is not None and conversation.session.state is State.CONNECTED:
+        if self._is_linked(via.peer_id):
             self.stands(via.peer_id)
             return
-        if conversation is None:
+        if owner.leads_back(via.peer_id, self.target):
+            self._missed(via.peer_id, "is looked for by way of this one")
+            return
+        if not owner.is_awaited(via.peer_id, self):
+            if self.steps.left <= 0:
+                node.refusals.count("SEARCH_STEPS")
+                self._missed(via.peer_id, "was left out, so many having been tried")
+                return
+            self.steps.left -= 1
+        if node.registry.get(via.peer_id) is None:
             owner.borrowed.use(via.peer_id)
-        owner.depths[via.peer_id] = self._depth + 1
         known = owner.rules.usable(node.directory.places(via.peer_id, but={"gossip"}), limits.GOSSIP_DIALS)
         told = (*via.endpoints, *node.directory.places(via.peer_id))
         told = owner.rules.usable([each for each in dict.fromkeys(told) if each not in known], limits.GOSSIP_DIALS)
@@ -207,29 +256,68 @@ class _Search:
         if conversation is not None:
             self._owner.gossiping.put(lambda: self.stands(via))
         else:
-            self._owner.gossiping.put(lambda: self._missed(via))
+            self._owner.gossiping.put(lambda: self._missed(via, "was not reached"))
 
-    def _missed(self, via: PeerId) -> None:
+    def _missed(self, via: PeerId, outcome: str) -> None:
         if via in self.awaited:
-            del self.awaited[via]
-            self._owner.depths.pop(via, None)
-            self._failed.append(f"peer {via} was not reached")
-            if not self.awaited:
-                self._give_up(self._summary())
+            self._settle(via, outcome)
 
     def stands(self, via: PeerId) -> None:
         """There is a session with a via peer: open a circuit, if it has a link of its own by now."""
         if self._over or via not in self.awaited:
             return
-        circuits = self._node.circuits.towards(self._target, (via,))
-        if not circuits:
-            return  # its session is on a circuit itself: until a path of its own is found
+        circuits = self._node.circuits.towards(self.target, (via,))
+        if circuits:  # else its session is on a circuit itself: until a path of its own is found
+            self._tell((), circuits, None)
+            self._settle(via, "was asked")
+
+    def _settle(self, via: PeerId, outcome: str) -> None:
+        """That one is awaited no more."""
         del self.awaited[via]
-        self._owner.depths.pop(via, None)
-        self._failed.append(f"peer {via} was asked")
-        self._tell((), circuits, None)
+        self._outcomes[via] = f"peer {via} {outcome}"
         if not self.awaited:
+            self._in_vain()
+
+    # --- how it ends --------------------------------------------------------------------------------------------------
+
+    def _in_vain(self) -> None:
+        """Nothing is left to do, as far as is known: if that has led to the peer, nobody wants the search any more."""
+        if not self._over and not self._wait():
             self._give_up(self._summary())
+
+    def _wait(self) -> bool:
+        """For news, or until it is time to look again; False: it has been long enough."""
+        now = self._node.clock.now()
+        self._looks = [each for each in self._looks if each > now]
+        if not self._looks:
+            return False
+        self._set_timer(self._looks[0] - now, self._resume)
+        self.waits = True
+        return True
+
+    def _resume(self) -> None:
+        if self.waits:
+            self.begin()
+
+    def _too_late(self) -> None:
+        if self.awaited:
+            self._give_up(self._summary())
+
+    def _set_timer(self, seconds: float, job: Callable[[], object]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._node.io.call_later(seconds, lambda _: self._owner.gossiping.put(job))
+
+    def _summary(self) -> str:
+        if not (self._outcomes or self.awaited):
+            return f"it was looked up: its record names nobody who introduces it, and {self._note}"
+        outcomes = "; ".join(self._outcomes.values()) or "none could do so in time"
+        return f"it was looked up: of those who introduce it, {outcomes}"
+
+    def _give_up(self, note: str) -> None:
+        if not self._over:
+            self.end()
+            self._tell((), (), note)
 
 
 def _dialled(places: int) -> str:

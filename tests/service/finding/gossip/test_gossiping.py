@@ -74,7 +74,6 @@ def test_who_finds_no_way_asks_again_for_a_while(age: float, nodes: Nodes, monke
     What a peer said before it had links itself names nobody who introduces it: it says more a moment later. However
     long it is that who asks has been here.
     """
-    monkeypatch.setattr(limits, "SEARCH_YOUNG", 60.0)
     made = line(nodes, 4, gossip__publish="via", relay__serve=True)
     first, last = made[0], made[-1]
     knows(first, last, introduced=True)
@@ -86,7 +85,7 @@ def test_who_finds_no_way_asks_again_for_a_while(age: float, nodes: Nodes, monke
         asked.append(target.public_key)
         if len(asked) > 1:
             return real(target, found)  # type: ignore[no-any-return]
-        gossiping.put(lambda: found(SimpleNamespace(endpoints=(), via=()), 0))
+        gossiping.put(lambda: found(SimpleNamespace(endpoints=(), via=(), sequence=0), 0))
         return lambda: None
 
     monkeypatch.setattr(gossiping, "find", find)

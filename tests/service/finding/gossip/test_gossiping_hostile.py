@@ -199,7 +199,7 @@ def test_a_group_dials_an_address_once(nodes: Nodes) -> None:
 
 def test_introducers_that_are_lies_cost_few_dials(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     """A record may name three peers to be introduced by, at two addresses each."""
-    monkeypatch.setattr(limits, "SEARCH_YOUNG", 0.0)
+    monkeypatch.setattr(limits, "SEARCH_LOOKS", (0.2,))
     monkeypatch.setattr(limits, "GOSSIP_FIND_TIMEOUT", 1.0)
     service = nodes.start(config())
     with Bait() as bait, Gossiper(service) as liar:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
@@ -21,6 +22,7 @@ class World:
 
     def __init__(self) -> None:
         self.bitten = Bitten()
+        self.now = 1000.0
         self.jobs: list[Callable[[], object]] = []
         self.timers: list[Any] = []
         self.found: dict[PeerId, Callable[[Any, int], object]] = {}
@@ -37,13 +39,17 @@ class World:
         node = SimpleNamespace(
             on_connected=[],
             refusals=SimpleNamespace(count=self.bitten),
+            clock=SimpleNamespace(now=lambda: self.now),
             io=SimpleNamespace(call_later=self._call_later, shielded=lambda job: job()),
             registry=SimpleNamespace(get=self.sessions.get),
             directory=SimpleNamespace(places=lambda peer_id, but=(): self.known),
             dialer=SimpleNamespace(dial=self._dial),
             circuits=SimpleNamespace(towards=lambda target, among: [f"a circuit by {each}" for each in among]),
         )
-        gossiping = SimpleNamespace(can_find=True, age=60.0, put=self.jobs.append, find=self._find)
+        self.records: dict[PeerId, Any] = {}
+        self.gossiping = SimpleNamespace(
+            can_find=True, age=60.0, put=self.jobs.append, find=self._find, record=self.records.get, on_learned=[]
+        )
         rules = SimpleNamespace(
             usable=lambda endpoints, most: tuple(endpoints)[:most],
             afford=self._afford,
@@ -51,10 +57,14 @@ class World:
             avoid=lambda host: False,
         )
         borrowed = SimpleNamespace(use=self.borrowed.append, used=lambda peer_id: None)
-        self.searches = Searches(cast(Any, node), cast(Any, gossiping), cast(Any, rules), cast(Any, borrowed))
+        self.searches = Searches(cast(Any, node), cast(Any, self.gossiping), cast(Any, rules), cast(Any, borrowed))
 
     def _call_later(self, seconds: float, call: Callable[[float], object]) -> Any:
-        timer = SimpleNamespace(call=call, cancel=lambda: self.timers.remove(timer))
+        def cancel() -> None:
+            if timer in self.timers:
+                self.timers.remove(timer)
+
+        timer = SimpleNamespace(call=call, cancel=cancel, at=self.now + seconds)
         self.timers.append(timer)
         return timer
 
@@ -74,20 +84,47 @@ class World:
         while self.jobs:
             self.jobs.pop(0)()
 
-    def look_for(self, peer_id: PeerId) -> Callable[[], object] | None:
-        end = self.searches.look_for(peer_id, lambda *told: self.told.append(cast(Any, told)), False)
+    def look_for(self, peer_id: PeerId, *, patient: bool = False) -> Callable[[], object] | None:
+        end = self.searches.look_for(peer_id, lambda *told: self.told.append(cast(Any, told)), patient)
         self.work()
         return end
 
-    def answer(self, target: PeerId, *via: PeerId) -> None:
+    def answer(self, target: PeerId, *via: PeerId, sequence: int = 1) -> None:
         """Its record is found; it names those."""
-        record = SimpleNamespace(endpoints=PLACES, via=[Contact(each, PLACES) for each in via])
-        self.found[target](record, 3)
+        self.found.pop(target)(record(*via, sequence=sequence), 3)
+        self.work()
+
+    def miss(self, peer_id: PeerId) -> None:
+        """A via peer is not reached."""
+        self.waiters.pop(peer_id)(None, None)
+        self.work()
+
+    def link(self, peer_id: PeerId) -> None:
+        """There is a session with it."""
+        self.sessions[peer_id] = SimpleNamespace(peer_id=peer_id, session=SimpleNamespace(state=State.CONNECTED))
+
+    def ring(self) -> None:
+        """The only timer there is."""
+        (timer,) = self.timers
+        self.timers.clear()
+        self.now = timer.at
+        timer.call(self.now)
+        self.work()
+
+    def learn(self, target: PeerId, *via: PeerId, sequence: int = 1) -> None:
+        """Its record comes, of itself."""
+        self.records[target] = record(*via, sequence=sequence)
+        for heard in self.gossiping.on_learned:
+            heard()
         self.work()
 
 
 def stranger() -> PeerId:
     return Identity.generate().peer_id
+
+
+def record(*via: PeerId, sequence: int) -> Any:
+    return SimpleNamespace(endpoints=PLACES, via=[Contact(each, PLACES) for each in via], sequence=sequence)
 
 
 def test_so_many_are_looked_for_at_once() -> None:
@@ -134,19 +171,136 @@ def test_nobody_is_reached_through_whom_may_not_be_dialled() -> None:
     assert list(world.dials) == [other] and "names nobody who introduces it" in str(world.told[-1][2])
 
 
-def test_who_introduces_is_looked_up_and_nobody_for_its_sake() -> None:
-    """Two steps at most, or records that name each other would lead on for ever; a step further costs the budget."""
+def test_who_introduces_is_looked_up_and_who_introduces_those() -> None:
+    """However many there are one behind the other; where only records say that somebody is, the budget decides."""
     world = World()
-    target, via, second, third = (stranger() for _ in range(4))
+    target, *row = (stranger() for _ in range(6))
+    world.look_for(target)
+    world.answer(target, row[0])
+    assert world.told[-1] == (PLACES, (), None), "somebody has asked for that one"
+    for via, behind in itertools.pairwise(row):
+        assert world.look_for(via) is not None
+        before = len(world.afforded)
+        world.answer(via, behind)
+        assert world.afforded[before] == PLACES and world.told[-1][0] == ()
+    assert list(world.dials) == row
+
+
+def test_so_many_are_reached_for_one() -> None:
+    """Or records that name ever others would lead on for ever. Who is sought already costs nothing more."""
+    world = World()
+    target = stranger()
+    world.look_for(target)
+    rows = [[stranger() for _ in range(3)] for _ in range(limits.SEARCH_STEPS // 3)]
+    world.answer(target, *rows[0])
+    for before, row in itertools.pairwise(rows):
+        world.look_for(before[0])
+        world.answer(before[0], *row)
+    assert list(world.dials) == [each for row in rows for each in row] and not world.bitten
+    world.look_for(rows[0][1])
+    world.answer(rows[0][1], rows[1][1], stranger())
+    assert len(world.dials) == limits.SEARCH_STEPS and world.bitten["SEARCH_STEPS"] == 1
+    world.miss(rows[1][1])
+    assert "was left out" in str(world.told[-1][2]) and "was not reached" in str(world.told[-1][2])
+    world.look_for(other := stranger())
+    world.answer(other, via := stranger())
+    assert via in world.dials, "for another one there are as many"
+
+
+def test_nobody_is_reached_by_way_of_whom_it_is_to_lead_to() -> None:
+    """Each would wait for the other until the time is over."""
+    world = World()
+    one, two, three = (stranger() for _ in range(3))
+    world.look_for(one)
+    world.answer(one, two)
+    world.look_for(two)
+    world.answer(two, three)
+    world.look_for(three)
+    world.answer(three, one, two, three)
+    assert list(world.dials) == [two, three]
+    assert str(world.told[-1][2]).count("is looked for by way of this one") == 3
+
+
+def test_who_is_named_by_a_record_may_be_known_a_moment_later() -> None:
+    """However long we have been here: it may be that one which has just joined. Nobody else is waited for."""
+    world = World()
+    target, via = stranger(), stranger()
     world.look_for(target)
     world.answer(target, via)
-    assert world.told[-1] == (PLACES, (), None), "somebody has asked for that one"
-    assert world.look_for(via) is not None
-    before = len(world.afforded)
-    world.answer(via, second)
-    assert world.afforded[before] == PLACES and world.told[-1][0] == ()
-    assert world.look_for(second) is None
-    assert world.look_for(third) is not None
+    world.look_for(via, patient=True)
+    world.found.pop(via)(None, 3)
+    world.work()
+    assert [each.at - world.now for each in world.timers] == [limits.SEARCH_SECONDS, limits.SEARCH_LOOKS[0]]
+    world.learn(stranger(), stranger())
+    assert via not in world.found
+    world.learn(via, behind := stranger())
+    world.answer(via, behind)
+    assert list(world.dials) == [via, behind]
+    world.look_for(other := stranger(), patient=True)
+    world.found.pop(other)(None, 3)
+    assert "not found" in str(world.told[-1][2])
+
+
+def test_who_has_just_joined_asks_again() -> None:
+    """A few times, ever later; then it is told that nobody knows that peer. What takes longer is not repeated."""
+    world = World()
+    world.gossiping.age = 0.0
+    world.look_for(target := stranger(), patient=True)
+    began = world.now
+    for seconds in limits.SEARCH_LOOKS:
+        world.found.pop(target)(None, 3)
+        assert [each.at - began for each in world.timers] == [seconds] and world.told == []
+        world.ring()
+    world.found.pop(target)(None, 3)
+    assert "not found" in str(world.told[-1][2]) and world.searches._running == set()
+    world.look_for(slow := stranger(), patient=True)
+    world.now += limits.GOSSIP_FIND_TIMEOUT
+    world.found.pop(slow)(None, 20)
+    assert "not found" in str(world.told[-1][2]) and slow not in world.found
+
+
+def test_what_leads_nowhere_is_gone_by_once_more_at_the_end() -> None:
+    """Whoever had no link to the peer may have one some seconds later; who was not reached is not tried again."""
+    world = World()
+    target, via, gone = stranger(), stranger(), stranger()
+    world.link(via)
+    world.look_for(target, patient=True)
+    world.answer(target, via, gone)
+    world.miss(gone)
+    circuits = ((), [f"a circuit by {via}"], None)
+    for _ in limits.SEARCH_LOOKS:
+        assert world.told.count(circuits) == 1 and world.told[-1][2] is None
+        world.ring()
+        world.answer(target, via, gone)
+        assert gone not in world.waiters
+    assert world.told.count(circuits) == 2
+    assert f"peer {via} was asked; peer {gone} was not reached" in str(world.told[-1][2])
+
+
+def test_news_of_a_peer_are_gone_by_at_once() -> None:
+    """It may have moved while we were looking for it."""
+    world = World()
+    target, before, now = (stranger() for _ in range(3))
+    world.look_for(target, patient=True)
+    world.answer(target, before)
+    world.miss(before)
+    assert world.told[-1][2] is None and target not in world.found
+    world.learn(target, before)
+    assert target not in world.found, "that is no news"
+    world.learn(target, now, sequence=2)
+    world.answer(target, now, sequence=2)
+    assert list(world.dials) == [before, now]
+
+
+def test_who_waits_for_news_keeps_nobody_from_looking() -> None:
+    """It costs nothing."""
+    world = World()
+    for _ in range(limits.SEARCHES_MAX):
+        world.look_for(target := stranger(), patient=True)
+        world.answer(target)
+    assert len(world.searches._running) == limits.SEARCHES_MAX == len(world.timers)
+    end = world.look_for(stranger())
+    assert end is not None and not world.bitten
 
 
 @pytest.mark.parametrize("how", ["ended", "too late"])
@@ -162,7 +316,7 @@ def test_a_search_that_ends_takes_its_dials_along(how: str) -> None:
     else:
         world.timers[0].call(0.0)
     world.work()
-    assert world.lost_interest == [via] and world.searches.depths == {}
+    assert world.lost_interest == [via]
     assert world.searches._running == set()
     assert how == "too late" or world.timers == []
     before = list(world.told)
@@ -189,7 +343,7 @@ def test_who_is_linked_to_us_introduces_at_once() -> None:
     """No dial is needed, nor is its session borrowed."""
     world = World()
     target, via = stranger(), stranger()
-    world.sessions[via] = SimpleNamespace(peer_id=via, session=SimpleNamespace(state=State.CONNECTED))
+    world.link(via)
     world.look_for(target)
     world.answer(target, via)
     assert world.dials == {} and world.borrowed == []

@@ -89,6 +89,7 @@ SOUNDING_TIMEOUT = 1.5  # seconds until it has not answered: a SYN is repeated a
 SOUNDINGS_MAX = 32  # answers remembered for each port that listens
 SOUNDING_ONCE = 0.05  # seconds between questions that count as one moment, on a busy machine
 SOUNDINGS_WINDOW = 10.0  # seconds between answers that are compared with each other
+SERVER_RETRY = (1.0, 64.0)  # seconds until configured servers that have not answered are asked again: first, and last
 SERVER_PATIENCE = 0.5  # seconds that peers wait for the answers of configured servers, which may make them strangers
 ASKED_AGAIN = 10.0  # seconds in which a peer is not asked once more just because another one has come
 SOUNDING_PEERS = 2  # introducers asked each time

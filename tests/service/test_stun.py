@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -196,6 +198,56 @@ def test_it_asks_again(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
             lambda: set(reflexive(node).values()) == {(Endpoint("tcp", *moved),), (Endpoint("utp", *moved),)},
             what="the new address",
         )
+
+
+def test_a_server_that_was_silent_is_asked_again_soon(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have been the network that was not there yet, or this machine that stood still."""
+    monkeypatch.setattr(limits, "STUN_TIMEOUT", 0.3)
+    with StunServer(mapped=OUTSIDE, mute=True) as server:
+        node = nodes.start(config(listen=BOTH, nat__stun_servers=[server.name]))
+        assert node._network is not None
+        about = node._network.reflection
+        wait_until(lambda: {protocol for protocol, _ in server.heard} == {"tcp", "udp"}, what="the questions")
+        wait_until(lambda: not about._udp._asked and not about._asking, what="the end of both")
+        assert reflexive(node) == {}
+        server.mute = False
+        assert learned(node) == {name: (Endpoint(name, *OUTSIDE),) for name in ("tcp", "utp")}
+
+
+def test_a_name_that_was_not_known_is_asked_for_again_soon(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There may have been no network to ask by."""
+    with StunServer(mapped=OUTSIDE) as server:
+        real, asked = reflection.Reflection._resolve, list[Endpoint]()
+
+        def resolve(about: reflection.Reflection, endpoint: Endpoint) -> list[Endpoint]:
+            asked.append(endpoint)
+            return real(about, endpoint) if len(asked) > 2 else []
+
+        monkeypatch.setattr(reflection.Reflection, "_resolve", resolve)
+        learned(nodes.start(config(listen=BOTH, nat__stun_servers=[server.name])))
+        assert len(asked) == 4
+
+
+def test_who_listens_anew_while_a_server_is_asked_asks_soon(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that asks knows nothing of new ports."""
+    holds, goes_on = threading.Event(), threading.Event()
+    with StunServer(mapped=OUTSIDE) as server:
+        real = reflection.Reflection._ask_burst
+
+        def ask_burst(about: reflection.Reflection, *arguments: Any) -> None:
+            holds.set()
+            goes_on.wait(20)
+            real(about, *arguments)
+
+        monkeypatch.setattr(reflection.Reflection, "_ask_burst", ask_burst)
+        node = nodes.start(config(listen=BOTH, nat__stun_servers=[server.name]))
+        assert node._network is not None
+        about = node._network.reflection
+        assert holds.wait(20)
+        opened = node.rotate_ports(0.0)
+        wait_until(lambda: about._retries._timer is not None, what="that they are to be asked about")
+        goes_on.set()
+        wait_until(lambda: opened and set(opened) <= set(about.reflexive()), what="where the new ones are")
 
 
 def test_silent_servers_delay_nothing(nodes: Nodes) -> None:

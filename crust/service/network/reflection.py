@@ -2,8 +2,9 @@
 How a node learns at which addresses others see its listeners, and answers others who want to know the same.
 
 It asks the configured STUN servers and a few of its peers, from the very sockets that it listens on: at the start, when
-peers come, and every two minutes. Nothing waits for it. Who is believed: :mod:`crust.nat.stun.opinions`. What the
-answers show of the translators on the way: :mod:`crust.service.network.sounding`.
+peers come, and every two minutes; servers that have not answered, sooner (:mod:`crust.service.network.retries`).
+Nothing waits for it. Who is believed: :mod:`crust.nat.stun.opinions`. What the answers show of the translators on the
+way: :mod:`crust.service.network.sounding`.
 
 Peers that answer at more ports are asked as soon as they have named them, at all of these at once, also where servers
 of ours say all; but not by a port of which strangers are to show whether they get in, before that is known.
@@ -23,20 +24,20 @@ from typing import TYPE_CHECKING
 from ... import limits
 from ...addresses import Endpoint, IPNetwork, PeerId
 from ...nat.stun.names import NameQuestion
-from ...nat.stun.opinions import Opinions, network_of
+from ...nat.stun.opinions import Opinions
 from ...nat.stun.responder import Responder
 from ...nat.stun.tcp import TcpQuestion
 from ...nat.stun.udp import Question, UdpStun
 from ...peers.conversation import Conversation
-from ...peers.link import Link
 from ...runtime.timers import Timer
 from ...transports.contract import Listener
-from ...values import dataclass
 from ...wire.frames import EchoPorts
 from ..node import Node
 from .echo_desk import EchoDesk
 from .filtering import Filtering, is_near
+from .retries import Retries
 from .sounding import Burst, Sounder
+from .sources import Source, goes, leaves_from
 
 if TYPE_CHECKING:
     from ...transports.utp.transport import UtpTransport
@@ -44,27 +45,6 @@ if TYPE_CHECKING:
 __all__ = ["Reflection"]
 
 _JITTER = 0.25  # of the interval, either way
-
-
-@dataclass(frozen=True)
-class _Source:
-    """Somebody to ask: a server, or a peer."""
-
-    name: str
-    trusted: bool
-    endpoints: tuple[tuple[str, Endpoint], ...]
-    """By which transport, and where; hosts may be names."""
-
-    conversation: Conversation | None = None
-    """With whom, if it is a peer."""
-
-    helps: bool = False
-    """It is asked for what it shows of translators alone: if it could try whether strangers get in, that goes first."""
-
-    @property
-    def network(self) -> str:
-        """The one of a peer."""
-        return network_of(self.endpoints[0][1].host)
 
 
 class Reflection:
@@ -109,9 +89,10 @@ class Reflection:
         self._settled: dict[Endpoint, tuple[Endpoint, ...]] = {}
         self._running: set[TcpQuestion | NameQuestion] = set()
         self._asking: set[str] = set()  # the names of sources with a thread
+        self._retries = Retries(node.io, lambda: self._spawn(self._ask_lacking))
         self._trusted: set[Endpoint] = set()  # listeners that servers of ours say everything about
         self._asked_before: tuple[PeerId, ...] = ()  # the peers asked last
-        self._asked_at: dict[_Source, float] = {}  # when
+        self._asked_at: dict[Source, float] = {}  # when
         self._patient_until = float("-inf")  # servers may answer until then
         self._later: Timer | None = None  # when what had to wait is done
         self._hold: Timer | None = None  # when the router's mapping needs a packet
@@ -159,6 +140,7 @@ class Reflection:
             self._asked_at.clear()
         if gone:
             self.sounder.forget()
+        self._retries.reset()
         self._look(self._node.io.now())
         self.refresh()
 
@@ -212,6 +194,14 @@ class Reflection:
         self._look(now)
         self.filtering.look(self.reflexive())
 
+    def _ask_lacking(self) -> None:
+        """A thread: servers once more, about what none of them has said."""
+        if self._is_searching():
+            self._retries.missed()
+            return
+        for source in self._servers(only_lacking=True):
+            self._begin(source)
+
     def _again_at(self, when: float, servers: bool) -> None:
         """Ask then, and once only, however many want it."""
         with self._lock:
@@ -239,6 +229,7 @@ class Reflection:
         if moved:
             self._node.log.info("this machine has other addresses than before: what others see of it is asked anew")
             self.sounder.forget()
+            self._retries.reset()
 
     def _spawn(self, target: Callable[..., object], *arguments: object) -> bool:
         try:
@@ -249,12 +240,12 @@ class Reflection:
 
     # --- whom ---------------------------------------------------------------------------------------------------------
 
-    def _servers(self) -> Iterator[_Source]:
+    def _servers(self, *, only_lacking: bool = False) -> Iterator[Source]:
         for text in self._node.config.nat.stun_servers:
             endpoints = (("utp", Endpoint.parse(f"utp://{text}")), ("tcp", Endpoint.parse(f"tcp://{text}")))
-            yield _Source(text, True, endpoints)
+            yield Source(text, True, endpoints, only_lacking=only_lacking)
 
-    def _peers(self) -> list[_Source]:
+    def _peers(self) -> list[Source]:
         """
         A few peers to ask, of different networks, and the same as last time if they are still there: the others have
         heard nothing from our ports. Those who are as near as ourselves can tell nothing; and where a server of ours
@@ -267,7 +258,7 @@ class Reflection:
             near = [each.network for each in self._node.local_addresses(None, ())]
         except OSError:  # the system does not tell at the moment: the next round tries again
             return []
-        found: dict[str, _Source] = {}
+        found: dict[str, Source] = {}
         for conversation in self._worth_asking():
             source = self._source(conversation, near)
             if source is not None:
@@ -291,7 +282,7 @@ class Reflection:
         with self._lock:
             return self._trusted >= here
 
-    def _introducers(self) -> list[_Source]:
+    def _introducers(self) -> list[Source]:
         """Where servers of ours say all, a few peers with more ports all the same: they show how we are translated."""
         with self._lock:
             if self._closed:
@@ -302,14 +293,14 @@ class Reflection:
             near = [each.network for each in self._node.local_addresses(None, ())]
         except OSError:
             return []
-        found: dict[str, _Source] = {}
+        found: dict[str, Source] = {}
         for conversation in self.desk.introducers():
             source = self._source(conversation, near, helps=True)
             if source is not None and len(found) < limits.SOUNDING_PEERS:
                 found.setdefault(source.network, source)
         return list(found.values())
 
-    def _source(self, conversation: Conversation, near: list[IPNetwork], *, helps: bool = False) -> _Source | None:
+    def _source(self, conversation: Conversation, near: list[IPNetwork], *, helps: bool = False) -> Source | None:
         """A peer as somebody to ask; None: it cannot tell anything, or nobody knows where it listens."""
         path = conversation.path
         if path is None or path.path_class == "relay":
@@ -329,29 +320,38 @@ class Reflection:
         endpoints = tuple(dict.fromkeys((each.transport, each) for each in here))
         if not endpoints:
             return None
-        return _Source(str(conversation.peer_id), False, endpoints, conversation, helps)
+        return Source(str(conversation.peer_id), False, endpoints, conversation, helps)
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
-    def _begin(self, source: _Source) -> None:
+    def _begin(self, source: Source) -> None:
         with self._lock:
-            if self._closed or source.name in self._asking:
+            if self._closed:
                 return
+            under_way = source.name in self._asking
             self._asking.add(source.name)
-        if not self._spawn(self._ask, source):
+        if under_way:
+            self._missed(source)  # there may be other listeners than its thread knows of
+        elif not self._spawn(self._ask, source):
             with self._lock:
                 self._asking.discard(source.name)
 
-    def _ask(self, source: _Source) -> None:
+    def _ask(self, source: Source) -> None:
         """A source's thread: every listener that it can say something about."""
         try:
             found = [(transport, each) for transport, endpoint in source.endpoints for each in self._resolve(endpoint)]
+            if not found:
+                self._missed(source)
+            with self._lock:
+                known = frozenset(self._trusted if source.only_lacking else ())
             asked = True
             # A question by TCP may hold up those after it.
             for listener in sorted(self._listeners(), key=lambda each: each.endpoint.transport == "tcp"):
                 local = listener.endpoint
+                if local in known:
+                    continue
                 fitting = (each for transport, each in found if transport == local.transport)
-                servers = tuple(each for each in fitting if _goes(local, each))
+                servers = tuple(each for each in fitting if goes(local, each))
                 if source.helps and servers and self.filtering.awaits(local, self._first(local)):
                     asked = False  # it comes when that is over
                 elif servers:
@@ -363,17 +363,22 @@ class Reflection:
             with self._lock:
                 self._asking.discard(source.name)
 
+    def _missed(self, source: Source) -> None:
+        """It has not said where a listener is."""
+        if source.trusted and not self._trusts_all():
+            self._retries.missed()
+
     def _first(self, local: Endpoint) -> Endpoint | None:
         return next(iter(self.reflexive().get(local, ())), None)
 
-    def _ask_burst(self, source: _Source, listener: Listener, burst: Burst) -> None:
+    def _ask_burst(self, source: Source, listener: Listener, burst: Burst) -> None:
         """In one go, and in order: translators count."""
         self.sounder.begin(burst, len(burst.servers))
         link = None if source.conversation is None else source.conversation.link
         for server in burst.servers:
             number = self.sounder.asked(burst.local)
             ask = self._ask_one
-            if link is not None and link.observed is not None and _leaves_from(link, burst.local, server):
+            if link is not None and link.observed is not None and leaves_from(link, burst.local, server):
                 self._heard(source, burst.local, server, link.observed, number)  # it has said so already
                 self._ended(burst)
             elif burst.local.transport == "tcp" and len(burst.servers) > 1:
@@ -401,7 +406,7 @@ class Reflection:
             self._untrack(lookup)
 
     def _ask_one(
-        self, source: _Source, listener: Listener, burst: Burst, server: Endpoint, number: int
+        self, source: Source, listener: Listener, burst: Burst, server: Endpoint, number: int
     ) -> None:
         from ...transports.utp.transport import UtpListener
 
@@ -414,17 +419,18 @@ class Reflection:
                 (server.host, server.port) if server.family == 4 else (server.host, server.port, 0, 0),
                 lambda question: self._answered(source, burst, server, number, question),
                 schedule,
-                _timeout(source),
+                source.timeout,
             )
             return
         tcp, io = self._node.transports["tcp"], self._node.io
-        asked = TcpQuestion(tcp, io, server, local.port, _timeout(source))
+        asked = TcpQuestion(tcp, io, server, local.port, source.timeout)
         try:
             self._heard(source, local, server, self._run_question(asked), number)
         except OSError as error:
             self._node.log.debug("STUN: %s does not say where %s is: %s", server, local, error)
             if error.errno == errno.ETIMEDOUT and asked.transaction is None:
                 self.sounder.silent(local, server)
+            self._missed(source)
         finally:
             self._ended(burst)
 
@@ -437,7 +443,7 @@ class Reflection:
             self._untrack(question)
 
     def _answered(
-        self, source: _Source, burst: Burst, server: Endpoint, number: int, question: Question
+        self, source: Source, burst: Burst, server: Endpoint, number: int, question: Question
     ) -> None:
         transaction = question.transaction
         found = transaction.answer.reflexive if transaction.answer is not None and not transaction.error else None
@@ -448,6 +454,7 @@ class Reflection:
             self._node.log.debug("STUN: %s does not say where %s is: %s", server, burst.local, error)
             if transaction.answer is None:
                 self.sounder.silent(burst.local, server)
+            self._missed(source)
         self._ended(burst)
 
     def _track(self, running: TcpQuestion | NameQuestion) -> bool:
@@ -486,7 +493,7 @@ class Reflection:
             for conversation in introducers:
                 source = self._source(conversation, [])
                 servers = [each for _, each in source.endpoints if each.transport == "utp"] if source else []
-                servers = [each for each in servers if _goes(local, each)]
+                servers = [each for each in servers if goes(local, each)]
                 if source is not None and servers:
                     self._ask_burst(source, listener, Burst(local, (servers[0],), None))
                     break
@@ -495,7 +502,7 @@ class Reflection:
     # --- what is known ------------------------------------------------------------------------------------------------
 
     def _heard(
-        self, source: _Source, local: Endpoint, server: Endpoint, address: tuple[str, int], number: int
+        self, source: Source, local: Endpoint, server: Endpoint, address: tuple[str, int], number: int
     ) -> None:
         now = self._node.io.now()
         seen = Endpoint(local.transport, *address)
@@ -513,6 +520,8 @@ class Reflection:
                 self._trusted.add(local)
         self.sounder.heard(local, number, server, address)
         self._look(now)
+        if complete:
+            self._retries.reset()
         if complete and self.desk.introducers():
             self._tried()
 
@@ -554,6 +563,7 @@ class Reflection:
             timers = [timer for timer in (self._round, self._soon, self._later, self._hold) if timer is not None]
         for timer in timers:
             timer.cancel()
+        self._retries.close()
         self._udp.close()
         self.desk.close()
         self.sounder.close()
@@ -566,27 +576,8 @@ class Reflection:
         self._lock = threading.Lock()
         self._closed = True
         self._running = set()
+        self._retries.abandon()
         self._udp.abandon()
         self.desk.abandon()
         self.sounder.abandon()
         self.filtering.abandon()
-
-
-def _goes(local: Endpoint, server: Endpoint) -> bool:
-    """Whether ``server`` can be asked from that listener."""
-    if local.family != server.family or local.ip is None or not server.port:
-        return False
-    return local.ip.is_unspecified or local.is_loopback == server.is_loopback
-
-
-def _leaves_from(link: Link, local: Endpoint, server: Endpoint) -> bool:
-    """Whether that link is a connection from a listener's port to that very address."""
-    connection = link.connection
-    own = connection.local
-    return (own.transport, own.port, own.family) == (local.transport, local.port, local.family) and (
-        connection.remote == server
-    )
-
-
-def _timeout(source: _Source) -> float:
-    return limits.STUN_TIMEOUT if source.trusted else limits.SOUNDING_TIMEOUT

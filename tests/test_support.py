@@ -6,12 +6,13 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
-from tests.support import leaks
+from tests.support import leaks, waiting
 from tests.support.proxy import DOWN, UP, Proxy
-from tests.support.waiting import busy, wait_until
+from tests.support.waiting import STRIDE, Patience, busy, eventually, wait_until
 
 
 class Wire:
@@ -171,3 +172,24 @@ def test_leaks_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
         leaks.check(before)
     sock.close()
     leaks.check(before)
+
+
+# --- waiting ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_standstill_is_no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever looks all the time has been asleep, as has whom it waits for. Who does something between, has not."""
+    now = [100.0]
+    monkeypatch.setattr(waiting, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(waiting, "_crowd", lambda: 1.0)
+    steady, other = Patience(5.0, STRIDE), Patience(5.0)
+    now[0] += 10.0
+    assert (steady.left, other.left) == (5.0 - STRIDE, -5.0)
+    looks = iter((False, False, True))
+
+    def predicate() -> bool:
+        now[0] += 10.0
+        return next(looks)
+
+    assert eventually(predicate)
+    assert not eventually(lambda: False, 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import selectors
 import socket
@@ -51,9 +52,7 @@ class StunServer:
         self.mute = mute
         self.heard: list[tuple[str, Address]] = []
         """By which protocol, and from where, questions came."""
-        self._tcp = socket.create_server((host, 0), family=family)
-        self._udp = socket.socket(family, socket.SOCK_DGRAM)
-        self._udp.bind((host, self._tcp.getsockname()[1]))
+        self._tcp, self._udp = _one_port(host, family)
         self.address: Address = (host, self._tcp.getsockname()[1])
         self._near, self._far = socket.socketpair()
         self._callers: dict[socket.socket, bytes] = {}
@@ -120,3 +119,19 @@ class StunServer:
             self._callers[sock] = b""
             if not self.mute:
                 sock.sendall(answer)
+
+
+def _one_port(host: str, family: socket.AddressFamily) -> tuple[socket.socket, socket.socket]:
+    """A listener by TCP, and a UDP socket at the same port: one that others have by UDP will not do."""
+    while True:
+        tcp = socket.create_server((host, 0), family=family)
+        udp = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            udp.bind((host, tcp.getsockname()[1]))
+        except OSError as error:
+            tcp.close()
+            udp.close()
+            if error.errno != errno.EADDRINUSE:
+                raise
+        else:
+            return tcp, udp

@@ -10,16 +10,23 @@ from collections.abc import Callable
 STEP = 0.002  # seconds between two looks
 LOOK = 0.05  # seconds between two looks at how busy the machine is
 MOST = 12.0  # times as long as on an idle machine, at most
+STRIDE = 0.5  # seconds between two looks that count at most, where looks follow each other at once
 
 
 class Patience:
     """
     So many seconds of a machine that has a processor for whoever wants to run: where four want to run on two
     processors, they are twice as long. What a test is not to wait for stays as short as it was on an idle machine.
+
+    Args:
+        seconds: So many.
+        stride: How many count between two looks, at most: if there are more the machine has stood still, and all that
+            is waited for with it.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, stride: float = float("inf")) -> None:
         self._left = seconds
+        self._stride = stride
         self._end = time.monotonic() + MOST * seconds
         self._looked = time.monotonic()
 
@@ -28,7 +35,7 @@ class Patience:
         """Seconds that are left at least; not above 0: it is over."""
         now = time.monotonic()
         if now - self._looked >= LOOK or self._left <= now - self._looked:
-            self._left -= (now - self._looked) / _crowd()
+            self._left -= min(now - self._looked, self._stride) / _crowd()
             self._looked = now
         return min(self._left, self._end - now)
 
@@ -51,7 +58,7 @@ def _crowd() -> float:
 
 def eventually(predicate: Callable[[], object], timeout: float = 5.0) -> bool:
     """Look until ``predicate()`` is true, for ``timeout`` seconds of patience; whether it became true."""
-    patience = Patience(timeout)
+    patience = Patience(timeout, STRIDE)
     pause = threading.Event()
     while not predicate():
         if patience.left <= 0:

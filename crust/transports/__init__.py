@@ -4,6 +4,7 @@ Ways to move bytes between two machines, behind one contract.
 ``contract``        what a transport, its listeners, dials and connections promise
 ``tcp_connection``  one TCP connection: reader thread, direct writes, orderly and sudden ends
 ``tcp``             dialling and listening on TCP; ``lobby``: where its callers wait until they have said something
+``pieces``          how much of a stream is handed on at once
 ``living``          what a transport has made and what is still in use
 ``udp``             a hub: one UDP socket, its reader, and whom each datagram is for
 ``udp_offload``     what the system can do for such a socket: several datagrams a call, sizes, errors by ICMP

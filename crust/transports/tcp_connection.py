@@ -10,8 +10,9 @@ Who may block on what, and what ends it:
 Where that flag does not work the socket does not block, and ``readiness`` is what the reader waits with.
 
 Memory: an idle reader holds :data:`crust.limits.READ_SIZE` bytes. When a read fills them, it borrows a large
-buffer, if one is free, for as long as there is more to read at once. (``recv``, which makes bytes of what has come,
-would cost a thread more: glibc keeps some of each size that it has freed, for each thread.)
+buffer, if one is free, for as long as there is more to read at once; how much of it a read fills, ``pieces`` says.
+(``recv``, which makes bytes of what has come, would cost a thread more: glibc keeps some of each size that it has
+freed, for each thread.)
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from ..runtime.flusher import IoLoop
 from ..runtime.threads import Spawn, abandon_socket
 from ..runtime.timers import Timer
 from .contract import Sink
+from .pieces import Pieces
 from .readiness import Readiness, without_signal
 
 if TYPE_CHECKING:
@@ -277,6 +279,7 @@ class TcpConnection:
         small = bytearray(limits.READ_SIZE)
         clock = time.monotonic
         busy = 0.0
+        pieces = Pieces()
         while True:
             if self._resumed is not None:
                 self._resumed.wait()
@@ -296,7 +299,7 @@ class TcpConnection:
             began = clock()
             buffer = self._pool.borrow() if got == limits.READ_SIZE else None
             if buffer is not None:
-                self._read_burst(sink, small, buffer, began + limits.TURN_SECONDS)
+                self._read_burst(sink, small, buffer, pieces, began + limits.TURN_SECONDS)
             elif not self._ending:
                 sink.data_received(memoryview(small)[:got])
             busy += clock() - began
@@ -304,21 +307,24 @@ class TcpConnection:
                 busy = 0.0
                 time.sleep(limits.TURN_PAUSE)  # a busy peer must not keep the other greenlets waiting
 
-    def _read_burst(self, sink: Sink, first: bytearray, buffer: memoryview, until: float) -> None:
+    def _read_burst(
+        self, sink: Sink, first: bytearray, buffer: memoryview, pieces: Pieces, until: float
+    ) -> None:
         """Read on with a borrowed buffer, behind what is there already, while there is more and the turn lasts."""
         filled = len(first)
         buffer[:filled] = first
         try:
             while True:
+                size = pieces.size
                 try:
-                    filled += _read_now(self._sock, buffer[filled:])
+                    filled += _read_now(self._sock, buffer[filled:size])
                 except OSError:  # nothing there now, or an error that the next plain read meets again
                     pass
                 if not filled or self._ending == "abort":
                     return
                 if not self._ending:
-                    sink.data_received(buffer[:filled])
-                if filled < len(buffer) or time.monotonic() >= until:
+                    pieces.hand(sink, buffer[:filled])
+                if filled < size or time.monotonic() >= until:
                     return
                 if self._resumed is not None and not self._resumed.is_set():
                     return

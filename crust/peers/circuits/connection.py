@@ -20,6 +20,7 @@ from ... import limits
 from ...addresses import Endpoint, PeerId
 from ...exceptions import LocalProtocolError
 from ...runtime.threads import is_interruptible
+from ...transports.pieces import Pieces
 from ...wire.codec import Address
 from ...wire.frames import (
     CircuitAccept,
@@ -96,6 +97,7 @@ class CircuitConnection:
         "_out",
         "_outflow",
         "_paused",
+        "_pieces",
         "_sink",
         "_stage",
         "_target",
@@ -149,6 +151,7 @@ class CircuitConnection:
         self._inflow.take(len(self._in))
         self._due = 0  # bytes that were taken, which the other end has not been told
         self._paused = False
+        self._pieces = Pieces()  # of whoever delivers
         self._sink: Sink | None = None
         self._delivering = False
         self._wish = ""  # "", "close" when all is out, or "abort"
@@ -332,9 +335,9 @@ class CircuitConnection:
                     return
                 if self._wish:
                     self._in.clear()
-                data = bytes(self._in) if not self._paused else b""
+                data = bytes(self._in[: self._pieces.size]) if not self._paused else b""
                 if data:
-                    self._in.clear()
+                    del self._in[: len(data)]
                 elif self._ended and not self._in:
                     self._told = True
                 else:
@@ -344,7 +347,7 @@ class CircuitConnection:
                 if self._told:
                     sink.connection_lost(self._error)
                 else:
-                    sink.data_received(memoryview(data))
+                    self._pieces.hand(sink, memoryview(data))
             finally:
                 with self._lock:
                     self._delivering = False

@@ -23,6 +23,7 @@ from ...runtime.flusher import IoLoop
 from ...runtime.threads import CrashHook, Spawn
 from ...runtime.timers import Timer
 from ..contract import Sink
+from ..pieces import Pieces
 from ..udp import Source, UdpHub
 from ..udp_offload import Address
 from .burst import Burst
@@ -77,6 +78,7 @@ class UtpStream:
         "_on_open",
         "_on_writable",
         "_paused",
+        "_pieces",
         "_shut",
         "_sink",
         "_source",
@@ -122,6 +124,7 @@ class UtpStream:
         self._started = False
         self._sink: Sink | None = None
         self._paused = False
+        self._pieces = Pieces()  # of whoever delivers
         self._delivering = False  # a thread is, or is about to be, in the sink
         self._shut = False  # nothing is handed to the sink any more but the end
         self._closed_here = False  # by close() or abort(): whatever comes of it is no error
@@ -396,12 +399,13 @@ class UtpStream:
         try:
             if inline is not None:
                 for position, chunk in enumerate(inline):
-                    if self._paused or self._shut:
+                    if self._is_stopped():
                         self._keep(inline[position:])
                         break
-                    if len(chunk):
-                        sink.data_received(memoryview(chunk))
-                if not self._paused and not self._shut:
+                    if left := self._pieces.hand_all(sink, memoryview(chunk), self._is_stopped):
+                        self._keep([left, *inline[position + 1 :]])
+                        break
+                if not self._is_stopped():
                     # Without the lock, which a sender may hold for long. Who had something for the sink meanwhile left
                     # it, since it was our turn: so look once more after that is over.
                     self._delivering = False
@@ -444,8 +448,8 @@ class UtpStream:
                     self._delivering = False
                     return
             if chunk is not None:
-                if len(chunk):
-                    sink.data_received(memoryview(chunk))
+                if left := self._pieces.hand_all(sink, memoryview(chunk), self._is_stopped):
+                    self._keep([left])
             elif eof:
                 told = getattr(sink, "eof_received", None)
                 if told is not None:
@@ -453,6 +457,9 @@ class UtpStream:
             else:
                 self._end(sink, error)
                 return
+
+    def _is_stopped(self) -> bool:
+        return self._paused or self._shut
 
     def _is_over_locked(self) -> bool:
         """True if the sink is to hear the end now."""

@@ -249,6 +249,18 @@ def test_a_pause_withholds_credit() -> None:
     assert isinstance(credit, CircuitCredit) and credit.size == 256_003
 
 
+def test_what_waited_is_handed_on_in_pieces() -> None:
+    """A pause counts after the first of them."""
+    world = caller()
+    world.end.pause()
+    for _ in range(16):
+        world.end.receive(CircuitData(7, b"x" * 16_000))
+    world.sink.on_data = world.end.pause
+    world.end.resume()
+    world.turn()
+    assert len(world.sink.data) == 3 + limits.PIECE_BEGUN
+
+
 def test_more_than_the_credit_ends_it() -> None:
     """With a word to the introducer, and one to the sink."""
     world = caller()

@@ -33,7 +33,7 @@ from .readiness import Readiness, without_signal
 from .udp_offload import Address, Offload
 from .udp_receive import DATA, ReceiveBuffer, Source, UdpReceiver, run_length
 from .udp_sending import UdpSender
-from .udp_sieve import Origin, Sieve, attach
+from .udp_sieve import Origin, Sieve, attach, waiting
 from .utp.burst import Burst, single_burst
 from .utp.packet import (
     HEADER_SIZE,
@@ -135,8 +135,9 @@ class UdpHub:
         self._closing = False
         self._watched = False
         self._waiting: collections.deque[Member] = collections.deque()  # for room in the socket
-        self._sieve = Sieve(lambda code: attach(sock, code), self._origins)  # changed with _lock
+        self._sieve = Sieve(lambda code: attach(sock, code), self._origins, lambda: waiting(sock))  # changed with _lock
         self._looking = False  # at the sieve, in a while
+        self._telling = False  # it of new members, in a while
         self._resets = 0.0  # how many may be sent now
         self._resets_at = 0.0
 
@@ -537,11 +538,15 @@ class UdpHub:
         return [(str(address[0]), address[1], receive_id) for address, receive_id in self._members]
 
     def _more(self, now: float | None = None) -> None:
-        """There are more members."""
+        """There are more members; with ``now``, it is time to look whether there are."""
         with self._lock:
-            known = self._closing or self._sieve.changed(self.io.now() if now is None else now)
-        if not known:
-            self.io.call_later(limits.SIEVE_CHANGE, self._more)
+            self._telling = self._telling and now is None
+            if self._closing or self._telling:
+                return
+            left = self._sieve.changed(self.io.now() if now is None else now)
+            self._telling = left > 0
+        if left > 0:
+            self.io.call_later(left, self._more)
 
     def _met(self, like_utp: bool, now: float) -> None:
         """A datagram that no connection claims."""

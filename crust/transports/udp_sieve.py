@@ -9,6 +9,10 @@ what comes from the address, and to the id, of a connection of ours; of the rest
 old attempts still get through: about ``SIEVE_PASS`` a second of either kind. It is taken away when the strangers have
 gone. Spoofed sources make no difference: no source is held against anybody.
 
+A machine that is slow, or has other things to do, is behind before so many come: what connections get then lies in the
+socket's buffer behind thousands of strangers' datagrams, for seconds. So while more than ``SIEVE_BEHIND`` waits there,
+half as many strangers get through with each look, however few they are.
+
 Where the system has no such filters, or a socket has more than ``SIEVE_MEMBERS`` connections (or fewer, where the
 kernel lends sockets little memory: ``net.core.optmem_max``), there is no sieve.
 """
@@ -19,14 +23,17 @@ import ctypes
 import ipaddress
 import socket
 import struct
+import sys
 from collections.abc import Callable, Iterable, Sequence
 
 from .. import limits
 
-__all__ = ["Sieve", "attach", "program"]
+__all__ = ["Sieve", "attach", "program", "waiting"]
 
 _SO_ATTACH_FILTER = 26  # Linux' asm-generic/socket.h, which the socket module does not name
 _SO_DETACH_FILTER = 27
+_SO_MEMINFO = 55  # u32s of Linux' linux/sock_diag.h, of which the first is what waits to be read
+_MEMINFO_SIZE = 36
 
 # Classic BPF, Linux' linux/bpf_common.h and linux/filter.h.
 _LOAD_WORD, _LOAD_HALF, _LOAD_BYTE = 0x20, 0x28, 0x30  # BPF_LD | size | BPF_ABS
@@ -53,6 +60,8 @@ _SHARING = 64  # of one port and id, at as many addresses: a jump reaches so far
 Origin = tuple[str, int, int]
 """IP address and port that a connection's datagrams come from, and the id that it receives on."""
 _Step = tuple[int, int, int, int]
+_FINEST_BEHIND = 1 / 64  # the least share for being behind alone: of so few it still shows how many come
+_CAUTION = 1.25  # how many more get through with each look after that
 _FINEST = 1e-4  # the least share: what is not a stranger's may be taken for one, and would make it less and less
 
 
@@ -139,6 +148,17 @@ def attach(sock: socket.socket, code: bytes | None) -> bool:
     return True
 
 
+def waiting(sock: socket.socket) -> int:
+    """Bytes of the kernel's memory that what waits to be read takes; 0 if the system does not tell."""
+    if sys.platform != "linux":  # the number means something else elsewhere
+        return 0
+    try:
+        told = sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO_SIZE)
+    except OSError:
+        return 0
+    return int.from_bytes(told[:4], sys.byteorder)
+
+
 class Sieve:
     """
     Decides when a socket gets a sieve, and how fine. Not thread-safe.
@@ -146,19 +166,28 @@ class Sieve:
     Args:
         attach: Puts a program before the socket, or takes it away (None); False: the system has no such thing.
         members: The connections of the socket.
+        waiting: How much waits to be read; see :func:`waiting`.
     """
 
-    def __init__(self, attach: Callable[[bytes | None], bool], members: Callable[[], list[Origin]]) -> None:
+    def __init__(
+        self,
+        attach: Callable[[bytes | None], bool],
+        members: Callable[[], list[Origin]],
+        waiting: Callable[[], int],
+    ) -> None:
         self.shares = [1.0, 1.0]
         """Of strangers' datagrams that get through: of what looks like µTP, and of others."""
         self._attach = attach
         self._members = members
+        self._waiting = waiting
         self._met = [0, 0]
         self._since = 0.0
         self._most = limits.SIEVE_MEMBERS  # that the system has taken a program for, or may take
         self._attached = False
         self._set_at = 0.0
+        self._known = 0  # members that the program has
         self._stale = False  # there are members that the program does not know
+        self._slow = False  # it has been behind since there is a sieve
         self._finer = False  # it has become finer at the last look
 
     @property
@@ -187,10 +216,15 @@ class Sieve:
             if self._stale:
                 self._set(now)
             return 0
-        held = sum(count / share - count for count, share in zip(met, self.shares, strict=True))
-        if seconds > 2 * limits.SIEVE_PERIOD and not self._attached:
+        behind = self._waiting() > limits.SIEVE_BEHIND
+        # Of those that wait, too, most may have been queued before.
+        held = 0.0 if behind else sum(count / share - count for count, share in zip(met, self.shares, strict=True))
+        if seconds > 2 * limits.SIEVE_PERIOD and not self._attached and not behind:
             return 0  # few have come since the last look, or it is the first one
-        shares = [_share(count / seconds, share) for count, share in zip(met, self.shares, strict=True)]
+        self._slow = behind or (self._slow and self._attached)
+        shares = [
+            _share(count / seconds, share, behind, self._slow) for count, share in zip(met, self.shares, strict=True)
+        ]
         if shares != self.shares or self._stale:
             finer = any(share < before for share, before in zip(shares, self.shares, strict=True))
             self.shares = shares
@@ -198,19 +232,21 @@ class Sieve:
             self._finer = finer and self._attached
         return round(held)
 
-    def changed(self, now: float) -> bool:
-        """There are more members. False if they do not count yet: call again in ``SIEVE_CHANGE`` seconds."""
+    def changed(self, now: float) -> float:
+        """There are more members. Seconds until they count: call again then, once for all; 0.0: they do already."""
         if not self._attached:
-            return True
+            return 0.0
         self._stale = True
-        if now - self._set_at < limits.SIEVE_CHANGE:
-            return False
+        left = self._set_at + limits.SIEVE_CHANGE * (1 + self._known // limits.SIEVE_CHANGE_MEMBERS) - now
+        if left > 1e-6:
+            return left
         self._set(now)
-        return True
+        return 0.0
 
     def _set(self, now: float) -> None:
         self._stale, self._set_at = False, now
         members = self._members()
+        self._known = len(members)
         if min(self.shares) < 1.0 and len(members) <= self._most:
             if self._attach(program(members, *self.shares)):
                 self._attached = True
@@ -222,10 +258,22 @@ class Sieve:
             self._attach(None)
 
 
-def _share(rate: float, share: float) -> float:
-    """Of the strangers, if so many a second came through a sieve for that share of them."""
+def _share(rate: float, share: float, behind: bool, slow: bool) -> float:
+    """
+    Of the strangers, if so many a second came through a sieve for that share of them.
+
+    Args:
+        behind: More waits than the node gets to.
+        slow: It was so a while ago: it may be able to deal with fewer than others.
+    """
     coming = rate / share
-    if coming <= (limits.SIEVE_FROM if share >= 1.0 else limits.SIEVE_UNTIL):
-        return 1.0
-    wanted = max(limits.SIEVE_PASS / coming, _FINEST)
-    return share if share / 2 < wanted < share * 2 else wanted
+    wanted = 1.0
+    if coming > (limits.SIEVE_FROM if share >= 1.0 else limits.SIEVE_UNTIL):
+        wanted = max(limits.SIEVE_PASS / coming, _FINEST)
+        if share / 2 < wanted < share * 2:
+            wanted = share
+    if coming < limits.SIEVE_BEHIND_FROM:
+        return share if behind else wanted  # it is not for them that it is behind
+    if behind:
+        return max(min(share / 2, wanted), min(share, _FINEST_BEHIND))
+    return min(wanted, share * _CAUTION) if slow else wanted

@@ -202,7 +202,7 @@ def test_large_buffers_are_asked_for_and_told(crew: Crew, utp: UtpTransport, cap
     with caplog.at_level("DEBUG", logger="crust.transports.utp"), connected(crew, utp) as [(near, _)]:
         granted = hub_of(near).offload.receive_size
         assert granted >= 200_000
-        window = near.connection.core.receiver.window_size  # type: ignore[attr-defined]
+        window = near.connection.core._settings.window  # type: ignore[attr-defined]
         assert limits.UTP_RECEIVE_WINDOW_MIN <= window <= max(granted, limits.UTP_RECEIVE_WINDOW_MIN)
     assert str(granted) in caplog.text
 

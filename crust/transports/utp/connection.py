@@ -268,8 +268,7 @@ class UtpConnection:
             return False
         if self.state is State.SYN_SENT:
             # STATE has the number of the first packet to come; DATA, if it overtakes STATE, its own.
-            window = self.receiver.window_size
-            self.receiver = Receiver(packet.sequence, window)
+            self.receiver = Receiver(packet.sequence, self._settings.window)
             self.receiver.ack_now = True  # shows the callee that we are where our packets say
             self.mtu.allow(min(packet.largest, self._settings.mtu_ceiling))
             sample = self._opening.answered(now)

@@ -23,7 +23,7 @@ class Receiver:
     """
     Args:
         sequence: Number of the first packet of the stream.
-        window: Bytes that may be kept for an application that does not take them.
+        window: Bytes that may be kept for an application that does not take them, once it has taken half as many.
     """
 
     __slots__ = (
@@ -31,6 +31,7 @@ class Receiver:
         "_early_bytes",
         "_fin",
         "_mask",
+        "_most",
         "_unacked",
         "ack_due",
         "ack_now",
@@ -46,7 +47,10 @@ class Receiver:
     def __init__(self, sequence: int, window: int) -> None:
         self.next = sequence
         """The packet that is waited for."""
-        self.window_size = window
+        self._most = window
+        self.window_size = min(window, limits.UTP_RECEIVE_WINDOW_BEGUN)
+        """Bytes that may be kept now. Strangers whom the application has heard nothing of yet get little of its memory;
+        and it stays ahead of a sender in its slow start, since it grows by twice what the application takes."""
         self.chunks: collections.deque[Bytes] = collections.deque()
         """Of the stream, in order, for the application; see :meth:`receive`."""
         self.held = 0
@@ -55,7 +59,7 @@ class Receiver:
         """The other side's FIN and all before it have come."""
         self.ack_now = False
         self.ack_due = _NEVER
-        self.told = window
+        self.told = self.window_size
         """The window that was told last."""
         self.duplicates = 0
         self._early: dict[int, bytes] = {}  # packets that came before their time
@@ -90,6 +94,8 @@ class Receiver:
                 self._keep(payload)
             elif payload:
                 self.chunks.append(payload)
+                if self.window_size != self._most:
+                    self._grow(len(payload))
             self.next = first + count
             self._unacked += len(payload)
             if len(payload) >= limits.UTP_ACK_STRETCH_FROM and self._unacked < limits.UTP_ACK_STRETCH:
@@ -140,6 +146,7 @@ class Receiver:
                 self._keep(piece)
             elif piece:
                 self.chunks.append(piece)
+                self._grow(len(piece))
             self._release(keep)
 
     def _release(self, keep: bool) -> None:
@@ -157,6 +164,7 @@ class Receiver:
                 self._keep(joined)
             elif joined:
                 self.chunks.append(joined)
+                self._grow(len(joined))
         if self.next == self._fin:
             self._end()
 
@@ -180,11 +188,15 @@ class Receiver:
     def taken(self, size: int) -> bool:
         """The application has taken kept bytes; True if the other side should hear of the room at once."""
         self.held -= size
+        self._grow(size)
         window, told = self.window, self.told
         if window - told >= self.window_size // 4 or (told < 2 * limits.UTP_MTU_BASE and window > told):
             self.ack_now = True
             return True
         return False
+
+    def _grow(self, taken: int) -> None:
+        self.window_size = min(self._most, self.window_size + 2 * taken)
 
     @property
     def sack(self) -> bytes:

@@ -354,6 +354,33 @@ def test_a_peer_without_manners_harms_only_itself(port: Port) -> None:
         stream.abort()
 
 
+def test_a_stranger_who_says_nothing_fills_no_memory(port: Port) -> None:
+    """What comes behind a packet that never does is kept, but little of it while the application has heard nothing."""
+    puppet = Puppet(port)
+    core = puppet.stream.core
+    with puppet.stranger:
+        for number in range(1, 65):
+            puppet.stranger.send(
+                build_packet(
+                    Packet(
+                        PacketType.DATA,
+                        puppet.core.send_id,
+                        1,
+                        0,
+                        1 << 20,
+                        core.receiver.next + number & 0xFFFF,
+                        core.sender.next - 1 & 0xFFFF,
+                        b"",
+                        bytes(40_000),
+                    )
+                )
+            )
+            port.works(1000)
+        assert 40_000 <= core.receiver._early_bytes <= limits.UTP_RECEIVE_WINDOW_BEGUN
+        assert core.receiver.window_size == limits.UTP_RECEIVE_WINDOW_BEGUN
+        puppet.stream.abort()
+
+
 def _send_quietly(stream: BlockingStream, data: bytes) -> None:
     with contextlib.suppress(OSError):
         stream.sendall(data, 60.0)

@@ -33,6 +33,7 @@ EXEMPT = {
     ("crust.transports.icmp", "icmp_errors"): "the same",
     ("crust.transports.udp_receive", "run_length"): "two bytes of a header that is compared, not read",
     ("crust.transports.udp_sieve", "_keys"): "numbers that the kernel is told to compare with",
+    ("crust.transports.udp_sieve", "waiting"): "what the kernel says of a socket, not network bytes",
     ("crust.service.misbehaviour", "_as_text"): "a key of a table, which this node has made of an address",
     ("crust.transports.tcp", "waiting"): "what the kernel says of its queue, not network bytes",
     ("crust.crypto.proofs", "__init__"): "random bytes, from which message numbers begin",

@@ -88,7 +88,10 @@ _STRANGERS = (
         *(50, 10.0, "connections", 500, True, _THROTTLE),
     ),
     ("utp-syn-flood", "it began more µTP connections than it may", 200, 10.0, "SYNs refused", 1000, False, _WARN),
-    ("udp-garbage", "it sent datagrams that belong to nothing", 2000, 10.0, "datagrams", 10_000, False, _WARN),
+    (
+        *("udp-garbage", "it sent datagrams that belong to nothing, or bring nothing"),
+        *(2000, 10.0, "datagrams", 10_000, False, _WARN),
+    ),
     ("stun-flood", "it asked for its address more often than it may", 200, 10.0, "requests", 1000, False, _WARN),
 )
 _PEERS = (

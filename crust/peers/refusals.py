@@ -52,6 +52,7 @@ _BEFORE = (
     ("GATE_ADDRESSES_MAX", "addresses forgotten of which it was known how often they begin", _MEMORY),
     ("SALT_MEMORY", "handshakes forgotten whose first message would not have been taken twice", _MEMORY),
     ("UTP_RESETS_PER_SECOND", "stray datagrams over UDP, about; some the kernel has held back", _SAFE),
+    ("UTP_USELESS_PER_SECOND", "packets of connections of µTP thrown away, about, most having been of no use", _WORK),
     ("SIEVE_FROM", "times that a flood of UDP had the kernel hold most of it back", _WORK),
     ("STUN_ANSWERS_PER_SECOND", "questions for an address without an answer, too many coming from one", _SAFE),
     ("STUN_ANSWERS_ALL_PER_SECOND", "the same, too many coming from all together", _SAFE),

@@ -147,7 +147,8 @@ class Misbehaviour:
         self._node.refusals.count(limit, count)
         if limit == "SIEVE_FROM":
             return  # who floods is told of by what gets through
-        kind = "udp-garbage" if limit == "UTP_RESETS_PER_SECOND" else "utp-syn-flood"
+        useless = limit in ("UTP_RESETS_PER_SECOND", "UTP_USELESS_PER_SECOND")
+        kind = "udp-garbage" if useless else "utp-syn-flood"
         if host:
             self.by_address(host, kind, count)
         else:

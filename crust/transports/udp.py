@@ -23,18 +23,20 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 from .. import limits
 from ..exceptions import MalformedMessage
 from ..runtime.flusher import IoLoop
 from ..runtime.threads import CrashHook, Spawn, abandon_socket
 from .readiness import Readiness, without_signal
+from .udp_members import Acceptor, Member
 from .udp_offload import Address, Offload
 from .udp_receive import DATA, ReceiveBuffer, Source, UdpReceiver, run_length
 from .udp_sending import UdpSender
 from .udp_sieve import Origin, Sieve, attach, waiting
 from .utp.burst import Burst, single_burst
+from .utp.noise import Din, Noise
 from .utp.packet import (
     HEADER_SIZE,
     Packet,
@@ -49,37 +51,6 @@ __all__ = ["Acceptor", "Address", "Member", "Source", "StunHook", "UdpHub"]
 _DONTWAIT: int = getattr(socket, "MSG_DONTWAIT", 0)
 _STUN_COOKIE = b"\x21\x12\xa4\x42"  # at byte 4 of what may be STUN: RFC 8489 section 5. µTP has its timestamp there
 _STRAYS_TOLD = 64  # at once
-
-
-class Member(Protocol):
-    """A µTP connection, as its hub sees it. Called on the hub's thread, unless said otherwise."""
-
-    def arrived(self, runs: list[tuple[Packet, int, int]], payload: memoryview, now: float) -> bool:
-        """
-        Packets came, at once: runs of consecutive numbers that are equal otherwise. True if an acknowledgement is owed:
-        :meth:`settle` is called soon.
-
-        Args:
-            runs: For each its first packet, whose payload is that of all of it; how many packets; bytes of payload in
-                each but the last.
-            payload: That of all runs, in one piece; valid during the call.
-        """
-
-    def settle(self, now: float) -> None:
-        """Send the acknowledgement that is owed."""
-
-    def refused(self, number: int, mtu: int, now: float) -> None:
-        """ICMP says that a datagram did not get through; ``mtu``: as it was larger than that, unless 0."""
-
-    def sendable(self) -> None:
-        """The socket has room again (I/O thread)."""
-
-
-class Acceptor(Protocol):
-    """Who answers callers."""
-
-    def called(self, syn: Packet, address: Address, source: Source | None, now: float) -> None:
-        """A SYN of an unknown connection came (the hub's thread)."""
 
 
 StunHook: TypeAlias = "Callable[[UdpHub, memoryview, Address, Source | None, float], bool]"
@@ -136,6 +107,7 @@ class UdpHub:
         self._watched = False
         self._waiting: collections.deque[Member] = collections.deque()  # for room in the socket
         self._sieve = Sieve(lambda code: attach(sock, code), self._origins, lambda: waiting(sock))  # changed with _lock
+        self._din = Din()  # changed with _lock
         self._looking = False  # at the sieve, in a while
         self._telling = False  # it of new members, in a while
         self._resets = 0.0  # how many may be sent now
@@ -240,6 +212,7 @@ class UdpHub:
         with self._lock:
             if self._members.get((address, receive_id)) is member:
                 del self._members[address, receive_id]
+                self._din.forget(member.noise)
 
     # --- sending ------------------------------------------------------------------------------------------------------
 
@@ -443,8 +416,22 @@ class UdpHub:
         self, member: Member | None, runs: list[tuple[Packet, int, int]], payload: memoryview, now: float
     ) -> None:
         assert member is not None
-        if member.arrived(runs, payload, now):
+        noise = member.noise
+        noisy = noise.noisy
+        if (not noisy or self._lets_in(noise, runs, now)) and member.arrived(runs, payload, now):
             self._owing[member] = None
+        if noise.noisy is not noisy:
+            with self._lock:
+                self._din.changed(noise)
+            self._more()
+
+    def _lets_in(self, noise: Noise, runs: list[tuple[Packet, int, int]], now: float) -> bool:
+        """Whether a noisy connection is to hear of these."""
+        count = sum(run[1] for run in runs)
+        let_in = noise.lets_in(count, self._sieve.shares[0], now)
+        self._din.met(noise, count, let_in)
+        self._met(True, now, count)
+        return let_in
 
     def _pieces(
         self, data: memoryview, segment: int, address: Address, source: Source | None, now: float
@@ -535,7 +522,8 @@ class UdpHub:
     # --- strangers ----------------------------------------------------------------------------------------------------
 
     def _origins(self) -> list[Origin]:
-        return [(str(address[0]), address[1], receive_id) for address, receive_id in self._members]
+        members = self._members.items()
+        return [(str(address[0]), address[1], number) for (address, number), each in members if not each.noise.noisy]
 
     def _more(self, now: float | None = None) -> None:
         """There are more members; with ``now``, it is time to look whether there are."""
@@ -548,25 +536,31 @@ class UdpHub:
         if left > 0:
             self.io.call_later(left, self._more)
 
-    def _met(self, like_utp: bool, now: float) -> None:
-        """A datagram that no connection claims."""
-        if self._sieve.met(like_utp, now):
+    def _met(self, like_utp: bool, now: float, count: int = 1) -> None:
+        """Datagrams that no connection claims, or a noisy one."""
+        if self._sieve.met(like_utp, now, count):
             self._look(now)
 
     def _look(self, now: float) -> None:
         with self._lock:
             if self._closing:
                 return
-            was_closed = self._sieve.closed
+            was_closed, share, due = self._sieve.closed, self._sieve.shares[0], self._sieve.is_due(now)
+            calmed = self._din.calmed(now)
             held = self._sieve.look(now)
+            thrown_away, held = self._din.thrown_away(held, share) if due else ([], 0)
             closes = self._sieve.closed and not was_closed
             again = self._sieve.closed and not self._looking
             self._looking = self._looking or again
         if closes:
             self.on_limit("SIEVE_FROM", "", 1)
+        for host, count in thrown_away:
+            self.on_limit("UTP_USELESS_PER_SECOND", host, count)
         if held:
             self.strays += held
             self.on_limit("UTP_RESETS_PER_SECOND", "", held)
+        if calmed:
+            self._more()
         if again:
             self.io.call_later(limits.SIEVE_PERIOD, self._look_again)
 

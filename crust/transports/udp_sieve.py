@@ -195,9 +195,13 @@ class Sieve:
         """True while it holds anything back."""
         return self._attached
 
-    def met(self, like_utp: bool, now: float) -> bool:
-        """A stranger's datagram came through (to one thread). True if it is time for a :meth:`look`."""
-        self._met[not like_utp] += 1
+    def met(self, like_utp: bool, now: float, count: int = 1) -> bool:
+        """Strangers' datagrams came through (to one thread). True if it is time for a :meth:`look`."""
+        self._met[not like_utp] += count
+        return self.is_due(now)
+
+    def is_due(self, now: float) -> bool:
+        """Whether it is time for a :meth:`look`."""
         return now - self._since >= limits.SIEVE_PERIOD
 
     def look(self, now: float) -> int:

@@ -156,6 +156,19 @@ def test_what_many_did_is_counted_by_its_number(net: Network) -> None:
     assert (event.peer, event.address, event.kind, event.count) == (None, "", rule.name, rule.many)
 
 
+def test_packets_of_no_use_are_told_once_by_where_they_say_they_are_from(net: Network) -> None:
+    """Headers of µTP can be forged: no peer is named, and nothing is done to it."""
+    near, far = net.service(), net.service()
+    net.connect(near, far)
+    inner, rule = far._running(), KINDS["udp-garbage"]
+    for _ in range(5):
+        inner.misbehaviour._at_the_hub("UTP_USELESS_PER_SECOND", "192.0.2.1", int(rule.threshold))
+    net.advance(0.0)
+    [event] = net.heard(far, crust.PeerMisbehaved)
+    assert (event.peer, event.address, event.kind) == (None, "192.0.2.1", rule.name)
+    assert far.stats().refusals["UTP_USELESS_PER_SECOND"] == 5 * rule.threshold
+
+
 def test_nobody_is_blamed_for_what_others_have_used_up(net: Network) -> None:
     """A newcomer's share may be gone before it asks for the first time."""
     near, far = net.service(), net.service()

@@ -199,6 +199,11 @@ class Receiver:
         self.window_size = min(self._most, self.window_size + 2 * taken)
 
     @property
+    def packets(self) -> int:
+        """How many have come of the stream, more or less those before it."""
+        return self.next + len(self._early)
+
+    @property
     def sack(self) -> bytes:
         """Which packets beyond the next one have come, as BEP 29 writes it; empty if none has."""
         mask = self._mask

@@ -216,6 +216,11 @@ class Sender:
         return self.una != self.next
 
     @property
+    def acknowledged(self) -> int:
+        """How many packets have been acknowledged, more or less those before the stream."""
+        return self.una + self._sacked.bit_count()
+
+    @property
     def unacked_bytes(self) -> int:
         """Bytes sent from the first one that is not acknowledged on: what the other side's window must cover."""
         flights = self._flights

@@ -28,6 +28,7 @@ from ..udp import Source, UdpHub
 from ..udp_offload import Address
 from .burst import Burst
 from .connection import UtpConnection
+from .noise import Noise
 from .packet import Packet
 from .receiver import Bytes
 from .states import State
@@ -88,6 +89,7 @@ class UtpStream:
         "failure",
         "half_open",
         "local",
+        "noise",
         "remote",
     )
 
@@ -113,6 +115,7 @@ class UtpStream:
         """
         self.failure: OSError | None = None
         """Why it never stood, or why it broke."""
+        self.noise = Noise(remote.host)
         self._core = core
         self._hub = hub
         self._io: IoLoop = hub.io
@@ -219,6 +222,7 @@ class UtpStream:
             opening = core.state in _OPENING
             self._torn = True
             _receive(core, runs, now, keep)
+            self.noise.heard(core, runs[0][1] if len(runs) == 1 else _count(runs), len(payload), now)
             self._torn = False
             self._turn_locked(now, acks=False)
             owes = core.receiver.ack_now
@@ -573,6 +577,10 @@ class UtpStream:
 def _receive(core: UtpConnection, runs: list[tuple[Packet, int, int]], now: float, keep: bool) -> None:
     for packet, count, size in runs:
         core.receive(packet, count, size, now, keep=keep)
+
+
+def _count(runs: Iterable[tuple[Packet, int, int]]) -> int:
+    return sum(count for _, count, _ in runs)
 
 
 def _are_payloads(chunks: Iterable[Bytes], runs: list[tuple[Packet, int, int]]) -> bool:

@@ -1,0 +1,192 @@
+"""Packets of no use: honest connections on bad lines make few of them, and who makes many is held back for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from crust import limits
+from crust.transports.utp.connection import Settings, UtpConnection
+from crust.transports.utp.noise import Din, Noise
+from crust.transports.utp.packet import Packet, PacketType
+from tests.simulation.network import Behaviour, Link, World
+from tests.simulation.robustness import trial
+from tests.simulation.utp import connect
+
+
+class Listener:
+    """Hears what all cores of a simulation take."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.noises: dict[UtpConnection, Noise] = {}
+        self.least = limits.UTP_USELESS_BURST
+        """The least credit that any had."""
+        receive = UtpConnection.receive
+
+        def listening(core: UtpConnection, packet: Packet, count: int, size: int, now: float, *, keep: bool) -> bool:
+            noise = self.noises.setdefault(core, Noise("192.0.2.1"))
+            taken = receive(core, packet, count, size, now, keep=keep)
+            noise.heard(core, count, len(packet.payload), now)
+            self.least = min(self.least, noise._credit)
+            return taken
+
+        monkeypatch.setattr(UtpConnection, "receive", listening)
+
+
+def test_no_honest_connection_is_noisy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the line loses, doubles, reorders, and for how long it is cut: they use up little of their credit."""
+    listener = Listener(monkeypatch)
+    for seed in range(100):
+        trial(seed)
+    assert len(listener.noises) >= 100
+    assert listener.least > limits.UTP_USELESS_BURST / 2
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"duplication": 1.0},
+        {"duplication": 0.5, "reordering": 0.5, "late": 0.05},
+        {"loss": 0.05, "duplication": 0.3, "reordering": 0.3},
+    ],
+)
+def test_nor_is_a_fast_one(monkeypatch: pytest.MonkeyPatch, bad: dict[str, float]) -> None:
+    """Thousands of packets a second, of which each comes twice, or many late."""
+    listener = Listener(monkeypatch)
+    world = World()
+    links = [
+        Link(world, Behaviour(delay=0.01, rate=12_500_000.0, queue=500_000.0, **bad), seed=seed)  # type: ignore[arg-type]
+        for seed in (1, 2)
+    ]
+    _, callee = connect(world, *links, settings=Settings(mtu_ceiling=1472))
+    world.run(world.now + 2.0)
+    assert callee.received > 400_000
+    assert not any(noise.noisy for noise in listener.noises.values())
+    assert listener.least > limits.UTP_USELESS_BURST / 2
+
+
+class Flooded:
+    """One end of a connection that stands, and what is sent to it, so many a second."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        world = World(self.now)
+        caller, callee = connect(world, Link(world), Link(world), data=b"hello")
+        world.run(self.now + 2.0)
+        assert caller.core is not None and callee.core is not None
+        self.core, self.now = callee.core, world.now
+        self.noise = Noise("192.0.2.1")
+        self.number = self.core.receiver.next
+
+    def packet(self, kind: PacketType, ahead: int = 0, payload: bytes = b"", window: int = 1 << 20) -> Packet:
+        core = self.core
+        number, ack = self.number + ahead & 0xFFFF, core.sender.next - 1 & 0xFFFF
+        return Packet(kind, core.receive_id, 1, 0, window, number, ack, payload=payload)
+
+    def take(self, packet: Packet, rate: float) -> None:
+        self.now += 1.0 / rate
+        self.core.receive(packet, 1, len(packet.payload), self.now, keep=True)
+        self.core.events_received()
+        self.noise.heard(self.core, 1, len(packet.payload), self.now)
+
+
+USELESS: dict[str, Callable[[Flooded, int], Packet]] = {
+    "the same ack": lambda end, _: end.packet(PacketType.STATE),
+    "another window": lambda end, number: end.packet(PacketType.STATE, window=(0, 1, 2**32 - 1)[number % 3]),
+    "what had come": lambda end, _: end.packet(PacketType.DATA, -1, bytes(100)),
+    "what is too early": lambda end, number: end.packet(PacketType.DATA, 31_000 + number % 1000, bytes(9)),
+    "a byte": lambda end, number: end.packet(PacketType.DATA, number, b"x"),
+    "a SYN": lambda end, _: end.packet(PacketType.SYN),
+    "another's RESET": lambda end, _: end.packet(PacketType.RESET)._replace(ack=0x7FFF),
+    "SACKs of nothing": lambda end, number: end.packet(PacketType.STATE)._replace(sack=bytes([number & 255] * 32)),
+}
+
+
+@pytest.mark.parametrize("kind", list(USELESS))
+def test_a_flood_is_noise(kind: str) -> None:
+    """Soon; and no flood of whatever length is held against it for more than a while after its end."""
+    end = Flooded()
+    began = end.now
+    for number in range(40_000):
+        end.take(USELESS[kind](end, number), 60_000)
+        if end.noise.noisy:
+            break
+    assert end.noise.noisy and end.now - began < 0.1
+    for number in range(40_000):
+        end.take(USELESS[kind](end, number), 60_000)
+    assert not end.noise.is_calm(end.now + 0.95 * limits.UTP_NOISY_SECONDS)
+    assert end.noise.is_calm(end.now + 1.05 * limits.UTP_NOISY_SECONDS)
+    assert not end.noise.noisy
+
+
+def test_a_little_is_none() -> None:
+    """For as long as it likes; and more, if as many are of use."""
+    end = Flooded()
+    for number in range(20_000):
+        end.take(USELESS["another window"](end, number), 0.95 * limits.UTP_USELESS_PER_SECOND)
+    assert not end.noise.noisy
+    for _ in range(20_000):
+        end.take(end.packet(PacketType.STATE), 60_000)
+        end.take(end.packet(PacketType.DATA, 0, bytes(100)), 60_000)
+        end.number += 1
+    assert not end.noise.noisy
+
+
+def test_who_is_noisy_goes_on_slowly() -> None:
+    """A ration of its packets is heard, and it stays noisy although few come through a sieve, until few are sent."""
+    noise = Noise("192.0.2.1")
+    core = Flooded().core
+    noise.heard(core, 1, 0, 1000.0)
+    now = 1000.0
+    noise.heard(core, int(limits.UTP_USELESS_BURST) + 2, 0, now)
+    assert noise.noisy
+    let_in = 0
+    for _ in range(300_000):
+        now += 5.0 / 300_000
+        if noise.lets_in(1, 1.0, now):
+            noise.heard(core, 1, 0, now)
+            let_in += 1
+    assert let_in == pytest.approx(5 * limits.SIEVE_PASS, rel=0.1)
+    share = limits.SIEVE_PASS / 60_000
+    for _ in range(int(limits.SIEVE_PASS) * 5):  # and the same flood, thinned out
+        now += 1.0 / limits.SIEVE_PASS
+        if noise.lets_in(1, share, now):
+            noise.heard(core, 1, 0, now)
+        assert noise.noisy
+    for _ in range(300):  # the sieve is as fine as before, since others flood the socket; this one has come to an end
+        now += 0.1
+        noise.lets_in(1, share, now)
+        noise.heard(core, 1, 0, now)
+    assert not noise.noisy
+
+
+def test_a_din_is_told_by_where_it_comes_from() -> None:
+    """What was thrown away here, and its part of what the sieve has held back: no more than that in all."""
+    din = Din()
+    loud, other = Noise("192.0.2.1"), Noise("192.0.2.2")
+    din.met(loud, 10, True)
+    din.met(loud, 30, False)
+    din.met(other, 4, True)
+    assert din.thrown_away(0, 1.0) == ([("192.0.2.1", 30)], 0)
+    assert din.thrown_away(0, 1.0) == ([], 0)
+    din.met(loud, 10, True)
+    din.met(other, 5, False)
+    assert din.thrown_away(1000, 0.1) == ([("192.0.2.1", 90), ("192.0.2.2", 50)], 865)
+    din.met(loud, 10, True)
+    assert din.thrown_away(7, 0.1) == ([("192.0.2.1", 7)], 0)
+
+
+def test_a_din_knows_who_has_calmed_down() -> None:
+    """Though nothing of it comes through; and forgets who has gone."""
+    core = Flooded().core
+    din, noises = Din(), [Noise("192.0.2.1"), Noise("192.0.2.2")]
+    for noise in noises:
+        noise.heard(core, 1, 0, 1000.0)
+        noise.heard(core, int(limits.UTP_USELESS_BURST) + 2, 0, 1000.0)
+        din.changed(noise)
+    din.forget(noises[1])
+    assert not din.calmed(1000.0)
+    later = 1000.0 + limits.UTP_NOISY_SECONDS
+    assert din.calmed(later) and not din.calmed(later)
+    assert [noise.noisy for noise in noises] == [False, True]

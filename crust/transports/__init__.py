@@ -7,6 +7,7 @@ Ways to move bytes between two machines, behind one contract.
 ``pieces``          how much of a stream is handed on at once
 ``living``          what a transport has made and what is still in use
 ``udp``             a hub: one UDP socket, its reader, and whom each datagram is for
+``udp_members``     what it hands them to
 ``udp_offload``     what the system can do for such a socket: several datagrams a call, sizes, errors by ICMP
 ``udp_receive``     receiving datagrams so that those which come together are handled together
 ``udp_sending``     sending several at once; ``udp_once``: a few from a socket of their own

@@ -21,6 +21,7 @@ One connection, without sockets, clocks or threads:
 ``pacing``          when the next packets may go
 ``peer_window``     what the other side has room for
 ``freshness``       duplicates from before the numbers went round
+``noise``           packets of no use, and what becomes of a connection that brings many
 ``events``          what a connection tells tools and tests
 
 How much may be under way:

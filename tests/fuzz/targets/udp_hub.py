@@ -39,8 +39,8 @@ class _Socket:
     def setsockopt(self, *_: object) -> None:
         pass
 
-    def getsockopt(self, *_: object) -> int:
-        return 1 << 22
+    def getsockopt(self, level: int, option: int, size: int = 0) -> int | bytes:
+        return bytes(size) if size else 1 << 22
 
     def fileno(self) -> int:
         return -1

@@ -464,9 +464,9 @@ class Gossip:
 
     # --- searching ----------------------------------------------------------------------------------------------------
 
-    def find(self, peer_id: bytes, now: float) -> int:
+    def find(self, peer_id: bytes, now: float, newer_than: int = -1) -> int:
         """
-        Look for a node; :class:`Found` with this number follows, maybe at once, within 10 s.
+        Look for a node, or a newer record of it; :class:`Found` with this number follows, maybe at once, within 10 s.
 
         Raises:
             ValueError: 64 searches run already.
@@ -477,10 +477,10 @@ class Gossip:
         number = self._next_find
         self._next_find = number % 0xFFFFFFFF + 1
         record = self.store.of(peer_id)
-        if record is not None and self._clock.holds(record):
+        if record is not None and record.sequence > newer_than and self._clock.holds(record):
             self._events.append(Found(number, record, 0))
             return number
-        lookup = Lookup(number, peer_id, now, self._seeds(peer_id, now), self.our_id)
+        lookup = Lookup(number, peer_id, now, self._seeds(peer_id, now), self.our_id, newer_than)
         self._lookups[number] = lookup
         self._advance(lookup, now)
         return number
@@ -541,7 +541,7 @@ class Gossip:
             lookup.failed(peer_id)
         else:
             self.store.reached(wire.prefix_of(peer_id))
-            if record is not None and record.holds(wall):
+            if record is not None and record.sequence > lookup.newer_than and record.holds(wall):
                 self._finish(lookup, record)
                 if self.store.add(record):
                     self._events.append(RecordLearned(record, peer_id))

@@ -42,16 +42,20 @@ class Lookup:
         now: The time on a monotonic clock, in seconds.
         seeds: Whom to begin with.
         ours: 32 bytes; we are not asked.
+        newer_than: Only a record with a greater sequence is what is looked for.
     """
 
     __slots__ = (
         *("_asked", "_doubt", "_open", "_pending", "_seen", "_turn"),
-        *("asked", "deadline", "due", "number", "target"),
+        *("asked", "deadline", "due", "newer_than", "number", "target"),
     )
 
-    def __init__(self, number: int, target: bytes, now: float, seeds: Iterable[Candidate], ours: bytes) -> None:
+    def __init__(
+        self, number: int, target: bytes, now: float, seeds: Iterable[Candidate], ours: bytes, newer_than: int = -1
+    ) -> None:
         self.number = number
         self.target = target
+        self.newer_than = newer_than
         self.deadline = now + limits.GOSSIP_FIND_TIMEOUT
         self.due = now
         self.asked = 0

@@ -106,6 +106,31 @@ def test_answers_that_nobody_asked_for_change_nothing() -> None:
     assert found.record is not None and found.record.data == target.data
 
 
+def test_a_newer_record_is_looked_for_where_one_is_known() -> None:
+    """Who has no newer one is like those who have none. What is newer here already is found at once."""
+    core = Gossip(bytes(32), GossipSettings(), read_with(NETWORK), random.Random(1))
+    old = record_of(key_pair(2))
+    new = record_of(key_pair(2), last=old.sequence)
+    helpers = [key_pair(number).peer_id.public_key for number in (5, 6)]
+    for helper in helpers:
+        core.link_up(helper, True, 0.0)
+
+    def ask(newer_than: int, *answers: bytes) -> tuple[int | None, int]:
+        """The sequence of the record that is found, and how many were asked."""
+        number = core.find(old.node, 0.0, newer_than)
+        for helper, data in zip(helpers, answers, strict=False):
+            core.receive(helper, wire.Found(number, data, ()), 0.1, WALL)
+        (found,) = [event for event in core.events() if isinstance(event, Found)]
+        assert found.number == number
+        return (None if found.record is None else found.record.sequence), found.asked
+
+    assert ask(-1, b"", old.data) == (old.sequence, 2)
+    assert ask(-1) == (old.sequence, 0)
+    assert ask(old.sequence, old.data, b"") == (None, 2)
+    assert ask(old.sequence, old.data, new.data) == (new.sequence, 2)
+    assert ask(old.sequence) == (new.sequence, 0) and new.sequence > old.sequence
+
+
 def test_an_answer_is_believed_only_with_the_right_signature_and_time() -> None:
     """Forged, expired, or of another node: it counts as none."""
     core = Gossip(bytes(32), GossipSettings(), read_with(NETWORK), random.Random(1))

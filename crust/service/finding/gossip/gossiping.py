@@ -62,8 +62,8 @@ class _Linked:
 class _Quest:
     """Somebody wants to know where a node is."""
 
-    def __init__(self, peer_id: PeerId, found: OnFound, closed: Callable[[], object]) -> None:
-        self.peer_id, self.found, self.closed = peer_id, found, closed
+    def __init__(self, peer_id: PeerId, found: OnFound, closed: Callable[[], object], newer_than: int) -> None:
+        self.peer_id, self.found, self.closed, self.newer_than = peer_id, found, closed, newer_than
         self.number = 0
         self.is_over = False
 
@@ -170,15 +170,18 @@ class Gossiping:
         return self._public.contacts()
 
     def find(
-        self, peer_id: PeerId, found: OnFound, closed: Callable[[], object] = lambda: None
+        self, peer_id: PeerId, found: OnFound, closed: Callable[[], object] = lambda: None, *, newer_than: int = -1
     ) -> Callable[[], None]:
         """
         Look for a node; ``found`` is told once, within ten seconds; or ``closed`` is called, on any thread.
 
+        Args:
+            newer_than: A record with no greater sequence is none.
+
         Returns:
             Call it to hear nothing of it any more.
         """
-        quest = _Quest(peer_id, found, closed)
+        quest = _Quest(peer_id, found, closed, newer_than)
         with self._lock:
             self._quests.add(quest)
             is_closed = self._closed
@@ -200,7 +203,7 @@ class Gossiping:
         try:
             if not self.is_on:
                 raise ValueError("gossip is switched off")
-            quest.number = self._core.find(quest.peer_id.public_key, self._node.clock.now())
+            quest.number = self._core.find(quest.peer_id.public_key, self._node.clock.now(), quest.newer_than)
         except ValueError:  # or there are too many at once
             self._answer(quest, None, 0)
         else:

@@ -137,6 +137,8 @@ class _Search:
         self.waits = False
         """Nothing is done for it at the moment, but that it hears of news."""
         self._tried: Record | None = None
+        self._leads_nowhere = False
+        """There is nothing in it that might be tried: its node has just begun."""
         self._note = ""
         """What came of the addresses in it."""
         self.awaited: dict[PeerId, Dialled | None] = {}
@@ -150,7 +152,8 @@ class _Search:
     def begin(self) -> None:
         if not self._over:
             self.waits = False
-            self._cancel = self._owner.gossiping.find(self.target, self._found)
+            known = self._tried.sequence if self._tried is not None and self._leads_nowhere else -1
+            self._cancel = self._owner.gossiping.find(self.target, self._found, newer_than=known)
 
     def end(self) -> None:
         """Nobody wants it any more; or it is over."""
@@ -173,6 +176,7 @@ class _Search:
     def _found(self, record: Record | None, asked: int) -> None:
         if self._over:
             return
+        record = record or self._tried  # then it is one that is newer which nobody has
         if record is None:
             # Who has just joined may know nothing of that peer yet. And whom a record names was there lately.
             hopes = self._for_another or self._owner.gossiping.age < limits.SEARCH_YOUNG
@@ -191,6 +195,7 @@ class _Search:
             places = rules.usable(record.endpoints, limits.GOSSIP_DIALS)
             if self._for_another:  # nobody has asked for that peer but a record
                 places = rules.afford(places)
+            self._leads_nowhere = not (places or chosen)
             self._note = _dialled(len(places))
             self._tell(places, (), None)
         else:  # the last time: who had no link to the peer may have one now, and whoever was not reached stays so

@@ -71,26 +71,27 @@ def test_at_once(nodes: Nodes) -> None:
 @pytest.mark.parametrize("age", [0.0, 600.0])
 def test_who_finds_no_way_asks_again_for_a_while(age: float, nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    What a peer said before it had links itself names nobody who introduces it: it says more a moment later. However
-    long it is that who asks has been here.
+    What a peer said before it had links itself names nobody who introduces it: it says more a moment later, and who is
+    asked may know that before gossip has brought it. However long it is that who asks has been here.
     """
     made = line(nodes, 4, gossip__publish="via", relay__serve=True)
     first, last = made[0], made[-1]
     knows(first, last, introduced=True)
-    gossiping, asked = gossip_of(first), list[bytes]()
+    gossiping, asked, newer = gossip_of(first), list[bytes](), list[int]()
     gossiping._began_at -= age
     real = gossiping.find
 
-    def find(target: PeerId, found: Callable[[object, int], None]) -> Callable[[], None]:
+    def find(target: PeerId, found: Callable[[object, int], None], *, newer_than: int) -> Callable[[], None]:
         asked.append(target.public_key)
+        newer.append(newer_than)
         if len(asked) > 1:
-            return real(target, found)  # type: ignore[no-any-return]
+            return real(target, found, newer_than=newer_than)  # type: ignore[no-any-return]
         gossiping.put(lambda: found(SimpleNamespace(endpoints=(), via=(), sequence=0), 0))
         return lambda: None
 
     monkeypatch.setattr(gossiping, "find", find)
     assert first.connect(last.id, timeout=PATIENCE).id == last.id
-    assert asked.count(last.id.public_key) == 2
+    assert asked.count(last.id.public_key) == 2 and newer == [-1, 0]
 
 
 def test_introduced_by_a_peer_of_the_other(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ class World:
         self.jobs: list[Callable[[], object]] = []
         self.timers: list[Any] = []
         self.found: dict[PeerId, Callable[[Any, int], object]] = {}
+        self.newer_than = -1
         self.cancelled: list[PeerId] = []
         self.dials: dict[PeerId, Contact] = {}
         self.waiters: dict[PeerId, Any] = {}
@@ -50,8 +51,9 @@ class World:
         self.gossiping = SimpleNamespace(
             can_find=True, age=60.0, put=self.jobs.append, find=self._find, record=self.records.get, on_learned=[]
         )
+        self.usable = True
         rules = SimpleNamespace(
-            usable=lambda endpoints, most: tuple(endpoints)[:most],
+            usable=lambda endpoints, most: tuple(endpoints)[:most] if self.usable else (),
             afford=self._afford,
             may_dial=lambda peer_id: peer_id not in self.banned,
             avoid=lambda host: False,
@@ -68,8 +70,11 @@ class World:
         self.timers.append(timer)
         return timer
 
-    def _find(self, target: PeerId, found: Callable[[Any, int], object]) -> Callable[[], None]:
+    def _find(
+        self, target: PeerId, found: Callable[[Any, int], object], *, newer_than: int
+    ) -> Callable[[], None]:
         self.found[target] = found
+        self.newer_than = newer_than
         return lambda: self.cancelled.append(target)
 
     def _afford(self, endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
@@ -290,6 +295,28 @@ def test_news_of_a_peer_are_gone_by_at_once() -> None:
     world.learn(target, now, sequence=2)
     world.answer(target, now, sequence=2)
     assert list(world.dials) == [before, now]
+
+
+def test_others_are_asked_for_news_of_a_peer_that_has_just_begun() -> None:
+    """
+    They may have it before gossip brings it here: its first record names nobody. Where there was something to try,
+    nobody is asked again.
+    """
+    world = World()
+    world.usable = False
+    world.look_for(target := stranger(), patient=True)
+    world.answer(target, sequence=7)
+    assert world.newer_than == -1
+    world.ring()
+    assert world.newer_than == 7
+    world.found.pop(target)(None, 3)
+    assert world.told == [((), (), None)] and len(world.timers) == 1
+    world.ring()
+    world.answer(target, via := stranger(), sequence=8)
+    assert list(world.dials) == [via]
+    world.miss(via)
+    world.ring()
+    assert world.newer_than == -1
 
 
 def test_who_waits_for_news_keeps_nobody_from_looking() -> None:

@@ -247,7 +247,7 @@ print(in_child(child))
 assert targets() == inherited
 to_far.send(b"on")
 assert to_near.recv(5) == b"on"
-stranger.sendall(bytes(200))  # the parent's lobby is still served
+stranger.sendall(bytes(2000))  # the parent's lobby is still served
 try:
     assert stranger.recv(1) == b""
 except ConnectionResetError:

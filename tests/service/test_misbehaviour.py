@@ -198,7 +198,7 @@ def invalid(scene: Scene) -> None:
 
     def say() -> None:
         with contextlib.suppress(ConnectionError), connected(node) as sock:
-            sock.sendall(bytes(200))
+            sock.sendall(bytes(2000))  # more than a first message can be: it is not waited for
             read_until_end(sock)
 
     scene.repeat(say)

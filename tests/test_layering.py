@@ -148,6 +148,7 @@ SANS_IO = (
     "crust.transports.utp.packet",
     "crust.transports.utp.peer_window",
     "crust.transports.utp.receiver",
+    "crust.transports.utp.reserve",
     "crust.transports.utp.retransmission",
     "crust.transports.utp.rtt",
     "crust.transports.utp.sender",

@@ -51,6 +51,7 @@ UTP_SEND_QUEUE = 262_144  # bytes that may wait unsent: what an urgent message m
 UTP_RECEIVE_WINDOW = 4 * 1024 * 1024  # bytes granted to one connection, if the socket's buffer is large enough
 UTP_RECEIVE_WINDOW_MIN = 262_144
 UTP_RECEIVE_WINDOW_BEGUN = 65_536  # and at first: it grows by twice what the application has taken
+UTP_KEPT_MAX = 64 * 1024 * 1024  # bytes kept of all connections together, beyond that of each
 UTP_SOCKET_BUFFER = 8 * 1024 * 1024  # bytes asked for, each way
 UTP_BURST_SECONDS = 0.001  # of the pacing rate that go out at once (at least 2 packets)
 UTP_DATAGRAM_MAX = 65_507  # bytes of the largest datagram that is tried, if the interface is made for it (IPv4's limit)

@@ -76,6 +76,7 @@ _AFTER = (
     ("limits.peers_per_address", "the same, or circuits, echoes and files refused, for others at their own address"),
     ("bootstrap.max_links", "callers sent on to others, so many having joined here"),
     ("limits.total_buffers", "pauses of a peer's link, and sessions not begun, for lack of memory"),
+    ("UTP_KEPT_MAX", "packets lost as connections of µTP kept too much that nobody had taken", _MEMORY),
     ("UNFINISHED_SECONDS", "sessions ended that began messages, did not finish them, and kept others waiting", _COSTS),
     ("EVENTS_WAITING_MAX", "sessions not begun, as many events wait for callbacks", _MEMORY),
     ("EVENTS_WAITING_RESUMED", "sessions not resumed, as even more do", _MEMORY),

@@ -88,6 +88,7 @@ class Misbehaviour:
             if isinstance(transport, UtpTransport):
                 transport.half_open = (terms.utp_half_open, terms.utp_half_open_per_network)
                 transport.on_limit = self._at_the_hub
+                self._node.refusals.watch("UTP_KEPT_MAX", transport.reserve.refused)
 
     def _remember(self) -> None:
         """Begin to count sessions; whoever is connected is remembered."""

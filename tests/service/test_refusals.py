@@ -17,6 +17,7 @@ from crust.crypto.identity import KeyPair
 from crust.discovery.beacon.driver import BeaconDriver
 from crust.peers.access import Access
 from crust.peers.refusals import LIMITS, Refusals
+from crust.transports.utp.transport import UtpTransport
 from crust.wire import frames
 from crust.wire import gossip as wire
 from tests.support.bitten import Bitten
@@ -210,3 +211,13 @@ def test_datagrams_of_the_lan_that_are_not_read() -> None:
         assert driver._read(cast(Any, None), 1.0, 10) == 0 and bitten["BEACON_READS_PER_SECOND"] == 1
     finally:
         driver.release()
+
+
+def test_what_is_lost_as_streams_keep_too_much_is_counted(nodes: Nodes) -> None:
+    """By their transport, which all of them share."""
+    node = nodes.start(config(listen__addresses=["utp://127.0.0.1:0"]))
+    inner = node._node
+    assert inner is not None and node.stats().refusals["UTP_KEPT_MAX"] == 0
+    [transport] = [each for each in inner.transports.values() if isinstance(each, UtpTransport)]
+    assert not transport.reserve.take("a place", limits.UTP_KEPT_MAX + 1)
+    assert node.stats().refusals["UTP_KEPT_MAX"] == 1

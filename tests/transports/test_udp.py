@@ -214,7 +214,7 @@ def test_the_windows_follow_the_sockets_buffer(crew: Crew, utp: UtpTransport) ->
         windows = []
         for population in (1, 16, 100, 10_000):
             hub._members.update({(("192.0.2.1", 1), -number): near.connection for number in range(population)})  # type: ignore[misc]
-            windows.append(utp.settings(hub, 1472).window)
+            windows.append(utp.settings(hub, ("192.0.2.1", 1), 1472).window)
         for key in [key for key in hub._members if key[1] < 0]:
             del hub._members[key]
     assert windows == sorted(windows, reverse=True)

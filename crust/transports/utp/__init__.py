@@ -15,6 +15,7 @@ One connection, without sockets, clocks or threads:
 ``opening``         when a SYN is sent, and sent again
 ``sender``          what waits, what is under way, what was lost
 ``receiver``        packets into a stream; acknowledgements and the window out of it
+``reserve``         what all connections may keep of streams that nobody takes yet
 ``retransmission``  when to send again what was not acknowledged
 ``rtt``             round trips
 ``mtu``             how large a packet the path takes

@@ -121,7 +121,7 @@ class UtpConnection:
         """
         self = cls(State.SYN_SENT, receive_id, receive_id + 1 & 0xFFFF, settings, now)
         self.sender = Sender(sequence + 1)
-        self.receiver = Receiver(0, settings.window)  # its number comes with the answer
+        self.receiver = Receiver(0, settings.window, settings.share)  # its number comes with the answer
         return self
 
     @classmethod
@@ -134,7 +134,7 @@ class UtpConnection:
         """
         self = cls(State.SYN_RECEIVED, syn.connection_id + 1 & 0xFFFF, syn.connection_id, settings, now)
         self.sender = Sender(sequence)
-        self.receiver = Receiver(syn.sequence + 1, settings.window)
+        self.receiver = Receiver(syn.sequence + 1, settings.window, settings.share)
         self._difference = self._since(syn.timestamp, now)
         self.mtu.allow(min(syn.largest, settings.mtu_ceiling))
         self.receiver.ack_now = True
@@ -268,7 +268,7 @@ class UtpConnection:
             return False
         if self.state is State.SYN_SENT:
             # STATE has the number of the first packet to come; DATA, if it overtakes STATE, its own.
-            self.receiver = Receiver(packet.sequence, self._settings.window)
+            self.receiver = Receiver(packet.sequence, self._settings.window, self._settings.share)
             self.receiver.ack_now = True  # shows the callee that we are where our packets say
             self.mtu.allow(min(packet.largest, self._settings.mtu_ceiling))
             sample = self._opening.answered(now)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 
 from ... import limits
+from .reserve import Reserve, Share
 
 __all__ = ["Receiver"]
 
@@ -24,6 +25,7 @@ class Receiver:
     Args:
         sequence: Number of the first packet of the stream.
         window: Bytes that may be kept for an application that does not take them, once it has taken half as many.
+        share: Of what the node has for that; None: there is no bound but the window.
     """
 
     __slots__ = (
@@ -32,6 +34,7 @@ class Receiver:
         "_fin",
         "_mask",
         "_most",
+        "_share",
         "_unacked",
         "ack_due",
         "ack_now",
@@ -44,17 +47,18 @@ class Receiver:
         "window_size",
     )
 
-    def __init__(self, sequence: int, window: int) -> None:
+    def __init__(self, sequence: int, window: int, share: Share | None = None) -> None:
         self.next = sequence
         """The packet that is waited for."""
         self._most = window
+        self._share = share or Share(Reserve(2 * window), None)
         self.window_size = min(window, limits.UTP_RECEIVE_WINDOW_BEGUN)
         """Bytes that may be kept now. Strangers whom the application has heard nothing of yet get little of its memory;
         and it stays ahead of a sender in its slow start, since it grows by twice what the application takes."""
         self.chunks: collections.deque[Bytes] = collections.deque()
         """Of the stream, in order, for the application; see :meth:`receive`."""
         self.held = 0
-        """Bytes of the chunks that were copied to be kept; whoever takes them lowers it."""
+        """Bytes of the chunks that were copied to be kept."""
         self.ended = False
         """The other side's FIN and all before it have come."""
         self.ack_now = False
@@ -71,7 +75,17 @@ class Receiver:
     @property
     def window(self) -> int:
         """Bytes that the other side may send beyond what is acknowledged."""
-        return max(0, self.window_size - self.held)
+        size = self.window_size
+        if self._share.short:
+            size = min(size, limits.UTP_RECEIVE_WINDOW_BEGUN)
+        return max(0, size - self.held)
+
+    def _may_keep(self, size: int, ahead: int) -> bool:
+        kept = self.held + self._early_bytes + size
+        if kept > self.window_size:
+            return False
+        # Whatever is kept beyond a gap, there has to be room for what closes it.
+        return self._share.fits(kept) or not ahead and self.held + size <= limits.UTP_RECEIVE_WINDOW_BEGUN
 
     def receive(self, first: int, count: int, size: int, payload: Bytes, keep: bool, now: float) -> None:
         """
@@ -86,7 +100,7 @@ class Receiver:
         """
         if first == self.next and not self._mask and (self._fin is None or first + count <= self._fin):
             if keep:
-                if self.held + len(payload) > self.window_size:
+                if not self._may_keep(len(payload), 0):
                     self.ack_now = True
                     if count > 1:  # some of it may fit
                         self._receive_each(first, count, size, payload, keep, now)
@@ -130,16 +144,16 @@ class Receiver:
                 self.duplicates += ahead < 0
                 continue
             piece = view[index * size : (index + 1) * size]
-            if self.held + self._early_bytes + len(piece) > self.window_size:
+            if ahead and self._mask & 1 << (ahead - 1):
+                self.duplicates += 1
+                continue
+            # What the application takes at once needs no room, and makes some.
+            if (ahead or keep) and not self._may_keep(len(piece), ahead):
                 continue
             if ahead:
-                bit = 1 << (ahead - 1)
-                if self._mask & bit:
-                    self.duplicates += 1
-                else:
-                    self._mask |= bit
-                    self._early[number] = bytes(piece)
-                    self._early_bytes += len(piece)
+                self._mask |= 1 << (ahead - 1)
+                self._early[number] = bytes(piece)
+                self._early_bytes += len(piece)
                 continue
             self.next += 1
             if keep:
@@ -165,6 +179,7 @@ class Receiver:
             elif joined:
                 self.chunks.append(joined)
                 self._grow(len(joined))
+                self._freed()
         if self.next == self._fin:
             self._end()
 
@@ -176,6 +191,7 @@ class Receiver:
             beyond = number - self.next  # packets beyond the end are none
             for each in [each for each in self._early if each >= number]:
                 self._early_bytes -= len(self._early.pop(each))
+            self._freed()
             self._mask &= (1 << max(0, beyond - 1)) - 1
             if number == self.next:
                 self._end()
@@ -189,11 +205,27 @@ class Receiver:
         """The application has taken kept bytes; True if the other side should hear of the room at once."""
         self.held -= size
         self._grow(size)
+        self._freed()
         window, told = self.window, self.told
         if window - told >= self.window_size // 4 or (told < 2 * limits.UTP_MTU_BASE and window > told):
             self.ack_now = True
             return True
         return False
+
+    def put_back(self, chunks: list[Bytes]) -> None:
+        """The application did not take these, which it was given last: they are kept."""
+        for chunk in reversed(chunks):
+            self.held += len(chunk)
+            self.chunks.appendleft(bytes(chunk))
+
+    def forget(self) -> None:
+        """The connection is over: nothing more comes, and what came early is in vain."""
+        self._early.clear()
+        self._early_bytes = self._mask = 0
+        self._share.keeps(0)
+
+    def _freed(self) -> None:
+        self._share.keeps(self.held + self._early_bytes)
 
     def _grow(self, taken: int) -> None:
         self.window_size = min(self._most, self.window_size + 2 * taken)

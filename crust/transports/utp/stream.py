@@ -330,6 +330,7 @@ class UtpStream:
         if core.error is not None and self.failure is None:
             self.failure = self._error(core.error.errno or 0, core.error.strerror or "")
         if core.state is State.CLOSED:
+            core.receiver.forget()
             self._hub.remove(self._address, core.receive_id, self)
             self._stuck = None
             if self._armed is not None:  # else it would keep us in memory until it is due
@@ -479,10 +480,7 @@ class UtpStream:
     def _keep(self, chunks: list[Bytes]) -> None:
         """The sink was paused in the middle: the rest is for later."""
         with self._lock:
-            core = self._core
-            for chunk in reversed(chunks):
-                core.receiver.held += len(chunk)
-                core.chunks.appendleft(bytes(chunk))
+            self._core.receiver.put_back(chunks)
 
     def _discard_locked(self) -> None:
         core = self._core

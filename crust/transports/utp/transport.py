@@ -23,7 +23,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ... import limits
-from ...addresses import Endpoint
+from ...addresses import Endpoint, address_key
 from ...exceptions import LocalProtocolError
 from ...runtime.flusher import IoLoop
 from ...runtime.threads import CrashHook, Deadline, Spawn, log_crash, spawn
@@ -34,8 +34,10 @@ from ..resolving import Lookup, Resolver, read
 from ..tcp_connection import endpoint_of
 from ..udp import Source, StunHook, UdpHub
 from ..udp_offload import Address, route
-from .connection import Settings, UtpConnection
+from .connection import UtpConnection
 from .packet import Packet
+from .reserve import Reserve, Share
+from .settings import Settings, window_among
 from .states import State
 from .stream import UtpStream
 
@@ -75,6 +77,8 @@ class UtpTransport:
         self.on_limit: Callable[[str, str, int], object] = lambda limit, host, count: None
         """Told, by a hub's thread, of a limit that some packets have met, and of an IP address that they say they are
         from; must be quick."""
+        self.reserve = Reserve()
+        """What all connections may keep of streams that nobody takes yet."""
         self._told_scarce = False  # that the system grants small buffers only
         self._lock = threading.Lock()  # guards the order of making hubs for dials
         # Whatever has descriptors, sinks, or somebody who waits.
@@ -256,7 +260,7 @@ class UtpTransport:
         remote = _utp(endpoint_of(address))
         now = self.io.now()
         while True:
-            core = UtpConnection.dial(_u16(), _u16(), self.settings(hub, mtu), now)
+            core = UtpConnection.dial(_u16(), _u16(), self.settings(hub, address, mtu), now)
             local = Endpoint("utp", host if hub.wildcard and host else str(hub.name[0]), hub.port)
             stream = UtpStream(core, hub, address, local, remote, None, self.on_crash, on_open)
             if hub.add(address, core.receive_id, stream):
@@ -269,14 +273,11 @@ class UtpTransport:
             self._cut(stream)
         return stream
 
-    def settings(self, hub: UdpHub, mtu: int) -> Settings:
+    def settings(self, hub: UdpHub, address: Address, mtu: int) -> Settings:
         """For a new connection over ``hub``."""
-        # What comes faster than the reader takes it waits in the socket, which all share. A few busy ones have it for
-        # themselves as a rule; among hundreds each gets less.
-        share = hub.offload.receive_size // (2 + hub.population // 8)
-        window = max(limits.UTP_RECEIVE_WINDOW_MIN, min(share, limits.UTP_RECEIVE_WINDOW))
         return Settings(
-            window=window,
+            window=window_among(hub.population, hub.offload.receive_size),
+            share=Share(self.reserve, address_key(str(address[0]))),
             mtu_ceiling=mtu,
             cut_beyond=hub.offload.cut_beyond(mtu),
             congestion=self.congestion,
@@ -292,7 +293,7 @@ class UtpTransport:
         mtu, host = route(hub.family, address)
         if source is not None:
             host = hub.offload.host_of(source)
-        core = UtpConnection.accept(syn, _u16(), self.settings(hub, mtu), self.io.now())
+        core = UtpConnection.accept(syn, _u16(), self.settings(hub, address, mtu), self.io.now())
         local = Endpoint("utp", host if hub.wildcard and host else str(hub.name[0]), hub.port)
         stream = UtpStream(core, hub, address, local, _utp(endpoint_of(address)), source, self.on_crash, on_open)
         if not hub.add(address, core.receive_id, stream):

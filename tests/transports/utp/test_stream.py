@@ -117,3 +117,15 @@ def test_what_was_kept_comes_before_what_comes_and_gives_its_room_back(crew: Cre
         gate.set()
     wait_until(lambda: pair.far_sink.received == b"kept,come", what="all of them, in order")
     assert far.core.receiver.held == 0
+
+
+def test_what_an_ended_one_kept_is_free_again(pair: Pair) -> None:
+    """Of what all of them may keep together."""
+    far = pair.far
+    assert isinstance(far, UtpStream)
+    share = far.core._settings.share
+    assert share is not None and share.fits(3 * limits.UTP_RECEIVE_WINDOW_BEGUN)
+    reserve = share._reserve
+    assert reserve.used == 2 * limits.UTP_RECEIVE_WINDOW_BEGUN
+    pair.near.abort()
+    wait_until(lambda: not reserve.used, what="its end")

@@ -36,7 +36,7 @@ from .udp_receive import DATA, ReceiveBuffer, Source, UdpReceiver, run_length
 from .udp_sending import UdpSender
 from .udp_sieve import Origin, Sieve, attach, waiting
 from .utp.burst import Burst, single_burst
-from .utp.noise import Din, Noise
+from .utp.noise import Din, Noise, Patience
 from .utp.packet import (
     HEADER_SIZE,
     Packet,
@@ -86,6 +86,8 @@ class UdpHub:
         """Whether that address gets no RESET, since a way to it is being looked for."""
         self.strays = 0
         """Datagrams that belonged to nobody."""
+        self.patience = Patience()
+        """Of the members' noise."""
         self.on_limit: Callable[[str, str, int], object] = lambda limit, host, count: None
         """
         Told of a limit, where what met it comes from, or says that it does, and of how much: of about so many strays,

@@ -75,6 +75,7 @@ class Flooder:
 @pytest.fixture
 def flooder(crew: Crew, utp: UtpTransport, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flooder]:
     monkeypatch.setattr(limits, "UTP_USELESS_PER_SECOND", 20.0)
+    monkeypatch.setattr(limits, "UTP_USELESS_BEGUN", 100.0)
     monkeypatch.setattr(limits, "UTP_USELESS_BURST", 100.0)
     monkeypatch.setattr(limits, "UTP_NOISY_SECONDS", 1.0)
     monkeypatch.setattr(limits, "SIEVE_FROM", 40.0)

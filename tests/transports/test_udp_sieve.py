@@ -14,7 +14,7 @@ from crust.runtime.flusher import IoLoop
 from crust.runtime.threads import Deadline, Threads
 from crust.transports.udp import UdpHub
 from crust.transports.udp_sieve import Sieve, attach, program, waiting
-from crust.transports.utp.noise import Noise
+from crust.transports.utp.noise import Noise, Patience
 from crust.transports.utp.packet import Packet
 from tests.support.waiting import wait_until
 
@@ -384,7 +384,7 @@ class Heard:
 
     def __init__(self) -> None:
         self.count = 0
-        self.noise = Noise("127.0.0.1")
+        self.noise = Noise("127.0.0.1", Patience())
         self._lock = threading.Lock()
 
     def arrived(self, runs: list[tuple[Packet, int, int]], payload: memoryview, now: float) -> bool:

@@ -17,9 +17,23 @@ Where there is no sieve, the ration alone holds it back: its packets are read, a
 from __future__ import annotations
 
 from ... import limits
+from ...runtime.rates import Bucket
 from .connection import UtpConnection
 
-__all__ = ["Din", "Noise"]
+__all__ = ["Din", "Noise", "Patience"]
+
+
+class Patience:
+    """What all connections of a socket may bring that is of no use. Not exact where two threads ask at once."""
+
+    def __init__(self) -> None:
+        self._left = Bucket(limits.UTP_USELESS_ALL_PER_SECOND, limits.UTP_USELESS_BURST)
+
+    def take(self, packets: float, now: float) -> float:
+        """As many of them as are left."""
+        taken = max(0.0, min(packets, self._left.tokens(now)))
+        self._left.take(taken)
+        return taken
 
 
 class Noise:
@@ -28,20 +42,34 @@ class Noise:
 
     Args:
         host: The IP address of its other end.
+        patience: Of its socket.
     """
 
-    __slots__ = ("_acked", "_arrived", "_at", "_credit", "_ration", "_ration_at", "_weight", "host", "noisy")
+    __slots__ = (
+        "_acked",
+        "_arrived",
+        "_at",
+        "_credit",
+        "_most",
+        "_patience",
+        "_ration",
+        "_ration_at",
+        "_weight",
+        "host",
+        "noisy",
+    )
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, patience: Patience) -> None:
         self.host = host
+        self._patience = patience
         self.noisy = False
         """It has brought far more that was of no use than of what was."""
-        self._credit = limits.UTP_USELESS_BURST
+        self._credit = self._most = limits.UTP_USELESS_BEGUN  # and what it may be: what is of use adds to that, too
         self._at = 0.0  # when the credit was so
         self._weight = 1.0  # how many were sent for each that comes
         self._ration = 0.0
         self._ration_at = 0.0
-        self._arrived = 0  # packets of the stream that have been received, and sent and acknowledged
+        self._arrived = -1  # packets of the stream that have been received, and sent and acknowledged; -1: unknown yet
         self._acked = 0
 
     def heard(self, core: UtpConnection, packets: int, size: int, now: float) -> None:
@@ -53,6 +81,8 @@ class Noise:
             size: Bytes of payload in them.
         """
         arrived, acked = core.receiver.packets, core.sender.acknowledged
+        if self._arrived < 0:  # both count from somewhere
+            self._arrived, self._acked = arrived - (size > 0), acked
         fresh = arrived - self._arrived
         if fresh == packets and acked == self._acked and size >= packets * limits.UTP_USEFUL_BYTES:
             self._arrived = arrived
@@ -62,16 +92,23 @@ class Noise:
         gained = min(max(0.0, fresh), size / limits.UTP_USEFUL_BYTES) + max(0, acked - self._acked)
         self._arrived, self._acked = arrived, acked
         self._earn(now)
+        if self._most < limits.UTP_USELESS_BURST:
+            more = min(gained, limits.UTP_USELESS_BURST - self._most)
+            self._most += more
+            self._credit += more
         self._spend(max(0.0, packets - gained) * self._weight - gained)
 
     def _earn(self, now: float) -> None:
         earned = (now - self._at) * limits.UTP_USELESS_PER_SECOND
         self._at = now
-        self._credit = min(limits.UTP_USELESS_BURST, self._credit + earned)
+        if self._credit < 0.0:  # it hears next to nothing: that is not taken from others
+            self._credit = min(limits.UTP_USELESS_BEGUN, self._credit + earned)
+        elif self._credit < self._most:
+            self._credit += self._patience.take(min(earned, self._most - self._credit), now)
 
     def _spend(self, packets: float) -> None:
         most = limits.UTP_USELESS_PER_SECOND * limits.UTP_NOISY_SECONDS  # however long a flood is
-        self._credit = max(-most, min(limits.UTP_USELESS_BURST, self._credit - packets))
+        self._credit = max(-most, min(self._most, self._credit - packets))
         if self._credit < 0.0:
             self.noisy = True
 

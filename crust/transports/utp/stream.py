@@ -115,7 +115,7 @@ class UtpStream:
         """
         self.failure: OSError | None = None
         """Why it never stood, or why it broke."""
-        self.noise = Noise(remote.host)
+        self.noise = Noise(remote.host, hub.patience)
         self._core = core
         self._hub = hub
         self._io: IoLoop = hub.io

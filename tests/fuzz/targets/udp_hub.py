@@ -14,7 +14,7 @@ from typing import Any
 
 from crust.transports.udp import UdpHub
 from crust.transports.udp_receive import ReceiveBuffer
-from crust.transports.utp.noise import Noise
+from crust.transports.utp.noise import Noise, Patience
 from crust.transports.utp.packet import HEADER_SIZE, Packet, PacketType, build_packet
 from tests.fuzz.source import Source, noise
 
@@ -62,7 +62,7 @@ class _Member:
 
     def __init__(self) -> None:
         self.came: list[tuple[Any, bytes]] = []
-        self.noise = Noise("127.0.0.1")
+        self.noise = Noise("127.0.0.1", Patience())
 
     def arrived(self, runs: list[tuple[Packet, int, int]], payload: memoryview, now: float) -> bool:
         at = 0

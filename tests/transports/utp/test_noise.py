@@ -8,7 +8,7 @@ import pytest
 
 from crust import limits
 from crust.transports.utp.connection import Settings, UtpConnection
-from crust.transports.utp.noise import Din, Noise
+from crust.transports.utp.noise import Din, Noise, Patience
 from crust.transports.utp.packet import Packet, PacketType
 from tests.simulation.network import Behaviour, Link, World
 from tests.simulation.robustness import trial
@@ -22,10 +22,11 @@ class Listener:
         self.noises: dict[UtpConnection, Noise] = {}
         self.least = limits.UTP_USELESS_BURST
         """The least credit that any had."""
+        self.patience = Patience()
         receive = UtpConnection.receive
 
         def listening(core: UtpConnection, packet: Packet, count: int, size: int, now: float, *, keep: bool) -> bool:
-            noise = self.noises.setdefault(core, Noise("192.0.2.1"))
+            noise = self.noises.setdefault(core, Noise("192.0.2.1", self.patience))
             taken = receive(core, packet, count, size, now, keep=keep)
             noise.heard(core, count, len(packet.payload), now)
             self.least = min(self.least, noise._credit)
@@ -40,7 +41,7 @@ def test_no_honest_connection_is_noisy(monkeypatch: pytest.MonkeyPatch) -> None:
     for seed in range(100):
         trial(seed)
     assert len(listener.noises) >= 100
-    assert listener.least > limits.UTP_USELESS_BURST / 2
+    assert listener.least > limits.UTP_USELESS_BEGUN / 2
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,7 @@ def test_nor_is_a_fast_one(monkeypatch: pytest.MonkeyPatch, bad: dict[str, float
     world.run(world.now + 2.0)
     assert callee.received > 400_000
     assert not any(noise.noisy for noise in listener.noises.values())
-    assert listener.least > limits.UTP_USELESS_BURST / 2
+    assert listener.least > limits.UTP_USELESS_BEGUN / 2
 
 
 class Flooded:
@@ -76,7 +77,7 @@ class Flooded:
         world.run(self.now + 2.0)
         assert caller.core is not None and callee.core is not None
         self.core, self.now = callee.core, world.now
-        self.noise = Noise("192.0.2.1")
+        self.noise = Noise("192.0.2.1", Patience())
         self.number = self.core.receiver.next
 
     def packet(self, kind: PacketType, ahead: int = 0, payload: bytes = b"", window: int = 1 << 20) -> Packet:
@@ -133,9 +134,55 @@ def test_a_little_is_none() -> None:
     assert not end.noise.noisy
 
 
+def test_who_has_brought_little_may_bring_little_else() -> None:
+    """Else who connects again and again has a flood let in each time; and as much more as it brings, to some bound."""
+    end = Flooded()
+    for _ in range(int(limits.UTP_USELESS_BEGUN)):
+        end.take(end.packet(PacketType.STATE), 1e9)
+    assert not end.noise.noisy
+    for _ in range(2):
+        end.take(end.packet(PacketType.STATE), 1e9)
+    assert end.noise.noisy
+    end = Flooded()
+    for _ in range(2 * int(limits.UTP_USELESS_BURST)):
+        end.take(end.packet(PacketType.DATA, 0, bytes(100)), 1e6)
+        end.number += 1
+    for _ in range(int(limits.UTP_USELESS_BURST)):
+        end.take(end.packet(PacketType.STATE), 1e9)
+    assert not end.noise.noisy
+    for _ in range(2):
+        end.take(end.packet(PacketType.STATE), 1e9)
+    assert end.noise.noisy
+
+
+def test_many_who_are_quiet_enough_are_loud_together() -> None:
+    """
+    Of 64 connections of one socket each stays below what one may. But for what they may bring at first, what is heard
+    of all of them is no more than what is for all; and who brings something is not noisy for their sakes.
+    """
+    patience = Patience()
+    core, honest = Flooded().core, Flooded()
+    honest.noise = Noise("192.0.2.9", patience)
+    noises = [Noise(f"192.0.2.{number}", patience) for number in range(64)]
+    seconds, each = 5, 0.5 * limits.UTP_USELESS_PER_SECOND
+    heard = 0
+    for _ in range(round(seconds * each)):
+        honest.now += 1.0 / each
+        for noise in noises:
+            if not noise.noisy:
+                noise.heard(core, 1, 0, honest.now)
+                heard += 1
+        honest.take(honest.packet(PacketType.STATE), 1e9)
+        honest.take(honest.packet(PacketType.DATA, 0, bytes(100)), 1e9)
+        honest.number += 1
+    begun = 66 * limits.UTP_USELESS_BEGUN + limits.UTP_USELESS_BURST
+    assert heard <= begun + seconds * limits.UTP_USELESS_ALL_PER_SECOND
+    assert sum(noise.noisy for noise in noises) >= 56 and not honest.noise.noisy
+
+
 def test_who_is_noisy_goes_on_slowly() -> None:
     """A ration of its packets is heard, and it stays noisy although few come through a sieve, until few are sent."""
-    noise = Noise("192.0.2.1")
+    noise = Noise("192.0.2.1", Patience())
     core = Flooded().core
     noise.heard(core, 1, 0, 1000.0)
     now = 1000.0
@@ -164,7 +211,7 @@ def test_who_is_noisy_goes_on_slowly() -> None:
 def test_a_din_is_told_by_where_it_comes_from() -> None:
     """What was thrown away here, and its part of what the sieve has held back: no more than that in all."""
     din = Din()
-    loud, other = Noise("192.0.2.1"), Noise("192.0.2.2")
+    loud, other = Noise("192.0.2.1", Patience()), Noise("192.0.2.2", Patience())
     din.met(loud, 10, True)
     din.met(loud, 30, False)
     din.met(other, 4, True)
@@ -180,7 +227,7 @@ def test_a_din_is_told_by_where_it_comes_from() -> None:
 def test_a_din_knows_who_has_calmed_down() -> None:
     """Though nothing of it comes through; and forgets who has gone."""
     core = Flooded().core
-    din, noises = Din(), [Noise("192.0.2.1"), Noise("192.0.2.2")]
+    din, noises = Din(), [Noise("192.0.2.1", Patience()), Noise("192.0.2.2", Patience())]
     for noise in noises:
         noise.heard(core, 1, 0, 1000.0)
         noise.heard(core, int(limits.UTP_USELESS_BURST) + 2, 0, 1000.0)

@@ -59,12 +59,16 @@ SESSIONS_PER_PEER_BURST = 100  # that it can save up
 
 # --- our choice: a UDP socket that is flooded ---------------------------------------------------------------------
 
+ICMP_HEARD_PER_SECOND = 100.0  # words of ICMP, which anybody can feign, until a UDP socket hears none
+ICMP_DEAF_SECONDS = 5.0
 SIEVE_FROM = 4000.0  # datagrams for nobody, a second, from which on the kernel throws most of them away,
 SIEVE_UNTIL = 2000.0  # and below which it lets them all through again
+SIEVE_LINGERS = 5.0  # seconds, at most, until what is above that is made up for: floods may come in pulses
 SIEVE_PASS = 1000.0  # of them a second still come through
 SIEVE_BEHIND = 262_144  # bytes of the kernel's memory: while more waits, fewer come through; some 350 small datagrams
 SIEVE_BEHIND_FROM = 100.0  # of strangers' datagrams that come in a second: fewer are not what keeps a node busy
 SIEVE_PERIOD = 0.25  # seconds between two looks at how many there are
+SIEVE_SUDDEN = 2000  # datagrams for nobody after which there is a look before that
 SIEVE_CHANGE = 0.02  # at least between two programs that only know more connections, and as much
 SIEVE_CHANGE_MEMBERS = 64  # for each so many that the last one has: to make it costs more, too
 SIEVE_MEMBERS = 600  # connections of one socket that its program can tell: it may have 4,096 instructions

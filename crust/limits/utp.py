@@ -60,6 +60,7 @@ UTP_SEGMENTS_MAX = 64  # datagrams in such a call: UDP_MAX_SEGMENTS of older ker
 UTP_HALF_OPEN_SECONDS = 3.0  # a caller has so long to show that it got our answer to its SYN
 UTP_HALF_OPEN_MAX = 256
 UTP_HALF_OPEN_PER_NETWORK = 8  # of those from one /24 (IPv4) or /48 (IPv6)
+UTP_SYNS_PER_SECOND = 2000.0  # callers that are answered: each costs as much as 50 datagrams that are not looked at
 UTP_RESETS_PER_SECOND = 100  # answers to packets of unknown connections
 UTP_USELESS_PER_SECOND = 2000.0  # packets of a connection that bring nothing, beyond as many as bring something
 UTP_USELESS_ALL_PER_SECOND = 4000.0  # the same of all connections of a socket together

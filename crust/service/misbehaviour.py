@@ -146,7 +146,7 @@ class Misbehaviour:
 
     def _at_the_hub(self, limit: str, host: str, count: int) -> None:
         self._node.refusals.count(limit, count)
-        if limit == "SIEVE_FROM":
+        if limit in ("SIEVE_FROM", "ICMP_HEARD_PER_SECOND"):
             return  # who floods is told of by what gets through
         useless = limit in ("UTP_RESETS_PER_SECOND", "UTP_USELESS_PER_SECOND")
         kind = "udp-garbage" if useless else "utp-syn-flood"

@@ -12,7 +12,7 @@ Ways to move bytes between two machines, behind one contract.
 ``udp_receive``     receiving datagrams so that those which come together are handled together
 ``udp_sending``     sending several at once; ``udp_once``: a few from a socket of their own
 ``udp_sieve``       has the kernel throw away what strangers flood such a socket with
-``icmp``            what routers say of datagrams that were sent
+``icmp``            what routers say of datagrams that were sent; ``hearing``: how much of that a hub hears
 ``utp/``            µTP, reliable streams over such hubs
 ``readiness``       what a reader waits with where sockets must not block
 ``resolving``       names into addresses

@@ -16,6 +16,7 @@ _IPV6_RECVERR = 25
 _MSG_ERRQUEUE = 0x2000
 _ORIGIN_LOCAL = 1
 _OVERHEAD = {4: 28, 6: 48}  # bytes of the headers of IP and UDP
+_AT_ONCE = 256  # whoever floods must not keep us reading
 _REPORT = 16  # bytes of a struct sock_extended_err, behind which the reporter's address stands
 
 
@@ -32,29 +33,31 @@ class IcmpError(NamedTuple):
     """Who says so: an IP address."""
 
 
-def hear_icmp(sock: socket.socket) -> bool:
-    """Have the system keep what ICMP says of this socket's datagrams; False where it cannot."""
+def hear_icmp(sock: socket.socket, wanted: bool = True) -> bool:
+    """Have the system keep what ICMP says of this socket's datagrams, or forget it; False where it cannot."""
     ipv6 = sock.family == getattr(socket, "AF_INET6", None)
     if sys.platform != "linux":
         return False
     try:
         sock.setsockopt(
-            socket.IPPROTO_IPV6 if ipv6 else socket.IPPROTO_IP, _IPV6_RECVERR if ipv6 else _IP_RECVERR, 1
+            socket.IPPROTO_IPV6 if ipv6 else socket.IPPROTO_IP, _IPV6_RECVERR if ipv6 else _IP_RECVERR, wanted
         )
+        if not wanted:
+            sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # the next call would raise it
     except OSError:
         return False
-    return True
+    return wanted
 
 
 def icmp_errors(sock: Any) -> list[IcmpError]:
     """
-    What has been refused since; empties the queue. Never waits.
+    What has been refused since, up to some hundreds at once. Never waits.
 
     Args:
         sock: A plain socket (not gevent's own, which would wait for this queue) after :func:`hear_icmp`.
     """
     errors: list[IcmpError] = []
-    while True:
+    for _ in range(_AT_ONCE):
         try:
             _, ancillary, _, address = sock.recvmsg(64, 512, _MSG_ERRQUEUE | socket.MSG_DONTWAIT)
         except OSError:
@@ -66,6 +69,7 @@ def icmp_errors(sock: Any) -> list[IcmpError]:
                 if origin != _ORIGIN_LOCAL:
                     mtu = max(0, info - _OVERHEAD[family])
                     errors.append(IcmpError(address, number, mtu, _reporter(data[_REPORT:], family)))
+    return errors
 
 
 def _reporter(data: bytes, family: int) -> str:

@@ -29,6 +29,7 @@ from .. import limits
 from ..exceptions import MalformedMessage
 from ..runtime.flusher import IoLoop
 from ..runtime.threads import CrashHook, Spawn, abandon_socket
+from .hearing import Hearing
 from .readiness import Readiness, without_signal
 from .udp_members import Acceptor, Member
 from .udp_offload import Address, Offload
@@ -100,6 +101,8 @@ class UdpHub:
         flags = without_signal(sock) | (_DONTWAIT if self._readiness is None else 0)
         # Errors are not heard by who sends: it has the lock of its connection.
         self._sender = UdpSender(sock, self.offload, flags, lambda: io.call_later(0, self._hear_errors))
+        self._hearing = Hearing(self.offload, io)
+        self._hearing.bites = lambda: self.on_limit("ICMP_HEARD_PER_SECOND", "", 1)
         self._on_crash = on_crash
         self._lock = threading.Lock()  # guards _holders, _closing, _started, _waiting and changes of _members
         self._members: dict[tuple[Address, int], Member] = {}
@@ -352,7 +355,7 @@ class UdpHub:
     def _hear_errors(self, now: float) -> None:
         """Pass on what ICMP says. It may be forged, so it only matters to whom it can do no harm."""
         heard: dict[Address, dict[int, int]] = {}  # an address, an errno, and how large a datagram may be, or 0
-        for error in self.offload.icmp_errors():
+        for error in self._hearing.heard(now):
             heard.setdefault(error.address[:2], {})[error.number] = error.mtu if error.number == errno.EMSGSIZE else 0
         if not heard:
             return

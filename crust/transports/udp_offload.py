@@ -77,7 +77,8 @@ class Offload:
         self.can_probe = LINUX and _takes(sock, level, discover, _PMTUDISC_DONT)
         """Whether fragmentation can be forbidden for a single datagram."""
         self.errors = hear_icmp(sock)
-        """Whether errors by ICMP can be read."""
+        """Whether errors by ICMP can be read, and are."""
+        self._sock = sock
         self.sources = (
             LINUX and wildcard and _takes(sock, level, _IPV6_RECVPKTINFO if self.ipv6 else _IP_PKTINFO, 1)
         )
@@ -171,8 +172,12 @@ class Offload:
             return socket.inet_ntop(socket.AF_INET6, source[2][:16])
         return socket.inet_ntop(socket.AF_INET, source[2][4:8])
 
+    def hear(self, wanted: bool) -> None:
+        """Have errors by ICMP kept, or forget those that wait and keep no more."""
+        self.errors = hear_icmp(self._sock, wanted)
+
     def icmp_errors(self) -> list[IcmpError]:
-        """What has been refused since; empties the queue."""
+        """What has been refused since, up to some hundreds at once."""
         # The plain socket, which does not wait for this queue (it never does, whatever the flags).
         return icmp_errors(self._plain) if self.errors else []
 

@@ -7,7 +7,7 @@ look like µTP and all others. While more come in a second than :data:`crust.lim
 (Linux, ``SO_ATTACH_FILTER``, `Documentation/networking/filter.rst` there) stands before the socket. It lets through
 what comes from the address, and to the id, of a connection of ours; of the rest a random share, so that new peers and
 old attempts still get through: about ``SIEVE_PASS`` a second of either kind. It is taken away when the strangers have
-gone. Spoofed sources make no difference: no source is held against anybody.
+gone, and have not come in pulses. Spoofed sources make no difference: no source is held against anybody.
 
 A machine that is slow, or has other things to do, is behind before so many come: what connections get then lies in the
 socket's buffer behind thousands of strangers' datagrams, for seconds. So while more than ``SIEVE_BEHIND`` waits there,
@@ -60,6 +60,7 @@ _SHARING = 64  # of one port and id, at as many addresses: a jump reaches so far
 Origin = tuple[str, int, int]
 """IP address and port that a connection's datagrams come from, and the id that it receives on."""
 _Step = tuple[int, int, int, int]
+_SOON = 0.01  # seconds in which it is seen how many come
 _FINEST_BEHIND = 1 / 64  # the least share for being behind alone: of so few it still shows how many come
 _CAUTION = 1.25  # how many more get through with each look after that
 _FINEST = 1e-4  # the least share: what is not a stranger's may be taken for one, and would make it less and less
@@ -181,6 +182,7 @@ class Sieve:
         self._members = members
         self._waiting = waiting
         self._met = [0, 0]
+        self._above = [0.0, 0.0]  # how many of either kind came beyond those for which there would be no sieve
         self._since = 0.0
         self._most = limits.SIEVE_MEMBERS  # that the system has taken a program for, or may take
         self._attached = False
@@ -201,8 +203,10 @@ class Sieve:
         return self.is_due(now)
 
     def is_due(self, now: float) -> bool:
-        """Whether it is time for a :meth:`look`."""
-        return now - self._since >= limits.SIEVE_PERIOD
+        """Whether it is time for a :meth:`look`: a sudden flood is not waited for, else one that comes in pulses would
+        have most of each let in."""
+        sudden = not self._attached and sum(self._met) >= limits.SIEVE_SUDDEN
+        return now - self._since >= (_SOON if sudden else limits.SIEVE_PERIOD)
 
     def look(self, now: float) -> int:
         """
@@ -212,22 +216,25 @@ class Sieve:
             About how many datagrams have been thrown away since the last look.
         """
         seconds = now - self._since
-        if seconds < limits.SIEVE_PERIOD:
+        if not self.is_due(now):
             return 0
         met, self._met, self._since = self._met, [0, 0], now
+        behind = self._waiting() > limits.SIEVE_BEHIND
+        # Of those that wait, most may have been queued before.
+        for index, share in enumerate(self.shares):
+            self._count_above(index, met[index] / (1.0 if behind else share), seconds)
         if self._finer:  # most of these were queued before: each would count for as many as are held back from now on
             self._finer = False
             if self._stale:
                 self._set(now)
             return 0
-        behind = self._waiting() > limits.SIEVE_BEHIND
-        # Of those that wait, too, most may have been queued before.
         held = 0.0 if behind else sum(count / share - count for count, share in zip(met, self.shares, strict=True))
         if seconds > 2 * limits.SIEVE_PERIOD and not self._attached and not behind:
             return 0  # few have come since the last look, or it is the first one
         self._slow = behind or (self._slow and self._attached)
         shares = [
-            _share(count / seconds, share, behind, self._slow) for count, share in zip(met, self.shares, strict=True)
+            _share(count / seconds, share, behind, self._slow, above > 0.0)
+            for count, share, above in zip(met, self.shares, self._above, strict=True)
         ]
         if shares != self.shares or self._stale:
             finer = any(share < before for share, before in zip(shares, self.shares, strict=True))
@@ -235,6 +242,12 @@ class Sieve:
             self._set(now)
             self._finer = finer and self._attached
         return round(held)
+
+    def _count_above(self, kind: int, came: float, seconds: float) -> None:
+        """What came beyond that for which there is no sieve is remembered until as much less has come: else a flood in
+        pulses fills the socket's buffer with each before it is noticed."""
+        most = limits.SIEVE_FROM * limits.SIEVE_LINGERS
+        self._above[kind] = max(0.0, min(most, self._above[kind] + came - limits.SIEVE_FROM * seconds))
 
     def changed(self, now: float) -> float:
         """There are more members. Seconds until they count: call again then, once for all; 0.0: they do already."""
@@ -262,16 +275,17 @@ class Sieve:
             self._attach(None)
 
 
-def _share(rate: float, share: float, behind: bool, slow: bool) -> float:
+def _share(rate: float, share: float, behind: bool, slow: bool, lingers: bool) -> float:
     """
     Of the strangers, if so many a second came through a sieve for that share of them.
 
     Args:
         behind: More waits than the node gets to.
         slow: It was so a while ago: it may be able to deal with fewer than others.
+        lingers: On the average of a while many have come.
     """
     coming = rate / share
-    wanted = 1.0
+    wanted = share if lingers else 1.0
     if coming > (limits.SIEVE_FROM if share >= 1.0 else limits.SIEVE_UNTIL):
         wanted = max(limits.SIEVE_PASS / coming, _FINEST)
         if share / 2 < wanted < share * 2:

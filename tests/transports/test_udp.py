@@ -6,6 +6,7 @@ import contextlib
 import errno
 import random
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -17,14 +18,14 @@ from crust.addresses import Endpoint
 from crust.transports import udp_offload
 from crust.transports.blocking import BlockingStream
 from crust.transports.contract import Connection
-from crust.transports.icmp import IcmpError
+from crust.transports.icmp import IcmpError, hear_icmp, icmp_errors
 from crust.transports.udp import UdpHub
 from crust.transports.udp_offload import Offload
 from crust.transports.udp_receive import ReceiveBuffer, UdpReceiver, run_length
 from crust.transports.utp.burst import number_headers
 from crust.transports.utp.packet import PacketType, build_header, parse_packet_untrusted
 from crust.transports.utp.transport import UtpTransport
-from tests.support.sockets import has_ipv6, loopback
+from tests.support.sockets import has_ipv6, loopback, reserved_port
 from tests.support.threads import Background, Crew
 from tests.support.waiting import wait_until
 
@@ -496,6 +497,49 @@ def test_a_member_that_fails_harms_no_other(
     crew.crashes.clear()
     plain.sendto(build_header(PacketType.DATA, 700, 1, 2, 3, 4, 5), hub.name)
     assert parse_packet_untrusted(plain.recv(2000)).type is PacketType.RESET  # the reader lives
+
+
+def test_a_flood_of_icmp_is_not_heard_for_a_while(
+    crew: Crew, hub: UdpHub, plain: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody can feign it: neither does what waits of it take the place of what peers send. Then all is as before."""
+    if not hub.offload.errors:
+        pytest.skip("this system tells nothing of ICMP")
+    monkeypatch.setattr(limits, "ICMP_DEAF_SECONDS", 0.2)
+    told: list[tuple[str, str, int]] = []
+    hub.on_limit = lambda *limit: told.append(limit)
+    feigned = [IcmpError(("127.0.0.1", 5), errno.ECONNREFUSED, 0)] * 60
+    with monkeypatch.context() as flood:
+        flood.setattr(hub.offload, "icmp_errors", lambda: feigned)
+        for _ in range(10):
+            hub._hear_errors(1000.0)
+    assert told == [("ICMP_HEARD_PER_SECOND", "", 1)]
+    wait_until(lambda: hub.offload.errors, what="hearing again")
+    hub._hear_errors(1010.0)
+    assert len(told) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems tell nothing of ICMP")
+def test_what_waits_of_icmp_is_gone_where_it_is_not_heard() -> None:
+    """Neither is it read, nor raised by the next call."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.settimeout(5.0)
+        assert hear_icmp(sock)
+        plain: Any = getattr(sock, "_sock", sock)
+        nobody = ("127.0.0.1", reserved_port())
+        for wanted in (False, True):
+            sock.sendto(b"x", nobody)  # loopback answers before this returns
+            assert hear_icmp(sock, wanted) is wanted
+            if wanted:
+                sock.sendto(b"x", nobody)
+                with pytest.raises(ConnectionRefusedError):
+                    sock.recv(10)
+                assert len(icmp_errors(plain)) == 1
+            else:
+                assert icmp_errors(plain) == []
+                sock.sendto(b"x", sock.getsockname())
+                assert sock.recv(10) == b"x"
 
 
 # --- ends -------------------------------------------------------------------------------------------------------------

@@ -78,6 +78,7 @@ def flooder(crew: Crew, utp: UtpTransport, monkeypatch: pytest.MonkeyPatch) -> I
     monkeypatch.setattr(limits, "UTP_USELESS_BEGUN", 100.0)
     monkeypatch.setattr(limits, "UTP_USELESS_BURST", 100.0)
     monkeypatch.setattr(limits, "UTP_NOISY_SECONDS", 1.0)
+    monkeypatch.setattr(limits, "SIEVE_LINGERS", 1.0)
     monkeypatch.setattr(limits, "SIEVE_FROM", 40.0)
     monkeypatch.setattr(limits, "SIEVE_UNTIL", 4.0)
     monkeypatch.setattr(limits, "SIEVE_PASS", 20.0)

@@ -192,10 +192,36 @@ def test_others_that_flood_are_held_back_alone() -> None:
 def test_it_is_gone_soon_after_the_flood() -> None:
     bench = Bench()
     bench.come(100_000)
-    bench.come(100, 0, 2 * limits.SIEVE_PERIOD)
+    bench.come(100, 0, limits.SIEVE_LINGERS + 2 * limits.SIEVE_PERIOD)
     assert bench.programs[-1] is None and bench.sieve.shares == [1.0, 1.0] and not bench.sieve.closed
     bench.come(100_000)
     assert bench.sieve.closed
+
+
+def test_the_sooner_the_smaller_it_was() -> None:
+    bench = Bench()
+    bench.come(1.2 * limits.SIEVE_FROM, 0, 2.0)
+    assert bench.sieve.closed
+    bench.come(0, 0, 0.4 + 2 * limits.SIEVE_PERIOD)
+    assert bench.sieve.shares == [1.0, 1.0] and not bench.sieve.closed
+
+
+def test_a_flood_in_pulses_is_held_back_in_between() -> None:
+    """Each would fill the socket's buffer before it is noticed; it is held back as far as its average is a flood."""
+    bench = Bench()
+    bench.come(100_000, 0, 0.25)
+    for _ in range(20):
+        bench.come(0, 0, 0.6)
+        assert bench.sieve.closed and bench.sieve.shares[0] <= 0.05
+        bench.come(100_000, 0, 0.25)
+
+
+def test_a_sudden_flood_is_not_waited_for() -> None:
+    """Hardly more of it get in than make it one."""
+    bench = Bench()
+    bench.come(10, 10, 3.0)
+    bench.come(100_000, 0, 0.05)
+    assert bench.sieve.closed and bench.sieve.shares[0] <= 0.2
 
 
 def test_a_new_connection_passes_at_once() -> None:
@@ -295,7 +321,7 @@ def test_what_passes_as_a_connection_and_is_none_does_no_lasting_harm() -> None:
         held = bench.sieve.look(bench.now)
         assert 0 <= held < 10**9
     assert min(bench.sieve.shares) > 0
-    bench.come(0, 0, 2 * limits.SIEVE_PERIOD)
+    bench.come(0, 0, limits.SIEVE_LINGERS + 2 * limits.SIEVE_PERIOD)
     assert bench.sieve.shares == [1.0, 1.0] and not bench.sieve.closed
 
 
@@ -328,6 +354,7 @@ def test_a_system_without_is_asked_once() -> None:
 @on_linux
 def test_a_flooded_hub_still_hears_its_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that joins during the flood as well; it tells how many were held back, and takes the sieve away."""
+    monkeypatch.setattr(limits, "SIEVE_LINGERS", 1.0)
     monkeypatch.setattr(limits, "SIEVE_FROM", 40.0)
     monkeypatch.setattr(limits, "SIEVE_UNTIL", 4.0)
     monkeypatch.setattr(limits, "SIEVE_PASS", 20.0)

@@ -37,4 +37,5 @@ With sockets:
 
 ``stream``          a connection on a hub, behind the contract of all transports
 ``transport``       dialling and listening
+``callers``         who has called and not shown yet to be where he says
 """

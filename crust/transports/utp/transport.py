@@ -10,17 +10,14 @@ blocks in a queue, ended by its closing.
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import errno
-import ipaddress
 import logging
 import os
 import queue
 import socket
 import threading
 from collections.abc import Callable
-from typing import Any
 
 from ... import limits
 from ...addresses import Endpoint, address_key
@@ -34,6 +31,7 @@ from ..resolving import Lookup, Resolver, read
 from ..tcp_connection import endpoint_of
 from ..udp import Source, StunHook, UdpHub
 from ..udp_offload import Address, route
+from .callers import Callers
 from .connection import UtpConnection
 from .packet import Packet
 from .reserve import Reserve, Share
@@ -44,6 +42,7 @@ from .stream import UtpStream
 __all__ = ["UtpDialling", "UtpListener", "UtpTransport"]
 
 _logger = logging.getLogger("crust.transports.utp")
+_UNANSWERED_TOLD = 64  # at once
 
 
 class UtpTransport:
@@ -433,8 +432,8 @@ class UtpListener:
         self._lock = threading.Lock()  # guards all below
         self._running = False
         self._closed = False
-        self._half_open: collections.OrderedDict[UtpStream, str] = collections.OrderedDict()  # and their networks
-        self._networks: collections.Counter[str] = collections.Counter()
+        self._half_open: Callers[UtpStream] = Callers()
+        self._unanswered = 0  # as too many came
         self._offered: queue.SimpleQueue[UtpStream | None] = queue.SimpleQueue()
         self._hub = self._taken(hub, endpoint) if hub is not None else self._opened(endpoint)
         self._hub.acceptor = self
@@ -481,15 +480,19 @@ class UtpListener:
         host = str(address[0])
         if self._transport.refuses(host):
             return
-        network = _network(host)
         most, each = self._transport.half_open
         victim: UtpStream | None = None
         with self._lock:
-            full = self._closed or self._networks[network] >= each
-            if not full and len(self._half_open) >= most:
-                victim = next(iter(self._half_open))
-        if full:
-            self._transport.on_limit("limits.utp_half_open_per_network", host, 1)
+            limit = "limits.utp_half_open_per_network" if self._closed else self._half_open.limit(host, each, now)
+            if not limit:
+                victim = self._half_open.displaced(most)
+        if limit == "UTP_SYNS_PER_SECOND":
+            self._unanswered += 1
+            if not self._unanswered % _UNANSWERED_TOLD:
+                self._transport.on_limit(limit, "", _UNANSWERED_TOLD)
+            return
+        if limit:
+            self._transport.on_limit(limit, host, 1)
             return
         if victim is not None:
             self._transport.on_limit("limits.utp_half_open", host, 1)
@@ -499,19 +502,12 @@ class UtpListener:
         if stream is None:
             return
         with self._lock:
-            self._half_open[stream] = network
-            self._networks[network] += 1
+            self._half_open.add(stream, host)
         stream.begin()
 
     def _forget(self, stream: UtpStream) -> bool:
         with self._lock:
-            network = self._half_open.pop(stream, None)
-            if network is None:
-                return False
-            self._networks[network] -= 1
-            if not self._networks[network]:
-                del self._networks[network]
-            return True
+            return self._half_open.forget(stream)
 
     def _settled(self, stream: UtpStream) -> None:
         """A caller has shown that it is where its SYN came from, or has been given up."""
@@ -583,13 +579,6 @@ def _separate(sock: socket.socket, family: int) -> None:
     """IPv6 sockets leave IPv4 alone."""
     if family == getattr(socket, "AF_INET6", None):
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-
-
-def _network(host: str) -> str:
-    """The network that an address is counted for: its /24 (IPv4) or /48 (IPv6)."""
-    ip: Any = ipaddress.ip_address(host.partition("%")[0])
-    bits = 8 if ip.version == 4 else 80
-    return f"{ip.version}:{int(ip) >> bits:x}"
 
 
 def _u16() -> int:

@@ -1,0 +1,71 @@
+"""
+Who has called a listener and has not shown yet to be where he says: anybody may send SYNs, from any address he claims.
+
+To answer one costs as much as dozens of datagrams that are thrown away. So only so many are answered in a second, from
+wherever they come, and of a network so many wait at once. More than may wait would displace each other.
+"""
+
+from __future__ import annotations
+
+import collections
+import ipaddress
+from typing import Any, Generic, TypeVar
+
+from ... import limits
+from ...runtime.rates import Bucket
+
+__all__ = ["Callers"]
+
+T = TypeVar("T")
+
+
+class Callers(Generic[T]):
+    """The callers of one listener that are waited for. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._waiting: collections.OrderedDict[T, str] = collections.OrderedDict()  # and their networks
+        self._networks: collections.Counter[str] = collections.Counter()
+        self._answers = Bucket(limits.UTP_SYNS_PER_SECOND, limits.UTP_HALF_OPEN_MAX)
+
+    def __iter__(self) -> Any:
+        return iter(self._waiting)
+
+    def limit(self, host: str, each: int, now: float) -> str:
+        """
+        The limit by which a caller at that IP address gets no answer; empty: he is to get one.
+
+        Args:
+            each: How many of one network may wait.
+        """
+        if self._networks[_network(host)] >= each:
+            return "limits.utp_half_open_per_network"
+        if self._answers.tokens(now) < 1.0:
+            return "UTP_SYNS_PER_SECOND"
+        self._answers.take()
+        return ""
+
+    def displaced(self, most: int) -> T | None:
+        """Who has to make room for another one, if ``most`` may wait."""
+        return next(iter(self._waiting)) if len(self._waiting) >= most else None
+
+    def add(self, caller: T, host: str) -> None:
+        """He is waited for."""
+        network = self._waiting[caller] = _network(host)
+        self._networks[network] += 1
+
+    def forget(self, caller: T) -> bool:
+        """He is not, any more; False: he was not."""
+        network = self._waiting.pop(caller, None)
+        if network is None:
+            return False
+        self._networks[network] -= 1
+        if not self._networks[network]:
+            del self._networks[network]
+        return True
+
+
+def _network(host: str) -> str:
+    """The network that an address is counted for: its /24 (IPv4) or /48 (IPv6)."""
+    ip: Any = ipaddress.ip_address(host.partition("%")[0])
+    bits = 8 if ip.version == 4 else 80
+    return f"{ip.version}:{int(ip) >> bits:x}"

@@ -433,9 +433,10 @@ class UdpHub:
     def _lets_in(self, noise: Noise, runs: list[tuple[Packet, int, int]], now: float) -> bool:
         """Whether a noisy connection is to hear of these."""
         count = sum(run[1] for run in runs)
-        let_in = noise.lets_in(count, self._sieve.shares[0], now)
-        self._din.met(noise, count, let_in)
-        self._met(True, now, count)
+        share, sifted = self._sieve.shares[0], now >= noise.sifted
+        let_in = noise.lets_in(count, share if sifted else 1.0, now)
+        self._din.met(noise, count, let_in, sifted)
+        self._met(True, now, count if sifted else count * share)
         return let_in
 
     def _pieces(
@@ -527,7 +528,9 @@ class UdpHub:
     # --- strangers ----------------------------------------------------------------------------------------------------
 
     def _origins(self) -> list[Origin]:
-        members = self._members.items()
+        members, now = self._members.items(), self.io.now()
+        for each in self._members.values():
+            each.noise.told(now)
         return [(str(address[0]), address[1], number) for (address, number), each in members if not each.noise.noisy]
 
     def _more(self, now: float | None = None) -> None:
@@ -541,7 +544,7 @@ class UdpHub:
         if left > 0:
             self.io.call_later(left, self._more)
 
-    def _met(self, like_utp: bool, now: float, count: int = 1) -> None:
+    def _met(self, like_utp: bool, now: float, count: float = 1) -> None:
         """Datagrams that no connection claims, or a noisy one."""
         if self._sieve.met(like_utp, now, count):
             self._look(now)

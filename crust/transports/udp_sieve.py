@@ -181,7 +181,7 @@ class Sieve:
         self._attach = attach
         self._members = members
         self._waiting = waiting
-        self._met = [0, 0]
+        self._met = [0.0, 0.0]
         self._above = [0.0, 0.0]  # how many of either kind came beyond those for which there would be no sieve
         self._since = 0.0
         self._most = limits.SIEVE_MEMBERS  # that the system has taken a program for, or may take
@@ -197,7 +197,7 @@ class Sieve:
         """True while it holds anything back."""
         return self._attached
 
-    def met(self, like_utp: bool, now: float, count: int = 1) -> bool:
+    def met(self, like_utp: bool, now: float, count: float = 1) -> bool:
         """Strangers' datagrams came through (to one thread). True if it is time for a :meth:`look`."""
         self._met[not like_utp] += count
         return self.is_due(now)
@@ -218,7 +218,7 @@ class Sieve:
         seconds = now - self._since
         if not self.is_due(now):
             return 0
-        met, self._met, self._since = self._met, [0, 0], now
+        met, self._met, self._since = self._met, [0.0, 0.0], now
         behind = self._waiting() > limits.SIEVE_BEHIND
         # Of those that wait, most may have been queued before.
         for index, share in enumerate(self.shares):

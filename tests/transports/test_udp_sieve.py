@@ -15,7 +15,7 @@ from crust.runtime.threads import Deadline, Threads
 from crust.transports.udp import UdpHub
 from crust.transports.udp_sieve import Sieve, attach, program, waiting
 from crust.transports.utp.noise import Noise, Patience
-from crust.transports.utp.packet import Packet
+from crust.transports.utp.packet import Packet, parse_packet_untrusted
 from tests.support.waiting import wait_until
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such filters")
@@ -403,6 +403,29 @@ def test_a_hub_tells_its_sieve_of_many_connections_once(monkeypatch: pytest.Monk
         assert timers == [0.02] and len(asked) == 1
         hub._more(5.0)  # it is still too soon
         assert timers == [0.02, 0.02] and asked[1:] == [5.0]
+        hub.close()
+
+
+def test_what_came_before_a_sieve_knew_is_not_multiplied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A connection that is taken for an honest one, and floods: what has come until the sieve knows counts once, or a few
+    thousand packets would be told as millions, and the sieve would shut strangers out as in so great a flood.
+    """
+    io = IoLoop()
+    with Filtered() as pair:
+        hub = UdpHub(pair.inner, io, lambda name, error: None)
+        member, counted = Heard(), []
+        monkeypatch.setattr(io, "now", lambda: 1000.0)
+        monkeypatch.setattr(hub, "_met", lambda like_utp, now, count: counted.append(count))
+        monkeypatch.setattr(Noise, "lets_in", lambda noise, packets, share, now: counted.append(share))
+        assert hub.add(("127.0.0.1", 9), 7, member)
+        hub._sieve.shares[0] = 0.25
+        run = [(parse_packet_untrusted(utp(7)), 4, 0)]
+        for noisy, later in ((False, 5.0), (True, 0.9), (True, 1.0), (False, 5.0)):
+            member.noise.noisy = noisy
+            assert bool(hub._origins()) is not noisy
+            hub._lets_in(member.noise, run, 1000.0 + later * limits.SIEVE_PERIOD)
+        assert counted == [1.0, 1.0, 1.0, 1.0, 0.25, 4, 1.0, 1.0]
         hub.close()
 
 

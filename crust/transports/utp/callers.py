@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import ipaddress
+from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
 from ... import limits
@@ -27,8 +28,11 @@ class Callers(Generic[T]):
         self._networks: collections.Counter[str] = collections.Counter()
         self._answers = Bucket(limits.UTP_SYNS_PER_SECOND, limits.UTP_HALF_OPEN_MAX)
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[T]:
         return iter(self._waiting)
+
+    def __len__(self) -> int:
+        return len(self._waiting)
 
     def limit(self, host: str, each: int, now: float) -> str:
         """

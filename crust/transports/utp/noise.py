@@ -16,6 +16,8 @@ Where there is no sieve, the ration alone holds it back: its packets are read, a
 
 from __future__ import annotations
 
+import math
+
 from ... import limits
 from ...runtime.rates import Bucket
 from .connection import UtpConnection
@@ -57,6 +59,7 @@ class Noise:
         "_weight",
         "host",
         "noisy",
+        "sifted",
     )
 
     def __init__(self, host: str, patience: Patience) -> None:
@@ -64,6 +67,8 @@ class Noise:
         self._patience = patience
         self.noisy = False
         """It has brought far more that was of no use than of what was."""
+        self.sifted = math.inf
+        """From when on what comes of it has passed a sieve that takes it for a stranger's."""
         self._credit = self._most = limits.UTP_USELESS_BEGUN  # and what it may be: what is of use adds to that, too
         self._at = 0.0  # when the credit was so
         self._weight = 1.0  # how many were sent for each that comes
@@ -112,6 +117,10 @@ class Noise:
         if self._credit < 0.0:
             self.noisy = True
 
+    def told(self, now: float) -> None:
+        """The sieve learns now whether it is noisy. What waits in the socket has passed the one before."""
+        self.sifted = min(self.sifted, now + limits.SIEVE_PERIOD) if self.noisy else math.inf
+
     def lets_in(self, packets: int, share: float, now: float) -> bool:
         """
         Packets came while it was noisy: whether the connection is to hear of them.
@@ -148,9 +157,9 @@ class Din:
         self._met: dict[str, int] = {}  # packets by host since the last look
         self._lost: dict[str, int] = {}  # of those, such as were thrown away here
 
-    def met(self, noise: Noise, packets: int, let_in: bool) -> None:
-        """So many came of a noisy one (one thread)."""
-        self._met[noise.host] = self._met.get(noise.host, 0) + packets
+    def met(self, noise: Noise, packets: int, let_in: bool, sifted: bool = True) -> None:
+        """So many came of a noisy one, all there were or what a sieve had left of them (one thread)."""
+        self._met[noise.host] = self._met.get(noise.host, 0) + (packets if sifted else 0)
         if not let_in:
             self._lost[noise.host] = self._lost.get(noise.host, 0) + packets
 

@@ -231,7 +231,8 @@ def test_a_flood_of_calls_from_everywhere(port: Port) -> None:
                 for call in range(4):
                     stranger.send(syn(1000 * round_number + 10 * call))
             assert port.half_open <= limits.UTP_HALF_OPEN_MAX
-            assert all(count <= limits.UTP_HALF_OPEN_PER_NETWORK for count in port.listener._networks.values())
+            networks = port.listener._half_open._networks.values()
+            assert all(count <= limits.UTP_HALF_OPEN_PER_NETWORK for count in networks)
             port.works(20_000)
         settled(port, strangers)
         assert sum(stranger.got for stranger in strangers) <= sum(stranger.sent for stranger in strangers)
@@ -243,7 +244,7 @@ def test_a_flood_of_calls_from_everywhere(port: Port) -> None:
                 assert other.recv_exactly(10, 5.0) == b"a real one"
         wait_until(lambda: port.half_open == 0, limits.UTP_HALF_OPEN_SECONDS + 5.0, "forgetting them")
         wait_until(lambda: port.members <= 2, what="forgetting their ids")
-        assert not port.listener._networks
+        assert not port.listener._half_open._networks
 
 
 def test_one_network_gets_few_places(port: Port) -> None:

@@ -220,6 +220,8 @@ def test_a_din_is_told_by_where_it_comes_from() -> None:
     din.met(loud, 10, True)
     din.met(other, 5, False)
     assert din.thrown_away(1000, 0.1) == ([("192.0.2.1", 90), ("192.0.2.2", 50)], 865)
+    din.met(loud, 10, False, False)  # it had not passed the sieve
+    assert din.thrown_away(1000, 0.1) == ([("192.0.2.1", 10)], 1000)
     din.met(loud, 10, True)
     assert din.thrown_away(7, 0.1) == ([("192.0.2.1", 7)], 0)
 

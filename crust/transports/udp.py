@@ -37,7 +37,7 @@ from .udp_receive import DATA, ReceiveBuffer, Source, UdpReceiver, run_length
 from .udp_sending import UdpSender
 from .udp_sieve import Origin, Sieve, attach, waiting
 from .utp.burst import Burst, single_burst
-from .utp.noise import Din, Noise, Patience
+from .utp.noise import Din, Noise
 from .utp.packet import (
     HEADER_SIZE,
     Packet,
@@ -46,6 +46,7 @@ from .utp.packet import (
     parse_packet_untrusted,
     parse_parts_untrusted,
 )
+from .utp.patience import Patiences
 
 __all__ = ["Acceptor", "Address", "Member", "Source", "StunHook", "UdpHub"]
 
@@ -85,10 +86,10 @@ class UdpHub:
         """Takes what no connection knows; False if it is not a probe either."""
         self.hushed: Callable[[Address], bool] | None = None
         """Whether that address gets no RESET, since a way to it is being looked for."""
+        self.patience = Patiences()
+        """With packets of connections that are of no use; may be shared with other hubs, before there are any."""
         self.strays = 0
         """Datagrams that belonged to nobody."""
-        self.patience = Patience()
-        """Of the members' noise."""
         self.on_limit: Callable[[str, str, int], object] = lambda limit, host, count: None
         """
         Told of a limit, where what met it comes from, or says that it does, and of how much: of about so many strays,

@@ -23,6 +23,7 @@ One connection, without sockets, clocks or threads:
 ``peer_window``     what the other side has room for
 ``freshness``       duplicates from before the numbers went round
 ``noise``           packets of no use, and what becomes of a connection that brings many
+``patience``        how many of those all at one address may bring
 ``events``          what a connection tells tools and tests
 
 How much may be under way:

@@ -2,11 +2,12 @@
 How much of what comes on a µTP connection is of no use, and how much of a connection gets in where most of it is not.
 
 Packets are of use as far as they acknowledge something that had not been acknowledged, or bring part of the stream that
-was not there. Lines that lose, delay or double packets make others, too, about as many; and a sender whose clock ran
-out sends a whole window again. So a connection has credit: what is of use adds to it, and so does time; what is not
-takes from it (:class:`Noise`). Whose credit is used up is *noisy*: its packets are rationed, and what the socket's
-sieve knows of connections does not hold for it (:mod:`crust.transports.udp_sieve`), so that what it loses is lost in
-the kernel and costs others nothing. It goes on, slowly. When it has been quiet for a while, it is as others are.
+was not there. Lines that lose, delay or double packets make others, too, up to twice as many; and a sender whose clock
+ran out sends a whole window again. So what is of use earns a connection credit, and what is not takes from it
+(:class:`Noise`), and then from the patience with all those at its address (:mod:`crust.transports.utp.patience`). Who
+has neither left is *noisy*: its packets are rationed, and what the socket's sieve knows of connections does not hold
+for it (:mod:`crust.transports.udp_sieve`), so that what it loses is lost in the kernel and costs others nothing. It
+goes on, slowly. When its address has been quiet for a while, it is as others are.
 
 Headers of µTP can be forged by who sees them, and such a one may end a connection by a RESET anyway. Who sees nothing
 of it guesses one of 2^16 ids: it takes more than a hundred million packets a second to make a connection noisy so.
@@ -19,23 +20,10 @@ from __future__ import annotations
 import math
 
 from ... import limits
-from ...runtime.rates import Bucket
 from .connection import UtpConnection
+from .patience import Patience
 
-__all__ = ["Din", "Noise", "Patience"]
-
-
-class Patience:
-    """What all connections of a socket may bring that is of no use. Not exact where two threads ask at once."""
-
-    def __init__(self) -> None:
-        self._left = Bucket(limits.UTP_USELESS_ALL_PER_SECOND, limits.UTP_USELESS_BURST)
-
-    def take(self, packets: float, now: float) -> float:
-        """As many of them as are left."""
-        taken = max(0.0, min(packets, self._left.tokens(now)))
-        self._left.take(taken)
-        return taken
+__all__ = ["Din", "Noise"]
 
 
 class Noise:
@@ -44,36 +32,20 @@ class Noise:
 
     Args:
         host: The IP address of its other end.
-        patience: Of its socket.
+        patience: With those who are there.
     """
 
-    __slots__ = (
-        "_acked",
-        "_arrived",
-        "_at",
-        "_credit",
-        "_most",
-        "_patience",
-        "_ration",
-        "_ration_at",
-        "_weight",
-        "host",
-        "noisy",
-        "sifted",
-    )
+    __slots__ = ("_acked", "_arrived", "_earned", "_patience", "_weight", "host", "noisy", "sifted")
 
     def __init__(self, host: str, patience: Patience) -> None:
         self.host = host
-        self._patience = patience
         self.noisy = False
         """It has brought far more that was of no use than of what was."""
         self.sifted = math.inf
         """From when on what comes of it has passed a sieve that takes it for a stranger's."""
-        self._credit = self._most = limits.UTP_USELESS_BEGUN  # and what it may be: what is of use adds to that, too
-        self._at = 0.0  # when the credit was so
+        self._patience = patience
+        self._earned = limits.UTP_USELESS_BEGUN
         self._weight = 1.0  # how many were sent for each that comes
-        self._ration = 0.0
-        self._ration_at = 0.0
         self._arrived = -1  # packets of the stream that have been received, and sent and acknowledged; -1: unknown yet
         self._acked = 0
 
@@ -91,30 +63,17 @@ class Noise:
         fresh = arrived - self._arrived
         if fresh == packets and acked == self._acked and size >= packets * limits.UTP_USEFUL_BYTES:
             self._arrived = arrived
-            if self._credit >= limits.UTP_USELESS_BURST:
+            if self._earned >= limits.UTP_USELESS_BURST:
                 return  # the rule
         # Packets of a byte or two are no progress worth the name.
         gained = min(max(0.0, fresh), size / limits.UTP_USEFUL_BYTES) + max(0, acked - self._acked)
         self._arrived, self._acked = arrived, acked
-        self._earn(now)
-        if self._most < limits.UTP_USELESS_BURST:
-            more = min(gained, limits.UTP_USELESS_BURST - self._most)
-            self._most += more
-            self._credit += more
-        self._spend(max(0.0, packets - gained) * self._weight - gained)
+        self._spend(max(0.0, packets - gained) * self._weight - limits.UTP_USEFUL_EXCUSES * gained, now)
 
-    def _earn(self, now: float) -> None:
-        earned = (now - self._at) * limits.UTP_USELESS_PER_SECOND
-        self._at = now
-        if self._credit < 0.0:  # it hears next to nothing: that is not taken from others
-            self._credit = min(limits.UTP_USELESS_BEGUN, self._credit + earned)
-        elif self._credit < self._most:
-            self._credit += self._patience.take(min(earned, self._most - self._credit), now)
-
-    def _spend(self, packets: float) -> None:
-        most = limits.UTP_USELESS_PER_SECOND * limits.UTP_NOISY_SECONDS  # however long a flood is
-        self._credit = max(-most, min(self._most, self._credit - packets))
-        if self._credit < 0.0:
+    def _spend(self, packets: float, now: float) -> None:
+        left = self._earned - packets
+        self._earned = max(0.0, min(limits.UTP_USELESS_BURST, left))
+        if left < 0.0 and not self._patience.try_with(-left, now):
             self.noisy = True
 
     def told(self, now: float) -> None:
@@ -129,21 +88,14 @@ class Noise:
             share: Of its packets that come through the socket's sieve.
         """
         self._weight = 1.0 / share
-        if self.is_calm(now):
+        if self.is_calm(now) or self._patience.admits(packets, now):
             return True
-        most = limits.SIEVE_PASS * limits.SIEVE_PERIOD
-        self._ration = min(most, self._ration + (now - self._ration_at) * limits.SIEVE_PASS)
-        self._ration_at = now
-        if self._ration > 0.0:
-            self._ration -= packets
-            return True
-        self._spend(packets * self._weight)
+        self._spend(packets * self._weight, now)
         return False
 
     def is_calm(self, now: float) -> bool:
         """Whether it is noisy no more."""
-        self._earn(now)
-        if self._credit >= 0.0:
+        if self._patience.left(now) >= 0.0:
             self.noisy = False
             self._weight = 1.0
         return not self.noisy

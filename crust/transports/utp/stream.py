@@ -115,10 +115,10 @@ class UtpStream:
         """
         self.failure: OSError | None = None
         """Why it never stood, or why it broke."""
-        self.noise = Noise(remote.host, hub.patience)
         self._core = core
         self._hub = hub
         self._io: IoLoop = hub.io
+        self.noise = Noise(remote.host, hub.patience.of(remote.host, hub.io.now()))
         self._address = address
         self._source = source
         self._on_crash = on_crash

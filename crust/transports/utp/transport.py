@@ -34,6 +34,7 @@ from ..udp_offload import Address, route
 from .callers import Callers
 from .connection import UtpConnection
 from .packet import Packet
+from .patience import Patiences
 from .reserve import Reserve, Share
 from .settings import Settings, window_among
 from .states import State
@@ -78,6 +79,7 @@ class UtpTransport:
         from; must be quick."""
         self.reserve = Reserve()
         """What all connections may keep of streams that nobody takes yet."""
+        self._patience = Patiences()
         self._told_scarce = False  # that the system grants small buffers only
         self._lock = threading.Lock()  # guards the order of making hubs for dials
         # Whatever has descriptors, sinks, or somebody who waits.
@@ -165,8 +167,7 @@ class UtpTransport:
         except BaseException:
             sock.close()
             raise
-        hub.silent = silent
-        hub.stun = self.stun
+        hub.silent, hub.stun, hub.patience = silent, self.stun, self._patience
         hub.on_limit = lambda limit, host, count: self.on_limit(limit, host, count)
         hub.hold()
         if not self._hubs.add(hub):
@@ -402,7 +403,6 @@ class UtpDialling:
         except BaseException:
             stream.abort()
             raise
-
 
     def _given(self, family: int) -> UdpHub:
         """The socket that was given, held once more, for the connection."""

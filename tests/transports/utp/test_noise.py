@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 
 import pytest
 
 from crust import limits
 from crust.transports.utp.connection import Settings, UtpConnection
-from crust.transports.utp.noise import Din, Noise, Patience
+from crust.transports.utp.noise import Din, Noise
 from crust.transports.utp.packet import Packet, PacketType
+from crust.transports.utp.patience import Patience, Patiences
 from tests.simulation.network import Behaviour, Link, World
 from tests.simulation.robustness import trial
 from tests.simulation.utp import connect
+
+
+def patience(now: float = 1000.0) -> Patience:
+    """With an address of which nothing has been heard."""
+    return Patiences().of("192.0.2.1", now)
 
 
 class Listener:
@@ -22,14 +29,13 @@ class Listener:
         self.noises: dict[UtpConnection, Noise] = {}
         self.least = limits.UTP_USELESS_BURST
         """The least credit that any had."""
-        self.patience = Patience()
         receive = UtpConnection.receive
 
         def listening(core: UtpConnection, packet: Packet, count: int, size: int, now: float, *, keep: bool) -> bool:
-            noise = self.noises.setdefault(core, Noise("192.0.2.1", self.patience))
+            noise = self.noises.setdefault(core, Noise("192.0.2.1", patience(now)))
             taken = receive(core, packet, count, size, now, keep=keep)
             noise.heard(core, count, len(packet.payload), now)
-            self.least = min(self.least, noise._credit)
+            self.least = min(self.least, noise._earned + noise._patience.left(now))
             return taken
 
         monkeypatch.setattr(UtpConnection, "receive", listening)
@@ -77,7 +83,8 @@ class Flooded:
         world.run(self.now + 2.0)
         assert caller.core is not None and callee.core is not None
         self.core, self.now = callee.core, world.now
-        self.noise = Noise("192.0.2.1", Patience())
+        self.patience = patience(self.now)
+        self.noise = Noise("192.0.2.1", self.patience)
         self.number = self.core.receiver.next
 
     def packet(self, kind: PacketType, ahead: int = 0, payload: bytes = b"", window: int = 1 << 20) -> Packet:
@@ -150,20 +157,20 @@ def test_who_has_brought_little_may_bring_little_else() -> None:
     for _ in range(int(limits.UTP_USELESS_BURST)):
         end.take(end.packet(PacketType.STATE), 1e9)
     assert not end.noise.noisy
-    for _ in range(2):
+    for _ in range(100):  # some of which the time that has passed allows
         end.take(end.packet(PacketType.STATE), 1e9)
     assert end.noise.noisy
 
 
 def test_many_who_are_quiet_enough_are_loud_together() -> None:
     """
-    Of 64 connections of one socket each stays below what one may. But for what they may bring at first, what is heard
+    Of 64 addresses each stays below what one may. But for what they may bring at first, what is heard
     of all of them is no more than what is for all; and who brings something is not noisy for their sakes.
     """
-    patience = Patience()
+    patiences = Patiences()
     core, honest = Flooded().core, Flooded()
-    honest.noise = Noise("192.0.2.9", patience)
-    noises = [Noise(f"192.0.2.{number}", patience) for number in range(64)]
+    hosts = [f"192.0.2.{number}" for number in range(65)]
+    honest.noise, *noises = (Noise(host, patiences.of(host, honest.now)) for host in hosts)
     seconds, each = 5, 0.5 * limits.UTP_USELESS_PER_SECOND
     heard = 0
     for _ in range(round(seconds * each)):
@@ -180,13 +187,49 @@ def test_many_who_are_quiet_enough_are_loud_together() -> None:
     assert sum(noise.noisy for noise in noises) >= 56 and not honest.noise.noisy
 
 
+def test_many_connections_of_one_address_are_as_one() -> None:
+    """Each brings far less than one may: together it is too much; whoever does not flood there is not noisy for it."""
+    end = Flooded()
+    others = [Noise("192.0.2.1", end.patience) for _ in range(20)]
+    neighbour = Noise("192.0.2.1", end.patience)
+    elsewhere = Noise("192.0.2.2", patience())
+    for noise in (*others, neighbour, elsewhere):
+        noise.heard(end.core, 1, 0, end.now)
+    rate = 0.2 * limits.UTP_USELESS_PER_SECOND * len(others)
+    for number in range(int(3 * rate)):
+        end.now += 1.0 / rate
+        others[number % len(others)].heard(end.core, 1, 0, end.now)
+        if not number % 1000:
+            neighbour.heard(end.core, 1, 0, end.now)
+            elsewhere.heard(end.core, 1, 0, end.now)
+    assert all(noise.noisy for noise in others)
+    assert not neighbour.noisy and not elsewhere.noisy
+    let_in = sum(others[number % 20].lets_in(1, 1.0, end.now + number / 10_000) for number in range(20_000))
+    assert let_in == pytest.approx(2 * limits.SIEVE_PASS, rel=0.2)  # of all of them
+    later = end.now + 2.0 + 1.05 * limits.UTP_NOISY_SECONDS
+    assert all(noise.is_calm(later) for noise in others)
+
+
+def test_who_ends_all_its_connections_begins_where_it_was() -> None:
+    """For as long as it takes to be as new; and nobody is remembered for longer."""
+    known = Patiences()
+    assert not known.of("192.0.2.1", 1000.0).try_with(1000.0, 1000.0)
+    gc.collect()
+    assert known.of("192.0.2.1", 1000.0).left(1000.0) == -1000.0
+    assert known.of("192.0.2.2", 1000.0).left(1000.0) == 0.0
+    assert known.of("2001:db8::1", 1000.0) is known.of("2001:db8::2", 1000.0)
+    known.of("192.0.2.3", 1020.0)
+    gc.collect()
+    assert list(known._known) == [bytes((192, 0, 2, 3))]
+
+
 def test_who_is_noisy_goes_on_slowly() -> None:
     """A ration of its packets is heard, and it stays noisy although few come through a sieve, until few are sent."""
-    noise = Noise("192.0.2.1", Patience())
+    noise = Noise("192.0.2.1", patience())
     core = Flooded().core
     noise.heard(core, 1, 0, 1000.0)
     now = 1000.0
-    noise.heard(core, int(limits.UTP_USELESS_BURST) + 2, 0, now)
+    noise.heard(core, int(limits.UTP_USELESS_BURST + limits.UTP_USELESS_BEGUN) + 2, 0, now)
     assert noise.noisy
     let_in = 0
     for _ in range(300_000):
@@ -211,7 +254,7 @@ def test_who_is_noisy_goes_on_slowly() -> None:
 def test_a_din_is_told_by_where_it_comes_from() -> None:
     """What was thrown away here, and its part of what the sieve has held back: no more than that in all."""
     din = Din()
-    loud, other = Noise("192.0.2.1", Patience()), Noise("192.0.2.2", Patience())
+    loud, other = Noise("192.0.2.1", patience()), Noise("192.0.2.2", patience())
     din.met(loud, 10, True)
     din.met(loud, 30, False)
     din.met(other, 4, True)
@@ -229,10 +272,10 @@ def test_a_din_is_told_by_where_it_comes_from() -> None:
 def test_a_din_knows_who_has_calmed_down() -> None:
     """Though nothing of it comes through; and forgets who has gone."""
     core = Flooded().core
-    din, noises = Din(), [Noise("192.0.2.1", Patience()), Noise("192.0.2.2", Patience())]
+    din, noises = Din(), [Noise("192.0.2.1", patience()), Noise("192.0.2.2", patience())]
     for noise in noises:
         noise.heard(core, 1, 0, 1000.0)
-        noise.heard(core, int(limits.UTP_USELESS_BURST) + 2, 0, 1000.0)
+        noise.heard(core, int(limits.UTP_USELESS_BURST + limits.UTP_USELESS_BEGUN) + 2, 0, 1000.0)
         din.changed(noise)
     din.forget(noises[1])
     assert not din.calmed(1000.0)

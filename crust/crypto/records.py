@@ -205,7 +205,7 @@ class RecordOpener(_Direction):
         aead: ``HandshakeResult.aead``.
     """
 
-    __slots__ = ("_open", "_open_into", "_partial", "_wanted")
+    __slots__ = ("_open", "_open_into", "_partial", "_wanted", "taken")
 
     def __init__(self, key: bytes, handshake_hash: bytes, aead: int) -> None:
         super().__init__(key, handshake_hash, aead)
@@ -213,6 +213,8 @@ class RecordOpener(_Direction):
         self._open_into = CIPHERS[aead].open_into
         self._partial = bytearray()  # the beginning of a record whose end has not arrived
         self._wanted = 0  # size of that record with its header, once the header is complete
+        self.taken = 0
+        """Bytes of what was received last, up to the end of the record that was yielded."""
 
     def receive(
         self, data: bytes | bytearray | memoryview, scratch: bytearray | None = None
@@ -220,7 +222,8 @@ class RecordOpener(_Direction):
         """
         Plaintexts of the records that ``data`` completes, one at a time and lazily, so that ``update_key`` between two
         of them takes effect. Iterate to the end before ``data`` is overwritten, or drop the link: an iteration given up
-        half-way (by an interrupt, say) has lost records. ``forget`` in between ends it.
+        half-way (by an interrupt, say) has lost records, unless what is behind :attr:`taken` is received once more.
+        ``forget`` in between ends it.
 
         Args:
             data: What has come.
@@ -240,6 +243,7 @@ class RecordOpener(_Direction):
             if len(self._partial) != self._wanted:
                 return
             record, self._partial, self._wanted = self._partial, bytearray(), 0
+            self.taken = position
             yield self._open_record(bytes(record[:HEADER_SIZE]), memoryview(record)[HEADER_SIZE:], scratch)
         while end - position >= HEADER_SIZE and self._key:
             header = bytes(view[position : position + HEADER_SIZE])
@@ -248,7 +252,7 @@ class RecordOpener(_Direction):
                 self._wanted = stop - position
                 break
             body = view[position + HEADER_SIZE : stop]
-            position = stop
+            self.taken = position = stop
             yield self._open_record(header, body, scratch)
         if position < end:
             self._partial += view[position:]

@@ -56,6 +56,7 @@ PIECE_MIN = 4096  # bytes of a stream that are handed on at once, if they take l
 PIECE_BEGUN = 16_384  # at first,
 PIECE_GROWTH = 16_384  # and more after each such piece that did not
 PIECE_SECONDS = 0.01  # of a core that a piece may take
+PIECE_WORDS = 128  # messages about files, and signed ones, after whose record a piece ends
 NOTSENT_LOWAT = 131_072  # bytes that may wait unsent in the kernel: what an urgent message must queue behind
 ACCEPT_PAUSE = 1.0  # seconds without accepting after running out of descriptors
 LISTEN_BACKLOG = 128  # callers over µTP that a listener has not got to

@@ -11,7 +11,6 @@ Welcome and waits for Use), OPEN (carries a conversation), DEAD.
 
 from __future__ import annotations
 
-import collections
 import enum
 import os
 import threading
@@ -30,13 +29,15 @@ from ..crypto.handshake import (
     SelfIntroduced,
 )
 from ..crypto.keys import CIPHERS
-from ..crypto.records import RECORD_MAX, RecordOpener, RecordSealer, export_key
+from ..crypto.records import RecordOpener, RecordSealer, export_key
 from ..exceptions import RemoteProtocolError
 from ..transports.contract import Connection
 from ..wire import frames
 from ..wire.handshake import DenialCode, Introduction, Manner
 from .circuits.connection import CircuitConnection
 from .circuits.words import CircuitEnded
+from .meter import dear_words
+from .scratches import SCRATCH_FROM, give_back, take_scratch
 from .transfer import printable
 
 if TYPE_CHECKING:
@@ -271,10 +272,16 @@ class Link:
 
     def data_received(self, data: memoryview | bytes) -> None:
         """Bytes arrived (reader thread)."""
-        self.bytes_received += len(data)
+        self.data_offered(data, may_leave=False)
+
+    def data_offered(self, data: memoryview | bytes, may_leave: bool = True) -> int:
+        """The same; gives how many were taken: what is too dear at once is left."""
+        taken = len(data)
+        self.bytes_received += taken
         try:
             if self._opener is not None:
-                self._receive_records(data)
+                taken = self._receive_records(data, may_leave)
+                self.bytes_received -= len(data) - taken
             else:
                 self._receive_handshake(data)
         except RemoteProtocolError as error:
@@ -282,6 +289,7 @@ class Link:
         except Exception as error:  # a bug of ours must not take the reader thread, and the peer, down silently
             self._report(error)
             self.fail("failed", f"internal error: {error!r}")
+        return taken
 
     def connection_lost(self, error: OSError | None) -> None:
         """The stream ended (reader thread, once)."""
@@ -413,7 +421,7 @@ class Link:
 
     # --- records ------------------------------------------------------------------------------------------------------
 
-    def _receive_records(self, data: memoryview | bytes) -> None:
+    def _receive_records(self, data: memoryview | bytes, may_leave: bool = False) -> int:
         """Open what is complete; records of the session are passed on together: one lock, one post, one wake."""
         opener = self._opener
         assert opener is not None
@@ -421,7 +429,8 @@ class Link:
         now = clock()
         received: list[list[frames.Frame]] = []
         violation: RemoteProtocolError | None = None
-        scratch = _take_scratch() if len(data) >= _SCRATCH_FROM else None
+        taken, words = len(data), 0
+        scratch = take_scratch() if len(data) >= SCRATCH_FROM else None
         try:
             for plaintext in opener.receive(data, scratch):  # a bad one raises: an attacker on the path can cause that
                 if plaintext[0] in _SESSION_TYPES and self.stage is Stage.OPEN:
@@ -430,23 +439,28 @@ class Link:
                     except RemoteProtocolError as error:  # authentic: only the peer itself can have sent this
                         violation = error
                         break
+                    words += dear_words(received[-1]) if may_leave else 0
+                    if words >= limits.PIECE_WORDS:
+                        taken = opener.taken
+                        break
                     continue
                 if received:
                     self._pass_on(received, now)
                     received = []
                 if self.verdict:
-                    return
+                    return taken
                 self._receive_control(plaintext, now)
         finally:
             if received:
                 self._pass_on(received, now)
         if scratch is not None:
-            _scratches.append(scratch)
+            give_back(scratch)
         conversation = self.conversation
         if violation is not None and conversation is not None:
             conversation.violated(self, violation)
         elif conversation is not None and conversation.meter.is_overdrawn:
             conversation.settle(self)
+        return taken
 
     def _pass_on(self, received: list[list[frames.Frame]], now: float) -> None:
         if self.conversation is not None and not self.verdict:
@@ -511,14 +525,14 @@ class Link:
                     update = sealer.seal(frames.build_record([frames.KeyUpdate()]))
                     sealer.update_key()
                     self._push_locked(update)
-                if len(plaintexts) == 1 and len(plaintexts[0]) < _SCRATCH_FROM:
+                if len(plaintexts) == 1 and len(plaintexts[0]) < SCRATCH_FROM:
                     return self._push_locked(sealer.seal(plaintexts[0]))
-                scratch = _take_scratch()
+                scratch = take_scratch()
                 size = 0
                 for plaintext in plaintexts:
                     size += sealer.seal_into(plaintext, scratch, size)
                 all_out = self._push_locked(memoryview(scratch)[:size])
-                _scratches.append(scratch)
+                give_back(scratch)
                 return all_out
         except BaseException:  # interrupted: half a record may be out, so this link must never write another
             self.verdict, self.error = self.verdict or "failed", self.error or "a write was interrupted"
@@ -578,21 +592,6 @@ class Link:
         self._pending = data[accepted:]
         self.connection.when_writable(self._writable)
         return False
-
-
-# Buffers for whoever seals records or opens one. Memory used again is in the cache, and needs no page of the
-# system: a third of the time that a large record takes.
-_scratches: collections.deque[bytearray] = collections.deque(maxlen=limits.BURST_POOL)
-# Bytes of a record, or of what was read, that are worth such a buffer; less is opened as quickly without. When a
-# thousand peers join, each of their threads that has its turn would else need a quarter of a MiB, in a heap of its own.
-_SCRATCH_FROM = 4096
-
-
-def _take_scratch() -> bytearray:
-    try:
-        return _scratches.pop()
-    except IndexError:
-        return bytearray(limits.RECORDS_AT_ONCE * RECORD_MAX)
 
 
 _T = frames.FrameType

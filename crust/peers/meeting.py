@@ -26,6 +26,7 @@ from ..crypto.handshake import HandshakeConfig, end_of_hello, looks_like_stun_re
 from ..exceptions import LocalProtocolError, MalformedMessage
 from ..runtime.threads import Spawn
 from ..transports.contract import Connection, Sink
+from ..transports.pieces import offer
 from ..wire.handshake import Manner
 from .link import Link
 from .race import Candidate
@@ -244,6 +245,13 @@ class Meeting:
             if isinstance(self._sink, Link):
                 self._sink.fail("failed", f"both ends called, and the other end's call is broken: {error}")
             self._connection.abort()
+
+    def data_offered(self, data: memoryview) -> int:
+        """The same, where some may be left for later."""
+        if self._through and self._sink is not None:
+            return offer(self._sink, data)
+        self.data_received(data)
+        return len(data)
 
     def connection_lost(self, error: OSError | None) -> None:
         """See :class:`crust.transports.contract.Sink`."""

@@ -10,7 +10,7 @@ from ..wire.transfer import TransferType
 from .accounts import Account, Burden
 from .session import Session
 
-__all__ = ["Meter"]
+__all__ = ["Meter", "dear_words"]
 
 _FRAMES_FREE = 4  # in a record: an acknowledgement, an answer, and data
 _SAVED_MAX = 1000.0  # records: of an answer sent before what it pays for
@@ -19,6 +19,15 @@ _HEARTBEATS = (frames.Ping, frames.Pong)
 _SIGNED_END = bytes((TransferType.SIGNED_END,))
 _BATCHES = (frames.Batch, frames.Piece)
 _REQUESTS = (frames.CircuitOpen, frames.EchoRequest, *frames.SIGNAL_FRAMES)
+
+
+def dear_words(record: Iterable[frames.Frame]) -> int:
+    """How many messages there are in it that are dear, however short they are."""
+    dear = 0
+    for frame in record:
+        if isinstance(frame, _BATCHES) and frame.kind != frames.Kind.MESSAGE:
+            dear += len(frame.messages) if isinstance(frame, frames.Batch) else 1
+    return dear
 
 
 class Meter:

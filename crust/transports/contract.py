@@ -27,6 +27,10 @@ class Sink(Protocol):
 
     A sink may have an attribute ``greeted``, False until a caller has said something valid. Until then a listener may
     read the connection on its own thread (:mod:`crust.transports.lobby`), if it was started from ``on_connection``.
+
+    It may have a method ``data_offered``, which takes the same as ``data_received`` and may be called in place of that.
+    It gives how many bytes it has taken, at least one: the others come again, before what is behind them, and not
+    before :meth:`Connection.resume` if it has paused.
     """
 
     def data_received(self, data: memoryview) -> None:

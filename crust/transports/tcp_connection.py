@@ -280,9 +280,14 @@ class TcpConnection:
         clock = time.monotonic
         busy = 0.0
         pieces = Pieces()
+        left = memoryview(b"")  # what the sink did not take at once
         while True:
             if self._resumed is not None:
                 self._resumed.wait()
+            if left:
+                time.sleep(limits.TURN_PAUSE)
+                left = left[pieces.hand(sink, left[: pieces.size]) :] if not self._ending else left[:0]
+                continue
             try:
                 got = sock.recv_into(small)
             except InterruptedError:
@@ -299,7 +304,7 @@ class TcpConnection:
             began = clock()
             buffer = self._pool.borrow() if got == limits.READ_SIZE else None
             if buffer is not None:
-                self._read_burst(sink, small, buffer, pieces, began + limits.TURN_SECONDS)
+                left = self._read_burst(sink, small, buffer, pieces, began + limits.TURN_SECONDS)
             elif not self._ending:
                 sink.data_received(memoryview(small)[:got])
             busy += clock() - began
@@ -309,8 +314,13 @@ class TcpConnection:
 
     def _read_burst(
         self, sink: Sink, first: bytearray, buffer: memoryview, pieces: Pieces, until: float
-    ) -> None:
-        """Read on with a borrowed buffer, behind what is there already, while there is more and the turn lasts."""
+    ) -> memoryview:
+        """
+        Read on with a borrowed buffer, behind what is there already, while there is more and the turn lasts.
+
+        Returns:
+            What the sink has left.
+        """
         filled = len(first)
         buffer[:filled] = first
         try:
@@ -321,16 +331,19 @@ class TcpConnection:
                 except OSError:  # nothing there now, or an error that the next plain read meets again
                     pass
                 if not filled or self._ending == "abort":
-                    return
+                    break
                 if not self._ending:
-                    pieces.hand(sink, buffer[:filled])
+                    taken = pieces.hand(sink, buffer[:filled])
+                    if taken < filled:
+                        return memoryview(bytes(buffer[taken:filled]))
                 if filled < size or time.monotonic() >= until:
-                    return
+                    break
                 if self._resumed is not None and not self._resumed.is_set():
-                    return
+                    break
                 filled = 0
         finally:
             self._pool.give_back(buffer)
+        return memoryview(b"")
 
     # --- reading in a lobby: by its thread alone, until it starts the reader -----------------------------------
 

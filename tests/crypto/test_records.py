@@ -204,6 +204,24 @@ def test_a_key_update_takes_effect_between_two_records_of_one_read() -> None:
     assert got == [b"update", b"after", b"update", b"last"]
 
 
+@pytest.mark.parametrize("size", [1, 90, 200, 1000])
+def test_what_is_behind_a_record_may_come_later(size: int) -> None:
+    """Whoever stops after one of several hands in the rest once more, however they were cut."""
+    sealer, opener = pair()
+    stream = b"".join(sealer.seal(bytes([number]) * 50) for number in range(9))
+    opened: list[int] = []
+    position = 0
+    while position < len(stream):
+        data = stream[position : position + size]
+        taken = len(data)
+        for plaintext in opener.receive(data):
+            opened.append(plaintext[0])
+            taken = opener.taken
+            break
+        position += taken
+    assert opened == list(range(9))
+
+
 def test_after_a_key_update_the_old_key_opens_nothing() -> None:
     """A receiver that did not change keys cannot read on."""
     sealer, opener = pair()

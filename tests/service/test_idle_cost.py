@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import crust
-from crust.peers import link, outbox
+from crust.peers import outbox, scratches
 from tests.support.nodes import Nodes
 from tests.support.waiting import wait_until
 
@@ -44,11 +44,11 @@ def test_a_session_on_the_best_path_has_no_traversal(nodes: Nodes) -> None:
 def test_small_messages_take_no_large_buffers(nodes: Nodes) -> None:
     """Neither to seal nor to open them; a large one does."""
     pair = nodes.pair()
-    link._scratches.clear()
+    scratches.scratches.clear()
     for size, buffers in ((100, False), (200_000, True)):
         pair.to_far.send(bytes(size))
         assert pair.to_near.recv(PATIENCE) == bytes(size)
-        assert bool(link._scratches) == buffers
+        assert bool(scratches.scratches) == buffers
 
 
 def test_sessions_that_send_share_no_records() -> None:

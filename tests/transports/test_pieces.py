@@ -114,6 +114,7 @@ def test_what_is_dear_comes_in_small_pieces(pair: Pair) -> None:
     assert len(large) <= 1, "the first one"
     assert sink.received == DATA
 
+
 def test_a_pause_counts_from_one_piece_to_the_next(pair: Pair) -> None:
     """The rest comes in order afterwards."""
     sink = pair.far_sink
@@ -129,3 +130,29 @@ def test_a_pause_counts_from_one_piece_to_the_next(pair: Pair) -> None:
     sender.result()
     assert sink.received == DATA[:100_000]
     assert max(sink.sizes) <= limits.PIECE_BEGUN
+
+
+def test_what_a_sink_leaves_comes_again(pair: Pair) -> None:
+    """First, and after a pause: nothing is lost or reordered, at the stream's end neither."""
+    sink = pair.far_sink
+    assert isinstance(sink, Costly)
+    paused, left = threading.Semaphore(0), 0
+
+    def take_a_fifth(data: memoryview) -> int:
+        nonlocal left
+        RecordingSink.data_received(sink, data[: len(data) // 5])
+        left += 1
+        if not left % 3:
+            pair.far.pause()
+            paused.release()
+        return len(data) // 5
+
+    sink.data_offered = take_a_fifth  # type: ignore[attr-defined]
+    assert pair.near.send(DATA[:60_000]) == 60_000
+    pair.near.close()
+    while not sink.lost:
+        if paused.acquire(timeout=0.01):
+            assert not sink.lost
+            pair.far.resume()
+    assert sink.received == DATA[:60_000] and sink.lost == [None]
+    assert left > 3 and not sink.broken_rules

@@ -343,16 +343,18 @@ class CircuitConnection:
                 else:
                     return
                 self._delivering = True
+            taken = len(data)
             try:
                 if self._told:
                     sink.connection_lost(self._error)
                 else:
-                    self._pieces.hand(sink, memoryview(data))
+                    taken = self._pieces.hand(sink, memoryview(data))
             finally:
                 with self._lock:
                     self._delivering = False
-                    self._inflow.passed(len(data))
-                    self._due += len(data)
+                    self._in[:0] = data[taken:]
+                    self._inflow.passed(taken)
+                    self._due += taken
                     owes = self._due >= limits.CIRCUIT_CREDIT_STEP and self._stage is _Stage.OPEN
             if self._told:
                 if self._linger is not None:

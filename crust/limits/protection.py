@@ -52,6 +52,7 @@ COST_SIGNATURE = 100e-6  # verifying one, and handing over between two threads
 SIGNED_WORTH_BYTES = 4096  # bytes of a signed message that pay for its signature
 WORTH_BYTES = 512  # bytes of new data that pay for a record
 OVERHEAD_PER_PEER = 0.15  # share of a core
+OVERHEAD_PER_ADDRESS = 2  # times as much: all peers at one address together
 OVERHEAD_SAVED = 0.5  # seconds of a core that a peer can save up
 OVERHEAD_BEGUN = 0.02  # of those, what one begins with that we do not know: keys cost nothing
 SESSIONS_PER_PEER_PER_SECOND = 20  # begun or resumed

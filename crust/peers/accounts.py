@@ -12,7 +12,8 @@ A signature costs as much as many records, so it takes more data to pay for it, 
 else wants it, and does not charge for it.
 
 Costs are constants, since a measured one would depend on what else the machine does. The account is the peer's, not the
-session's: who comes back finds it as it was. A key costs nothing, so who comes with a new one has next to nothing yet.
+session's: who comes back finds it as it was. A key costs nothing, so who comes with a new one has next to nothing yet,
+and those at one address get no more than two peers may (:mod:`crust.peers.purses`).
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ import collections
 import enum
 import math
 import threading
+import weakref
 from collections.abc import Hashable
 
 from .. import limits
+from .purses import Purse
 
 __all__ = ["Account", "Accounts", "Burden"]
 
@@ -61,10 +64,12 @@ class Account:
         now: Seconds on any monotonic clock.
     """
 
-    __slots__ = ("_at", "_by", "_counted_until", "_excused_until", "_hold_until", "balance", "share")
+    __slots__ = ("_at", "_by", "_counted_until", "_excused_until", "_hold_until", "balance", "purse", "share")
 
     def __init__(self, share: float, now: float) -> None:
         self.share = share
+        self.purse: Purse | None = None
+        """What all accounts at its peer's address get it from; None: it is alone."""
         self.balance = min(limits.OVERHEAD_BEGUN, limits.OVERHEAD_SAVED)
         """Seconds of a core; less than 0: overdrawn."""
         self._at = now
@@ -87,8 +92,13 @@ class Account:
         if now < self._excused_until:
             self.balance, self._by = limits.OVERHEAD_SAVED, None
             return 0.0
-        balance = self.balance + (now - self._at) * self.share if now > self._at else self.balance
-        self._at = max(self._at, now)
+        balance = self.balance
+        if now > self._at:
+            earned = (now - self._at) * self.share
+            self._at = now
+            if self.purse is not None:
+                earned = self.purse.draw(id(self), limits.OVERHEAD_SAVED - balance, earned, self.share, now)
+            balance += earned
         if balance >= limits.OVERHEAD_SAVED:
             balance, self._by = limits.OVERHEAD_SAVED, None
         self.balance = balance
@@ -139,8 +149,9 @@ class Accounts:
         """How many are remembered; may be changed at any time."""
         self.forgotten = 0
         """How many have made room for others."""
-        self._lock = threading.Lock()  # guards _accounts
+        self._lock = threading.Lock()  # guards what follows
         self._accounts: collections.OrderedDict[Hashable, Account] = collections.OrderedDict()
+        self._purses: weakref.WeakValueDictionary[Hashable, Purse] = weakref.WeakValueDictionary()
 
     def of(self, peer: Hashable, now: float) -> Account:
         """The account of a peer that begins a session."""
@@ -154,6 +165,14 @@ class Accounts:
                 self._accounts.move_to_end(peer)
                 account.share = self.share
             return account
+
+    def at(self, place: Hashable, now: float) -> Purse:
+        """That of an address, by its ``address_key``: for the accounts of all peers that are there."""
+        with self._lock:
+            purse = self._purses.get(place)
+            if purse is None:
+                purse = self._purses[place] = Purse(now)
+            return purse
 
     def _forget_locked(self, now: float) -> None:
         """The one of those without debts that came longest ago, else of all."""

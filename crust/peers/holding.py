@@ -13,6 +13,7 @@ import abc
 from typing import TYPE_CHECKING, cast
 
 from .. import limits
+from ..addresses import address_key
 from ..wire.frames import Goodbye, GoodbyeCode
 from .messages import Handed
 from .meter import Meter
@@ -65,6 +66,12 @@ class Holding(SignedSending, abc.ABC):
     def must_rest(self) -> bool:
         """True while its link is not to be read, for that reason or because of what the peer costs."""
         return self.must_pause or self.owes() > 0
+
+    def charge_at(self, host: str) -> None:
+        """The peer is at that IP address now, and shares with others there what it may cost."""
+        with self.lock:
+            now = self._now()
+            self.meter.account.purse = self._host.accounts.at(address_key(host), now)
 
     def owes(self) -> float:
         """Seconds until the peer may cost this node more without bringing anything."""

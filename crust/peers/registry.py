@@ -519,6 +519,7 @@ class Registry:
         conversation.attach(link, peer_next, window, lambda: self._path(link, attempts), decided=decided)
         if conversation.link is link and self._sessions.get(conversation.peer_id) is conversation:
             self._whereabouts.seen(conversation.peer_id, *_places(link))
+            conversation.charge_at(link.connection.remote.host)
         self._detached.remove(conversation)
         self._host.connected(conversation)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 
 import pytest
@@ -12,6 +13,7 @@ from crust import limits
 from crust.peers.accounts import Account, Accounts, Burden
 from crust.peers.meter import Meter
 from crust.peers.misdeeds import HELD_BACK, KINDS
+from crust.peers.purses import Purse
 from crust.peers.session import Session, Settings
 from crust.wire import frames
 from crust.wire.transfer import FileData, Offer, SignedEnd, build_transfer
@@ -384,3 +386,55 @@ def test_no_link_is_held_for_next_to_nothing() -> None:
     assert meter.account.wait(0.0) > 0.0 == meter.wait(0.0) and not meter.is_overdrawn
     meter.account.spend(Burden.ACK, 0.02 * SHARE)
     assert meter.wait(0.0) > 0.02 and meter.is_overdrawn
+
+
+def spent_by(accounts: list[Account], purse: Purse | None, seconds: int) -> float:
+    """What those use up who always spend all that they get, in a thousandth of a core at a time."""
+    for account in accounts:
+        account.purse = purse
+    spent = 0.0
+    for step in range(20 * seconds):
+        for account in accounts:
+            while not account.wait(step / 20):
+                account.spend(Burden.ACK, 0.001)
+                spent += 0.001
+    return spent
+
+
+def test_many_at_one_address_get_what_two_may() -> None:
+    """However many keys they have."""
+    alone = spent_by([Account(SHARE, 0.0)], None, 60)
+    assert alone == pytest.approx(60 * SHARE, rel=0.02)
+    for count in (1, limits.OVERHEAD_PER_ADDRESS):
+        assert spent_by([Account(SHARE, 0.0) for _ in range(count)], Purse(0.0), 60) == pytest.approx(
+            count * alone, rel=0.05
+        )
+    many = spent_by([Account(SHARE, 0.0) for _ in range(40)], Purse(0.0), 60)
+    in_any_case = 40 * limits.OVERHEAD_BEGUN + limits.OVERHEAD_SAVED + 40 * 60 * SHARE / limits.PEERS_PER_ADDRESS
+    assert many <= 60 * SHARE * limits.OVERHEAD_PER_ADDRESS + in_any_case
+
+
+def test_an_honest_neighbour_of_a_flood_does_not_wait() -> None:
+    """A question whether it is there each second: it gets that in any case."""
+    purse = Purse(0.0)
+    neighbour, flood = Account(SHARE, 0.0), [Account(SHARE, 0.0) for _ in range(40)]
+    neighbour.purse = purse
+    for account in flood:
+        account.purse = purse
+    for step in range(20 * 600):
+        for account in flood:
+            while not account.wait(step / 20):
+                account.spend(Burden.ACK, 0.001)
+        if not step % 20:
+            assert neighbour.wait(step / 20) == 0.0
+            neighbour.spend(Burden.HEARTBEAT, limits.COST_READ + limits.COST_RECORD + limits.COST_PONG)
+
+
+def test_addresses_have_purses_of_their_own_while_somebody_is_known_there() -> None:
+    accounts = Accounts(SHARE)
+    account = accounts.of("peer", 0.0)
+    account.purse = accounts.at(b"here", 0.0)
+    assert accounts.at(b"here", 1.0) is account.purse
+    assert accounts.at(b"there", 1.0) is not account.purse
+    gc.collect()
+    assert list(accounts._purses) == [b"here"]

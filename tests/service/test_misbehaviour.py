@@ -19,11 +19,9 @@ from crust.addresses import address_key
 from crust.cli.status.text import _facts
 from crust.nat.stun.message import build_stun
 from crust.peers.accounts import Burden
-from crust.peers.link import Link
 from crust.peers.misdeeds import KINDS
 from crust.peers.refusals import LIMITS
 from crust.service.status.metrics import as_text as metrics_text
-from crust.transports.pieces import Pieces
 from crust.transports.utp.packet import PacketType, build_header
 from crust.wire import frames
 from crust.wire.handshake import DenialCode
@@ -599,40 +597,3 @@ def test_limits_that_bite_are_shown(nodes: Nodes) -> None:
     assert 'crust_refusals_total{limit="limits.max_peers"}' in metrics_text(status)
     shown = [text for _, texts, _ in _facts(status.as_dict(), str) for text in texts]
     assert any("by limits.max_peers" in text for text in shown)
-
-
-def test_who_sends_cheap_things_first_gets_no_more_dear_ones_in_at_once(
-    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its link was found to be quick, and is handed a lot: it stops after some words about files all the same."""
-    monkeypatch.setattr(limits, "PIECE_BEGUN", limits.BURST_SIZE)
-    monkeypatch.setattr(Pieces, "taken", lambda pieces, size, seconds: None)
-    monkeypatch.setattr(limits, "OVERHEAD_BEGUN", 10.0)  # it is not held for what they cost
-    monkeypatch.setattr(limits, "OVERHEAD_SAVED", 10.0)
-    offered: list[tuple[int, int]] = []
-    offer = Link.data_offered
-
-    def watch(link: Link, data: memoryview, may_leave: bool = True) -> int:
-        taken = offer(link, data, may_leave)
-        if link.peer_id == flooder.peer_id:
-            offered.append((len(data), taken))
-        return taken
-
-    monkeypatch.setattr(Link, "data_offered", watch)
-    bob, flooder = nodes.start(), Identity.generate()
-    with Caller(bob, flooder) as caller:
-        caller.begin()
-        numbers = itertools.count(0, 800)
-        size = 0
-
-        def flood() -> bool:
-            nonlocal size
-            for _ in range(16):
-                words = [build_transfer(Refuse(number, "")) for number in range(800)]
-                record = caller.sealer.seal(frames.build_batch(next(numbers), frames.Kind.FILE, 0, words))
-                size = len(record)
-                caller.sock.sendall(record)
-            return any(given > 4 * size for given, _ in offered)
-
-        wait_until(flood, what="much being handed on at once")
-    assert all(taken <= 2 * size for given, taken in offered if given > 4 * size)

@@ -1,0 +1,53 @@
+"""A link that is handed a lot at once stops in the middle of it where that is dear."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from crust import Identity, limits
+from crust.peers.link import Link
+from crust.transports.pieces import Pieces
+from crust.wire import frames
+from crust.wire.transfer import Refuse, build_transfer
+from tests.support.nodes import Nodes
+from tests.support.puppet import Caller
+from tests.support.waiting import wait_until
+
+
+def test_who_sends_cheap_things_first_gets_no_more_dear_ones_in_at_once(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its link was found to be quick, and is handed a lot: it stops after some words about files all the same."""
+    monkeypatch.setattr(limits, "PIECE_BEGUN", limits.BURST_SIZE)
+    monkeypatch.setattr(Pieces, "taken", lambda pieces, size, seconds: None)
+    monkeypatch.setattr(limits, "OVERHEAD_BEGUN", 10.0)  # it is not held for what they cost
+    monkeypatch.setattr(limits, "OVERHEAD_SAVED", 10.0)
+    offered: list[tuple[int, int]] = []
+    offer = Link.data_offered
+
+    def watch(link: Link, data: memoryview, may_leave: bool = True) -> int:
+        taken = offer(link, data, may_leave)
+        if link.peer_id == flooder.peer_id:
+            offered.append((len(data), taken))
+        return taken
+
+    monkeypatch.setattr(Link, "data_offered", watch)
+    bob, flooder = nodes.start(), Identity.generate()
+    with Caller(bob, flooder) as caller:
+        caller.begin()
+        numbers = itertools.count(0, 800)
+        size = 0
+
+        def flood() -> bool:
+            nonlocal size
+            for _ in range(16):
+                words = [build_transfer(Refuse(number, "")) for number in range(800)]
+                record = caller.sealer.seal(frames.build_batch(next(numbers), frames.Kind.FILE, 0, words))
+                size = len(record)
+                caller.sock.sendall(record)
+            return any(given > 4 * size for given, _ in offered)
+
+        wait_until(flood, what="much being handed on at once")
+    assert all(taken <= 2 * size for given, taken in offered if given > 4 * size)

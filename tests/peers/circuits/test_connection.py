@@ -261,6 +261,41 @@ def test_what_waited_is_handed_on_in_pieces() -> None:
     assert len(world.sink.data) == 3 + limits.PIECE_BEGUN
 
 
+def test_what_a_sink_leaves_comes_again() -> None:
+    """Before what came later; the sender gets credit for it only then."""
+    world = caller()
+    stream = bytes(range(256)) * 800
+
+    def offered(data: memoryview) -> int:
+        world.sink.data_received(data[: len(data) // 3])
+        world.end.receive(CircuitData(7, stream[received(1000) : received()]))
+        if len(world.sink.data) > 100_000:
+            world.end.pause()
+        return len(data) // 3
+
+    came = 0
+
+    def received(more: int = 0) -> int:
+        nonlocal came
+        before, came = came, min(len(stream), came + more)
+        return before
+
+    world.sink.data_offered = offered  # type: ignore[attr-defined]
+    world.end.pause()
+    for _ in range(10):
+        world.end.receive(CircuitData(7, stream[received(16_000) : received()]))
+    world.end.resume()
+    world.turn()
+    assert 3 + 100_000 < len(world.sink.data) < came
+    granted = sum(frame.size for frame in world.said() if isinstance(frame, CircuitCredit))
+    assert granted <= len(world.sink.data)
+    world.end.resume()
+    while len(world.sink.data) < 3 + came:
+        world.end.resume()
+        world.turn()
+    assert world.sink.data == b"yes" + stream[:came]
+
+
 def test_more_than_the_credit_ends_it() -> None:
     """With a word to the introducer, and one to the sink."""
     world = caller()

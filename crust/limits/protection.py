@@ -39,6 +39,7 @@ HOLD_SECONDS = 1.0  # for which the link of a peer is not read that is throttled
 
 # Seconds of a core, measured on the machine of docs/performance.md (tools/bench hostile).
 COST_READ = 15e-6  # what the system hands over at once: a call, and waking up for it
+COST_PACKET = 25e-6  # one of µTP, or a read of TCP, beyond those that bring a record or WORTH_BYTES
 COST_RECORD = 10e-6  # opening it, its first frame, and what becomes of that
 COST_FRAME = 1.5e-6  # each other frame in it
 COST_BATCH = 3.5e-6  # if that one is a BATCH or a PIECE, whose messages are handed over by themselves
@@ -51,6 +52,7 @@ COST_FILE_WORD = 50e-6  # a message about a file that is none of its bytes
 COST_SIGNATURE = 100e-6  # verifying one, and handing over between two threads
 SIGNED_WORTH_BYTES = 4096  # bytes of a signed message that pay for its signature
 WORTH_BYTES = 512  # bytes of new data that pay for a record
+SPLIT_FREE = 100.0  # packets that bring little until they count: what comes in between may pay for them
 OVERHEAD_PER_PEER = 0.15  # share of a core
 OVERHEAD_PER_ADDRESS = 2  # times as much: all peers at one address together
 OVERHEAD_SAVED = 0.5  # seconds of a core that a peer can save up

@@ -5,10 +5,10 @@ Who may come:       ``gate`` (who may begin), ``access`` (bans, allow-lists), ``
                     carry a session), ``judging`` (bans by function), ``views`` (what such a function sees), ``brake``
                     (those that are not read while memory is full, or their peer costs too much), ``unfinished``
                     (which of them have begun more than there is room for)
-What they may do:   ``accounts`` and ``meter`` (what a peer costs), ``purses`` (what all at one address may),
-                    ``misdeeds`` (what is told, and what comes of it),
-                    ``refusals`` (every limit, and how often it has bitten), ``whereabouts`` (how many are where),
-                    ``shares`` (what those at one address may have)
+What they may do:   ``accounts`` and ``meter`` (what a peer costs), ``splitting`` (streams in tiny packets), ``purses``
+                    (what all at one address may), ``misdeeds`` (what is told, and what comes of it), ``refusals``
+                    (every limit, and how often it has bitten), ``whereabouts`` (how many are where), ``shares`` (what
+                    those at one address may have)
 Reaching a peer:    ``dialer`` (outbound links; ``dialer_host``: what it needs), ``efforts`` and ``effort`` (what is
                     under way for whom), ``pursuits`` (for sessions that stand), ``race`` (which address when),
                     ``paths`` (which way is better), ``attempts`` and ``failures`` (what was tried, and why in vain),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 from .. import limits
 from ..addresses import address_key
 from ..wire.frames import Goodbye, GoodbyeCode
+from .accounts import Burden
 from .messages import Handed
 from .meter import Meter
 from .session import Delivery, State
@@ -72,6 +73,11 @@ class Holding(SignedSending, abc.ABC):
         with self.lock:
             now = self._now()
             self.meter.account.purse = self._host.accounts.at(address_key(host), now)
+
+    def charge_split(self, packets: float) -> None:
+        """So many packets of its link, or reads, have brought next to nothing."""
+        with self.lock:
+            self.meter.account.spend(Burden.TINY, packets * limits.COST_PACKET)
 
     def owes(self) -> float:
         """Seconds until the peer may cost this node more without bringing anything."""

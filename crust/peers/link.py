@@ -38,6 +38,7 @@ from .circuits.connection import CircuitConnection
 from .circuits.words import CircuitEnded
 from .meter import dear_words
 from .scratches import SCRATCH_FROM, give_back, take_scratch
+from .splitting import Splitting
 from .transfer import printable
 
 if TYPE_CHECKING:
@@ -99,19 +100,8 @@ class Link:
 
     __slots__ = (
         "__weakref__",
-        "_closing",
-        "_exports",
-        "_beginning",
-        "_handshake",
-        "_hello_sent",
-        "_lock",
-        "_now",
-        "_opener",
-        "_owner",
-        "_pending",
-        "_renewed",
-        "_report",
-        "_sealer",
+        *("_beginning", "_closing", "_exports", "_handshake", "_hello_sent", "_lock", "_now", "_opener", "_owner"),
+        *("_pending", "_renewed", "_report", "_sealer", "_splitting"),
         "burst",
         "bytes_received",
         "bytes_sent",
@@ -183,6 +173,7 @@ class Link:
         self._report = report
         self._now = now
         self._hello_sent = 0.0
+        self._splitting = Splitting(connection)
         self._sealer: RecordSealer | None = None
         self._opener: RecordOpener | None = None
         self._exports: tuple[bytes, bytes] | None = None
@@ -429,10 +420,11 @@ class Link:
         now = clock()
         received: list[list[frames.Frame]] = []
         violation: RemoteProtocolError | None = None
-        taken, words = len(data), 0
+        taken, records, words = len(data), 0, 0
         scratch = take_scratch() if len(data) >= SCRATCH_FROM else None
         try:
             for plaintext in opener.receive(data, scratch):  # a bad one raises: an attacker on the path can cause that
+                records += 1
                 if plaintext[0] in _SESSION_TYPES and self.stage is Stage.OPEN:
                     try:
                         received.append(frames.parse_record_untrusted(plaintext))
@@ -458,8 +450,12 @@ class Link:
         conversation = self.conversation
         if violation is not None and conversation is not None:
             conversation.violated(self, violation)
-        elif conversation is not None and conversation.meter.is_overdrawn:
-            conversation.settle(self)
+        elif conversation is not None:
+            excess = self._splitting.excess(taken, records)
+            if excess:
+                conversation.charge_split(excess)
+            if conversation.meter.is_overdrawn:
+                conversation.settle(self)
         return taken
 
     def _pass_on(self, received: list[list[frames.Frame]], now: float) -> None:

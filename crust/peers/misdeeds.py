@@ -100,7 +100,7 @@ _PEERS = (
     ("session-flood", "it began or resumed sessions more often than it may", 10, 10.0, "sessions refused", _WARN),
     ("ack-flood", "it sent acknowledgements of nothing", 1, 10.0, HELD_BACK, _THROTTLE),
     ("heartbeat-flood", "it asked again and again whether we are there", 1, 10.0, HELD_BACK, _THROTTLE),
-    ("tiny-records", "it sent next to nothing in each record", 1, 10.0, HELD_BACK, _THROTTLE),
+    ("tiny-records", "it sent next to nothing in each record, or packet", 1, 10.0, HELD_BACK, _THROTTLE),
     ("duplicates", "it sent again what had arrived", 1, 10.0, HELD_BACK, _THROTTLE),
     ("key-update-flood", "it changed its key again and again", 1, 10.0, HELD_BACK, _THROTTLE),
     ("request-flood", "it asked more of this node than it may", 1, 10.0, HELD_BACK, _THROTTLE),

@@ -52,7 +52,12 @@ class Sink(Protocol):
 
 
 class Connection(Protocol):
-    """A stream of bytes to one remote endpoint. All methods may be called from any thread."""
+    """
+    A stream of bytes to one remote endpoint. All methods may be called from any thread.
+
+    One that is made of packets may have an attribute ``packets``: a number that grows by one for each that has brought
+    new bytes of the stream.
+    """
 
     @property
     def transport(self) -> str:

@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 
+import crust
 from crust import Identity, limits
 from crust.peers.link import Link
 from crust.transports.pieces import Pieces
@@ -51,3 +52,27 @@ def test_who_sends_cheap_things_first_gets_no_more_dear_ones_in_at_once(
 
         wait_until(flood, what="much being handed on at once")
     assert all(taken <= 2 * size for given, taken in offered if given > 4 * size)
+
+
+def test_who_sends_a_few_bytes_at_a_time_is_held_back(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though each record brings a lot; and nothing of it is lost."""
+    monkeypatch.setattr(limits, "SPLIT_FREE", 5.0)
+    monkeypatch.setattr(limits, "COST_PACKET", 0.04)
+    bob = nodes.start()
+    with Caller(bob, Identity.generate()) as caller:
+        caller.begin()
+        peer = nodes.heard(bob).wait(crust.ConnectSuccess).peer
+        link = peer._conversation.link
+        assert isinstance(link, Link)
+        text = bytes(3000)
+        record = caller.sealer.seal(frames.build_batch(0, frames.Kind.MESSAGE, 1, [text]))
+        for position in range(20):
+            before = link.bytes_received
+            caller.sock.sendall(record[position : position + 1])
+            if nodes.heard(bob).of(crust.PeerMisbehaved):
+                break
+            wait_until(lambda before=before: link.bytes_received > before or link.connection.paused, what="the byte")  # type: ignore[attr-defined]
+        caller.sock.sendall(record[position + 1 :])
+        assert nodes.heard(bob).wait(crust.PeerMisbehaved).kind == "tiny-records"
+        assert peer.recv(30.0) == text
+        assert bob.stats().refusals["limits.overhead_per_peer"] > 0

@@ -16,6 +16,7 @@ __all__ = ["Receiver"]
 
 _NEVER = float("inf")
 _SMALL = 512  # bytes
+_LEAST = 128  # bytes that a packet counts as in the window, if it is kept: it costs time, too
 
 Bytes = bytes | memoryview
 
@@ -32,6 +33,7 @@ class Receiver:
         "_early",
         "_early_bytes",
         "_fin",
+        "_padding",
         "_mask",
         "_most",
         "_share",
@@ -59,6 +61,7 @@ class Receiver:
         """Of the stream, in order, for the application; see :meth:`receive`."""
         self.held = 0
         """Bytes of the chunks that were copied to be kept."""
+        self._padding = 0  # bytes as which those count besides that came in tiny packets
         self.ended = False
         """The other side's FIN and all before it have come."""
         self.ack_now = False
@@ -78,11 +81,11 @@ class Receiver:
         size = self.window_size
         if self._share.short:
             size = min(size, limits.UTP_RECEIVE_WINDOW_BEGUN)
-        return max(0, size - self.held)
+        return max(0, size - self.held - self._padding)
 
     def _may_keep(self, size: int, ahead: int) -> bool:
         kept = self.held + self._early_bytes + size
-        if kept > self.window_size:
+        if kept + self._padding > self.window_size:
             return False
         # Whatever is kept beyond a gap, there has to be room for what closes it.
         return self._share.fits(kept) or not ahead and self.held + size <= limits.UTP_RECEIVE_WINDOW_BEGUN
@@ -105,7 +108,7 @@ class Receiver:
                     if count > 1:  # some of it may fit
                         self._receive_each(first, count, size, payload, keep, now)
                     return
-                self._keep(payload)
+                self._keep(payload, count)
             elif payload:
                 self.chunks.append(payload)
                 if self.window_size != self._most:
@@ -124,7 +127,7 @@ class Receiver:
             return
         self._receive_each(first, count, size, payload, keep, now)
 
-    def _keep(self, data: Bytes) -> None:
+    def _keep(self, data: Bytes, count: int) -> None:
         """Small pieces are joined: a window full of packets of a byte must not cost a hundred times its size."""
         chunks = self.chunks
         if len(data) < _SMALL and chunks and len(chunks[-1]) < _SMALL:
@@ -132,6 +135,8 @@ class Receiver:
         elif data:
             chunks.append(bytes(data))
         self.held += len(data)
+        if len(data) < count * _LEAST:
+            self._padding += count * _LEAST - len(data)
 
     def _receive_each(self, first: int, count: int, size: int, payload: Bytes, keep: bool, now: float) -> None:
         """The long way, packet by packet: something is missing, doubled, or beyond what may come."""
@@ -157,7 +162,7 @@ class Receiver:
                 continue
             self.next += 1
             if keep:
-                self._keep(piece)
+                self._keep(piece, 1)
             elif piece:
                 self.chunks.append(piece)
                 self._grow(len(piece))
@@ -175,7 +180,7 @@ class Receiver:
             joined = b"".join(ready)
             self._early_bytes -= len(joined)
             if keep:
-                self._keep(joined)
+                self._keep(joined, len(ready))
             elif joined:
                 self.chunks.append(joined)
                 self._grow(len(joined))
@@ -204,6 +209,8 @@ class Receiver:
     def taken(self, size: int) -> bool:
         """The application has taken kept bytes; True if the other side should hear of the room at once."""
         self.held -= size
+        if not self.held:
+            self._padding = 0
         self._grow(size)
         self._freed()
         window, told = self.window, self.told

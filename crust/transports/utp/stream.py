@@ -169,6 +169,11 @@ class UtpStream:
         return self._core.rtt.smoothed
 
     @property
+    def packets(self) -> int:
+        """How many have brought bytes of the stream, from some number on."""
+        return self._core.receiver.packets
+
+    @property
     def core(self) -> UtpConnection:
         """The state machine, to look at: counters of losses, the path MTU."""
         return self._core

@@ -114,3 +114,28 @@ def test_a_stream_with_losses_gets_through_without_any_reserve() -> None:
     cores = Cores(passes=passes, callee=Settings(window=WINDOW, share=Share(reserve, "a place")))
     cores.connect().send(bytes(3_000_000))
     assert 1800 in seen and reserve.refused() > 0 and cores.there.receiver.window == WINDOW
+
+
+def test_tiny_packets_that_are_kept_fill_the_window_sooner() -> None:
+    """They cost time, too: a window of four MiB is full of 32,768 of a byte, and then as empty as before."""
+    receiver = grown(Reserve())
+    count = 0
+    while receiver.window:
+        receiver.receive(receiver.next, 1, 1, b"x", True, 0.0)
+        count += 1
+    assert count == receiver.held == WINDOW // 128
+    receiver.receive(receiver.next, 1, 1, b"x", True, 0.0)
+    assert receiver.held == count
+    while receiver.chunks:
+        receiver.taken(len(receiver.chunks.popleft()))
+    assert receiver.window == WINDOW
+
+
+def test_packets_of_a_usual_size_do_not() -> None:
+    """Whatever the reader's pace: the window goes by their bytes."""
+    receiver = grown(Reserve())
+    for _ in range(50_000):
+        receiver.receive(receiver.next, 1, SIZE, bytes(SIZE), True, 0.0)
+        if len(receiver.chunks) > 10:
+            receiver.taken(len(receiver.chunks.popleft()))
+        assert receiver.window == WINDOW - receiver.held

@@ -129,3 +129,14 @@ def test_what_an_ended_one_kept_is_free_again(pair: Pair) -> None:
     assert reserve.used == 2 * limits.UTP_RECEIVE_WINDOW_BEGUN
     pair.near.abort()
     wait_until(lambda: not reserve.used, what="its end")
+
+
+def test_packets_are_counted_for_whoever_asks(pair: Pair) -> None:
+    """By those that brought something new."""
+    far = pair.far
+    assert isinstance(far, UtpStream)
+    before = far.packets
+    for number in range(1, 11):
+        pair.near.send(b"x")
+        wait_until(lambda number=number: len(pair.far_sink.received) == number, what="the byte")
+    assert far.packets == before + 10

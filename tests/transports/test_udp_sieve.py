@@ -14,8 +14,9 @@ from crust.runtime.flusher import IoLoop
 from crust.runtime.threads import Deadline, Threads
 from crust.transports.udp import UdpHub
 from crust.transports.udp_sieve import Sieve, attach, program, waiting
-from crust.transports.utp.noise import Noise, Patience
+from crust.transports.utp.noise import Noise
 from crust.transports.utp.packet import Packet, parse_packet_untrusted
+from crust.transports.utp.patience import Patiences
 from tests.support.waiting import wait_until
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such filters")
@@ -434,7 +435,7 @@ class Heard:
 
     def __init__(self) -> None:
         self.count = 0
-        self.noise = Noise("127.0.0.1", Patience())
+        self.noise = Noise("127.0.0.1", Patiences().of("127.0.0.1", 0.0))
         self._lock = threading.Lock()
 
     def arrived(self, runs: list[tuple[Packet, int, int]], payload: memoryview, now: float) -> bool:

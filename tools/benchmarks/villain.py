@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "Villain"]
 
-KINDS = ("tiny", "acks", "heartbeats", "keys", "duplicates", "requests", "resumes", "signatures", "files")
+KINDS = ("tiny", "acks", "heartbeats", "keys", "duplicates", "requests", "resumes", "signatures", "files", "shreds")
 _TOOLS = pathlib.Path(__file__).resolve().parents[1]
 _AT_ONCE = 200  # records written together,
 _FULL = 100  # and messages in a record that is full of them: then
 _FULL_AT_ONCE = 2
+_SHRED = 16  # bytes sent at once of a record that brings a lot
 
 
 class Villain:
@@ -135,8 +136,13 @@ def _main(kind: str, contact: str, seconds: float) -> None:
 
     sock.settimeout(None)
     threading.Thread(target=_drain, args=(sock,), daemon=True).start()
+    if kind == "shreds":
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     while time.monotonic() < end:
-        sock.sendall(b"".join(records()))
+        data = b"".join(records())
+        step = _SHRED if kind == "shreds" else len(data)
+        for position in range(0, len(data), step):
+            sock.sendall(data[position : position + step])
 
 
 def _floods(keys: KeyPair, receiver: bytes, session_id: bytes) -> dict[str, Callable[[], bytes]]:
@@ -167,6 +173,7 @@ def _floods(keys: KeyPair, receiver: bytes, session_id: bytes) -> dict[str, Call
         "requests": lambda: frames.build_record([request]),
         "signatures": lambda: full(frames.Kind.SIGNED, signed),
         "files": lambda: full(frames.Kind.FILE, lambda: next(words)),
+        "shreds": lambda: frames.build_batch(next(numbers), 0, 1, [bytes(6000)]),
     }
 
 

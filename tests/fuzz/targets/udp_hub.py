@@ -14,8 +14,9 @@ from typing import Any
 
 from crust.transports.udp import UdpHub
 from crust.transports.udp_receive import ReceiveBuffer
-from crust.transports.utp.noise import Noise, Patience
+from crust.transports.utp.noise import Noise
 from crust.transports.utp.packet import HEADER_SIZE, Packet, PacketType, build_packet
+from crust.transports.utp.patience import Patiences
 from tests.fuzz.source import Source, noise
 
 ROUNDS = 50
@@ -62,7 +63,7 @@ class _Member:
 
     def __init__(self) -> None:
         self.came: list[tuple[Any, bytes]] = []
-        self.noise = Noise("127.0.0.1", Patience())
+        self.noise = Noise("127.0.0.1", Patiences().of("127.0.0.1", 0.0))
 
     def arrived(self, runs: list[tuple[Packet, int, int]], payload: memoryview, now: float) -> bool:
         at = 0

@@ -177,23 +177,38 @@ class Soundings:
         if len(seen) == 1:
             self._known = INDEPENDENT, 0
         else:
-            answers = [each for _, each in sorted(close)]
-            step = step_of([each.seen[1] for each in answers]) or step_of(_at_once(answers))
+            moments = _moments([each for _, each in sorted(close)])
+            step = _step_over(_in_line(moments)) if self._transport is TransportCode.TCP else 0
+            step = step or _step_over(moments)
             if not step and self._known[0] == DEPENDENT and now < self._known_until and len(own) < 3:
                 step = self._known[1]  # too few of them to tell otherwise
             self._known = DEPENDENT, step
         self._known_until = now + limits.REFLEXIVE_LIFE
 
 
-def _at_once(answers: Sequence[_Answer]) -> list[int]:
-    """The ports of the most questions that went out at one moment: the fewest others came in between."""
+def _moments(answers: Sequence[_Answer]) -> list[list[int]]:
+    """The ports, those together whose questions went out at one moment."""
     groups: list[list[_Answer]] = []
     for each in answers:
         if groups and each.asked - groups[-1][-1].asked <= limits.SOUNDING_ONCE:
             groups[-1].append(each)
         else:
             groups.append([each])
-    return [each.seen[1] for each in max(groups, key=len)]
+    return [[each.seen[1] for each in group] for group in groups]
+
+
+def _step_over(moments: Sequence[list[int]]) -> int:
+    """Of all; else of the most questions that went out at one moment: the fewest others came in between."""
+    return step_of([each for moment in moments for each in moment]) or step_of(max(moments, key=len))
+
+
+def _in_line(moments: Sequence[list[int]]) -> list[list[int]]:
+    """
+    The same where questions of one moment overtake each other, as SYNs do, which threads send: as the ports of one
+    moment rise, or fall, to the next. Of one alone it is said that they rise, as nearly all translators have it.
+    """
+    rising = sum(1 if min(later) > min(earlier) else -1 for earlier, later in zip(moments, moments[1:], strict=False))
+    return [sorted(moment, reverse=rising < 0) for moment in moments]
 
 
 def step_of(ports: Sequence[int]) -> int:

@@ -179,6 +179,32 @@ def test_what_goes_out_at_one_moment_counts_most() -> None:
     assert (standing(about, 0.4).step, standing(about, 0.4).low) == (1, 0)
 
 
+@pytest.mark.parametrize(
+    ("moments", "step"),
+    [
+        ([[13, 12, 11]], 1),
+        ([[12, 13, 11]], 1),
+        ([[65534, 65535, 1024, 1025]], 1),
+        ([[13, 12, 11], [16, 15, 14]], 1),
+        ([[11, 13, 12], [8, 9, 10]], -1),
+        ([[24, 18, 21], [15]], -3),
+    ],
+)
+def test_syns_of_one_moment_overtake_each_other(moments: list[list[int]], step: int) -> None:
+    """So their order says nothing; that of the moments does."""
+    about = Soundings(TransportCode.TCP, 4)
+    for number, ports in enumerate(moments):
+        burst(about, ports, 0.3 * number, first=1000 + 10 * number)
+    assert (standing(about, 1.0).mapping, standing(about, 1.0).step) == (DEPENDENT, step)
+
+
+def test_datagrams_of_one_moment_do_not() -> None:
+    """One thread sends them."""
+    about = soundings()
+    burst(about, [13, 12, 11])
+    assert standing(about).step == -1
+
+
 def test_asking_again_over_the_same_flows_spoils_nothing() -> None:
     """By UDP each destination has its port still, also where one answer came alone."""
     about = soundings()

@@ -96,6 +96,7 @@ _AFTER = (
     ("CIRCUIT_OFFERS_PER_PEER", "the same, the peer that was called not having answered others", _SMALL),
     ("relay.max_circuits", "circuits that only signalled, though they were to carry messages: there were too many"),
     ("relay.bytes_per_second", "times that what a circuit carried had to wait"),
+    ("CIRCUIT_SMALL_PER_SECOND", "the same, as a link had brought so much of it in small parts", _SAFE),
     ("CIRCUIT_OFFERS_MAX", "calls through others refused, too many not being answered yet", _WORK),
     ("CIRCUIT_OFFERS_PER_INTRODUCER", "the same, of one introducer", _SMALL),
     ("FILE_TRANSFERS_MAX", "files refused, too many of that peer being under way", _SMALL),

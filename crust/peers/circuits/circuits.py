@@ -106,6 +106,7 @@ class Circuits:
         with self._lock:
             if link.circuits is None:
                 link.circuits = Legs(self.io, conversation, link, self._own_id > conversation.peer_id)
+                link.circuits.freight.bites = lambda limit: self.bites(limit)
                 if link.verdict:  # its end has looked for them already
                     link.circuits.link_ended()
             return link.circuits

@@ -6,17 +6,22 @@ out. So what waits for a slow link is what its sources hold, which credit bounds
 
 The session goes first. One that never stops would starve others' circuits, the handshakes of peers among them; so after
 ``CIRCUIT_PATIENCE`` one record comes between.
+
+The other end of the link charges us for records that bring little, whoever is behind them. So of those go no more than
+``CIRCUIT_SMALL_PER_SECOND``: what comes meanwhile is gathered by its source, and goes as one.
 """
 
 from __future__ import annotations
 
 import collections
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from ... import limits
+from ...runtime.rates import Bucket
 from ...wire import frames
-from ...wire.frames import CircuitClose, CircuitFrame
+from ...wire.frames import CircuitClose, CircuitCredit, CircuitData, CircuitFrame
 
 if TYPE_CHECKING:
     from ...runtime.flusher import IoLoop
@@ -53,6 +58,9 @@ class Freight:
         self._lock = threading.Lock()  # guards the fields below
         self._row: collections.OrderedDict[Source, None] = collections.OrderedDict()
         self._refusals: collections.deque[CircuitClose] = collections.deque(maxlen=limits.CIRCUIT_REFUSALS_MAX)
+        self.bites: Callable[[str], object] = lambda limit: None
+        """Told the name of a limit that has bitten; any thread, must be quick."""
+        self._small: Bucket | None = None  # records that bring little, from when on there were any
         self._served = 0.0  # when something went out last, or began to wait
         self._pumping = False
         self._again = False
@@ -133,6 +141,7 @@ class Freight:
                 if source is not None and not self._closed:
                     self._row.setdefault(source)
                 now = self._served = self._now()
+                self._spend_locked(frame, now)
             self._link.write((frames.build_record((frame,)),), now)
         return True
 
@@ -141,14 +150,32 @@ class Freight:
         link, conversation = self._link, self._conversation
         if self._closed or link.verdict or link.blocked or conversation.link is not link:
             return False
-        if not conversation.has_more or self._now() - self._served >= limits.CIRCUIT_PATIENCE:
+        now, delay = self._now(), limits.CIRCUIT_LOOK
+        lacking = 0.0 if self._small is None else -self._small.tokens(now)
+        if lacking > 0.0:
+            delay = lacking / limits.CIRCUIT_SMALL_PER_SECOND + limits.CIRCUIT_GATHER
+        elif not conversation.has_more or now - self._served >= limits.CIRCUIT_PATIENCE:
             return True
         with self._lock:
             if self._looks or not (self._row or self._refusals):
                 return False
             self._looks = True
-        self._io.call_later(limits.CIRCUIT_LOOK, self._look)
+        if lacking > 0.0:
+            self.bites("CIRCUIT_SMALL_PER_SECOND")
+        self._io.call_later(delay, self._look)
         return False
+
+    def _spend_locked(self, frame: CircuitFrame, now: float) -> None:
+        """Count what goes out as far as it brings little."""
+        if isinstance(frame, CircuitData):
+            cost = 1.0 - len(frame.data) / limits.WORTH_BYTES
+        else:
+            cost = float(isinstance(frame, CircuitCredit))
+        if cost > 0.0:
+            if self._small is None:
+                self._small = Bucket(limits.CIRCUIT_SMALL_PER_SECOND, limits.CIRCUIT_SMALL_BURST)
+            self._small.tokens(now)
+            self._small.take(cost)
 
     def _look(self, _now: float) -> None:
         """The session may have said all by itself (I/O thread)."""

@@ -13,17 +13,18 @@ from crust.wire.frames import CircuitClose, CircuitData, CircuitFrame, CircuitRe
 
 
 class Source:
-    """Has so many frames to say."""
+    """Has so many frames to say, of so many bytes."""
 
-    def __init__(self, number: int, count: int) -> None:
+    def __init__(self, number: int, count: int, size: int = limits.WORTH_BYTES) -> None:
         self.number = number
         self.left = count
+        self.size = size
 
     def next_frame(self) -> CircuitFrame | None:
         if not self.left:
             return None
         self.left -= 1
-        return CircuitData(self.number, b"x")
+        return CircuitData(self.number, bytes(self.size))
 
 
 class World:
@@ -144,6 +145,39 @@ def test_refusals_are_not_collected_without_end() -> None:
     world.freight.pump()
     world.turn()
     assert world.numbers() == list(range(5000 - limits.CIRCUIT_REFUSALS_MAX, 5000))
+
+
+def test_what_brings_little_is_gathered() -> None:
+    """The other end makes us pay for tiny records, whoever has sent them: at first they go, then so many a second."""
+    world = World()
+    rate, burst = limits.CIRCUIT_SMALL_PER_SECOND, limits.CIRCUIT_SMALL_BURST
+    assert rate * limits.COST_RECORD < limits.OVERHEAD_PER_PEER / 2  # what is left is for what we say ourselves
+    bitten: list[str] = []
+    world.freight.bites = bitten.append
+    source = Source(1, 10**6, 1)
+    world.freight.wants(source)
+    world.turn()
+    assert burst <= len(world.numbers()) <= burst + 2 and not world.soon
+    sent, began = 0, world.time
+    while world.time - began < 2.0:
+        world.time += limits.CIRCUIT_GATHER
+        world.freight.wants(source)  # its data comes all the time, and makes nobody speak
+        if world.later:
+            world.later.pop(0)(world.time)
+        world.turn()
+        sent += len(world.numbers())
+        assert len(world.later) == 1  # one look is due, and nobody else has to ask
+    assert rate * 1.9 < sent < rate * 2.1
+    assert set(bitten) == {"CIRCUIT_SMALL_PER_SECOND"}
+
+
+def test_what_brings_much_is_never_gathered() -> None:
+    """However many records that are."""
+    world = World()
+    source = Source(1, 5000, limits.WORTH_BYTES)
+    world.freight.wants(source)
+    world.turn()
+    assert source.left == 0 and not world.later
 
 
 def test_after_the_end() -> None:

@@ -60,6 +60,7 @@ _BEFORE = (
     ("STUN_ANSWERS_ALL_PER_SECOND", "the same, too many coming from all together", _SAFE),
     ("STUN_REQUESTS_PER_CONNECTION", "connections ended that asked for their address again and again", _SAFE),
     ("ECHO_CALLERS_MAX", "connections closed at the further ports that answer STUN", _SMALL),
+    ("MAPPING_READS_PER_SECOND", "pauses in reading what a router, or who says he is one, sends", _WORK),
     ("BEACON_READS_PER_SECOND", "pauses in reading what comes from the LAN", _WORK),
     ("BEACON_FOUND_PER_SECOND", "answers from the LAN not looked at", _WORK),
     ("BEACON_PEERS", "nodes of the LAN forgotten for newer ones", _MEMORY),

@@ -76,6 +76,7 @@ class Keeper:
         now: The clock.
         changed: Called on the thread, without a lock, when :meth:`mappings`, the failure, or where others see us has
             changed.
+        bites: Told the name of a limit that has bitten; on that thread.
     """
 
     def __init__(
@@ -85,7 +86,9 @@ class Keeper:
         spawn: Spawn,
         now: Callable[[], float],
         changed: Callable[[], object],
+        bites: Callable[[str], object] = lambda limit: None,
     ) -> None:
+        self._bites = bites
         self._settings = settings
         self._find = gateways
         self._spawn = spawn
@@ -268,7 +271,7 @@ class Keeper:
             if is_global(gateway.local):
                 continue  # the Internet reaches us without a router's help
             try:
-                line = Line(gateway, self._settings, self._now, random.Random(secrets.randbits(64)))
+                line = Line(gateway, self._settings, self._now, random.Random(secrets.randbits(64)), self._bites)
             except OSError as error:
                 self._log.info("port mapping: cannot speak to the router %s: %s", gateway.address, error)
                 if exhaustion(error):

@@ -7,11 +7,13 @@ import os
 import random
 import selectors
 import socket
+import time
 from collections.abc import Callable
 from typing import Protocol
 
 from ... import limits
 from ...runtime.native import NativeWorker
+from ...runtime.rates import Bucket
 from ...runtime.threads import abandon_socket
 from .gateway import Gateway
 from .igd import IgdError, IgdRouter
@@ -46,13 +48,19 @@ class Line:
         settings: Of the keeper.
         now: The clock.
         source: Of random ports.
+        bites: Told the name of a limit that has bitten.
 
     Raises:
         OSError: There are no sockets for it.
     """
 
     def __init__(
-        self, gateway: Gateway, settings: _Settings, now: Callable[[], float], source: random.Random
+        self,
+        gateway: Gateway,
+        settings: _Settings,
+        now: Callable[[], float],
+        source: random.Random,
+        bites: Callable[[str], object] = lambda limit: None,
     ) -> None:
         self.gateway = gateway
         self.mapper = Mapper(gateway, settings.protocols, settings.lifetime, source, os.urandom)
@@ -61,6 +69,8 @@ class Line:
         self._routers: dict[str, IgdRouter] = {}
         self._worker: NativeWorker | None = None
         self._stuck = 0
+        self._bites = bites
+        self._reading = Bucket(limits.MAPPING_READS_PER_SECOND, 4 * limits.MAPPING_READS_PER_SECOND)
         self._selector: selectors.BaseSelector | None = None
         self._control = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
@@ -122,8 +132,22 @@ class Line:
             return to is not None  # no way there, such as for multicast: others may do
         return True
 
+    def _may_read(self) -> bool:
+        """
+        Whether one more datagram is looked at. Anybody near may send them, and a router thousands a second: what is too
+        much waits in the socket, whose buffer is soon full.
+        """
+        if self._reading.tokens(self._now()) < 1.0:
+            self._bites("MAPPING_READS_PER_SECOND")
+            time.sleep(limits.MAPPING_REST)  # the thread has nothing else to do that is urgent
+            return False
+        self._reading.take()
+        return True
+
     def _read_control(self) -> None:
         for _ in range(_READS_MAX):
+            if not self._may_read():
+                return
             try:
                 data = self._control.recv(2048)
             except BlockingIOError:
@@ -137,6 +161,8 @@ class Line:
 
     def _read_search(self) -> None:
         for _ in range(_READS_MAX):
+            if not self._may_read():
+                return
             try:
                 data, source = self._search.recvfrom(limits.SSDP_ANSWER_MAX + 1)
             except BlockingIOError:

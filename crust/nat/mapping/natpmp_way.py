@@ -79,10 +79,11 @@ class NatPmpWay(DatagramWay):
         except MalformedMessage:
             return
         if isinstance(message, natpmp.AddressResponse):
-            self._exchanges.answered(PROBE)
+            asked = self._exchanges.answered(PROBE)
             self._heard(message.epoch, now)
             external_ip = usable_ipv4(message.external_ip)
-            if self.state is not WayState.READY or (external_ip and external_ip != self.external_ip):
+            # Another address each time, unasked, would have the node tell all of its peers so.
+            if self.state is not WayState.READY or (asked and external_ip and external_ip != self.external_ip):
                 self._found(Ready(external_ip))
         elif isinstance(message, natpmp.MapResponse):
             self._mapped(message, now)

@@ -107,7 +107,8 @@ class PortMapping:
             description="crust",  # nobody's id: all of the LAN may read the router's table
             folder=state_folder(os.environ),
         )
-        return Keeper(settings, gateways, self._node.spawn, self._node.clock.now, self._look)
+        node = self._node
+        return Keeper(settings, gateways, node.spawn, node.clock.now, self._look, node.refusals.count)
 
     def look(self) -> None:
         """The network may be another one: see which routers are there, now."""

@@ -9,6 +9,7 @@ import random
 import socket
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -21,6 +22,7 @@ from crust.nat.mapping.journal import Entry, Journal
 from crust.nat.mapping.keeper import Keeper, Settings
 from crust.nat.mapping.line import Line
 from crust.nat.mapping.mapper import Leftover
+from crust.nat.mapping.natpmp_way import NatPmpWay
 from crust.nat.mapping.offers import ask_gateway
 from crust.nat.mapping.ways import Ask, Wanted, WayState
 from crust.runtime.native import native_workers
@@ -30,6 +32,7 @@ from tests.nat.mapping.fake import FakeRouter
 from tests.nat.mapping.router import Router
 from tests.nat.mapping.simulated import GATEWAY, TCP, UDP, Bench
 from tests.nat.mapping.test_mapper import only
+from tests.support.bitten import Bitten
 from tests.support.waiting import wait_until
 
 INFO = IgdInfo("20.0.1.1", True, 0)
@@ -361,6 +364,51 @@ def test_no_descriptor_for_the_second_socket(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(OSError, match="too many"):
         Line(Gateway("127.0.0.1", "lo", "127.0.0.1"), settings, time.monotonic, random.Random(1))
     assert made[0].fileno() == -1
+
+
+def test_a_flood_of_answers_is_read_slowly(fake: FakeRouter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the router's, and of whoever is near: then the thread rests."""
+    bitten, rests, now = Bitten(), [], [1000.0]
+    monkeypatch.setattr("crust.nat.mapping.line.time.sleep", rests.append)
+    settings = Settings(("pcp",), 3600, "crust test", None)
+    line = Line(fake.gateway, settings, lambda: now[0], random.Random(1), bitten)
+    read: list[str] = []
+    monkeypatch.setattr(line.mapper, "receive", lambda data, now: read.append("router"))
+    monkeypatch.setattr(line.mapper, "receive_answer", lambda data, source, now: read.append(source))
+
+    def flood(to: tuple[str, int], sock: socket.socket, call: Callable[[], object]) -> int:
+        """How many of 64 are read."""
+        before = len(read)
+        for _ in range(64):
+            sock.sendto(b"?", to)
+        call()
+        return len(read) - before
+
+    try:
+        control, search = line._control.getsockname(), line._search.getsockname()
+        burst = 4 * limits.MAPPING_READS_PER_SECOND
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as neighbour:
+            got = sum(flood(control, fake._udp, line._read_control) for _ in range(4))
+            got += sum(flood(search, neighbour, line._read_search) for _ in range(4))
+            assert got == burst and bitten["MAPPING_READS_PER_SECOND"] == len(rests) > 0
+            assert rests[0] == limits.MAPPING_REST
+            assert flood(control, fake._udp, line._read_control) == 0
+            now[0] += 0.5
+            assert flood(control, fake._udp, line._read_control) == limits.MAPPING_READS_PER_SECOND // 2
+    finally:
+        line.close(None)
+
+
+def test_an_address_that_nobody_asked_for() -> None:
+    """It would be told to all peers, each time."""
+    way = NatPmpWay()
+    way.probe(0.0)
+    for number, seen in ((1, "20.0.0.1"), (2, "20.0.0.1"), (3, "20.0.0.1")):
+        way.receive(natpmp.build_natpmp(natpmp.AddressResponse(100, f"20.0.0.{number}")), 0.0)
+        assert way.external_ip == seen
+    way.probe(60.0)
+    way.receive(natpmp.build_natpmp(natpmp.AddressResponse(160, "20.0.0.4")), 60.0)
+    assert way.external_ip == "20.0.0.4"
 
 
 def test_a_removal_that_is_answered_by_an_error() -> None:

@@ -47,7 +47,7 @@ _BEFORE = (
     ("limits.half_open", "callers who had to make room for newer ones, or got none"),
     ("limits.half_open_per_address", "the same because of others from their own address"),
     ("limits.utp_half_open", "SYNs of µTP whose place was given to a newer one"),
-    ("limits.utp_half_open_per_network", "SYNs of µTP that got no answer: too many from their network"),
+    ("limits.utp_half_open_per_network", "the same, or SYNs that got no answer: too many from their network"),
     ("UTP_SYNS_PER_SECOND", "the same, about, too many coming from anywhere", _WORK),
     ("LISTEN_BACKLOG", "callers over µTP given up, the listener being behind", "what kernels do for TCP"),
     ("GATE_ADDRESSES_MAX", "addresses forgotten of which it was known how often they begin", _MEMORY),

@@ -2,7 +2,9 @@
 Who has called a listener and has not shown yet to be where he says: anybody may send SYNs, from any address he claims.
 
 To answer one costs as much as dozens of datagrams that are thrown away. So only so many are answered in a second, from
-wherever they come, and of a network so many wait at once. More than may wait would displace each other.
+wherever they come, and of a network so many wait at once. One more makes the one go who has waited longest, of all or
+of his network: an answer comes within a round trip, or never. But no network has more answered than have waited for
+``UTP_HALF_OPEN_LEAST_SECONDS``, or it would use up the answers of all.
 """
 
 from __future__ import annotations
@@ -24,9 +26,9 @@ class Callers(Generic[T]):
     """The callers of one listener that are waited for. Not thread-safe."""
 
     def __init__(self) -> None:
-        self._waiting: collections.OrderedDict[T, str] = collections.OrderedDict()  # and their networks
-        self._networks: collections.Counter[str] = collections.Counter()
-        self._answers = Bucket(limits.UTP_SYNS_PER_SECOND, limits.UTP_HALF_OPEN_MAX)
+        self._waiting: collections.OrderedDict[T, str] = collections.OrderedDict()  # and their networks; oldest first
+        self._networks: dict[str, dict[T, float]] = {}  # since when they wait; oldest first
+        self._answers = Bucket(limits.UTP_SYNS_PER_SECOND, limits.UTP_SYNS_AT_ONCE)
 
     def __iter__(self) -> Iterator[T]:
         return iter(self._waiting)
@@ -41,29 +43,36 @@ class Callers(Generic[T]):
         Args:
             each: How many of one network may wait.
         """
-        if self._networks[_network(host)] >= each:
+        neighbours = self._networks.get(_network(host), {})
+        if len(neighbours) >= each and now - next(iter(neighbours.values())) < limits.UTP_HALF_OPEN_LEAST_SECONDS:
             return "limits.utp_half_open_per_network"
         if self._answers.tokens(now) < 1.0:
             return "UTP_SYNS_PER_SECOND"
         self._answers.take()
         return ""
 
-    def displaced(self, most: int) -> T | None:
-        """Who has to make room for another one, if ``most`` may wait."""
-        return next(iter(self._waiting)) if len(self._waiting) >= most else None
+    def displaced(self, host: str, most: int, each: int) -> tuple[str, T | None]:
+        """The limit by which somebody has to make room for a caller at that IP address, and who it is, if anybody."""
+        neighbours = self._networks.get(_network(host), {})
+        if len(neighbours) >= each:
+            return "limits.utp_half_open_per_network", next(iter(neighbours))
+        if len(self._waiting) >= most:
+            return "limits.utp_half_open", next(iter(self._waiting))
+        return "", None
 
-    def add(self, caller: T, host: str) -> None:
+    def add(self, caller: T, host: str, now: float) -> None:
         """He is waited for."""
         network = self._waiting[caller] = _network(host)
-        self._networks[network] += 1
+        self._networks.setdefault(network, {})[caller] = now
 
     def forget(self, caller: T) -> bool:
         """He is not, any more; False: he was not."""
         network = self._waiting.pop(caller, None)
         if network is None:
             return False
-        self._networks[network] -= 1
-        if not self._networks[network]:
+        neighbours = self._networks[network]
+        del neighbours[caller]
+        if not neighbours:
             del self._networks[network]
         return True
 

@@ -481,11 +481,11 @@ class UtpListener:
         if self._transport.refuses(host):
             return
         most, each = self._transport.half_open
-        victim: UtpStream | None = None
+        displacing, victim = "", None
         with self._lock:
             limit = "limits.utp_half_open_per_network" if self._closed else self._half_open.limit(host, each, now)
             if not limit:
-                victim = self._half_open.displaced(most)
+                displacing, victim = self._half_open.displaced(host, most, each)
         if limit == "UTP_SYNS_PER_SECOND":
             self._unanswered += 1
             if not self._unanswered % _UNANSWERED_TOLD:
@@ -495,14 +495,14 @@ class UtpListener:
             self._transport.on_limit(limit, host, 1)
             return
         if victim is not None:
-            self._transport.on_limit("limits.utp_half_open", host, 1)
+            self._transport.on_limit(displacing, host, 1)
             self._forget(victim)
             victim.abort()
         stream = self._transport.accepted(self._hub, syn, address, source, self._settled)
         if stream is None:
             return
         with self._lock:
-            self._half_open.add(stream, host)
+            self._half_open.add(stream, host, now)
         stream.begin()
 
     def _forget(self, stream: UtpStream) -> bool:

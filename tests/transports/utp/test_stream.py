@@ -78,6 +78,7 @@ def test_callers_that_were_thrown_out_leave_nothing(
 ) -> None:
     """Thousands of calls in the time that each may take: no more is kept in memory than has a place."""
     monkeypatch.setattr(limits, "UTP_HALF_OPEN_SECONDS", 60.0)
+    monkeypatch.setattr(limits, "UTP_SYNS_AT_ONCE", 2000)
     monkeypatch.setattr(UdpHub, "transmit", lambda *args: True)  # those addresses are invented
     streams: weakref.WeakSet[UtpStream] = weakref.WeakSet()
     accepted = utp.accepted

@@ -118,7 +118,7 @@ def test_introduced_by_a_peer_of_the_other(nodes: Nodes, monkeypatch: pytest.Mon
 
 def test_an_introducer_stays_while_it_is_needed(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     """As long as the session is on a circuit through it; and if the application wants it, in any case."""
-    monkeypatch.setattr(limits, "BORROWED_SECONDS", 0.3)
+    monkeypatch.setattr(limits, "BORROWED_SECONDS", 1.0)
     no_punch = {f"nat.punch.{name}": False for name in ("tcp", "udp", "predict", "birthday")}
     made = [nodes.start(config(gossip__publish="via", relay__serve=True).replace(**no_punch)) for _ in range(4)]
     for one, other in zip(made[1:], made, strict=False):
@@ -127,9 +127,9 @@ def test_an_introducer_stays_while_it_is_needed(nodes: Nodes, monkeypatch: pytes
     knows(first, last, introduced=True)
     peer = first.connect(last.id)
     if peer.path is not None and peer.path.path_class == "relay":
-        assert not eventually(lambda: not first.is_connected(via.id), 1.5) or peer.path.path_class != "relay"
+        assert not eventually(lambda: not first.is_connected(via.id), 3.0) or peer.path.path_class != "relay"
     first.connect(via.id)
-    assert not eventually(lambda: not first.is_connected(via.id), 1.0)
+    assert not eventually(lambda: not first.is_connected(via.id), 2.5)
 
 
 def test_who_tells_nothing_is_not_found(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,7 @@ HOLD_SECONDS = 1.0  # for which the link of a peer is not read that is throttled
 COST_READ = 15e-6  # what the system hands over at once: a call, and waking up for it
 COST_PACKET = 25e-6  # one of µTP, or a read of TCP, beyond those that bring a record or WORTH_BYTES
 COST_RECORD = 10e-6  # opening it, its first frame, and what becomes of that
+COST_CARRIED = 25e-6  # the same for a part of a circuit's stream, which most often goes on in a record of its own
 COST_FRAME = 1.5e-6  # each other frame in it
 COST_BATCH = 3.5e-6  # if that one is a BATCH or a PIECE, whose messages are handed over by themselves
 COST_BYTE = 1e-9  # what came before, opened once more

@@ -86,7 +86,7 @@ class Meter:
         cost = limits.COST_RECORD
         burden = Burden.REQUEST
         if isinstance(frame, frames.CircuitData):
-            cost *= 1 - min(1.0, len(frame.data) / limits.WORTH_BYTES)
+            cost = limits.COST_CARRIED * (1 - min(1.0, len(frame.data) / limits.WORTH_BYTES))
         elif isinstance(frame, frames.KeyUpdate):
             burden, cost = Burden.KEY, cost + limits.COST_KEY
         elif isinstance(frame, _REQUESTS):

@@ -374,7 +374,7 @@ def test_what_each_word_costs() -> None:
     asked = limits.COST_RECORD + limits.COST_REQUEST
     assert cost(opened) == pytest.approx(asked + 16_000 * limits.COST_CARRIED_BYTE)
     half = frames.CircuitData(1, bytes(limits.WORTH_BYTES // 2))
-    assert cost(half) == pytest.approx(limits.COST_RECORD / 2, rel=0.01)
+    assert cost(half) == pytest.approx(limits.COST_CARRIED / 2, rel=0.01)
     pong = World().cost([frames.Ping(1)]) - World().cost(ACK)
     assert pong == pytest.approx(limits.COST_PONG)
 

@@ -151,7 +151,7 @@ def test_what_brings_little_is_gathered() -> None:
     """The other end makes us pay for tiny records, whoever has sent them: at first they go, then so many a second."""
     world = World()
     rate, burst = limits.CIRCUIT_SMALL_PER_SECOND, limits.CIRCUIT_SMALL_BURST
-    assert rate * limits.COST_RECORD < limits.OVERHEAD_PER_PEER / 2  # what is left is for what we say ourselves
+    assert rate * limits.COST_CARRIED < limits.OVERHEAD_PER_PEER / 2  # what is left is for what we say ourselves
     bitten: list[str] = []
     world.freight.bites = bitten.append
     source = Source(1, 10**6, 1)

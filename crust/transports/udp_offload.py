@@ -21,7 +21,7 @@ from typing import Any
 from .. import limits
 from .icmp import IcmpError, hear_icmp, icmp_errors
 
-__all__ = ["IcmpError", "Offload", "hop_limit", "route"]
+__all__ = ["IcmpError", "Offload", "hop_limit", "route", "unbound"]
 
 LINUX = sys.platform == "linux"
 
@@ -180,6 +180,23 @@ class Offload:
         """What has been refused since, up to some hundreds at once."""
         # The plain socket, which does not wait for this queue (it never does, whatever the flags).
         return icmp_errors(self._plain) if self.errors else []
+
+
+def unbound(family: int) -> socket.socket:
+    """
+    A new UDP socket; one for IPv6 leaves IPv4 alone.
+
+    Raises:
+        OSError: There is none to be had.
+    """
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        if family == getattr(socket, "AF_INET6", None):
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def route(family: int, address: Address) -> tuple[int, str]:

@@ -11,7 +11,8 @@ import pytest
 
 import crust
 from crust import Contact, Endpoint, Service, limits
-from crust.transports.utp.transport import UtpListener, UtpTransport
+from crust.transports.utp.listener import UtpListener
+from crust.transports.utp.transport import UtpTransport
 from tests.support.nodes import LOOPBACK, Nodes, config, pair_of_identities
 from tests.support.proxy import Proxy
 from tests.support.threads import Background

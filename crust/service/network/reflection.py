@@ -408,7 +408,7 @@ class Reflection:
     def _ask_one(
         self, source: Source, listener: Listener, burst: Burst, server: Endpoint, number: int
     ) -> None:
-        from ...transports.utp.transport import UtpListener
+        from ...transports.utp.listener import UtpListener
 
         local = burst.local
         self.filtering.sends(local, server.host)

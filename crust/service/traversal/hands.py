@@ -20,7 +20,8 @@ from ...peers.race import Candidate
 from ...transports.contract import Connection, Listener
 from ...transports.tcp import TcpTransport
 from ...transports.udp import UdpHub
-from ...transports.utp.transport import UtpListener, UtpTransport
+from ...transports.utp.listener import UtpListener
+from ...transports.utp.transport import UtpTransport
 from ..node import Node
 
 if TYPE_CHECKING:

@@ -37,6 +37,6 @@ How much may be under way:
 With sockets:
 
 ``stream``          a connection on a hub, behind the contract of all transports
-``transport``       dialling and listening
+``transport``       what a node has opened; ``dialling``: one attempt to connect; ``listener``: answering callers
 ``callers``         who has called and not shown yet to be where he says
 """

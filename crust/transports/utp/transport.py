@@ -1,49 +1,41 @@
 """
-Dialling and listening on µTP.
+All of µTP for one node: what it has opened, and which sockets its dials leave from.
 
 Dials leave from a listening socket if there is one that fits: routers then show one outside port for both, and whoever
 we dialled can dial us there. Else they share a socket of their own, which closes with its last connection.
-
-A dial blocks on an event, which the connection's verdict, :meth:`UtpDialling.cancel` and the deadline set. A listener
-blocks in a queue, ended by its closing.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
 import os
-import queue
 import socket
 import threading
 from collections.abc import Callable
 
 from ... import limits
 from ...addresses import Endpoint, address_key
-from ...exceptions import LocalProtocolError
 from ...runtime.flusher import IoLoop
-from ...runtime.threads import CrashHook, Deadline, Spawn, log_crash, spawn
-from ..contract import Connection, Sink
-from ..errors import listen_error
+from ...runtime.threads import CrashHook, Spawn, log_crash, spawn
+from ..contract import Sink
 from ..living import Living, Openings
-from ..resolving import Lookup, Resolver, read
+from ..resolving import Resolver
 from ..tcp_connection import endpoint_of
 from ..udp import Source, StunHook, UdpHub
-from ..udp_offload import Address, route
-from .callers import Callers
+from ..udp_offload import Address, route, unbound
 from .connection import UtpConnection
+from .dialling import UtpDialling
+from .listener import UtpListener
 from .packet import Packet
 from .patience import Patiences
 from .reserve import Reserve, Share
 from .settings import Settings, window_among
-from .states import State
 from .stream import UtpStream
 
-__all__ = ["UtpDialling", "UtpListener", "UtpTransport"]
+__all__ = ["UtpTransport"]
 
 _logger = logging.getLogger("crust.transports.utp")
-_UNANSWERED_TOLD = 64  # at once
 
 
 class UtpTransport:
@@ -235,9 +227,8 @@ class UtpTransport:
         return self._fresh(socket.AF_INET6 if version == 6 else socket.AF_INET)
 
     def _fresh(self, family: int) -> UdpHub:
-        sock = socket.socket(family, socket.SOCK_DGRAM)
+        sock = unbound(family)
         try:
-            _separate(sock, family)
             sock.bind(("::" if family == getattr(socket, "AF_INET6", None) else "0.0.0.0", 0))
         except BaseException:
             sock.close()
@@ -305,280 +296,11 @@ class UtpTransport:
         return stream
 
 
-class UtpDialling:
-    """
-    One attempt to connect; see :class:`crust.transports.contract.Dialling`.
-
-    Args:
-        hub: The socket to use, held until :meth:`run` has ended, or :meth:`cancel` before it; None: see
-            :meth:`UtpTransport.hub_for`.
-    """
-
-    def __init__(
-        self,
-        transport: UtpTransport,
-        endpoint: Endpoint,
-        timeout: float,
-        local_port: int | None,
-        hub: UdpHub | None = None,
-    ) -> None:
-        self.endpoint = endpoint
-        self._hub = hub if hub is not None and hub.hold() else None
-        self._over = hub is not None
-        self._transport = transport
-        self._timeout = timeout
-        self._local_port = local_port
-        self._lookup = Lookup(transport.resolver, endpoint, timeout)
-        self._lock = threading.Lock()  # guards the fields below
-        self._begun = False
-        self._cancelled = False
-        self._settled: threading.Event | None = None
-
-    def cancel(self) -> None:
-        """Make :meth:`run` raise soon; see the contract."""
-        with self._lock:
-            self._cancelled = True
-            if self._settled is not None:
-                self._settled.set()
-            hub = None if self._begun else self._take_hub()
-        self._lookup.cancel()
-        if hub is not None:
-            hub.release()
-
-    def _take_hub(self) -> UdpHub | None:
-        """The socket that was given, for whoever releases it (the lock is held)."""
-        hub, self._hub = self._hub, None
-        return hub
-
-    def run(self) -> UtpStream:
-        """Connect; see the contract."""
-        with self._lock:
-            if self._begun:
-                raise LocalProtocolError("a dial runs only once; make a new one")
-            self._begun = True
-        try:
-            return self._run()
-        finally:
-            with self._lock:
-                hub = self._take_hub()
-            if hub is not None:
-                hub.release()
-
-    def _run(self) -> UtpStream:
-        deadline = Deadline(self._timeout)
-        addresses = self._lookup.run(deadline)
-        failure: OSError | None = None
-        for position, (family, _, _, _, address) in enumerate(addresses, 1):
-            left = deadline.remaining() or 0.0
-            # An address that swallows packets leaves a share of the time to each one after it.
-            share = Deadline(left / (len(addresses) - position + 1))
-            try:
-                return self._connect(family, address, share)
-            except OSError as error:
-                self._lookup.check()
-                failure = OSError(error.errno, error.strerror or str(error), str(self.endpoint))
-                failure.__cause__ = error
-        assert failure is not None
-        raise failure
-
-    def _connect(self, family: int, address: Address, deadline: Deadline) -> UtpStream:
-        transport = self._transport
-        with self._lock:
-            self._lookup.check()
-            settled = self._settled = threading.Event()
-        way = route(family, address)
-        if self._over:
-            hub = self._given(family)
-        else:
-            hub = transport.hub_for(address, family, way[1], self._local_port)
-        stream = transport.connect(hub, address, way, lambda _: settled.set())
-        try:
-            settled.wait(deadline.remaining())
-            self._lookup.check()
-            if stream.failure is not None:
-                raise stream.failure
-            if not settled.is_set():
-                raise OSError(errno.ETIMEDOUT, f"no answer within {self._timeout:g} s")
-            return stream
-        except BaseException:
-            stream.abort()
-            raise
-
-    def _given(self, family: int) -> UdpHub:
-        """The socket that was given, held once more, for the connection."""
-        hub = self._hub
-        if hub is None or not hub.hold():
-            raise OSError(errno.ECONNABORTED, "the socket has been closed")
-        if hub.family != family:
-            hub.release()
-            raise OSError(errno.EAFNOSUPPORT, "the socket is of the other family")
-        try:
-            return self._transport.read(hub)
-        except BaseException:
-            hub.release()
-            raise
-
-
-class UtpListener:
-    """
-    Answers callers on one socket; see :class:`crust.transports.contract.Listener`.
-
-    Args:
-        hub: An open one to use; None: a new one, bound to ``endpoint``.
-    """
-
-    def __init__(self, transport: UtpTransport, endpoint: Endpoint, hub: UdpHub | None = None) -> None:
-        self._transport = transport
-        self._lock = threading.Lock()  # guards all below
-        self._running = False
-        self._closed = False
-        self._half_open: Callers[UtpStream] = Callers()
-        self._unanswered = 0  # as too many came
-        self._offered: queue.SimpleQueue[UtpStream | None] = queue.SimpleQueue()
-        self._hub = self._taken(hub, endpoint) if hub is not None else self._opened(endpoint)
-        self._hub.acceptor = self
-        self.endpoint = endpoint.with_port(self._hub.port)
-
-    @staticmethod
-    def _taken(hub: UdpHub, endpoint: Endpoint) -> UdpHub:
-        if hub.acceptor is not None:
-            raise listen_error(endpoint, OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE)))
-        if not hub.hold():
-            raise listen_error(endpoint, OSError(errno.ECONNABORTED, "the socket has been closed"))
-        return hub
-
-    def _opened(self, endpoint: Endpoint) -> UdpHub:
-        sock: socket.socket | None = None
-        try:
-            family, _, _, _, address = read(endpoint)[0]
-            sock = socket.socket(family, socket.SOCK_DGRAM)
-            _separate(sock, family)
-            exclusive: int | None = getattr(socket, "SO_EXCLUSIVEADDRUSE", None)  # Windows
-            if exclusive is not None:
-                sock.setsockopt(socket.SOL_SOCKET, exclusive, 1)
-            sock.bind(address)
-        except OSError as error:
-            if sock is not None:
-                sock.close()
-            raise listen_error(endpoint, error) from error
-        try:
-            return self._transport.adopt(sock)
-        except OSError as error:
-            raise listen_error(endpoint, error) from error
-
-    @property
-    def hub(self) -> UdpHub:
-        """The socket; closed after the listener, once no connection needs it."""
-        return self._hub
-
-    def retire(self) -> None:
-        """See the contract. Once it is closed, too, its socket answers its connections alone."""
-        self._hub.retired = True
-
-    def called(self, syn: Packet, address: Address, source: Source | None, now: float) -> None:
-        """A SYN came (the hub's thread): answer it, as far as strangers may cost us anything."""
-        host = str(address[0])
-        if self._transport.refuses(host):
-            return
-        most, each = self._transport.half_open
-        displacing, victim = "", None
-        with self._lock:
-            limit = "limits.utp_half_open_per_network" if self._closed else self._half_open.limit(host, each, now)
-            if not limit:
-                displacing, victim = self._half_open.displaced(host, most, each)
-        if limit == "UTP_SYNS_PER_SECOND":
-            self._unanswered += 1
-            if not self._unanswered % _UNANSWERED_TOLD:
-                self._transport.on_limit(limit, "", _UNANSWERED_TOLD)
-            return
-        if limit:
-            self._transport.on_limit(limit, host, 1)
-            return
-        if victim is not None:
-            self._transport.on_limit(displacing, host, 1)
-            self._forget(victim)
-            victim.abort()
-        stream = self._transport.accepted(self._hub, syn, address, source, self._settled)
-        if stream is None:
-            return
-        with self._lock:
-            self._half_open.add(stream, host, now)
-        stream.begin()
-
-    def _forget(self, stream: UtpStream) -> bool:
-        with self._lock:
-            return self._half_open.forget(stream)
-
-    def _settled(self, stream: UtpStream) -> None:
-        """A caller has shown that it is where its SYN came from, or has been given up."""
-        if not self._forget(stream) or stream.core.state is State.CLOSED:
-            return
-        with self._lock:
-            full = self._closed or self._offered.qsize() >= limits.LISTEN_BACKLOG
-            if not full:
-                self._offered.put(stream)
-        if full:
-            self._transport.on_limit("LISTEN_BACKLOG", stream.remote.host, 1)
-            stream.abort()
-
-    def close(self) -> None:
-        """Stop listening; see the contract."""
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-            self._hub.acceptor = None
-            self._hub.silent = self._hub.silent or self._hub.retired
-            waiting = [*self._half_open, *self._drain_locked()]
-            self._offered.put(None)
-        for stream in waiting:
-            stream.abort()
-        self._hub.release()
-
-    def _drain_locked(self) -> list[UtpStream]:
-        waiting = []
-        with contextlib.suppress(queue.Empty):
-            for _ in range(limits.LISTEN_BACKLOG + 1):
-                stream = self._offered.get_nowait()
-                if stream is not None:
-                    waiting.append(stream)
-        return waiting
-
-    def run(
-        self,
-        on_connection: Callable[[Connection], float | None],
-        on_trouble: Callable[[OSError], object] | None = None,
-    ) -> None:
-        """Accept until :meth:`close`; see the contract. There is no trouble that only stops accepting."""
-        with self._lock:
-            if self._running:
-                raise LocalProtocolError("this listener runs already")
-            if self._closed:
-                return
-            self._running = True
-        self._transport.read(self._hub)
-        while True:
-            stream = self._offered.get()
-            if stream is None:
-                return
-            try:
-                on_connection(stream)
-            except Exception as error:  # whatever befell this one, the next is welcome
-                stream.abort()
-                self._transport.on_crash("crust-utp-listener", error)
-
-
 def _fits(hub: UdpHub, address: Address, family: int, host: str) -> bool:
     """Whether ``address`` can be dialled from that socket."""
     if hub.closed or hub.silent or hub.retired or hub.family != family or address[:2] == hub.name[:2]:
         return False
     return hub.wildcard or str(hub.name[0]) == host
-
-
-def _separate(sock: socket.socket, family: int) -> None:
-    """IPv6 sockets leave IPv4 alone."""
-    if family == getattr(socket, "AF_INET6", None):
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
 
 
 def _u16() -> int:

@@ -12,7 +12,8 @@ from crust.nat.stun.message import Class, Message, build_stun, parse_stun_untrus
 from crust.nat.stun.responder import Responder
 from crust.nat.stun.udp import Question, UdpStun
 from crust.transports.udp import UdpHub
-from crust.transports.utp.transport import UtpListener, UtpTransport
+from crust.transports.utp.listener import UtpListener
+from crust.transports.utp.transport import UtpTransport
 from tests.support.sockets import has_ipv6, loopback
 from tests.support.stun import StunServer, ask_udp, request
 from tests.support.threads import Crew

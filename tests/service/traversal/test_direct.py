@@ -8,7 +8,8 @@ from crust import limits
 from crust.addresses import Endpoint
 from crust.nat.punch.allowance import Allowance
 from crust.service.traversal.direct import candidates_of
-from crust.transports.utp.transport import UtpDialling, UtpTransport
+from crust.transports.utp.dialling import UtpDialling
+from crust.transports.utp.transport import UtpTransport
 from crust.wire.frames import Place, PlaceKind, TransportCode
 from tests.support.threads import Crew
 

@@ -17,10 +17,11 @@ from crust.addresses import Endpoint
 from crust.transports.blocking import BlockingStream
 from crust.transports.contract import Connection
 from crust.transports.utp.connection import Settings, UtpConnection
+from crust.transports.utp.listener import UtpListener
 from crust.transports.utp.packet import Packet, PacketType, build_packet, parse_packet_untrusted
 from crust.transports.utp.states import State
 from crust.transports.utp.stream import UtpStream
-from crust.transports.utp.transport import UtpListener, UtpTransport
+from crust.transports.utp.transport import UtpTransport
 from tests.support.threads import Background, Crew
 from tests.support.waiting import wait_until
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 
@@ -480,6 +481,25 @@ def test_who_stalls_behind_an_introducer_keeps_nobody_else_there_out(nodes: Node
         assert isinstance(call(near, "192.0.2.2"), frames.CircuitAccept)
         assert isinstance(call(near, "192.0.2.1"), frames.CircuitClose)
         assert near.answers()
+
+
+def test_an_introducer_is_not_asked_for_more_than_it_gives(nodes: Nodes) -> None:
+    """However many peers are called through it at once, those who have all gone, say: it would say that we flood it."""
+    pair = nodes.pair(SERVES)
+    node = pair.near._node
+    assert node is not None
+    began, opened = node.clock.now(), 0
+    with pytest.raises(OSError, match="too many circuits") as refused:
+        while True:
+            (candidate,) = node.circuits.towards(Identity.generate().peer_id)
+            assert candidate.prepare is not None
+            candidate.prepare(1.0).run().abort()
+            opened += 1
+    assert refused.value.errno == errno.EAGAIN
+    seconds = node.clock.now() - began
+    assert opened <= limits.CIRCUIT_OPENED_BURST + limits.CIRCUIT_OPENED_PER_SECOND * seconds
+    assert limits.CIRCUIT_OPENED_BURST < limits.CIRCUIT_OPENS_BURST
+    assert limits.CIRCUIT_OPENED_PER_SECOND < limits.CIRCUIT_OPENS_PER_SECOND
 
 
 def test_offers_of_rubbish(nodes: Nodes) -> None:

@@ -19,7 +19,7 @@ from ...wire import gossip as wire
 from .announcing import Announcing
 from .clocks import Allowance, WallClock
 from .events import Ask, Event, Found, Misbehaved, RecordLearned, Superseded
-from .link import Link, finds_of_all
+from .link import Link, asked_of_each, finds_of_all
 from .lookup import Candidate, Lookup
 from .pulling import Pulling
 from .record import Reader, Record
@@ -57,8 +57,7 @@ class Gossip:
 
     __slots__ = (
         "_announcing",
-        "_asks",
-        "_bites",
+        *("_asked_lately", "_asks", "_bites"),
         "_clock",
         "_compare_at",
         "_events",
@@ -108,6 +107,7 @@ class Gossip:
         self._replicas = Replicas()
         self._serve = Allowance(limits.GOSSIP_SERVE_RATE, limits.GOSSIP_SERVE_BURST)
         self._finds = finds_of_all()
+        self._asked_lately = asked_of_each()
         self._own: Record | None = None
         self._lookups: dict[int, Lookup] = {}
         self._next_find = 1
@@ -506,7 +506,7 @@ class Gossip:
         self._lookups.pop(number, None)
 
     def _advance(self, lookup: Lookup, now: float) -> None:
-        for candidate in lookup.next(now):
+        for candidate in lookup.next(now, self._asked_lately.permit):
             frame = wire.Find(lookup.number, lookup.target)
             if candidate.node in self._links:
                 self._frames.append((candidate.node, frame))

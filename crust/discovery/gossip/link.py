@@ -124,6 +124,11 @@ def finds_of_all() -> Rates:
     )
 
 
+def asked_of_each() -> Rates:
+    """How many questions for nodes we put to one: fewer than it answers, or it says that we flood it."""
+    return Rates(limits.GOSSIP_ASKED_RATE, float("inf"), each_size=limits.GOSSIP_ASKED_BURST)
+
+
 def fresh_of_all(most: int) -> Rates:
     """How many records of unknown nodes are asked for while space is dear, by the ``place`` of who offers them."""
     seconds = limits.GOSSIP_FRESH_SECONDS

@@ -9,7 +9,7 @@ with, which an answer names first; made-up nodes, however near to the target, do
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ... import limits
 from ...wire.gossip import prefix_of
@@ -46,7 +46,7 @@ class Lookup:
     """
 
     __slots__ = (
-        *("_asked", "_doubt", "_open", "_pending", "_seen", "_turn"),
+        *("_asked", "_doubt", "_is_held", "_open", "_pending", "_seen", "_turn"),
         *("asked", "deadline", "due", "newer_than", "number", "target"),
     )
 
@@ -66,6 +66,7 @@ class Lookup:
         self._pending: dict[bytes, float] = {}  # until when others wait for its answer
         self._doubt: dict[bytes, int] = {}
         self._turn = 0
+        self._is_held = False  # somebody was not asked who should have been
         for candidate in seeds:
             self._offer(candidate)
 
@@ -74,12 +75,18 @@ class Lookup:
             self._seen.add(candidate.node)
             self._open[candidate.path].append(candidate)
 
-    def next(self, now: float) -> list[Candidate]:
-        """Whom to ask now: so many that three answers are awaited."""
+    def next(self, now: float, may: Callable[[bytes, float], bool]) -> list[Candidate]:
+        """
+        Whom to ask now: so many that three answers are awaited.
+
+        Args:
+            may: Whether a node may be asked once more; who may not has its turn later.
+        """
         chosen = []
+        self._is_held = False
         waited = sum(now < until for until in self._pending.values())
         while waited < limits.GOSSIP_FIND_PARALLEL and self.asked < limits.GOSSIP_FIND_ASKS:
-            candidate = self._best()
+            candidate = self._best(now, may)
             if candidate is None:
                 break
             chosen.append(candidate)
@@ -89,24 +96,21 @@ class Lookup:
             self._pending[candidate.node] = now + limits.GOSSIP_FIND_PATIENCE
         return chosen
 
-    def _best(self) -> Candidate | None:
-        """The best of the path whose turn it is, or of the other one."""
+    def _best(self, now: float, may: Callable[[bytes, float], bool]) -> Candidate | None:
+        """The best of the path whose turn it is, or of the other one, of those that may be asked."""
         target = prefix_of(self.target)
         for _ in range(2):
             path = self._open[self._turn]
             self._turn = 1 - self._turn
-            if path:
-                is_careful = not path[0].path
-                best = min(
-                    path,
-                    key=lambda one: (
-                        is_careful and one.rank,
-                        self._doubt.get(one.by, 0) // 2,
-                        one.prefix ^ target,
-                    ),
-                )
-                path.remove(best)
-                return best
+            is_careful = bool(path) and not path[0].path
+            for best in sorted(
+                path,
+                key=lambda one: (is_careful and one.rank, self._doubt.get(one.by, 0) // 2, one.prefix ^ target),
+            ):
+                if may(best.node, now):
+                    path.remove(best)
+                    return best
+                self._is_held = True
         return None
 
     def awaits(self, node: bytes) -> bool:
@@ -138,4 +142,6 @@ class Lookup:
     def wait(self, now: float) -> None:
         """Say in ``due`` when to look at it again, if nothing comes before."""
         self.due = min((until for until in self._pending.values() if until > now), default=self.deadline)
+        if self._is_held:
+            self.due = min(self.due, now + limits.GOSSIP_FIND_LOOK)
         self.due = min(self.due, self.deadline)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from ... import limits
 from ...addresses import Contact, Endpoint, PeerId
 from ...config import LimitsConfig, RelayConfig
+from ...runtime.rates import Rates
 from ...wire.frames import CircuitClose, CircuitFrame, CircuitOffer, CircuitOpen, CircuitReason
 from ...wire.handshake import Manner
 from ..accounts import Burden
@@ -77,6 +78,13 @@ class Circuits:
         self.introducing = Introducing(self, own_id, book, terms.part_per_address)
         self.bites: Callable[[str], object] = lambda limit: None
         """Told the name of a limit that has bitten; any thread, must be quick."""
+        # An introducer that is asked more often refuses, and says that we flood it.
+        self._opens = Rates(
+            limits.CIRCUIT_OPENED_PER_SECOND,
+            float("inf"),
+            each_size=limits.CIRCUIT_OPENED_BURST,
+            keys=limits.PEERS_MAX,
+        )
         self._lock = threading.Lock()  # guards the fields below, and the making of legs
         self._connections: set[CircuitConnection] = set()
         self._offers: dict[Legs, int] = {}  # that we have not answered
@@ -139,6 +147,8 @@ class Circuits:
         link = conversation.link
         if link is None or link.circuit is not None:
             raise OSError(errno.ENETUNREACH, "our link to that introducer has just ended", str(endpoint))
+        if not self._opens.permit(conversation.peer_id, self.io.now()):
+            raise OSError(errno.EAGAIN, "that introducer is asked for too many circuits already", str(endpoint))
         legs = self.legs(conversation, link)
         connection = CircuitConnection(
             self.io, legs, target=target, relays=self._use, on_accepted=self._accepted, on_lost=self._lost

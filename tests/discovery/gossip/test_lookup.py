@@ -7,7 +7,7 @@ import random
 import pytest
 
 from crust import limits
-from crust.discovery.gossip import Found, Gossip, GossipSettings, read_with
+from crust.discovery.gossip import Found, Gossip, GossipSettings, Misbehaved, read_with
 from crust.wire import gossip as wire
 from tests.discovery.gossip.mesh import NETWORK, WALL, Mesh, Node, key_pair, record_of, ring
 from tests.support.bitten import Bitten
@@ -89,6 +89,20 @@ def test_searches_are_bounded_and_can_be_given_up() -> None:
     last = core.find(b"y" * 32, 0.0)
     core.handle_timer(limits.GOSSIP_FIND_TIMEOUT + 1, WALL)
     assert {event.number for event in core.events() if isinstance(event, Found)} == {*numbers[1:], last}
+
+
+def test_many_searches_at_once_flood_nobody() -> None:
+    """A node that has lost all its peers looks for each of them: whom it asks says of nobody that it floods."""
+    mesh = Mesh()
+    seeker, asked = mesh.add(2)
+    mesh.link(seeker, asked)
+    mesh.run(1)
+    numbers = [seeker.core.find(bytes((index,)) * 32, mesh.now) for index in range(limits.GOSSIP_FINDS_AT_ONCE)]
+    seeker.act()
+    mesh.run(limits.GOSSIP_FIND_TIMEOUT + 1, lambda: len(seeker.found()) == len(numbers))
+    assert not [event for event in asked.events if isinstance(event, Misbehaved)]
+    assert {one.number for one in seeker.found()} == set(numbers)
+    assert all(one.asked == 1 for one in seeker.found()), "each has had its turn"
 
 
 def test_answers_that_nobody_asked_for_change_nothing() -> None:

@@ -64,7 +64,7 @@ class Account:
         now: Seconds on any monotonic clock.
     """
 
-    __slots__ = ("_at", "_by", "_counted_until", "_excused_until", "_hold_until", "balance", "purse", "share")
+    __slots__ = ("_alone", "_at", "_by", "_counted_until", "_excused_until", "_hold_until", "balance", "purse", "share")
 
     def __init__(self, share: float, now: float) -> None:
         self.share = share
@@ -72,6 +72,7 @@ class Account:
         """What all accounts at its peer's address get it from; None: it is alone."""
         self.balance = min(limits.OVERHEAD_BEGUN, limits.OVERHEAD_SAVED)
         """Seconds of a core; less than 0: overdrawn."""
+        self._alone = self.balance  # what that would be with nobody else at its peer's address
         self._at = now
         self._by: list[float] | None = None  # what was spent on what since it was full
         self._hold_until = -math.inf
@@ -81,6 +82,7 @@ class Account:
     def spend(self, burden: Burden, cost: float) -> None:
         """Something was done, in seconds of a core."""
         self.balance -= cost
+        self._alone -= cost
         if self._by is None:
             self._by = [0.0] * len(_KINDS)
         self._by[burden] += cost
@@ -90,12 +92,14 @@ class Account:
         if self.share == math.inf:
             return max(0.0, self._hold_until - now)
         if now < self._excused_until:
-            self.balance, self._by = limits.OVERHEAD_SAVED, None
+            self.balance = self._alone = limits.OVERHEAD_SAVED
+            self._by = None
             return 0.0
         balance = self.balance
         if now > self._at:
             earned = (now - self._at) * self.share
             self._at = now
+            self._alone = min(limits.OVERHEAD_SAVED, self._alone + earned)
             if self.purse is not None:
                 earned = self.purse.draw(id(self), limits.OVERHEAD_SAVED - balance, earned, self.share, now)
             balance += earned
@@ -112,6 +116,11 @@ class Account:
         """What it went on mostly."""
         spent = self._by
         return Burden.TINY if spent is None else Burden(spent.index(max(spent)))
+
+    @property
+    def is_own_doing(self) -> bool:
+        """It would be overdrawn whatever others at its peer's address cost."""
+        return self._alone < 0.0
 
     def count(self, wait: float, now: float) -> float:
         """Of a wait that begins now, the seconds that are new: those of a wait before that is not over are not."""

@@ -95,7 +95,9 @@ class Brake:
                 self._budget.awaited = bool(self._held)
         wait = conversation.owes() if self.holds(link) else 0.0
         if wait:  # it has become longer since
-            self._io.call_later(max(wait, _REST), lambda _: self._rested(link, conversation))
+            wait = max(wait, _REST)
+            conversation.rests_on(link, wait)
+            self._io.call_later(wait, lambda _: self._rested(link, conversation))
 
     def _look(self, now: float) -> None:
         self._looks = False

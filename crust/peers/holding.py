@@ -84,6 +84,10 @@ class Holding(SignedSending, abc.ABC):
         with self.lock:
             return 0.0 if self.ended_reason else self.meter.account.wait(self._now())
 
+    def rests_on(self, link: Link, wait: float) -> None:
+        """It is not to be read for so many seconds more: others there have got their part (the I/O thread)."""
+        self._host.overspent(cast("Conversation", self), link, wait, longer=True)
+
     def reassure(self, link: Link) -> None:
         """Say that we live while we do not read (the I/O thread)."""
         again = False

@@ -73,8 +73,11 @@ class Host(Protocol):
     def moved(self, conversation: Conversation, old: Path | None, resumed: bool) -> None:
         """The session goes on on another link."""
 
-    def overspent(self, conversation: Conversation, link: Link, wait: float) -> None:
-        """What came on that link has cost more than its peer may: it is not to be read for so many seconds."""
+    def overspent(self, conversation: Conversation, link: Link, wait: float, *, longer: bool = False) -> None:
+        """
+        What came on that link has cost more than its peer may: it is not to be read for so many seconds; ``longer``: so
+        many more.
+        """
 
     def send_ready(self, conversation: Conversation) -> None:
         """There is room again after WouldBlock."""

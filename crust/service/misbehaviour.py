@@ -9,6 +9,7 @@ the dispatcher may be busy; the verdict ``warn`` lets them go on.
 from __future__ import annotations
 
 import collections
+import dataclasses
 import functools
 import ipaddress
 import threading
@@ -36,6 +37,8 @@ OnMisbehaviour = Callable[["events.PeerMisbehaved"], "Action | None"]
 _EVERYBODY = b""
 _SELF_ENDING = ("protocol", "protocol-again")  # the session is over anyhow
 _GRAVE = (Action.DROP, Action.BAN)
+_SHARED = {name: dataclasses.replace(kind, attributable=False) for name, kind in KINDS.items()}
+"""Of a peer that is held back as others at its address have used up what they get together."""
 
 
 class Misbehaviour:
@@ -108,25 +111,37 @@ class Misbehaviour:
 
     # --- what is noticed ----------------------------------------------------------------------------------------------
 
-    def by_peer(self, conversation: Conversation, kind: str, detail: str = "", *, amount: float = 1.0) -> None:
-        """A peer did something of that kind in its session."""
+    def by_peer(
+        self,
+        conversation: Conversation,
+        kind: str,
+        detail: str = "",
+        *,
+        amount: float = 1.0,
+        attributable: bool = True,
+    ) -> None:
+        """A peer did something of that kind in its session; ``attributable``: by itself, whatever others do."""
         path = conversation.path
         address = path.remote if path is not None else ""
-        self._by_key(kind, conversation.peer_id, address, detail, amount, conversation)
+        self._by_key(kind, conversation.peer_id, address, detail, amount, conversation, attributable)
 
     def by_address(self, host: str, kind: str, times: int = 1) -> None:
         """Somebody did so at an IP address, or says that it is there."""
         self._by_address(address_key(host), kind, times)
 
-    def overspent(self, conversation: Conversation, link: Link, wait: float) -> None:
-        """What came on that link has cost more than its peer may: let it rest."""
+    def overspent(self, conversation: Conversation, link: Link, wait: float, *, longer: bool = False) -> None:
+        """What came on that link has cost more than its peer may: let it rest; ``longer``: it does already."""
         with conversation.lock:
             account = conversation.meter.account
             burden, new = account.worst, account.count(wait, self._node.clock.now())
-        self._node.refusals.count("limits.overhead_per_peer")
-        self._node.brake.hold(link, conversation, wait)
+            attributable = account.is_own_doing
+        if not longer:
+            self._node.refusals.count("limits.overhead_per_peer")
+            self._node.brake.hold(link, conversation, wait)
         if new:
-            self.by_peer(conversation, burden.kind, amount=new)
+            kind = KINDS[burden.kind]
+            detail = "" if attributable else f"{kind.what}, and those at its address cost more than they may together"
+            self.by_peer(conversation, kind.name, detail, amount=new, attributable=attributable)
 
     def asked_too_often(self, limit: str, host: str) -> None:
         """Somebody asks more often by STUN than it may, or when all have asked too often."""
@@ -182,18 +197,26 @@ class Misbehaviour:
     # --- who hears of it ----------------------------------------------------------------------------------------------
 
     def _by_key(
-        self, kind: str, peer_id: PeerId, address: str, detail: str, amount: float, session: Conversation | None
+        self,
+        kind: str,
+        peer_id: PeerId,
+        address: str,
+        detail: str,
+        amount: float,
+        session: Conversation | None,
+        attributable: bool = True,
     ) -> None:
         ip = Endpoint.parse(address, allow_relay=True).ip if address else None
         place = address if ip is None else address_key(ip)
         finding = self._misdeeds.note(kind, peer_id, place, self._node.clock.now(), amount=amount)
         if finding is None:
             return
-        case = _Case(KINDS[kind], place, peer_id, session)
+        case = _Case(KINDS[kind] if attributable else _SHARED[kind], place, peer_id, session)
         if finding.alert is None:  # what was decided about who was told of last holds for all at that place
             self._carry_out(self._standing(case), case)
         elif finding.about_all:
-            self._tell(_of_all(kind), "", detail, finding.alert, doer=case)
+            everybody = case._replace(place=_EVERYBODY, peer_id=None, session=None)
+            self._tell(everybody, "", detail, finding.alert, doer=case)
         else:
             self._tell(case, address, detail, finding.alert)
 
@@ -253,8 +276,8 @@ class Misbehaviour:
         with self._lock:
             action = self._verdicts.get((name, place), self._verdicts.get((name, _EVERYBODY), action))
         if action is None:
-            return Action.THROTTLE if case.kind.action in _GRAVE else case.kind.action
-        return action
+            action = Action.THROTTLE if case.kind.action in _GRAVE else case.kind.action
+        return Action.THROTTLE if action in _GRAVE and not case.kind.attributable else action
 
     def _note_verdict(self, case: _Case, action: Action | None) -> None:
         with self._lock:
@@ -265,7 +288,7 @@ class Misbehaviour:
 
     def _decided(self, action: Action, case: _Case, doer: _Case | None) -> None:
         if action in _GRAVE and not case.kind.attributable:
-            self._node.log.warning("nobody is banned or dropped for %s, which anybody can feign", case.kind.name)
+            self._node.log.warning("nobody is banned or dropped for %s, which others can have done", case.kind.name)
             action = Action.THROTTLE
         self._note_verdict(case, action)
         self._carry_out(action, doer or case)

@@ -380,9 +380,9 @@ class Node(Hooks):
         """The peer did what no honest one does, and nobody else can have done it."""
         self.misbehaviour.by_peer(conversation, kind, detail)
 
-    def overspent(self, conversation: Conversation, link: Link, wait: float) -> None:
+    def overspent(self, conversation: Conversation, link: Link, wait: float, *, longer: bool = False) -> None:
         """What came on that link has cost more than its peer may."""
-        self.misbehaviour.overspent(conversation, link, wait)
+        self.misbehaviour.overspent(conversation, link, wait, longer=longer)
 
     def overhead_share(self) -> float:
         """The share of a core that a peer may cost without bringing anything."""

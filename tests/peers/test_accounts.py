@@ -429,6 +429,28 @@ def test_an_honest_neighbour_of_a_flood_does_not_wait() -> None:
         neighbour.spend(Burden.HEARTBEAT, 4 * (limits.COST_READ + limits.COST_RECORD + limits.COST_PONG))
 
 
+def test_who_would_have_had_enough_alone_is_told_from_who_would_not() -> None:
+    """Of many at one address that are held back, each costs less than a peer may; one that costs more is to blame."""
+    accounts = Accounts(SHARE)
+    crowd = [accounts.of(number, 0.0) for number in range(20)]
+    alone = accounts.of("alone", 0.0)
+    for account in crowd:
+        account.purse = accounts.at(b"1234", 0.0)
+    alone.purse = accounts.at(b"5678", 0.0)
+    assert not alone.is_own_doing
+    now = 0.0
+    while now < 20.0:
+        now += 0.1
+        for account in crowd:
+            if not account.wait(now):
+                account.spend(Burden.ACK, 0.02)
+        alone.spend(Burden.ACK, 0.02)
+        alone.wait(now)
+    assert all(account.wait(now + 1.0) == 0.0 or not account.is_own_doing for account in crowd)
+    assert not any(account.is_own_doing for account in crowd)
+    assert alone.is_own_doing
+
+
 def test_addresses_have_purses_of_their_own_while_somebody_is_known_there() -> None:
     accounts = Accounts(SHARE)
     account = accounts.of("peer", 0.0)

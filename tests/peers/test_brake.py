@@ -45,6 +45,7 @@ class Reader:
         self.owed = 0.0
         self.paused = False
         self.reassured = 0
+        self.longer: list[float] = []
         self.asked = 0
 
     @property
@@ -54,6 +55,10 @@ class Reader:
 
     def owes(self) -> float:
         return self.owed
+
+    def rests_on(self, link: object, wait: float) -> None:
+        assert link is self
+        self.longer.append(wait)
 
     def reassure(self, link: object) -> None:
         assert link is self
@@ -185,3 +190,18 @@ def test_a_rest_that_is_longer_than_a_moment() -> None:
     world.brake.close()
     world.io.pass_time()
     assert not one.paused and world.io.timers == []
+
+
+def test_a_rest_that_becomes_longer_is_told() -> None:
+    """Those at its address have got their part meanwhile: it is held back all the same, so it counts."""
+    world = World()
+    reader = Reader()
+    reader.must_pause = False
+    reader.owed = 0.5
+    world.hold(reader, 0.1)
+    assert reader.longer == []
+    world.io.pass_time()
+    assert world.holds(reader) and reader.longer == [0.5]
+    reader.owed = 0.0
+    world.io.pass_time()
+    assert not world.holds(reader) and reader.longer == [0.5]

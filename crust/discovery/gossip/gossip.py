@@ -294,6 +294,7 @@ class Gossip:
             elif data[: limits.PEER_ID_SIZE] == link.peer_id:
                 if not link.checks.take(now):
                     self._bites("GOSSIP_CHECKS_LINK")
+                    self._may_read(link, 3, now)  # of a few nothing is said: what it was asked for counts, too
                 elif not self._pulling.may_check(link, now):
                     self._bites("GOSSIP_CHECKS")
                 elif (record := self._verified(link, data, now, wall)) is not None:

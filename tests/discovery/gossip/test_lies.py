@@ -327,6 +327,10 @@ def test_its_own_record_again_and_again_costs_no_more_than_others() -> None:
         victim.say(mine.node, wire.Records((mine.data,)))
     assert victim.checks <= limits.GOSSIP_CHECKS_LINK
     assert victim.bitten["GOSSIP_CHECKS_LINK"] == 1000 - victim.checks
+    assert victim.misbehaved() == set(), "an honest node may bring its own while much is asked of it"
+    for _ in range(3000):
+        victim.say(mine.node, wire.Records((mine.data,)))
+    assert victim.misbehaved() == {(mine.node, "flood")}
 
 
 def test_contents_that_nobody_asked_for_are_not_read() -> None:

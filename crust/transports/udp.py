@@ -35,7 +35,7 @@ from .udp_members import Acceptor, Member
 from .udp_offload import Address, Offload
 from .udp_receive import DATA, ReceiveBuffer, Source, UdpReceiver, run_length
 from .udp_sending import UdpSender
-from .udp_sieve import Origin, Sieve, attach, waiting
+from .udp_sieve import Origin, Sieve, attach, looks_like_utp, waiting
 from .utp.burst import Burst, single_burst
 from .utp.noise import Din, Noise
 from .utp.packet import (
@@ -584,5 +584,5 @@ class UdpHub:
 
     def _unknown(self, data: memoryview, address: Address, now: float) -> None:
         if self.probes is None or not self.probes(data, address, now):
-            self._met(False, now)
+            self._met(looks_like_utp(data), now)
             self._stray(address)

@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from .. import limits
 
-__all__ = ["Sieve", "attach", "program", "waiting"]
+__all__ = ["Sieve", "attach", "looks_like_utp", "program", "waiting"]
 
 _SO_ATTACH_FILTER = 26  # Linux' asm-generic/socket.h, which the socket module does not name
 _SO_DETACH_FILTER = 27
@@ -99,6 +99,14 @@ def program(members: Sequence[Origin], utp_share: float, other_share: float) -> 
         *_some(other_share),
     ]
     return b"".join(struct.pack("=HBBI", *step) for step in code)
+
+
+def looks_like_utp(data: bytes | memoryview) -> bool:
+    """
+    What :func:`program` takes for µTP: by type and version alone, whatever follows. Who counts strangers by another rule
+    has one kind held back for what the other sends, which goes on unhindered.
+    """
+    return len(data) > 0 and data[0] < _TYPES and data[0] & 0x0F == 1
 
 
 def _keys(members: Iterable[Origin]) -> dict[int, set[int]]:

@@ -407,6 +407,29 @@ def test_a_hub_tells_its_sieve_of_many_connections_once(monkeypatch: pytest.Monk
         hub.close()
 
 
+@on_linux
+def test_a_hub_counts_strangers_as_the_kernel_tells_them_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Whatever begins as µTP does, and is none: when the two differed a flood of that went on unhindered, and what it was
+    counted as was held back in its place, and told as many millions.
+    """
+    io, chance = IoLoop(), random.Random(1)
+    strangers = [bytes((first, 0)) + chance.randbytes(18) for first in range(256)]
+    strangers += [b"\x01\x01\x00\x0c\x21\x12\xa4\x42" + chance.randbytes(24), b"\x01\x00" + bytes(8)]
+    strangers += [b"\x21\x09" + chance.randbytes(18), b"\x41\x02" + bytes(18)]  # chains of extensions without an end
+    with Filtered() as pair:
+        hub = UdpHub(pair.inner, io, lambda name, error: None)
+        hub.silent = True
+        monkeypatch.setattr(io, "now", lambda: 1000.0)
+        assert attach(pair.inner, program([], 1.0, 0.0))
+        for datagram in strangers:
+            kinds: list[bool] = []
+            monkeypatch.setattr(hub, "_met", lambda like_utp, now, kinds=kinds: kinds.append(like_utp))
+            hub._datagram(memoryview(datagram), ("127.0.0.1", 9), None, 1000.0)
+            assert kinds == [pair.passes(datagram) == [datagram]], datagram.hex()
+        hub.close()
+
+
 def test_what_came_before_a_sieve_knew_is_not_multiplied(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     A connection that is taken for an honest one, and floods: what has come until the sieve knows counts once, or a few

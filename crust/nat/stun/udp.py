@@ -156,9 +156,10 @@ class UdpStun:
             return False
         if data[:2] == _REQUEST:
             answer = self._responder.answer(data, (str(address[0]).partition("%")[0], int(address[1])), now)
-            if answer is not None:
-                with contextlib.suppress(OSError):  # lost on the way, as it were
-                    hub.transmit(single_burst(answer), address, source)
+            if answer is None:
+                return False  # so that it counts as what it is, a stranger's: there may be a flood of them
+            with contextlib.suppress(OSError):  # lost on the way, as it were
+                hub.transmit(single_burst(answer), address, source)
             return True
         token = bytes(data[8:20])
         expecting = self._expected.get(token)

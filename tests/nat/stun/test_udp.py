@@ -103,6 +103,20 @@ def test_strangers_hear_nothing(crew: Crew, plain: socket.socket) -> None:
     side.close()
 
 
+def test_questions_of_strangers_count_as_strangers(crew: Crew, plain: socket.socket) -> None:
+    """As all that is for nobody here does, so that a flood of them is held back; who is answered is no stranger."""
+    closed, open_ = Side(crew, everybody=False), Side(crew)
+    for _ in range(3):
+        plain.sendto(build_stun(request()), closed.hub.name)
+        assert ask_udp(plain, open_.hub.name, request()).xor_mapped == plain.getsockname()
+    wait_until(lambda: closed.hub.strays == 3)
+    plain.sendto(b"\x21\x00" + bytes(18), open_.hub.name)
+    assert plain.recv(100)[0] == 0x31  # RESET: all before it has been seen
+    assert open_.hub.strays == 1
+    closed.close()
+    open_.close()
+
+
 def test_an_answer_counts_only_from_whom_was_asked(side: Side, plain: socket.socket) -> None:
     """By address, socket and transaction; a broken one does not end the question."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as liar:

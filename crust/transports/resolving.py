@@ -28,7 +28,8 @@ class Resolver:
     The look-ups of one node. Thread-safe.
 
     At most :data:`crust.limits.LOOKUPS_MAX` run at once, each on a thread ``crust-resolve``; the rest wait their turn.
-    Of each name the first :data:`crust.limits.NAME_ADDRESSES_MAX` addresses of IPv4 and of IPv6 are told.
+    Of each name the first :data:`crust.limits.NAME_ADDRESSES_MAX` addresses of IPv4 and of IPv6 are told, of those that
+    one node can have.
 
     Args:
         look_up: Asks the system; for tests.
@@ -79,7 +80,7 @@ class Resolver:
         while request is not None:
             endpoint, answers = request
             try:
-                answers.put(self._few((self._ask or look_up)(endpoint)))
+                answers.put(self._few(_possible((self._ask or look_up)(endpoint), endpoint)))
             except (OSError, UnicodeError, LookupError) as error:  # LookupError: the codec for names cannot be loaded
                 answers.put(error)
             request = self._next()
@@ -105,6 +106,22 @@ class Resolver:
                 return self._wanted.popleft()
             self._threads -= 1
             return None
+
+
+def _possible(found: list[Any], endpoint: Endpoint) -> list[Any]:
+    """
+    Those where one node can be. A name may stand for a group too, and what is sent there goes to all of a LAN: as with
+    addresses that are written in digits, it is not dialled.
+    """
+    hosts = (str(each[4][0]).partition("%")[0] for each in found)
+    possible = [
+        each
+        for each, host in zip(found, hosts, strict=True)
+        if Endpoint(endpoint.transport, host, endpoint.port).is_dialable
+    ]
+    if found and not possible:
+        raise OSError(errno.EADDRNOTAVAIL, "it stands for no address that one node can have", str(endpoint))
+    return possible
 
 
 class Lookup:

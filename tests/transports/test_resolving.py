@@ -102,6 +102,20 @@ def test_a_name_does_not_stand_for_thousands() -> None:
         assert bitten["NAME_ADDRESSES_MAX"] == bites
 
 
+def test_a_name_stands_for_machines_alone() -> None:
+    """What is sent to a group, or to all, would go to every machine of a LAN, whoever has the name."""
+    groups = ["224.0.0.251", "239.1.2.3", "255.255.255.255", "0.0.0.0"]
+    v4 = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, 1)) for host in groups]
+    groups = ["ff02::1", "ff02::1%2", "::", "::ffff:224.0.0.1"]
+    v6 = [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", (host, 1, 0, 0)) for host in groups]
+    good = [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("fe80::1%2", 1, 0, 2)), *FOUND]
+    answers: Answers = queue.SimpleQueue()
+    Resolver(lambda endpoint: v4 + good + v6).begin(name(0), answers)
+    assert answers.get(timeout=5) == good
+    Resolver(lambda endpoint: v4 + v6).begin(name(0), answers)
+    assert "no address that one node can have" in str(answers.get(timeout=5))
+
+
 def test_no_thread_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     """As at the interpreter's end: an error like every other of a dial, and the next try begins anew."""
     resolver = Resolver(lambda endpoint: FOUND)

@@ -95,7 +95,10 @@ BEACON_ANSWERS_PER_ADDRESS = 2.0  # a second; BEACON_ANSWERS_AT_ONCE may be save
 BEACON_ANSWERS_AT_ONCE = 12
 BEACON_ASKS_FEW = 6  # questions of an address after which half of all answers is left to others,
 BEACON_ASKS_FORGOTTEN = 0.1  # of which so many a second are forgotten
-BEACON_FOUND_PER_SECOND = 256  # answers opened, at some 300 microseconds each; twice as many at once
+BEACON_FOUND_PER_SECOND = 256  # answers opened, at 1 millisecond each with all that follows; twice as many at once
+BEACON_FOUND_PER_ADDRESS = 8.0  # of one address; 2 * BEACON_PEERS_PER_ADDRESS at once
+BEACON_FOUND_FEW = 8  # answers of an address after which half of those opened are left to others,
+BEACON_FOUND_FORGOTTEN = 0.2  # of which so many a second are forgotten
 BEACON_READS_PER_SECOND = 1000  # datagrams looked at, at some 100 microseconds each; twice as many at once
 BEACON_RETRY = (0.5, 8.0)  # seconds until a socket is tried again that could not be opened: at first, and at last
 # Interfaces that lead elsewhere than to a LAN: VPNs, containers and virtual machines, Apple's own links, mobile phones.

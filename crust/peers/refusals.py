@@ -63,6 +63,7 @@ _BEFORE = (
     ("MAPPING_READS_PER_SECOND", "pauses in reading what a router, or who says he is one, sends", _WORK),
     ("BEACON_READS_PER_SECOND", "pauses in reading what comes from the LAN", _WORK),
     ("BEACON_FOUND_PER_SECOND", "answers from the LAN not looked at", _WORK),
+    ("BEACON_FOUND_PER_ADDRESS", "the same, too many coming from one address", _SMALL),
     ("BEACON_PEERS", "nodes of the LAN forgotten for newer ones", _MEMORY),
     ("BEACON_PEERS_PER_ADDRESS", "answers not believed, one address having given too many names", _SMALL),
     ("BEACON_ANSWERS_PER_ADDRESS", "questions from the LAN without an answer, too many coming from one address", _SAFE),

@@ -27,6 +27,7 @@ __all__ = ["BeaconDriver", "Wishes"]
 
 _AT_ONCE = 64  # datagrams read before timers are looked at, and other greenlets have their turn
 _REST = 0.05  # seconds without reading when there is more than we look at: what does not fit the buffers is lost
+_TELL_AFTER = 0.1  # seconds from an answer until it is told who is there: all who answer by then are told of at once
 _CHORES = 5.0  # seconds between two tellings of who is there, for what has aged
 
 
@@ -189,7 +190,7 @@ class BeaconDriver:
             return
         if found.wants is not None and found.network is not None and self._wishes.announce:
             self._announcer.introduce(link, source, found.wants, found.network, now)
-        self._tell_at = now
+        self._tell_at = min(self._tell_at, now + _TELL_AFTER)
         self._found(found)
 
     def _speak(self, now: float) -> None:

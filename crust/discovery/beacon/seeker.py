@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from ... import limits
 from ...addresses import PeerId
 from ...exceptions import MalformedMessage
-from ...runtime.rates import Bucket
+from ...runtime.rates import Rates
 from ...values import dataclass
 from .links import Link
 from .packet import (
@@ -74,7 +74,8 @@ class _Key:
     def __init__(self, asking: AskingKey, expires: float) -> None:
         self.asking = asking
         self.expires = expires
-        self.seen: set[bytes] = set()  # answers that were opened: one that is repeated costs nothing more
+        # Answers that were opened: one that is repeated costs nothing more. The oldest are forgotten.
+        self.seen: collections.OrderedDict[bytes, None] = collections.OrderedDict()
 
 
 class _Asking:
@@ -118,9 +119,16 @@ class Seeker:
         self._uniform = uniform
         self._goes_on = False
         self._links: dict[Link, _Asking] = {}
-        self._known: dict[tuple[Link, PeerId, str], _Known] = {}
+        self._known: dict[tuple[Link, str], dict[PeerId, _Known]] = {}  # by address; none of them is empty
         self._expected: collections.OrderedDict[tuple[Link, Place], _Key] = collections.OrderedDict()
-        self._opening = Bucket(limits.BEACON_FOUND_PER_SECOND, 2 * limits.BEACON_FOUND_PER_SECOND)
+        self._opening = Rates(
+            limits.BEACON_FOUND_PER_ADDRESS,
+            limits.BEACON_FOUND_PER_SECOND,
+            each_size=2 * limits.BEACON_PEERS_PER_ADDRESS,
+            all_size=2 * limits.BEACON_FOUND_PER_SECOND,
+            names=("BEACON_FOUND_PER_ADDRESS", "BEACON_FOUND_PER_SECOND"),
+        )
+        self._seldom = Rates(limits.BEACON_FOUND_FORGOTTEN, float("inf"), each_size=limits.BEACON_FOUND_FEW)
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
@@ -133,7 +141,7 @@ class Seeker:
             ask: Whether new ones are asked at once.
         """
         self._links = {link: asking for link, asking in self._links.items() if ports.get(link) == asking.port}
-        self._known = {key: known for key, known in self._known.items() if key[0] in ports}
+        self._known = {place: known for place, known in self._known.items() if place[0] in ports}
         for link, port in ports.items():
             if link not in self._links:
                 self._links[link] = _Asking(port)
@@ -205,7 +213,7 @@ class Seeker:
     def _query(self, link: Link, asking: _Asking, now: float, *, afresh: bool) -> bytes:
         key = asking.keys[-1]
         since = key.expires - limits.BEACON_KEY_LIFE  # when this asking began
-        here = (known for (where, _, _), known in self._known.items() if where == link)
+        here = (each for (where, _), known in self._known.items() if where == link for each in known.values())
         facts = [known.fact for known in here if (known.heard >= since if afresh else now < known.asked_again)]
         return seal_query(key.asking, (link.host, asking.port), facts, self._random)
 
@@ -244,11 +252,13 @@ class Seeker:
                 unwrapped = unwrap_answer_untrusted(key.asking, (source, (link.host, asking.port)), data)
             except MalformedMessage:
                 continue
-            if self._opening.tokens(now) < 1.0 or len(key.seen) >= 2 * limits.BEACON_PEERS:
-                self._bites("BEACON_FOUND_PER_SECOND")
+            left = 0.0 if self._seldom.permit(source[0], now) else float(limits.BEACON_FOUND_PER_SECOND)
+            if limit := self._opening.refusal(source[0], now, leave=left):
+                self._bites(limit)
                 return None
-            self._opening.take()
-            key.seen.add(data)
+            key.seen[data] = None
+            if len(key.seen) > 2 * limits.BEACON_PEERS:
+                key.seen.popitem(last=False)
             try:
                 answer = open_answer_untrusted(key.asking, unwrapped)
             except MalformedMessage:
@@ -257,8 +267,7 @@ class Seeker:
         return None
 
     def _learn(self, link: Link, source: Place, answer: Answer, network: NetworkKey, now: float) -> Found | None:
-        key = (link, answer.peer_id, source[0])
-        before = self._known.get(key)
+        before = self._known.get((link, source[0]), {}).get(answer.peer_id)
         if before is None and not self._has_room(link, source[0]):
             return None
         host = link.with_scope(source[0])
@@ -271,7 +280,8 @@ class Seeker:
     def _keep(self, found: Found, heard: float) -> None:
         told = fact(found.peer_id, found.offer, found.source[0])
         again = heard + limits.BEACON_REFRESH * self._spread()
-        self._known[found.link, found.peer_id, found.source[0]] = _Known(found, told, heard, again)
+        here = self._known.setdefault((found.link, found.source[0]), {})
+        here[found.peer_id] = _Known(found, told, heard, again)
 
     def remember(self, known: Iterable[tuple[Found, float]]) -> None:
         """That was known, and heard then, before this seeker was made: as :meth:`known` gave it."""
@@ -280,23 +290,33 @@ class Seeker:
 
     def _has_room(self, link: Link, host: str) -> bool:
         """Room for one more at that address; of too many, who has been silent longest goes for it where most are."""
-        if sum(at == host and where == link for where, _, at in self._known) >= limits.BEACON_PEERS_PER_ADDRESS:
+        if len(self._known.get((link, host), ())) >= limits.BEACON_PEERS_PER_ADDRESS:
             self._bites("BEACON_PEERS_PER_ADDRESS")
             return False
-        if len(self._known) >= limits.BEACON_PEERS:
-            counts = collections.Counter((where, at) for where, _, at in self._known)
-            most = max(counts.values())
-            crowd = (key for key in self._known if counts[key[0], key[2]] == most)
-            del self._known[min(crowd, key=lambda each: self._known[each].heard)]
+        counts = [len(known) for known in self._known.values()]
+        if sum(counts) >= limits.BEACON_PEERS:
+            most = max(counts)
+            crowds = ((place, known) for place, known in self._known.items() if len(known) == most)
+            silent = ((each.heard, place, who) for place, known in crowds for who, each in known.items())
+            _, place, who = min(silent, key=lambda each: each[0])
+            del self._known[place][who]
+            if not self._known[place]:
+                del self._known[place]
             self._bites("BEACON_PEERS")
         return True
 
     # --- what is known ------------------------------------------------------------------------------------------------
 
     def _forget(self, now: float) -> None:
-        self._known = {key: each for key, each in self._known.items() if now - each.heard < limits.BEACON_LIFE}
+        for place, known in list(self._known.items()):
+            left = {who: each for who, each in known.items() if now - each.heard < limits.BEACON_LIFE}
+            if len(left) < len(known):
+                self._known[place] = left
+            if not left:
+                del self._known[place]
 
     def known(self, now: float) -> list[tuple[Found, float]]:
         """Who is there, and when it was heard; the last heard first."""
         self._forget(now)
-        return sorted(((each.found, each.heard) for each in self._known.values()), key=lambda each: -each[1])
+        every = ((each.found, each.heard) for known in self._known.values() for each in known.values())
+        return sorted(every, key=lambda each: -each[1])

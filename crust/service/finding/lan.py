@@ -72,7 +72,8 @@ class Lan:
         self._running = False
         self._seekers: tuple[Seeking, ...] = ()
         self._waiting: tuple[Event, ...] = ()  # of those who wait for an answer
-        self._known: tuple[tuple[Found, float], ...] = ()  # replaced as a whole, on the thread of the beacon
+        # Who is there, and when it was heard, the last heard first; replaced as a whole, on the thread of the beacon.
+        self._known: dict[tuple[Link, PeerId, str], tuple[Found, float]] = {}
         self._warned: set[str] = set()
         self.neighbours = Neighbours(node.refusals.count)
         """How often they are dialled that nobody else has told of."""
@@ -213,9 +214,9 @@ class Lan:
         contact = _contact_of(found)
         if found.is_new:
             # Whoever hears of it finds it among the others, even if nobody seeks any more then.
-            where = (found.link, found.peer_id, found.host)
-            others = (each for each in self._known if (each[0].link, each[0].peer_id, each[0].host) != where)
-            self._known = ((found, self._node.clock.now()), *others)
+            others = dict(self._known)
+            others.pop(_where(found), None)
+            self._known = {_where(found): (found, self._node.clock.now()), **others}
             role = found.offer.role.name.lower()
             self._node.log.debug("on the LAN, by %s: %s", found.link.interface, contact)
             self._node.subscriptions.emit(events.PeerDiscovered(contact, found.link.interface, role))
@@ -233,12 +234,12 @@ class Lan:
 
     def _tell(self, known: Sequence[tuple[Found, float]]) -> None:
         ours = self._node.handshake.key_pair.peer_id
-        self._known = tuple(each for each in known if each[0].peer_id != ours)
+        self._known = {_where(each[0]): each for each in known if each[0].peer_id != ours}
 
     def _alive(self) -> list[tuple[Found, float]]:
         """Who is known and was heard lately: while nobody is asked, only time tells."""
         now = self._node.clock.now()
-        return [each for each in self._known if now - each[1] < limits.BEACON_LIFE]
+        return [each for each in self._known.values() if now - each[1] < limits.BEACON_LIFE]
 
     def _trouble(self, error: OSError) -> None:
         lan = self._node.config.lan
@@ -325,6 +326,10 @@ class Lan:
 _TWINS = 16  # addresses of nodes with our own identity that are told of
 _RECENT = 2.0  # seconds for which an answer is one to the present question: all of one asking, and a little more
 _PLACES = 24  # endpoints of one peer: it may have many interfaces, and anybody on the link can seem to have
+
+
+def _where(found: Found) -> tuple[Link, PeerId, str]:
+    return found.link, found.peer_id, found.host
 
 
 def _contact_of(found: Found) -> Contact:

@@ -361,7 +361,8 @@ def test_a_thousand_identities_of_one_address() -> None:
     liar = Liar(world, node)
     taken = [liar.answer("10.0.0.77") for _ in range(300)]
     assert sum(each is not None for each in taken) == limits.BEACON_PEERS_PER_ADDRESS
-    assert node.bitten["BEACON_PEERS_PER_ADDRESS"] == 300 - limits.BEACON_PEERS_PER_ADDRESS
+    assert node.bitten["BEACON_PEERS_PER_ADDRESS"] == limits.BEACON_PEERS_PER_ADDRESS
+    assert node.bitten["BEACON_FOUND_PER_ADDRESS"] == 300 - 2 * limits.BEACON_PEERS_PER_ADDRESS  # not even opened
     assert honest.ours.peer_id in {found.peer_id for found, _ in node.seeker.known(world.now)}
 
 
@@ -391,6 +392,21 @@ def test_a_flood_of_answers_is_bounded() -> None:
         liar.answer(f"10.0.{n >> 6}.{n & 63 | 64}")
         world.now += 0.01
     assert len(node.seeker.known(world.now)) <= limits.BEACON_PEERS
+
+
+@pytest.mark.parametrize("addresses", [1, 100])
+def test_a_flood_of_answers_leaves_newcomers(addresses: int) -> None:
+    """Who has hardly answered is heard, whoever answers all the time, and though he has used up what one asking takes."""
+    world, node = attacked()
+    liar = Liar(world, node)
+    start, opened = world.now, 0
+    for number in range(4000):
+        world.now = start + number / 500
+        opened += liar.answer(f"10.0.1.{number % addresses}") is not None
+        if number % 400 == 399:
+            assert liar.answer(f"10.0.2.{number // 400 + 1}") is not None
+    assert node.bitten["BEACON_FOUND_PER_ADDRESS" if addresses == 1 else "BEACON_FOUND_PER_SECOND"] > 1000
+    assert addresses == 1 or opened > 2 * limits.BEACON_PEERS
 
 
 def test_a_repeated_answer_counts_once() -> None:

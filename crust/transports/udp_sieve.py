@@ -103,8 +103,8 @@ def program(members: Sequence[Origin], utp_share: float, other_share: float) -> 
 
 def looks_like_utp(data: bytes | memoryview) -> bool:
     """
-    What :func:`program` takes for µTP: by type and version alone, whatever follows. Who counts strangers by another rule
-    has one kind held back for what the other sends, which goes on unhindered.
+    What :func:`program` takes for µTP: by type and version alone, whatever follows. Who counts strangers by another
+    rule has one kind held back for what the other sends, which goes on unhindered.
     """
     return len(data) > 0 and data[0] < _TYPES and data[0] & 0x0F == 1
 

@@ -20,6 +20,7 @@ from typing import Any
 from ... import limits
 from ...runtime.threads import abandon_socket
 from .links import Link
+from .screen import for_answers, for_queries, keep_away
 
 __all__ = ["BeaconSockets"]
 
@@ -92,6 +93,8 @@ class BeaconSockets:
                 self._hearing[family] = _hearing_socket(family, self._listen_port)
             except OSError as error:
                 errors.append(error)
+        for family, sock in self._hearing.items():
+            keep_away(sock, for_queries([link for link in self._asking if link.family == family]))
         if 6 in self._hearing:
             errors += self._join(self._hearing[6], {link.index for link in links if link.family == 6})
         return errors
@@ -217,6 +220,7 @@ def _asking_socket(link: Link) -> socket.socket:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
             sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 1)
             sock.bind((link.host, 0))
+        keep_away(sock, for_answers(link))
     except BaseException:
         sock.close()
         raise

@@ -396,7 +396,7 @@ def test_a_flood_of_answers_is_bounded() -> None:
 
 @pytest.mark.parametrize("addresses", [1, 100])
 def test_a_flood_of_answers_leaves_newcomers(addresses: int) -> None:
-    """Who has hardly answered is heard, whoever answers all the time, and though he has used up what one asking takes."""
+    """Who has hardly answered is heard, whoever answers all the time, and has used up what one asking takes."""
     world, node = attacked()
     liar = Liar(world, node)
     start, opened = world.now, 0

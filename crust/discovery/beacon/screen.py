@@ -60,12 +60,12 @@ def _from(place: int, mask: int, network: int) -> list[_Step]:
 
 
 def _to(address: str) -> list[_Step]:
-    packed = ipaddress.ip_address(address).packed
-    place = _NETWORK_HEADER + (24 if len(packed) == 16 else 16)
+    ip = ipaddress.ip_address(address)
+    place, bits = _NETWORK_HEADER + (24 if ip.version == 6 else 16), ip.max_prefixlen
     steps = []
-    for start in range(0, len(packed), 4):
-        word = int.from_bytes(packed[start : start + 4], "big")
-        steps += [(_LOAD_WORD, 0, 0, place + start), (_JUMP_EQUAL, 0, 0, word)]
+    for start in range(0, bits, 32):
+        word = int(ip) >> bits - start - 32 & 0xFFFFFFFF
+        steps += [(_LOAD_WORD, 0, 0, place + start // 8), (_JUMP_EQUAL, 0, 0, word)]
     return steps
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
+import math
 import os
 import threading
 from collections.abc import Callable
@@ -105,6 +106,9 @@ class Echoes:
             names=("ECHOES_PER_MINUTE", "ECHOES_ALL_PER_MINUTE"),
             part=part,
         )
+        self._ours: Rates = Rates(
+            limits.ECHOES_ASKED_PER_MINUTE / 60, math.inf, each_size=limits.ECHOES_ASKED_PER_MINUTE
+        )
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()  # guards the fields below
         self.on_limit: Callable[[Conversation, str], object] = lambda conversation, limit: None
@@ -119,6 +123,10 @@ class Echoes:
         self.allowed, self._rates.part = allowed, part
 
     # --- ours ---------------------------------------------------------------------------------------------------------
+
+    def may_ask(self, conversation: Conversation) -> bool:
+        """Whether the node itself may ask that peer once more, fewer times than it answers; if so, that is counted."""
+        return self._ours.permit(conversation.peer_id, self._host.clock.now())
 
     def ask(self, conversation: Conversation, transport: str, port: int, token: bytes | None, timeout: float) -> Echo:
         """See :meth:`crust.Peer.echo`."""

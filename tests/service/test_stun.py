@@ -14,6 +14,7 @@ import pytest
 import crust
 from crust import CandidateKind, Endpoint, ListenConfig, Service, limits
 from crust.nat.stun.message import build_stun, parse_stun_untrusted
+from crust.peers.echoes import Echo
 from crust.service.network import filtering, reflection
 from tests.support.nodes import Nodes, config
 from tests.support.sockets import has_ipv6, unused_port
@@ -354,8 +355,41 @@ def test_strangers_are_not_told_if_they_do_not_get_in(
         # And when others see it elsewhere, what was found is forgotten.
         filtering._open = dict.fromkeys(filtering._open, True)
         assert len(node.addresses) == 2
+        seen = dict(filtering._places)
         filtering.look({})
         assert node.addresses == ()
+        # But not by us, if it is to and fro that they do.
+        filtering.look({local: (place,) for local, place in seen.items()})
+        assert len(node.addresses) == 2
+
+
+def test_no_peer_is_asked_more_than_it_answers(nodes: Nodes, far_peers: Callable[[str], ListenConfig]) -> None:
+    """What others see goes to and fro, or is another each time, as some routers have it: nobody is flooded for that."""
+    helper = nodes.start(config(listen=far_peers("127.0.1.1")))
+    node = nodes.make(config(listen=ListenConfig(addresses=("tcp://0.0.0.0:0",)), nat__port_mapping=[]))
+    node._machine.addresses = lambda include, exclude: []  # type: ignore[method-assign]
+    node.start().connect(helper.contact)
+    assert node._network is not None
+    filtering = node._network.reflection.filtering
+    (local,) = node._network.listeners.endpoints()
+    asked: list[int] = []
+
+    def ask(conversation: object, transport: str, port: int, token: object, timeout: float) -> Echo:
+        asked.append(port)
+        return Echo("refused", 0.0)
+
+    node._node.echoes.ask = ask  # type: ignore[method-assign]
+    to_and_fro = [Endpoint("tcp", "127.0.0.1", port) for port in (4711, 4712)]
+    for place in 30 * to_and_fro:
+        filtering.look({local: (place,)})
+        wait_until(lambda: not filtering._busy, what="the attempt")
+    assert sorted(asked) == [4711, 4712]
+    for port in range(5000, 5100):
+        filtering.look({local: (Endpoint("tcp", "127.0.0.1", port),)})
+    wait_until(lambda: not filtering._busy, what="the attempts")
+    assert len(asked) == limits.ECHOES_ASKED_PER_MINUTE < limits.ECHOES_PER_MINUTE
+    assert len(filtering._due) <= limits.FILTER_PLACES_MAX + 1
+    assert filtering.open_places() == {}
 
 
 def test_whoever_has_heard_from_a_port_cannot_tell(nodes: Nodes, far_peers: Callable[[str], ListenConfig]) -> None:

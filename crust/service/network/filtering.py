@@ -48,19 +48,26 @@ class Filtering:
         self._lock = threading.Lock()  # guards the fields below
         self._closed = False
         self._told: dict[tuple[Endpoint, str], float] = {}  # to whom a listener has sent, and until when that matters
+        self._places: set[_Place] = set()
+        # What came of attempts, and when to try again: also where nobody sees us any more, for as long as that holds.
+        # What others see may go to and fro, and each time is no reason to try.
         self._open: dict[_Place, bool] = {}
-        self._due: dict[_Place, float] = {}  # when to try again
+        self._due: dict[_Place, float] = {}
         self._busy: dict[_Place, Conversation] = {}  # who tries
 
     def open_places(self) -> dict[Endpoint, Endpoint]:
         """Where strangers reach listeners, by these as bound."""
         with self._lock:
-            return {local: seen for (local, seen), is_open in self._open.items() if is_open}
+            return self._open_places()
+
+    def _open_places(self) -> dict[Endpoint, Endpoint]:
+        """The lock is held."""
+        return {local: seen for local, seen in self._places if self._open.get((local, seen))}
 
     def tried_places(self) -> dict[_Place, bool]:
         """By listener, as bound, and where others see it: whether a stranger who tried got in."""
         with self._lock:
-            return dict(self._open)
+            return {place: is_open for place, is_open in self._open.items() if place in self._places}
 
     def sends(self, local: Endpoint, host: str) -> None:
         """A listener sends something to that address: a filter may let it in from now on."""
@@ -83,12 +90,13 @@ class Filtering:
         with self._lock:
             if self._closed:
                 return
-            lost = any([self._open.pop(place) for place in set(self._open) - places])
-            self._due = {place: due for place, due in self._due.items() if place in places}
+            before, self._places = self._open_places(), places
+            self._forget(now)
+            changed = self._open_places() != before
             wanted = [place for place in places if self._due.get(place, now) <= now]
         for place in wanted:
             helper = self._helper(place, near, now)
-            if helper is None:
+            if helper is None or not self._node.echoes.may_ask(helper):
                 continue
             with self._lock:
                 if self._due.get(place, now) > now:
@@ -101,8 +109,16 @@ class Filtering:
                 with self._lock:
                     self._busy.pop(place, None)
                 return  # no thread to be had
-        if lost:
+        if changed:
             self._changed()
+
+    def _forget(self, now: float) -> None:
+        """Attempts that are too old about places that are none now, or too many (the lock is held)."""
+        gone = sorted((place for place in self._due if place not in self._places), key=lambda each: self._due[each])
+        for number, place in enumerate(gone):
+            if self._due[place] <= now or number < len(gone) - limits.FILTER_PLACES_MAX:
+                del self._due[place]
+                self._open.pop(place, None)
 
     def awaits(self, local: Endpoint, seen: Endpoint | None) -> bool:
         """
@@ -163,8 +179,9 @@ class Filtering:
         with self._lock:
             if self._closed or place not in self._due:
                 return
-            changed = self._open.get(place, False) != is_open
+            before = self._open_places()
             self._open[place] = is_open
+            changed = self._open_places() != before
         self._node.log.debug("strangers %s %s", "reach" if is_open else "do not reach", seen)
         if changed:
             self._changed()

@@ -283,6 +283,8 @@ class Sounder:
                 return  # its echo would go to another address
             if seen[0] == link.connection.local.host:
                 return  # nothing but this machine answers there
+            if not self._node.echoes.may_ask(conversation):
+                return
             self._echoed[local] = now + limits.FILTER_INTERVAL
         port = seen[1] ^ 1  # not the one that is mapped: the introducer may be no stranger to that
         try:

@@ -144,6 +144,7 @@ class Soak:
 
     def _suffer(self, mesh: Mesh, chaos: Chaos, began: float) -> None:
         shown = sampled = -self._pause
+        told = 0  # faults, in words
         every = max(1.0, self._wanted.seconds / 1000)
         while (now := time.monotonic() - began) < self._wanted.seconds:
             if self._stopped():
@@ -166,6 +167,10 @@ class Soak:
                     living = sum(each.process is not None for each in mesh.members)
                     blows = sum(chaos.counts.values())
                     self._show(line(now, self._wanted.seconds, mesh.ledger, blows, living, samples.values()))
+                    faults = mesh.ledger.examples[told:]
+                told += len(faults)
+                for fault in faults:  # at once: the end may be hours away
+                    self._show(f"FAULT       {fault}")
             self._wait(STEP)
 
     def _recover(self, mesh: Mesh, chaos: Chaos) -> None:

@@ -56,7 +56,7 @@ class Lender(Protocol):
         """Have ``leg`` speak after so many seconds."""
 
     def gone(self, circuit: RelayedCircuit) -> None:
-        """Both ends have heard that it is over, as far as they can be told. Called once."""
+        """Both ends have heard that it is over, or have had time to. Called once."""
 
 
 class Leg:
@@ -288,6 +288,7 @@ class RelayedCircuit:
                     with self.lock:
                         leg.out.clear()
                     leg.speak()
+                self.settle(late=True)
         elif not self.accepted and age >= limits.CIRCUIT_OFFER_SECONDS:
             self.end(CircuitReason.TIME, "the peer did not answer")
         elif age >= seconds:
@@ -320,10 +321,13 @@ class RelayedCircuit:
             leg.speak()
         self.settle()
 
-    def settle(self) -> None:
-        """Tell the lender when all is said."""
+    def settle(self, *, late: bool = False) -> None:
+        """
+        Tell the lender when all is said. Or ``late``: an end that does not take its last word, or whose link has ended
+        since, must not keep what was lent.
+        """
         with self.lock:
-            if self._gone or self.ended_at is None or not (self.caller.gone and self.callee.gone):
+            if self._gone or self.ended_at is None or not (late or (self.caller.gone and self.callee.gone)):
                 return
             self._gone = True
         self.lender.gone(self)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from crust import limits
 from crust.addresses import PeerId
 from crust.peers.circuits.relayed import Leg, RelayedCircuit
@@ -26,6 +28,7 @@ class Link:
         this: Any = self
         self.freight = self.link = self.connection = self.remote = this
         self.is_ip = False
+        self.is_deaf = False
         self.numbers: list[int] = []
         self.said: list[Any] = []
 
@@ -40,7 +43,7 @@ class Link:
         self.numbers = [each for each in self.numbers if each != number]
 
     def wants(self, leg: Leg) -> None:
-        while frame := leg.next_frame():
+        while not self.is_deaf and (frame := leg.next_frame()):
             self.said.append(frame)
 
 
@@ -135,4 +138,26 @@ def test_what_waits_when_it_ends_does_not_wait_for_long() -> None:
     assert not any(isinstance(each, CircuitClose) for each in far.said) and books.left == []
     circuit.look(limits.CLOSE_LINGER)
     assert far.said[-1] == CircuitClose(2, CircuitReason.TIME, "long enough")
+    assert books.left == [circuit]
+
+
+@pytest.mark.parametrize("is_accepted", [True, False])
+def test_an_end_that_takes_no_last_word_keeps_nothing(is_accepted: bool) -> None:
+    """Its link is blocked, or has ended since: what was lent comes back all the same, soon, once."""
+    circuit, near, far, books = begun(lent=True)
+    assert circuit.connect(1, b"first")
+    circuit.ask()
+    if is_accepted:
+        circuit.callee.receive(CircuitAccept(2, None, True, b"yes"))
+    near.is_deaf = far.is_deaf = True
+    circuit.end(CircuitReason.TIME, "60 s")
+    circuit.look(limits.CLOSE_LINGER / 2)
+    assert books.left == []
+    circuit.look(limits.CLOSE_LINGER)
+    assert books.left == [circuit]
+    near.is_deaf = False
+    near.wants(circuit.caller)  # who takes it late still hears it
+    assert isinstance(near.said[-1], CircuitClose)
+    circuit.look(2 * limits.CLOSE_LINGER)
+    circuit.callee.link_ended()
     assert books.left == [circuit]

@@ -7,6 +7,7 @@ import dataclasses
 import os
 import pathlib
 import statistics
+from collections.abc import Mapping
 
 Process = tuple[int, int]
 
@@ -20,6 +21,16 @@ THREADS = 8  # links to have come, each with a thread and a descriptor or two
 DESCRIPTORS = 14
 USUAL_THREADS = (12, 2)  # of a node, and of each node that it may be linked to:
 USUAL_DESCRIPTORS = (16, 4)  # who was alone at first has fewer, and holds no more than these with all links
+USUAL_OBJECTS = (10, 5)  # of each class that comes and goes with links
+PASSING = (
+    "crust.peers.circuits.connection.CircuitConnection",
+    "crust.peers.circuits.relayed.RelayedCircuit",
+    "crust.peers.conversation.Conversation",
+    "crust.peers.link.Link",
+    "crust.transports.tcp_connection.TcpConnection",
+    "crust.transports.utp.stream.UtpStream",
+)
+"""Classes of that kind: a few kilobytes of each do not show in the memory of a process."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +77,19 @@ class Growth:
         if now.descriptors > max(descriptors, self.early.descriptors + DESCRIPTORS):
             found.append(f"descriptors have grown from {self.early.descriptors} to {now.descriptors}")
         return ", ".join(found)
+
+
+def kept(objects: Mapping[str, int], others: int) -> str:
+    """
+    Of what a process at rest, one beside so many, holds too many, in words; empty: of nothing.
+
+    Args:
+        objects: How many there are, by the class.
+    """
+    counts = {name: objects.get(name, 0) for name in PASSING}
+    own, each = USUAL_OBJECTS
+    found = [f"{count} {name}" for name, count in counts.items() if count > own + each * others]
+    return ", ".join(found)
 
 
 class History:

@@ -214,6 +214,8 @@ class Soak:
             self._faults.append(f"{member.name}: {found['crashes']} crashes, {found['errors']} errors of callbacks")
         if found["buffered"]:
             self._faults.append(f"{member.name} holds {found['buffered']} bytes of messages at rest")
+        if many := resources.kept(found["objects"], self._wanted.nodes - 1):
+            self._faults.append(f"{member.name} holds {many} at rest")
 
     def _look_at_routers(self, made: list[Member]) -> None:
         """What nodes have opened there is closed, or was asked for by one that was killed, and ends with its lease."""

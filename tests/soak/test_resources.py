@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from tests.soak.ledger import Ledger
 from tests.soak.payload import BIGGEST, Note, read, written
 from tests.soak.report import Outcome, line
-from tests.soak.resources import WARM, Growth, History, Sample, sample
+from tests.soak.resources import PASSING, USUAL_OBJECTS, WARM, Growth, History, Sample, kept, sample
 
 MIB = 1 << 20
 NOTES = st.builds(
@@ -30,6 +31,16 @@ def history(*samples: Sample) -> Growth | None:
     for each in samples:
         made.add((1, 0), each)
     return made.growth().get((1, 0))
+
+
+def test_what_is_kept_is_found() -> None:
+    """Classes that are there, each by itself; of others there may be any number."""
+    for name in PASSING:
+        module, _, kind = name.rpartition(".")
+        assert getattr(importlib.import_module(module), kind).__module__ == module
+        most = USUAL_OBJECTS[0] + 9 * USUAL_OBJECTS[1]
+        assert kept({name: most, "crust.paths.Attempt": 1000}, 9) == ""
+        assert kept({name: most + 1}, 9) == f"{most + 1} {name}"
 
 
 def test_growth_is_found() -> None:

@@ -289,6 +289,7 @@ class Node(Hooks):
         """A link carries the session."""
         self.dialer.session_up(conversation)
         self.circuits.introducers.add(conversation)
+        self.circuits.roomier.carried(conversation)
         for heard in self.on_connected:
             heard(conversation)
         if self.traversals is not None:

@@ -75,6 +75,45 @@ def test_a_circuit_that_only_signals_is_short(net: Network) -> None:
     assert not to_far._conversation.session.suspected
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+def test_who_finds_no_room_goes_to_another_introducer(net: Network, is_first: bool) -> None:
+    """It is not the first one's circuit for signals that decides for a minute, whichever came first."""
+    full = net.service(crust.Config().replace(relay={"serve": True, "max_circuits": 1}))
+    roomy = net.service(crust.Config().replace(relay={"serve": True}))
+    pairs = [(net.service(HIDDEN), net.service(HIDDEN)) for _ in range(2)]
+    for near, far in pairs:
+        for each in (near, far):
+            each.stop_listening()
+            each.connect(full.contact)
+            if not is_first and (near, far) == pairs[1]:
+                each.connect(roomy.contact)
+    net.settle()
+    pairs[0][0].connect(pairs[0][1].id)
+    near, far = pairs[1]
+    introducers = near._node.circuits.introducers  # type: ignore[union-attr]
+    if not is_first:
+        net.delay(near, roomy, seconds=0.05)
+    to_far = near.connect(far.id)
+    to_far.send(b"waits")
+    net.settle()
+    (to_near,) = [each for each in far.peers if each.id == near.id]
+    link = to_far._conversation.link
+    assert link is not None and not link.carries_data and not to_near._conversation.messages_received
+    if is_first:
+        net.advance(limits.CIRCUIT_ROOM_LOOK[0])
+        assert to_far._conversation.link is link
+        for each in (near, far):
+            each.connect(roomy.contact)
+    net.advance(sum(limits.CIRCUIT_ROOM_LOOK) + 1)
+    assert to_near.recv(timeout=0) == b"waits"
+    assert current(full) == current(roomy) == 1
+    assert kinds(net, near, to_far) == []
+    first = introducers.towards(far.id)[0]
+    assert first.peer_id == roomy.id
+    net.advance(limits.CIRCUIT_ROOM_MEMORY)
+    assert all(introducers.carries(each) for each in introducers.towards(far.id))
+
+
 def test_a_session_over_a_circuit_stays(net: Network) -> None:
     """For hours, if the introducer serves; nobody suspects anything."""
     middle, to_far, to_near = trio(net, serve=True)

@@ -27,9 +27,9 @@ from .dialling import CircuitDialling
 from .introducers import Introducers
 from .introducing import CircuitCounters, Introducing
 from .legs import Legs
+from .roomier import Roomier, RoomierHost
 
 if TYPE_CHECKING:
-    from ...runtime.flusher import IoLoop
     from ...transports.contract import Sink
     from ..acceptor import Acceptor
     from ..access import Access
@@ -40,10 +40,9 @@ if TYPE_CHECKING:
 __all__ = ["Circuits", "CircuitsHost"]
 
 
-class CircuitsHost(Protocol):
+class CircuitsHost(RoomierHost, Protocol):
     """What circuits need of their node."""
 
-    io: IoLoop
     access: Access
     acceptor: Acceptor
     registry: Registry
@@ -67,7 +66,8 @@ class Circuits:
         self.io = host.io
         self._own_id = own_id
         self._use = config.use
-        self.introducers = Introducers()
+        self.introducers = Introducers(host.io.now)
+        self.roomier = Roomier(host, self.introducers, self._ways)
         book = Book(
             serve=config.serve,
             max_circuits=config.max_circuits,
@@ -128,15 +128,19 @@ class Circuits:
         Args:
             among: Only through these.
         """
-        candidates = []
+        return [candidate for _, candidate in self._ways(target, among)]
+
+    def _ways(self, target: PeerId, among: Collection[PeerId] | None = None) -> list[tuple[Conversation, Candidate]]:
+        ways = []
         for conversation in self.introducers.towards(target, among):
             link = conversation.link
             if link is not None:
                 remote = link.connection.remote
                 endpoint = Endpoint("relay", remote.host, remote.port)
                 prepare = functools.partial(self._dialling, conversation, endpoint, target)
-                candidates.append(Candidate(endpoint, manner=Manner.RELAY, method="circuit", prepare=prepare))
-        return candidates
+                candidate = Candidate(endpoint, manner=Manner.RELAY, method="circuit", prepare=prepare)
+                ways.append((conversation, candidate))
+        return ways
 
     def _dialling(
         self, conversation: Conversation, endpoint: Endpoint, target: PeerId, timeout: float

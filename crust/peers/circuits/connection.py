@@ -110,6 +110,7 @@ class CircuitConnection:
         "observed",
         "relays",
         "remote",
+        "wants_relay",
     )
 
     def __init__(
@@ -136,6 +137,8 @@ class CircuitConnection:
         """Where the introducer sees the other end, by its own word; None: not known, or not yet."""
         self.relays = relays and (offer is None or offer.relays)
         """It carries an application's data; the caller knows that with the first bytes that arrive."""
+        self.wants_relay = relays and offer is None
+        """We have opened it, and asked for that."""
         self._io = io
         self._target = target
         self._on_accepted = on_accepted

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
 from ... import limits
@@ -21,11 +21,16 @@ class Introducers:
     """
     Those of one node. Thread-safe, by a lock of its own: the dialer asks while it holds its lock, which comes after the
     registry's.
+
+    Args:
+        now: The node's clock.
     """
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards the dictionary; nothing is called while it is held
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._lock = threading.Lock()  # guards the dictionaries; nothing is called while it is held
         self._peers: dict[PeerId, Conversation] = {}
+        self._full: dict[PeerId, float] = {}  # had no room for an application's data, and until when that is remembered
 
     def add(self, conversation: Conversation) -> None:
         """A link carries that session."""
@@ -38,11 +43,25 @@ class Introducers:
         with self._lock:
             if self._peers.get(conversation.peer_id) is conversation:
                 del self._peers[conversation.peer_id]
+                self._full.pop(conversation.peer_id, None)
+
+    def is_full(self, peer_id: PeerId) -> None:
+        """That one carries no data for us at the moment, whatever it said."""
+        until = self._now() + limits.CIRCUIT_ROOM_MEMORY
+        with self._lock:
+            if peer_id in self._peers:
+                self._full[peer_id] = until
+
+    def carries(self, conversation: Conversation) -> bool:
+        """Whether it carries an application's data, as far as we know."""
+        until = self._full.get(conversation.peer_id)
+        has_room = until is None or until <= self._now()
+        return has_room and bool(conversation.capabilities & Capability.RELAY)
 
     def abandon(self) -> None:
         """In a forked child: forget everything (takes no lock)."""
         self._lock = threading.Lock()
-        self._peers = {}
+        self._peers, self._full = {}, {}
 
     def _present(self) -> list[Conversation]:
         """Those that could introduce us to somebody now."""
@@ -62,7 +81,7 @@ class Introducers:
         those that carry an application's data, then those that are near. ``among``: only these.
         """
         able = [each for each in self._present() if among is None or each.peer_id in among]
-        present = sorted((each for each in able if each.peer_id != target), key=_place)
+        present = sorted((each for each in able if each.peer_id != target), key=self._place)
         return _spread(present, limits.CIRCUIT_INTRODUCERS, 1)
 
     def has(self, peer_id: PeerId) -> bool:
@@ -81,18 +100,16 @@ class Introducers:
                 dialled.append(each)
         public = [each for each in dialled if each.link is not None and each.link.connection.remote.is_global]
         contacts = []
-        for each in _spread(sorted(public or dialled, key=_place), limits.VIA_MAX, limits.VIA_PER_NETWORK):
+        for each in _spread(sorted(public or dialled, key=self._place), limits.VIA_MAX, limits.VIA_PER_NETWORK):
             link = each.link
             if link is not None:
                 contacts.append(Contact(each.peer_id, (link.connection.remote,)))
         return tuple(contacts)
 
-
-def _place(conversation: Conversation) -> tuple[bool, bool, float]:
-    """The least is tried first."""
-    rtt = conversation.session.srtt
-    relays = bool(conversation.capabilities & Capability.RELAY)
-    return not relays, conversation.session.suspected, float("inf") if rtt is None else rtt
+    def _place(self, conversation: Conversation) -> tuple[bool, bool, float]:
+        """The least is tried first."""
+        rtt = conversation.session.srtt
+        return not self.carries(conversation), conversation.session.suspected, float("inf") if rtt is None else rtt
 
 
 def _spread(present: Iterable[Conversation], most: int, of_network: int) -> list[Conversation]:

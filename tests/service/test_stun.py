@@ -363,6 +363,22 @@ def test_strangers_are_not_told_if_they_do_not_get_in(
         assert len(node.addresses) == 2
 
 
+def test_an_address_that_opens_or_closes_is_no_reason_to_ask(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked for more often from then on, or less. At once, that would never end where it goes to and fro."""
+    with StunServer() as server:
+        node = stranger_to_itself(nodes, server)
+        learned(node)
+        assert node._network is not None
+        about = node._network.reflection
+        asked: list[bool] = []
+        monkeypatch.setattr(about, "_ask_all", asked.append)
+        round_before = about._round
+        about._filtered()
+        assert asked == [] and about._round is not round_before and not round_before.active  # type: ignore[union-attr]
+        about.refresh()
+        wait_until(lambda: asked == [True], what="a question to everybody")
+
+
 def test_no_peer_is_asked_more_than_it_answers(nodes: Nodes, far_peers: Callable[[str], ListenConfig]) -> None:
     """What others see goes to and fro, or is another each time, as some routers have it: nobody is flooded for that."""
     helper = nodes.start(config(listen=far_peers("127.0.1.1")))

@@ -31,6 +31,7 @@ class Opinions:
 
     def __init__(self) -> None:
         self._opinions: dict[str, _Opinion] = {}
+        self._settled: tuple[Address, ...] = ()  # what counted last
 
     def heard(self, source: str, host: str, address: Address, now: float, *, trusted: bool) -> None:
         """
@@ -56,7 +57,10 @@ class Opinions:
         return any(said.trusted and said.until > now for said in self._opinions.values())
 
     def settled(self, now: float) -> tuple[Address, ...]:
-        """The addresses that count, those with most voices first."""
+        """
+        The addresses that count, those with most voices first; of as many, those that were first before: who spoke last
+        is no reason to take another one for ours.
+        """
         self._opinions = {source: said for source, said in self._opinions.items() if said.until > now}
         voices: dict[Address, set[str]] = {}
         believed: set[Address] = set()
@@ -65,7 +69,9 @@ class Opinions:
             if said.trusted:
                 believed.add(said.address)
         counted = [each for each in voices if each in believed or len(voices[each]) > 1]
-        return tuple(sorted(counted, key=lambda each: -len(voices[each])))
+        before = {address: place for place, address in enumerate(self._settled)}
+        self._settled = tuple(sorted(counted, key=lambda each: (-len(voices[each]), before.get(each, len(before)))))
+        return self._settled
 
 
 def network_of(host: str) -> str:

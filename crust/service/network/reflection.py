@@ -119,18 +119,21 @@ class Reflection:
 
     def refresh(self) -> None:
         """Ask everybody now; called when listeners have opened, or the network has changed."""
-        if self._utp is None:
+        if self._utp is None or not self._refresh_later():
             return
+        if self._node.config.nat.stun_servers or self._node.registry.all():
+            self._spawn(self._ask_all, True)
+
+    def _refresh_later(self) -> bool:
+        """Ask everybody as often as what we know is to be kept up; False: we ask no more."""
         base = limits.REFLEXIVE_KEEPALIVE if self.filtering.open_places() else limits.REFLEXIVE_INTERVAL
         interval = base * (1 + random.uniform(-_JITTER, _JITTER))
         with self._lock:
-            if self._closed:
-                return
-            if self._round is not None:
-                self._round.cancel()
-            self._round = self._node.io.call_later(interval, lambda now: self.refresh())
-        if self._node.config.nat.stun_servers or self._node.registry.all():
-            self._spawn(self._ask_all, True)
+            if not self._closed:
+                if self._round is not None:
+                    self._round.cancel()
+                self._round = self._node.io.call_later(interval, lambda now: self.refresh())
+            return not self._closed
 
     def servers_changed(self, gone: Collection[str]) -> None:
         """Other servers are configured than before; what those said that are gone counts no more."""
@@ -145,9 +148,12 @@ class Reflection:
         self.refresh()
 
     def _filtered(self) -> None:
-        """Strangers reach us where others see us, or do so no longer: from now on that is kept up, or not."""
+        """
+        Strangers reach us where others see us, or do so no longer: from now on that is kept up, or not. Nobody is asked
+        for it now: what they say may be another address by turns, and each answer would be a reason to ask.
+        """
         self._changed()
-        self.refresh()
+        self._refresh_later()
 
     def _met(self, conversation: Conversation) -> None:
         """A link carries a session: ask that peer too, soon."""

@@ -38,6 +38,20 @@ def test_whoever_changes_its_mind_has_one_voice() -> None:
     assert opinions.settled(1.0) == (HERE, ELSEWHERE)
 
 
+def test_who_spoke_last_changes_nothing() -> None:
+    """Two servers that see us at two addresses, as behind routers with several: the first one stays the first."""
+    opinions = Opinions()
+    for now in range(10):
+        opinions.heard("one", "30.0.0.1", HERE, now, trusted=True)
+        assert opinions.settled(now)[0] == HERE
+        opinions.heard("other", "30.0.1.1", ELSEWHERE, now, trusted=True)
+        assert opinions.settled(now) == (HERE, ELSEWHERE)
+    opinions.heard("third", "30.0.2.1", ELSEWHERE, 10.0, trusted=True)
+    assert opinions.settled(10.0) == (ELSEWHERE, HERE)
+    opinions.forget(["third"])
+    assert opinions.settled(10.0) == (ELSEWHERE, HERE)
+
+
 def test_opinions_grow_old() -> None:
     """Whoever is not heard again is forgotten."""
     opinions = Opinions()

@@ -16,7 +16,7 @@ Theory of operation (docs/wire-format.md, "Sessions"):
   ``resume_timeout`` of silence, time without a link included.
 - What comes does not show that what goes arrives: somebody on the way may have taken something out of one direction. So
   a link is suspected, too, when nothing of what is outstanding is answered for ``UNHEARD_MAX`` (or six timeouts),
-  whatever comes. The side that called asks if it has had no answer for ``heartbeat_interval``, as it has only acknowledged.
+  whatever comes. The side that called asks if it has had no answer for ``heartbeat_interval``, as it only acknowledges.
 - A PING goes out after ``heartbeat_interval`` without anything sent, and sooner on links that would be forgotten on the
   way: see :meth:`Session.attach`.
 

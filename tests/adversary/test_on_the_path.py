@@ -160,7 +160,7 @@ class Attack:
 def test_one_direction_is_taken_away(nodes: Nodes, monkeypatch: pytest.MonkeyPatch, talks: bool) -> None:
     """
     Of a link's stream from the caller nothing arrives any more, though all of it is acknowledged, and what the other
-    one says is let through: the session goes on over another link, also if the caller has only acknowledgements to send.
+    one says is let through: the session goes on over another link, also if the caller only acknowledges.
     """
     monkeypatch.setattr(limits, "UNHEARD_MAX", 0.5)
     pair = nodes.proxied(QUICK, QUICK)

@@ -14,7 +14,7 @@ STEP = 0.25  # seconds between two messages of the other side, more often than a
 
 
 def stream(session: Session, count: int, begun: float = START, first: int = 0) -> tuple[float, bool]:
-    """Messages come at that pace, and all that is due is done; when the last came, and whether the link is suspected."""
+    """Messages come at that pace, and all that is due is done: when the last came, and if the link is suspected."""
     now = begun
     for number in range(first, first + count):
         now += STEP

@@ -77,7 +77,6 @@ class Outbox:
     """
 
     __slots__ = (
-        "_acked",
         "_begun",
         "_drop_priority",
         "_file_count",
@@ -93,6 +92,7 @@ class Outbox:
         "_resend",
         "_slots",
         "_window",
+        "acked",
         "held_bytes",
         "max_bytes",
         "max_messages",
@@ -134,7 +134,8 @@ class Outbox:
         self._keep = _NONE_KEPT
         self._resend = 0  # index in _keep of the next record to repeat; len(_keep) when none is
         self._next_chunk = 0
-        self._acked = 0
+        self.acked = 0
+        """The other side has stored every chunk below this one."""
         self._window = window
         self._begun = 0  # window charged by kept records
         self._redo: _Redo | None = None  # a record that has been decided on; see _finish
@@ -367,12 +368,12 @@ class Outbox:
             raise RemoteProtocolError(
                 f"the peer acknowledged chunk {next_number - 1}, but only {self._next_chunk} have been sent"
             )
-        if next_number < self._acked:
+        if next_number < self.acked:
             return False
-        if next_number == self._acked:
+        if next_number == self.acked:
             self._window = max(self._window, window)
             return False
-        self._acked = next_number
+        self.acked = next_number
         self._window = window
         freed = False
         keep = self._keep
@@ -396,7 +397,7 @@ class Outbox:
             RemoteProtocolError: That number was never reached.
         """
         self._settle()
-        if next_number >= self._acked:
+        if next_number >= self.acked:
             self.receive_ack(next_number, window)
         self._resend = 0
 

@@ -14,6 +14,9 @@ Theory of operation (docs/wire-format.md, "Sessions"):
   asks by a PING when a stream of data stops for as long: the other side may not know where to call. A link that
   something speaks against is *doubted*: it is asked at once, and suspected sooner. A session is *lost* after
   ``resume_timeout`` of silence, time without a link included.
+- What comes does not show that what goes arrives: somebody on the way may have taken something out of one direction. So
+  a link is suspected, too, when nothing of what is outstanding is answered for ``UNHEARD_MAX`` (or six timeouts),
+  whatever comes. The side that called asks if it has had no answer for ``heartbeat_interval``, as it only acknowledges.
 - A PING goes out after ``heartbeat_interval`` without anything sent, and sooner on links that would be forgotten on the
   way: see :meth:`Session.attach`.
 
@@ -107,7 +110,7 @@ class Tick(NamedTuple):
     send: bool = False
     """There is something to send."""
     suspect: bool = False
-    """The link is silent with something outstanding: try other paths."""
+    """The link is silent, or brings no answer, with something outstanding: try other paths."""
     lost: bool = False
     """Silent for too long: the session is over."""
     dropped: Sequence[tuple[int, list[int]]] = ()
@@ -133,6 +136,7 @@ class Session:
         "_data_at",
         "_doubted_until",
         "_heartbeat_at",
+        "_heard_at",
         "_heartbeat_gap",
         "_keepalive",
         "_ping_sent",
@@ -141,6 +145,8 @@ class Session:
         "_rttvar",
         "_settings",
         "_suspected",
+        "_unanswered_since",
+        "_unheard",
         "_uniform",
         "_waiting_since",
         "ack_due",
@@ -186,8 +192,11 @@ class Session:
         self._pongs: list[int] | None = None
         self._ping_token = 0
         self._ping_sent: float | None = None
-        self._waiting_since: float | None = None  # since when something is outstanding
+        self._waiting_since: float | None = None  # since when something is outstanding and nothing has come
+        self._unanswered_since: float | None = None  # the same, and nothing of it has been answered, whatever came
+        self._heard_at = now  # when something of ours was answered last
         self._suspected = False
+        self._unheard = False  # it is suspected for that, so what comes does not speak for it
         self._doubted_until = _NEVER
         self.asks = False
         """We called, so it is for us to notice that the link is dead: the other side may not know where to call."""
@@ -230,10 +239,11 @@ class Session:
         self._heartbeat_at = now + self._heartbeat_gap
         self._ping_sent = None
         self._pongs = None
-        self._suspected = False
+        self._suspected = self._unheard = False
         self._doubted_until = _NEVER
         self.control_only = control_only
-        self._waiting_since = now if self._awaits_ack else None
+        self._waiting_since = self._unanswered_since = now if self._awaits_ack else None
+        self._heard_at = now
         self.ask_at = _NEVER
         self.ack_now = True  # what we said in the handshake may be stale by now
 
@@ -245,7 +255,7 @@ class Session:
     def detach(self) -> None:
         """The link ended. Data waits for the next one."""
         self._transition(Event.DETACHED)
-        self._waiting_since = None
+        self._waiting_since = self._unanswered_since = None
         self._doubted_until = _NEVER
         self._ping_sent = None
 
@@ -272,7 +282,7 @@ class Session:
         self.last_received = now
         if self._waiting_since is not None:
             self._waiting_since = now
-        self._suspected = False
+        self._suspected = self._unheard
         self._doubted_until = _NEVER
         deliveries: list[Delivery] = []
         for frame in received:
@@ -295,9 +305,10 @@ class Session:
                 self._owe_ack(len(frame.data) + _OVERHEAD, 0, now)
             elif kind is frames.Ack:
                 assert isinstance(frame, frames.Ack)
+                acked = self.outbox.acked
                 self.outbox.receive_ack(frame.next, frame.window)
-                if not self._awaits_ack and self._ping_sent is None:
-                    self._waiting_since = None
+                if self.outbox.acked != acked:
+                    self._answered(now)
             elif kind is frames.Ping:
                 assert isinstance(frame, frames.Ping)
                 self._receive_ping(frame)
@@ -311,10 +322,22 @@ class Session:
     def excuse(self, now: float) -> None:
         """We did not listen for a while: silence counts from now on."""
         self.last_received = max(self.last_received, now)
-        self._suspected = False
+        self._suspected = self._unheard = False
         self._doubted_until = _NEVER
         if self._waiting_since is not None:
-            self._waiting_since = now
+            self._waiting_since = self._unanswered_since = now
+
+    def _answered(self, now: float) -> None:
+        """The other side has heard something of ours."""
+        self._heard_at = now
+        self._suspected = self._unheard = False
+        outstanding = self._awaits_ack or self._ping_sent is not None
+        self._waiting_since = self._unanswered_since = now if outstanding else None
+
+    def _outstanding(self, now: float) -> None:
+        """Something is to be answered."""
+        if self._waiting_since is None:
+            self._waiting_since = self._unanswered_since = now
 
     def _owe_ack(self, cost: int, small: int, now: float) -> None:
         if self.asks:
@@ -341,8 +364,7 @@ class Session:
             return  # an answer from before a resume
         self._sample(now - self._ping_sent)
         self._ping_sent = None
-        if not self._awaits_ack:
-            self._waiting_since = None
+        self._answered(now)
 
     def _sample(self, rtt: float) -> None:
         """RFC 6298 section 2."""
@@ -376,8 +398,7 @@ class Session:
         if self._ping_sent is None:
             self._ping_token = (self._ping_token + 1) & 0xFFFFFFFF
             self._ping_sent = now
-            if self._waiting_since is None:
-                self._waiting_since = now
+            self._outstanding(now)
             self._pongs = self._pongs or []
             self.ack_now = True
 
@@ -398,6 +419,9 @@ class Session:
         """The plaintext of the next record, or None if there is nothing to send now."""
         outbox = self.outbox
         plaintext: bytes | None
+        if self.asks and self._waiting_since is None and now >= self._heard_at + self._heartbeat_gap:
+            if self.ack_now or now >= self.ack_due:  # an acknowledgement is not answered
+                self.ping(now)
         if self.control_only:
             if not self.ack_now and now < self.ack_due:
                 return None
@@ -416,8 +440,8 @@ class Session:
             plaintext = outbox.next_record()
             assert plaintext is not None
         self._heartbeat_at = now + self._heartbeat_gap
-        if self._waiting_since is None and self._awaits_ack:
-            self._waiting_since = now
+        if self._awaits_ack:
+            self._outstanding(now)
         return plaintext
 
     def _acknowledged(self) -> None:
@@ -450,7 +474,7 @@ class Session:
 
     @property
     def suspected(self) -> bool:
-        """True while the link is silent with something outstanding."""
+        """True while the link is silent with something outstanding, or brings anything but answers."""
         return self._suspected
 
     # --- time ---------------------------------------------------------------------------------------------------------
@@ -463,9 +487,15 @@ class Session:
         return max(limits.RTO_MIN, self.srtt + 4 * self._rttvar)
 
     def _suspicion_at(self) -> float | None:
-        if self._waiting_since is None or self._suspected:
+        if self._waiting_since is None or self._unanswered_since is None or self._suspected:
             return None
-        return min(self._waiting_since + self._patience, self._doubted_until)
+        return min(self._waiting_since + self._patience, self._unheard_at, self._doubted_until)
+
+    @property
+    def _unheard_at(self) -> float:
+        """When it is taken that nothing of what is outstanding arrives."""
+        since = self._unanswered_since
+        return _NEVER if since is None else since + max(2 * self._patience, limits.UNHEARD_MAX)
 
     @property
     def _patience(self) -> float:
@@ -515,5 +545,6 @@ class Session:
         suspect = suspicion is not None and now >= suspicion
         if suspect:
             self._suspected = True
+            self._unheard = now >= self._unheard_at
             self._doubted_until = _NEVER
         return Tick(send=send, suspect=suspect, dropped=dropped)

@@ -528,11 +528,17 @@ class UdpHub:
 
     # --- strangers ----------------------------------------------------------------------------------------------------
 
-    def _origins(self) -> list[Origin]:
-        members, now = self._members.items(), self.io.now()
-        for each in self._members.values():
+    def _origins(self, most: int) -> list[Origin]:
+        """Of callers who may not be there the latest, if there are more than ``most``: SYNs are cheap."""
+        found: tuple[list[Origin], list[Origin]] = [], []
+        now = self.io.now()
+        for (address, number), each in self._members.items():
             each.noise.told(now)
-        return [(str(address[0]), address[1], number) for (address, number), each in members if not each.noise.noisy]
+            if not each.noise.noisy:
+                found[each.proven].append((str(address[0]), address[1], number))
+        feigned, proven = found
+        room = max(0, most - len(proven))
+        return [*proven, *feigned[max(0, len(feigned) - room) :]]
 
     def _more(self, now: float | None = None) -> None:
         """There are more members; with ``now``, it is time to look whether there are."""

@@ -18,6 +18,10 @@ class Member(Protocol):
     noise: Noise
     """Hears of what :meth:`arrived` gets."""
 
+    @property
+    def proven(self) -> bool:
+        """The other side has shown to be where its packets come from, or has been called there."""
+
     def arrived(self, runs: list[tuple[Packet, int, int]], payload: memoryview, now: float) -> bool:
         """
         Packets came, at once: runs of consecutive numbers that are equal otherwise. True if an acknowledgement is owed:

@@ -13,8 +13,10 @@ A machine that is slow, or has other things to do, is behind before so many come
 socket's buffer behind thousands of strangers' datagrams, for seconds. So while more than ``SIEVE_BEHIND`` waits there,
 half as many strangers get through with each look, however few they are.
 
-Where the system has no such filters, or a socket has more than ``SIEVE_MEMBERS`` connections (or fewer, where the
-kernel lends sockets little memory: ``net.core.optmem_max``), there is no sieve.
+Callers who have yet to show that they are there are among the connections, the latest of them, as far as there is room:
+they come and go as anybody likes. Where the system has no such filters, or a socket has more than ``SIEVE_MEMBERS``
+connections without those (or fewer, where the kernel lends sockets little memory: ``net.core.optmem_max``), there is no
+sieve.
 """
 
 from __future__ import annotations
@@ -174,14 +176,15 @@ class Sieve:
 
     Args:
         attach: Puts a program before the socket, or takes it away (None); False: the system has no such thing.
-        members: The connections of the socket.
+        members: The connections of the socket, and the callers who have yet to show that they are there, if all are no
+            more than so many; else fewer of those.
         waiting: How much waits to be read; see :func:`waiting`.
     """
 
     def __init__(
         self,
         attach: Callable[[bytes | None], bool],
-        members: Callable[[], list[Origin]],
+        members: Callable[[int], list[Origin]],
         waiting: Callable[[], int],
     ) -> None:
         self.shares = [1.0, 1.0]
@@ -270,13 +273,14 @@ class Sieve:
 
     def _set(self, now: float) -> None:
         self._stale, self._set_at = False, now
-        members = self._members()
+        members = self._members(self._most)
         self._known = len(members)
-        if min(self.shares) < 1.0 and len(members) <= self._most:
+        while min(self.shares) < 1.0 and len(members) <= self._most:
             if self._attach(program(members, *self.shares)):
                 self._attached = True
                 return
             self._most = len(members) - 1  # it has no filters, or none of that length
+            members = self._members(self._most // 2)  # fewer callers
         self.shares = [1.0, 1.0]
         if self._attached:
             self._attached = False

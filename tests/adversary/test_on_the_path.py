@@ -156,6 +156,45 @@ class Attack:
             assert heard.of(crust.LostPeer, crust.PeerMisbehaved) == [], self.way
 
 
+@pytest.mark.parametrize("talks", [True, False])
+def test_one_direction_is_taken_away(nodes: Nodes, monkeypatch: pytest.MonkeyPatch, talks: bool) -> None:
+    """
+    Of a link's stream from the caller nothing arrives any more, though all of it is acknowledged, and what the other
+    one says is let through: the session goes on over another link, also if the caller only acknowledges.
+    """
+    monkeypatch.setattr(limits, "UNHEARD_MAX", 0.5)
+    pair = nodes.proxied(QUICK, QUICK)
+    pair.near.stop_listening()
+    enough = threading.Event()
+
+    def stream() -> int:
+        number = 0
+        while not enough.is_set():
+            pair.to_near.send(message(number), timeout=PATIENCE)
+            number += 1
+            enough.wait(0.02)  # seldom, so that no buffer is full before it is noticed
+        pair.to_near.flush(PATIENCE)
+        return number
+
+    streaming = Background(stream)
+    receiving: list[bytes] = []
+    pair.near.on(crust.NewMessage, lambda event: receiving.append(event.data))
+    wait_until(lambda: len(receiving) > 10, PATIENCE, "the stream")
+    present = pair.wire.connections
+    pair.wire.change(UP, lambda number, data: b"" if number <= present else data)
+    if talks:
+        pair.to_far.send(b"hear me")
+        assert pair.to_near.recv(PATIENCE) == b"hear me"
+    wait_until(lambda: pair.wire.connections > present, PATIENCE, "another link")
+    pair.near_heard.wait(crust.PathChanged, timeout=PATIENCE)
+    enough.set()
+    count = streaming.result(PATIENCE)
+    wait_until(lambda: len(receiving) >= count, PATIENCE, "the last message")
+    assert receiving == [message(number) for number in range(count)]
+    for heard in (pair.near_heard, pair.far_heard):
+        assert heard.of(crust.LostPeer, crust.PeerMisbehaved) == []
+
+
 @pytest.mark.parametrize("direction", [UP, DOWN])
 def test_records(nodes: Nodes, monkeypatch: pytest.MonkeyPatch, direction: str) -> None:
     """Whatever is done to them (``WAYS``, a session for each), all messages arrive once and in order."""

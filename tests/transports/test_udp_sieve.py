@@ -13,7 +13,7 @@ from crust import limits
 from crust.runtime.flusher import IoLoop
 from crust.runtime.threads import Deadline, Threads
 from crust.transports.udp import UdpHub
-from crust.transports.udp_sieve import Sieve, attach, program, waiting
+from crust.transports.udp_sieve import Origin, Sieve, attach, program, waiting
 from crust.transports.utp.noise import Noise
 from crust.transports.utp.packet import Packet, parse_packet_untrusted
 from crust.transports.utp.patience import Patiences
@@ -129,7 +129,7 @@ class Bench:
     def __init__(self, members: int = 1, able: bool = True) -> None:
         self.programs: list[bytes | None] = []
         self.members = [("192.0.2.1", 1000, number) for number in range(members)]
-        self.sieve = Sieve(lambda code: (self.programs.append(code), able)[1], lambda: self.members, self.waiting)
+        self.sieve = Sieve(lambda code: (self.programs.append(code), able)[1], lambda most: self.members, self.waiting)
         self.now = 1000.0
         self.backlog = 0
 
@@ -339,6 +339,27 @@ def test_more_connections_than_a_program_can_tell() -> None:
     assert bench.programs[-1] is None and not bench.sieve.closed
 
 
+def test_callers_that_may_not_be_there_give_way() -> None:
+    """Where the system takes no program of that length, there are fewer of them in it: connections come first."""
+    lengths: list[int] = []
+    wanted: list[int] = []
+
+    def members(most: int) -> list[Origin]:
+        wanted.append(most)
+        return [("192.0.2.1", 7, number) for number in range(max(20, min(most, 1000)))]
+
+    def attached(code: bytes | None) -> bool:
+        lengths.append(len(code or b""))
+        return lengths[-1] < 8 * 2000
+
+    sieve = Sieve(attached, members, lambda: 0)
+    for step in range(8):
+        sieve.met(True, step * limits.SIEVE_PERIOD, 100_000)
+        sieve.look(step * limits.SIEVE_PERIOD)
+    assert sieve.closed and 20 <= wanted[1] < wanted[0] == limits.SIEVE_MEMBERS
+    assert lengths[1] < lengths[0]
+
+
 def test_a_system_without_is_asked_once() -> None:
     """And again if the program would be a shorter one."""
     bench = Bench(3, able=False)
@@ -350,6 +371,19 @@ def test_a_system_without_is_asked_once() -> None:
 
 
 # --- at a hub ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_hub_tells_its_sieve_of_connections_first() -> None:
+    """SYNs in anybody's name would make them too many for a sieve. The latest of those may be answered yet."""
+    with Filtered() as pair:
+        hub = UdpHub(pair.inner, IoLoop(), lambda name, error: None)
+        for number in range(1000):
+            hub.add(("127.0.0.1", 9), number, Heard(proven=number % 100 == 0))
+        told = [number for _, _, number in hub._origins(50)]
+        assert sorted(told) == [*range(0, 900, 100), *range(900, 901), *range(960, 1000)]
+        assert [number for _, _, number in hub._origins(5)] == list(range(0, 1000, 100))
+        assert len(hub._origins(1000)) == 1000
+        hub.close()
 
 
 @on_linux
@@ -447,7 +481,7 @@ def test_what_came_before_a_sieve_knew_is_not_multiplied(monkeypatch: pytest.Mon
         run = [(parse_packet_untrusted(utp(7)), 4, 0)]
         for noisy, later in ((False, 5.0), (True, 0.9), (True, 1.0), (False, 5.0)):
             member.noise.noisy = noisy
-            assert bool(hub._origins()) is not noisy
+            assert bool(hub._origins(600)) is not noisy
             hub._lets_in(member.noise, run, 1000.0 + later * limits.SIEVE_PERIOD)
         assert counted == [1.0, 1.0, 1.0, 1.0, 0.25, 4, 1.0, 1.0]
         hub.close()
@@ -456,8 +490,9 @@ def test_what_came_before_a_sieve_knew_is_not_multiplied(monkeypatch: pytest.Mon
 class Heard:
     """A member of a hub that counts."""
 
-    def __init__(self) -> None:
+    def __init__(self, proven: bool = True) -> None:
         self.count = 0
+        self.proven = proven
         self.noise = Noise("127.0.0.1", Patiences().of("127.0.0.1", 0.0))
         self._lock = threading.Lock()
 

@@ -178,6 +178,11 @@ class UtpStream:
         """The state machine, to look at: counters of losses, the path MTU."""
         return self._core
 
+    @property
+    def proven(self) -> bool:
+        """False for a caller who has not shown yet to be where its SYN came from."""
+        return self._core.state is not State.SYN_RECEIVED
+
     # --- sending ------------------------------------------------------------------------------------------------------
 
     def send(self, data: bytes | bytearray | memoryview) -> int:

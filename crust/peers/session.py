@@ -16,7 +16,8 @@ Theory of operation (docs/wire-format.md, "Sessions"):
   ``resume_timeout`` of silence, time without a link included.
 - What comes does not show that what goes arrives: somebody on the way may have taken something out of one direction. So
   a link is suspected, too, when nothing of what is outstanding is answered for ``UNHEARD_MAX`` (or six timeouts),
-  whatever comes. The side that called asks if it has had no answer for ``heartbeat_interval``, as it only acknowledges.
+  whatever comes; but who does not read for a while, others having their turn, repeats what it has said last, and that
+  is awaited. The side that called asks if it has had no answer for ``heartbeat_interval``, as it only acknowledges.
 - A PING goes out after ``heartbeat_interval`` without anything sent, and sooner on links that would be forgotten on the
   way: see :meth:`Session.attach`.
 
@@ -309,6 +310,8 @@ class Session:
                 self.outbox.receive_ack(frame.next, frame.window)
                 if self.outbox.acked != acked:
                     self._answered(now)
+                elif self._unanswered_since is not None and not self._unheard:
+                    self._unanswered_since = now  # nobody repeats it but who lives, and does not read for now
             elif kind is frames.Ping:
                 assert isinstance(frame, frames.Ping)
                 self._receive_ping(frame)

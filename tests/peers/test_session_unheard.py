@@ -39,15 +39,30 @@ def test_what_comes_is_no_answer() -> None:
 
 
 def test_an_acknowledgement_of_something_new_is_one() -> None:
-    """It takes the suspicion away; the same number said again does not put it off."""
+    """It takes the suspicion away; the same number said again does not."""
     session = connected(rtt=0.02)
     push(session)
     sent(session, START)
-    receive(session, Ack(0, WINDOW), now=START + limits.UNHEARD_MAX - STEP)
     at, suspected = stream(session, 100)
-    assert suspected and at - START == pytest.approx(limits.UNHEARD_MAX, abs=STEP)
+    assert suspected
+    receive(session, Ack(0, WINDOW), now=at)
+    assert session.suspected
     receive(session, Ack(1, WINDOW), now=at)
     assert not session.suspected
+
+
+def test_who_does_not_read_for_now_is_awaited() -> None:
+    """It says so by repeating what it has acknowledged: no other link would bring an answer sooner."""
+    session = connected(rtt=0.02)
+    push(session)
+    sent(session, START)
+    now = START
+    for number in range(20):
+        now, suspected = stream(session, 8, now, 8 * number)  # two seconds
+        assert not suspected
+        receive(session, Ack(0, WINDOW), now=now)
+    at, suspected = stream(session, 100, now, session.inbox.next)
+    assert suspected and at - now == pytest.approx(limits.UNHEARD_MAX, abs=STEP)
 
 
 def test_progress_is_an_answer_however_slow_all_of_it_is() -> None:

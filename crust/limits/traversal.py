@@ -33,6 +33,7 @@ CIRCUIT_OPENS_PER_SECOND = 50  # by one peer; it may save up
 CIRCUIT_OPENS_BURST = 200
 CIRCUIT_OPENED_PER_SECOND = 35  # that we ask of one introducer: those held up on their way come together
 CIRCUIT_OPENED_BURST = 150
+CIRCUIT_OPENED_SPARE = 50  # of those, for peers that somebody calls: sessions without a link ask all the time
 CIRCUIT_OPENS_ALL_PER_SECOND = 1000
 CIRCUIT_REFUSALS_MAX = 64  # that wait for a link; more are not said
 CIRCUIT_INTRODUCERS = 3  # peers through which another one is tried at once

@@ -109,6 +109,12 @@ class Efforts(abc.ABC):
             effort = self._efforts.get(peer_id)
             return effort.tried(self._now(), self._host.wall()) if effort is not None else ()
 
+    def is_called(self, peer_id: PeerId) -> bool:
+        """Whether an application waits for that peer: not just its lost session, or what this node does by itself."""
+        with self._lock:
+            effort = self._efforts.get(peer_id)
+            return effort is not None and bool(effort.waiters) and not effort.is_quiet
+
     # --- ends ---------------------------------------------------------------------------------------------------------
 
     def _finish(self, effort: Effort, conversation: Conversation | None, error: CrustError | None) -> None:

@@ -91,17 +91,20 @@ class Rates:
         """May ``key`` have it once more? Takes a token of its own and one of all if so."""
         return not self.refusal(key, now)
 
-    def refusal(self, key: object, now: float, place: bytes | None = None, *, leave: float = 0.0) -> str:
+    def refusal(
+        self, key: object, now: float, place: bytes | None = None, *, leave: float = 0.0, spare: float = 0.0
+    ) -> str:
         """
         The same: the name of the limit that ``key`` meets; empty: it may.
 
         Args:
             place: Where it is, if many keys can be there; None: it does not count.
             leave: So many of the tokens for all are left to others.
+            spare: So many of the key's own are left for what matters more.
         """
         with self._lock:
             bucket = self._bucket(key, self._each)
-            if bucket.tokens(now) < 1.0:
+            if bucket.tokens(now) < 1.0 + spare:
                 return self._names[0]
             shared = None
             if place is not None and self.part < 1.0:

@@ -70,3 +70,10 @@ def test_keys_at_one_place_share_a_part() -> None:
         assert told == [""] * most + ["of all" if part == 1.0 else "limits.peers_per_address"] * (9 - most)
         assert rates.refusal(0, 1.0, b"here") == "its own"
         assert rates.refusal(9, 1.0, b"there") == ("of all" if part == 1.0 else "")
+
+
+def test_some_of_a_keys_own_is_left_for_what_matters_more() -> None:
+    rates = Rates(1.0, 100.0, each_size=4)
+    assert [rates.refusal("a", 10.0, spare=2.0) for _ in range(3)] == ["", "", "each"]
+    assert [rates.refusal("a", 10.0) for _ in range(3)] == ["", "", "each"]
+    assert rates.refusal("a", 12.0, spare=2.0) == "each", "what comes back is for that first"

@@ -20,7 +20,7 @@ from crust.wire.frames import CircuitReason
 from crust.wire.handshake import Capability, Manner
 from tests.support.nodes import Nodes, config
 from tests.support.puppet import Caller, handshake_config, introduction_of
-from tests.support.trios import SERVES
+from tests.support.trios import SERVES, Trio
 from tests.support.waiting import wait_until
 
 ALL = Capability.CIRCUITS | Capability.RELAY | Capability.TRAVERSAL
@@ -500,6 +500,26 @@ def test_an_introducer_is_not_asked_for_more_than_it_gives(nodes: Nodes) -> None
     assert opened <= limits.CIRCUIT_OPENED_BURST + limits.CIRCUIT_OPENED_PER_SECOND * seconds
     assert limits.CIRCUIT_OPENED_BURST < limits.CIRCUIT_OPENS_BURST
     assert limits.CIRCUIT_OPENED_PER_SECOND < limits.CIRCUIT_OPENS_PER_SECOND
+
+
+def test_lost_peers_leave_calls_some_of_what_an_introducer_is_asked(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two hundred keys that had hung up kept sixteen of twenty callers from an introducer, as long as they liked."""
+    monkeypatch.setattr(limits, "CIRCUIT_OPENED_PER_SECOND", 1e-6)  # what has been used up stays so
+    trio = Trio(nodes)
+    node = trio.near._node
+    assert node is not None
+    with pytest.raises(OSError, match="too many circuits"):
+        while True:  # nobody waits for these
+            (candidate,) = node.circuits.towards(Identity.generate().peer_id)
+            assert candidate.prepare is not None
+            candidate.prepare(1.0).run().abort()
+    to_far = trio.near.connect(trio.far.id)
+    assert not node.dialer.is_called(trio.far.id), "nobody waits any more"
+    trio.far.close()
+    wait_until(lambda: not trio.near.is_connected(trio.far.id), what="the end of the session")
+    assert not node.dialer.is_called(to_far.id)
 
 
 def test_offers_of_rubbish(nodes: Nodes) -> None:

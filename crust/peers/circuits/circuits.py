@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ..acceptor import Acceptor
     from ..access import Access
     from ..conversation import Conversation
+    from ..dialer import Dialer
     from ..link import Link
     from ..registry import Registry
 
@@ -46,6 +47,7 @@ class CircuitsHost(RoomierHost, Protocol):
     access: Access
     acceptor: Acceptor
     registry: Registry
+    dialer: Dialer
 
 
 class Circuits:
@@ -151,7 +153,8 @@ class Circuits:
         link = conversation.link
         if link is None or link.circuit is not None:
             raise OSError(errno.ENETUNREACH, "our link to that introducer has just ended", str(endpoint))
-        if not self._opens.permit(conversation.peer_id, self.io.now()):
+        spare = 0.0 if self._host.dialer.is_called(target) else limits.CIRCUIT_OPENED_SPARE
+        if self._opens.refusal(conversation.peer_id, self.io.now(), spare=spare):
             raise OSError(errno.EAGAIN, "that introducer is asked for too many circuits already", str(endpoint))
         legs = self.legs(conversation, link)
         connection = CircuitConnection(

@@ -97,7 +97,10 @@ class Lookup:
         return chosen
 
     def _best(self, now: float, may: Callable[[bytes, float], bool]) -> Candidate | None:
-        """The best of the path whose turn it is, or of the other one, of those that may be asked."""
+        """
+        The best of the path whose turn it is, or of the other one, of those that may be asked. While one has to wait,
+        worse ones of its path get no more than half of all questions: they may be many, and all lie.
+        """
         target = prefix_of(self.target)
         for _ in range(2):
             path = self._open[self._turn]
@@ -111,6 +114,8 @@ class Lookup:
                     path.remove(best)
                     return best
                 self._is_held = True
+                if self.asked >= limits.GOSSIP_FIND_ASKS // 2:
+                    break
         return None
 
     def awaits(self, node: bytes) -> bool:

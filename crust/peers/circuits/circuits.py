@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from ..acceptor import Acceptor
     from ..access import Access
     from ..conversation import Conversation
-    from ..dialer import Dialer
     from ..link import Link
     from ..registry import Registry
 
@@ -47,7 +46,6 @@ class CircuitsHost(RoomierHost, Protocol):
     access: Access
     acceptor: Acceptor
     registry: Registry
-    dialer: Dialer
 
 
 class Circuits:

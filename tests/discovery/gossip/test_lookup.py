@@ -8,6 +8,7 @@ import pytest
 
 from crust import limits
 from crust.discovery.gossip import Found, Gossip, GossipSettings, Misbehaved, read_with
+from crust.discovery.gossip.lookup import Candidate, Lookup
 from crust.wire import gossip as wire
 from tests.discovery.gossip.mesh import NETWORK, WALL, Mesh, Node, key_pair, record_of, ring
 from tests.support.bitten import Bitten
@@ -208,3 +209,28 @@ def test_answers_name_first_those_that_had_a_link_with_us() -> None:
     assert len(named) == limits.GOSSIP_NEARER_MAX
     assert {record.node for record in seen[1:]} <= set(named)
     assert seen[0].node not in named
+
+
+@pytest.mark.parametrize("path", [0, 1])
+def test_who_has_to_wait_is_asked_still(path: int) -> None:
+    """An honest node has been asked too much for now; others, however many, do not use up all questions meanwhile."""
+    target = bytes(32)
+    honest = Candidate(bytes(31) + b"\1", None, path, b"")
+    liars = [Candidate(bytes([1 + number]) * 32, None, path, b"") for number in range(100)]
+    lookup = Lookup(1, target, 0.0, [honest, *liars], b"\xff" * 32)
+    may_ask_all = False
+
+    def may(node: bytes, now: float) -> bool:
+        return may_ask_all or node != honest.node
+
+    asked: list[Candidate] = []
+    now = 0.0
+    while now < limits.GOSSIP_FIND_TIMEOUT - 1:
+        asked += lookup.next(now, may)
+        lookup.wait(now)
+        assert now < lookup.due
+        now = lookup.due
+    assert len(asked) == limits.GOSSIP_FIND_ASKS // 2 and honest not in asked
+    may_ask_all = True
+    asked += lookup.next(now, may)
+    assert honest in asked

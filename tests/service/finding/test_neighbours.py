@@ -71,9 +71,11 @@ def know(node: crust.Service, places: Iterable[tuple[PeerId, int]]) -> None:
     """Have the node think that these have answered, from that port of 127.0.0.1."""
     assert node._finding is not None and node._node is not None
     link, now = Link("lo", 1, "127.0.0.1", 8), node._node.clock.now()
-    node._finding.lan._known = tuple(
-        (Found(link, peer_id, "127.0.0.1", Offer(Role.NODE, port, 0), True, ("127.0.0.1", port)), now)
-        for peer_id, port in places
+    node._finding.lan._tell(
+        [
+            (Found(link, peer_id, "127.0.0.1", Offer(Role.NODE, port, 0), True, ("127.0.0.1", port)), now)
+            for peer_id, port in places
+        ]
     )
 
 

@@ -119,6 +119,7 @@ SANS_IO = (
     "crust.peers.circuits.book",
     "crust.peers.circuits.flow",
     "crust.peers.circuits.words",
+    "crust.peers.forbearance",
     "crust.peers.gate",
     "crust.peers.inbox",
     "crust.peers.lanes",

@@ -25,6 +25,7 @@ FIRST_MESSAGE_TIMEOUT = 5.0  # a caller must have sent a valid message 1 by then
 SEND_TIMEOUT = 30.0
 JITTER = 0.25  # heartbeats and redials vary by this share, so that they do not march in step
 SUSPICION_MIN = 1.0  # seconds of silence with unacknowledged data before other paths are tried (or 3 RTO)
+SUSPICION_MAX = 20.0  # the same where answers have been slow, or other links were suspected just before (or 3 RTO)
 DOUBT_MIN = 0.3  # the same once something speaks against a link (or 2 RTO), counted from asking for a sign of life
 UNHEARD_MAX = 5.0  # seconds (or 6 RTO) without an answer, whatever comes, before a link is suspected, or asked
 RTO_INITIAL = 1.0  # RFC 6298 section 2

@@ -35,6 +35,7 @@ from .. import limits
 from ..exceptions import RemoteProtocolError
 from ..values import dataclass
 from ..wire import frames
+from .forbearance import Forbearance
 from .inbox import Inbox
 from .outbox import Outbox
 
@@ -136,6 +137,7 @@ class Session:
         "_ample",
         "_data_at",
         "_doubted_until",
+        "_forbearance",
         "_heartbeat_at",
         "_heard_at",
         "_heartbeat_gap",
@@ -196,6 +198,7 @@ class Session:
         self._waiting_since: float | None = None  # since when something is outstanding and nothing has come
         self._unanswered_since: float | None = None  # the same, and nothing of it has been answered, whatever came
         self._heard_at = now  # when something of ours was answered last
+        self._forbearance = Forbearance()
         self._suspected = False
         self._unheard = False  # it is suspected for that, so what comes does not speak for it
         self._doubted_until = _NEVER
@@ -332,6 +335,8 @@ class Session:
 
     def _answered(self, now: float) -> None:
         """The other side has heard something of ours."""
+        if self._unanswered_since is not None:
+            self._forbearance.answered(now - self._unanswered_since)
         self._heard_at = now
         self._suspected = self._unheard = False
         outstanding = self._awaits_ack or self._ping_sent is not None
@@ -503,7 +508,7 @@ class Session:
     @property
     def _patience(self) -> float:
         """Seconds of silence that a link which lives does not show when something is outstanding."""
-        return max(3 * self.rto, limits.SUSPICION_MIN)
+        return self._forbearance.seconds(self.rto)
 
     def get_timer(self) -> float | None:
         """When :meth:`handle_timer` is due; None if the session is over."""
@@ -549,5 +554,6 @@ class Session:
         if suspect:
             self._suspected = True
             self._unheard = now >= self._unheard_at
+            self._forbearance.suspected()
             self._doubted_until = _NEVER
         return Tick(send=send, suspect=suspect, dropped=dropped)

@@ -110,8 +110,31 @@ def test_who_finds_no_room_goes_to_another_introducer(net: Network, is_first: bo
     assert kinds(net, near, to_far) == []
     first = introducers.towards(far.id)[0]
     assert first.peer_id == roomy.id
+    assert introducers.roomless(far.id) == {full.id}
     net.advance(limits.CIRCUIT_ROOM_MEMORY)
-    assert all(introducers.carries(each) for each in introducers.towards(far.id))
+    assert introducers.roomless(far.id) == set()
+
+
+def test_a_peer_that_wants_no_messages_by_circuits_has_no_introducer_blamed(net: Network) -> None:
+    """Some are tried, as it may be they, and no more for a while; for other peers all of them are as good as before."""
+    serving = [net.service(crust.Config().replace(relay={"serve": True})) for _ in range(5)]
+    near, other = net.service(HIDDEN), net.service(HIDDEN)
+    refusing = net.service(HIDDEN.replace(relay={"use": False}))
+    for each in (near, other, refusing):
+        each.stop_listening()
+        for middle in serving:
+            each.connect(middle.contact)
+    net.settle()
+    near.connect(refusing.id)
+    net.advance(limits.CIRCUIT_SIGNAL_SECONDS - 5)
+    assert sum(middle.stats().circuits.opened for middle in serving) == limits.CIRCUIT_INTRODUCERS
+    introducers = near._node.circuits.introducers  # type: ignore[union-attr]
+    assert len(introducers.roomless(refusing.id)) == limits.CIRCUIT_INTRODUCERS
+    assert introducers.roomless(other.id) == set()
+    net.advance(30 * 60)
+    assert len(introducers._roomless) == 1
+    minutes = 31
+    assert sum(middle.stats().circuits.opened for middle in serving) <= (1 + limits.CIRCUIT_INTRODUCERS) * minutes
 
 
 def test_a_session_over_a_circuit_stays(net: Network) -> None:

@@ -30,7 +30,8 @@ class Introducers:
         self._now = now
         self._lock = threading.Lock()  # guards the dictionaries; nothing is called while it is held
         self._peers: dict[PeerId, Conversation] = {}
-        self._full: dict[PeerId, float] = {}  # had no room for an application's data, and until when that is remembered
+        # By peer: the introducers that had no room for data to it, and until when that is remembered. Oldest first.
+        self._roomless: dict[PeerId, dict[PeerId, float]] = {}
 
     def add(self, conversation: Conversation) -> None:
         """A link carries that session."""
@@ -43,25 +44,30 @@ class Introducers:
         with self._lock:
             if self._peers.get(conversation.peer_id) is conversation:
                 del self._peers[conversation.peer_id]
-                self._full.pop(conversation.peer_id, None)
 
-    def is_full(self, peer_id: PeerId) -> None:
-        """That one carries no data for us at the moment, whatever it said."""
-        until = self._now() + limits.CIRCUIT_ROOM_MEMORY
+    def had_no_room(self, introducer: PeerId, target: PeerId) -> None:
+        """
+        A circuit through that one carries no data to ``target``, whatever it said. It may be the target that wants
+        none, so this says nothing about others.
+        """
+        now = self._now()
         with self._lock:
-            if peer_id in self._peers:
-                self._full[peer_id] = until
+            before = self._roomless.pop(target, {})
+            remembered = {each: until for each, until in before.items() if until > now}
+            self._roomless[target] = {**remembered, introducer: now + limits.CIRCUIT_ROOM_MEMORY}
+            while max(self._roomless[oldest := next(iter(self._roomless))].values()) <= now:
+                del self._roomless[oldest]
 
-    def carries(self, conversation: Conversation) -> bool:
-        """Whether it carries an application's data, as far as we know."""
-        until = self._full.get(conversation.peer_id)
-        has_room = until is None or until <= self._now()
-        return has_room and bool(conversation.capabilities & Capability.RELAY)
+    def roomless(self, target: PeerId) -> set[PeerId]:
+        """Those that had no room lately for data to ``target``."""
+        now = self._now()
+        with self._lock:
+            return {introducer for introducer, until in self._roomless.get(target, {}).items() if until > now}
 
     def abandon(self) -> None:
         """In a forked child: forget everything (takes no lock)."""
         self._lock = threading.Lock()
-        self._peers, self._full = {}, {}
+        self._peers, self._roomless = {}, {}
 
     def _present(self) -> list[Conversation]:
         """Those that could introduce us to somebody now."""
@@ -81,7 +87,8 @@ class Introducers:
         those that carry an application's data, then those that are near. ``among``: only these.
         """
         able = [each for each in self._present() if among is None or each.peer_id in among]
-        present = sorted((each for each in able if each.peer_id != target), key=self._place)
+        roomless = self.roomless(target)
+        present = sorted((each for each in able if each.peer_id != target), key=lambda each: _place(each, roomless))
         return _spread(present, limits.CIRCUIT_INTRODUCERS, 1)
 
     def has(self, peer_id: PeerId) -> bool:
@@ -100,16 +107,18 @@ class Introducers:
                 dialled.append(each)
         public = [each for each in dialled if each.link is not None and each.link.connection.remote.is_global]
         contacts = []
-        for each in _spread(sorted(public or dialled, key=self._place), limits.VIA_MAX, limits.VIA_PER_NETWORK):
+        for each in _spread(sorted(public or dialled, key=_place), limits.VIA_MAX, limits.VIA_PER_NETWORK):
             link = each.link
             if link is not None:
                 contacts.append(Contact(each.peer_id, (link.connection.remote,)))
         return tuple(contacts)
 
-    def _place(self, conversation: Conversation) -> tuple[bool, bool, float]:
-        """The least is tried first."""
-        rtt = conversation.session.srtt
-        return not self.carries(conversation), conversation.session.suspected, float("inf") if rtt is None else rtt
+
+def _place(conversation: Conversation, roomless: Collection[PeerId] = ()) -> tuple[bool, bool, float]:
+    """The least is tried first."""
+    rtt = conversation.session.srtt
+    carries = bool(conversation.capabilities & Capability.RELAY) and conversation.peer_id not in roomless
+    return not carries, conversation.session.suspected, float("inf") if rtt is None else rtt
 
 
 def _spread(present: Iterable[Conversation], most: int, of_network: int) -> list[Conversation]:

@@ -3,7 +3,9 @@ Leaving a circuit that only signals for one that carries messages.
 
 Which introducer is quickest to join two peers decides on which circuit their session begins, or goes on; that one may
 have no room for an application's data, or carry none for anybody, while another would. So whoever opened such a circuit
-looks again soon: while the session is on it still, with no path of its own, it tries the next one.
+looks again soon: while the session is on it still, with no path of its own, it tries the next one. It may also be the
+other end that wants no messages by circuits, and it cannot be told which: so after ``CIRCUIT_INTRODUCERS`` in vain no
+more are tried for a while.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from ... import limits
+from ...wire.handshake import Capability
 from .introducers import Introducers
 
 if TYPE_CHECKING:
@@ -43,7 +46,7 @@ class Roomier:
 
     Args:
         host: See :class:`RoomierHost`.
-        introducers: Who is asked last from now on: those that had no room.
+        introducers: They remember who had no room for whom.
         towards: See :class:`Towards`.
     """
 
@@ -58,15 +61,17 @@ class Roomier:
         circuit = None if link is None else link.circuit
         if link is None or circuit is None or circuit.relays or not circuit.wants_relay:
             return
-        self._introducers.is_full(circuit.legs.conversation.peer_id)
+        self._introducers.had_no_room(circuit.legs.conversation.peer_id, conversation.peer_id)
         self._host.io.call_later(limits.CIRCUIT_ROOM_LOOK[0], lambda now: self._look(conversation, link))
 
     def _look(self, conversation: Conversation, link: Link) -> None:
         """The I/O thread."""
         if conversation.link is not link or conversation.ended_reason:
             return
-        for introducer, candidate in self._towards(conversation.peer_id):
-            if self._introducers.carries(introducer):
+        roomless = self._introducers.roomless(conversation.peer_id)
+        ways = self._towards(conversation.peer_id) if len(roomless) < limits.CIRCUIT_INTRODUCERS else []
+        for introducer, candidate in ways:
+            if introducer.capabilities & Capability.RELAY and introducer.peer_id not in roomless:
                 conversation.leaving = link
                 self._host.dialer.pursue(conversation, candidate)
                 break

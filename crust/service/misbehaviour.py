@@ -37,6 +37,7 @@ OnMisbehaviour = Callable[["events.PeerMisbehaved"], "Action | None"]
 _EVERYBODY = b""
 _SELF_ENDING = ("protocol", "protocol-again")  # the session is over anyhow
 _GRAVE = (Action.DROP, Action.BAN)
+_Matter = tuple[str, bool, "bytes | str"]  # what verdicts are about: see _matter
 _SHARED = {name: dataclasses.replace(kind, attributable=False) for name, kind in KINDS.items()}
 """Of a peer that is held back as others at its address have used up what they get together."""
 
@@ -55,7 +56,7 @@ class Misbehaviour:
         self._policy = policy
         self._misdeeds = Misdeeds()
         self._lock = threading.Lock()  # guards _verdicts
-        self._verdicts: collections.OrderedDict[tuple[str, bytes | str], Action | None] = collections.OrderedDict()
+        self._verdicts: collections.OrderedDict[_Matter, Action | None] = collections.OrderedDict()
         """By kind and place; None: the application has been asked."""
         self._remember()
         self._listen()
@@ -271,18 +272,19 @@ class Misbehaviour:
 
     def _standing(self, case: _Case) -> Action:
         """What was decided about who was told of last, there or for all; nothing grave before the application has."""
-        name, place = case.kind.name, case.place
         action = case.kind.action if self._policy is None else None
         with self._lock:
-            action = self._verdicts.get((name, place), self._verdicts.get((name, _EVERYBODY), action))
+            action = self._verdicts.get(_matter(case.kind, _EVERYBODY), action)
+            action = self._verdicts.get(_matter(case.kind, case.place), action)
         if action is None:
             action = Action.THROTTLE if case.kind.action in _GRAVE else case.kind.action
         return Action.THROTTLE if action in _GRAVE and not case.kind.attributable else action
 
     def _note_verdict(self, case: _Case, action: Action | None) -> None:
         with self._lock:
-            self._verdicts[case.kind.name, case.place] = action
-            self._verdicts.move_to_end((case.kind.name, case.place))
+            matter = _matter(case.kind, case.place)
+            self._verdicts[matter] = action
+            self._verdicts.move_to_end(matter)
             if len(self._verdicts) > limits.MISDEEDS_KEPT:
                 self._verdicts.popitem(last=False)
 
@@ -350,6 +352,11 @@ class _Case(NamedTuple):
 
 def _of_all(kind: str) -> _Case:
     return _Case(KINDS[kind], _EVERYBODY, None, None)
+
+
+def _matter(kind: Kind, place: bytes | str) -> _Matter:
+    """What is decided about some at an address, held back for what others there have cost, holds for no other."""
+    return kind.name, kind.attributable, place
 
 
 def _as_text(key: bytes | str) -> str:

@@ -277,7 +277,7 @@ class Sieve:
         self._known = len(members)
         while min(self.shares) < 1.0 and len(members) <= self._most:
             if self._attach(program(members, *self.shares)):
-                self._attached = True
+                self._attached, self._known = True, len(members)
                 return
             self._most = len(members) - 1  # it has no filters, or none of that length
             members = self._members(self._most // 2)  # fewer callers

@@ -30,7 +30,7 @@ def test_so_many_verdicts_are_remembered(net: Network, monkeypatch: pytest.Monke
     monkeypatch.setattr(limits, "MISDEEDS_KEPT", 3)
     for place in ("a", "b", "c", "a", "d"):
         inner.misbehaviour._note_verdict(_Case(KINDS["protocol"], place, None, None), Action.BAN)
-    assert [place for _, place in inner.misbehaviour._verdicts] == ["c", "a", "d"]
+    assert [place for *_, place in inner.misbehaviour._verdicts] == ["c", "a", "d"]
 
 
 @pytest.mark.parametrize("kind", ["echo-flood", "ack-flood"])

@@ -73,6 +73,7 @@ class Roomier:
         for introducer, candidate in ways:
             if introducer.capabilities & Capability.RELAY and introducer.peer_id not in roomless:
                 conversation.leaving = link
-                self._host.dialer.pursue(conversation, candidate)
+                if not self._host.dialer.pursue(conversation, candidate):
+                    conversation.leaving = None
                 break
         self._host.io.call_later(limits.CIRCUIT_ROOM_LOOK[1], lambda now: self._look(conversation, link))

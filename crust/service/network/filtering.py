@@ -108,7 +108,7 @@ class Filtering:
             except RuntimeError:
                 with self._lock:
                     self._busy.pop(place, None)
-                return  # no thread to be had
+                break  # no thread to be had
         if changed:
             self._changed()
 

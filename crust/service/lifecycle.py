@@ -200,8 +200,8 @@ class Lifecycle:
         End everything in order: what was sent gets time to be acknowledged, peers hear goodbye, waiting callbacks run,
         threads are joined. Idempotent; from any thread.
 
-        From a callback, or what else of the application a thread of crust runs (``decide`` and ``progress`` of files, the
-        function of a ban), it only begins this, returns False, and the node ends after that. Whoever waits in
+        From a callback, or what else of the application a thread of crust runs (``decide`` and ``progress`` of files,
+        the function of a ban), it only begins this, returns False, and the node ends after that. Whoever waits in
         ``send``, ``recv`` or ``connect`` gets ServiceClosed. No callback starts after it has returned.
 
         Args:

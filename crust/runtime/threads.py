@@ -198,6 +198,11 @@ class Threads:
             self._threads.add(thread)
         return thread
 
+    def has_current(self) -> bool:
+        """Whether the calling thread is one of these, so that waiting for all of them would be waiting for itself."""
+        with self._lock:
+            return threading.current_thread() in self._threads
+
     def alive(self) -> list[str]:
         """Names of the threads that still run, sorted."""
         return sorted(thread.name for thread in self._running())

@@ -200,7 +200,8 @@ class Lifecycle:
         End everything in order: what was sent gets time to be acknowledged, peers hear goodbye, waiting callbacks run,
         threads are joined. Idempotent; from any thread.
 
-        From a callback it only begins this, returns False, and the node ends after that callback. Whoever waits in
+        From a callback, or what else of the application a thread of crust runs (``decide`` and ``progress`` of files,
+        the function of a ban), it only begins this, returns False, and the node ends after that. Whoever waits in
         ``send``, ``recv`` or ``connect`` gets ServiceClosed. No callback starts after it has returned.
 
         Args:
@@ -228,7 +229,7 @@ class Lifecycle:
         closer = self._closer
         if closer is threading.current_thread() and not self._closed.is_set():
             self._finish(node, timeout)
-        if node.on_dispatcher():
+        if node.on_dispatcher() or node.threads.has_current():  # the application's code that a thread of ours runs
             return False
         deadline = self._machine.clock.deadline(timeout)
         if not self._closed.wait(deadline.remaining()):

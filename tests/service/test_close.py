@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import logging
+import pathlib
+import queue
 import threading
 import time
 from collections.abc import Callable
@@ -15,7 +17,7 @@ from crust import Contact, Endpoint, Identity, limits
 from crust.peers.conversation import Conversation
 from crust.transports.udp import UdpHub
 from crust.wire import frames
-from tests.support.nodes import Nodes, Pair, at, config
+from tests.support.nodes import Nodes, Pair, at, call, config
 from tests.support.proxy import UP
 from tests.support.puppet import Caller
 from tests.support.sockets import silent_listener
@@ -339,6 +341,52 @@ def test_close_from_a_callback(nodes: Nodes) -> None:
     assert answers == [False, True]
     assert far.close()
     assert nodes.heard(near).wait(crust.LostPeer).reason == "closed"
+
+
+def judged(pair: Pair, close: Callable[[], bool], _folder: pathlib.Path) -> None:
+    """The function of a ban closes the node."""
+    pair.to_far.disconnect()
+    pair.far_heard.wait(crust.LostPeer)
+    pair.far.ban(lambda peer: close())
+    call(lambda: pair.near.connect(pair.far.contact))  # there may be a session for a moment
+
+
+def taking(pair: Pair, folder: pathlib.Path, **how: Callable[..., bool]) -> None:
+    """The far node takes a file so."""
+    inbox, file = folder / "inbox", folder / "file"
+    inbox.mkdir()
+    file.write_bytes(bytes(2_000_000))
+    pair.far.accept_files(inbox, **how)
+    call(lambda: pair.to_far.send_file(file))  # it may have come by then
+
+
+def decided(pair: Pair, close: Callable[[], bool], folder: pathlib.Path) -> None:
+    """``decide`` closes the node."""
+    taking(pair, folder, decide=lambda offer: close())
+
+
+def progressing(pair: Pair, close: Callable[[], bool], folder: pathlib.Path) -> None:
+    """``progress`` closes the node."""
+    taking(pair, folder, progress=lambda *_: close())
+
+
+@pytest.mark.parametrize("code", [judged, decided, progressing])
+def test_close_from_code_that_other_threads_of_the_node_run(
+    nodes: Nodes, tmp_path: pathlib.Path, code: Callable[[Pair, Callable[[], bool], pathlib.Path], None]
+) -> None:
+    """As from a callback, whatever time it has: it would wait for itself."""
+    answers: queue.Queue[bool] = queue.Queue()
+    pair = nodes.pair()
+    nodes.release(pair.far)
+
+    def close() -> bool:
+        answers.put(pair.far.close(timeout=None))
+        return False
+
+    code(pair, close, tmp_path)
+    assert answers.get(timeout=PATIENCE) is False
+    assert pair.far.wait(PATIENCE)
+    assert pair.far.close()
 
 
 def test_the_peers_of_a_node_closed_in_a_callback_are_lost(nodes: Nodes) -> None:

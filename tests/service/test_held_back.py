@@ -37,11 +37,5 @@ def test_nobody_is_banned_for_what_its_neighbours_cost(nodes: Nodes, own: bool) 
             return
         verdicts = inner.misbehaviour._verdicts
         wait_until(lambda: set(verdicts.values()) == {Action.THROTTLE}, PATIENCE, "the verdict")
-        for kind, _, place in list(verdicts):
-            verdicts[kind, True, place] = Action.BAN  # of one at that address that has done so itself
         inner.misbehaviour.overspent(conversation, link, 4.0)
         assert not node.bans and node.is_connected(identity.peer_id)
-        with conversation.lock:
-            account._alone = -1.0
-        inner.misbehaviour.overspent(conversation, link, 8.0)  # and what was decided about those holds still
-        wait_until(lambda: bool(node.bans), PATIENCE, "the ban")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -31,6 +32,18 @@ def test_so_many_verdicts_are_remembered(net: Network, monkeypatch: pytest.Monke
     for place in ("a", "b", "c", "a", "d"):
         inner.misbehaviour._note_verdict(_Case(KINDS["protocol"], place, None, None), Action.BAN)
     assert [place for *_, place in inner.misbehaviour._verdicts] == ["c", "a", "d"]
+
+
+def test_what_neighbours_cost_hides_no_verdict(net: Network) -> None:
+    """Of those at one address who flood by themselves, and those who are held back for them, each has its own."""
+    inner = net.service()._node
+    assert inner is not None
+    kind = KINDS["tiny-records"]
+    own, shared = (_Case(each, b"1234", None, None) for each in (kind, dataclasses.replace(kind, attributable=False)))
+    for case in (own, shared, own, shared):
+        inner.misbehaviour._decided(Action.BAN, case, None)
+        assert inner.misbehaviour._standing(own) is Action.BAN
+        assert inner.misbehaviour._standing(shared) is Action.THROTTLE
 
 
 @pytest.mark.parametrize("kind", ["echo-flood", "ack-flood"])

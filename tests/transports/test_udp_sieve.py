@@ -358,6 +358,7 @@ def test_callers_that_may_not_be_there_give_way() -> None:
         sieve.look(step * limits.SIEVE_PERIOD)
     assert sieve.closed and 20 <= wanted[1] < wanted[0] == limits.SIEVE_MEMBERS
     assert lengths[1] < lengths[0]
+    assert len(wanted) < 10, "half as many each time, not one less"
 
 
 def test_a_system_without_is_asked_once() -> None:

@@ -61,7 +61,7 @@ def test_a_neighbour_makes_room_who_has_had_time_to_answer() -> None:
 
 
 def test_a_flood_in_the_name_of_a_network(utp: UtpTransport) -> None:
-    """Whoever is there gets in although every place is taken by those who never answer."""
+    """A caller has a place half a second later although all of them are taken by those who never answer."""
     listener = utp.listen(Endpoint("utp", "127.0.0.1", 0))
     now = utp.io.now()
     for number in range(limits.UTP_HALF_OPEN_PER_NETWORK + 5):

@@ -120,7 +120,8 @@ def _possible(found: list[Any], endpoint: Endpoint) -> list[Any]:
         if Endpoint(endpoint.transport, host, endpoint.port).is_dialable
     ]
     if found and not possible:
-        raise OSError(errno.EADDRNOTAVAIL, "it stands for no address that one node can have", str(endpoint))
+        text = "the name stands for no address that one node can have, but for groups, or none: check it"
+        raise OSError(errno.EADDRNOTAVAIL, text, str(endpoint))
     return possible
 
 

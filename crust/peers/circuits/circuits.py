@@ -153,7 +153,8 @@ class Circuits:
             raise OSError(errno.ENETUNREACH, "our link to that introducer has just ended", str(endpoint))
         spare = 0.0 if self._host.dialer.is_called(target) else limits.CIRCUIT_OPENED_SPARE
         if self._opens.refusal(conversation.peer_id, self.io.now(), spare=spare):
-            raise OSError(errno.EAGAIN, "that introducer is asked for too many circuits already", str(endpoint))
+            text = "that introducer is asked for too many circuits already: try again in a few seconds"
+            raise OSError(errno.EAGAIN, text, str(endpoint))
         legs = self.legs(conversation, link)
         connection = CircuitConnection(
             self.io, legs, target=target, relays=self._use, on_accepted=self._accepted, on_lost=self._lost

@@ -67,8 +67,7 @@ ICMP_HEARD_PER_SECOND = 100.0  # words of ICMP, which anybody can feign, until a
 ICMP_DEAF_SECONDS = 5.0
 SIEVE_FROM = 4000.0  # datagrams for nobody, a second, from which on the kernel throws most of them away,
 SIEVE_UNTIL = 2000.0  # and below which it lets them all through again
-SIEVE_LINGERS = 2.5  # seconds, at most, until what is above that is made up for: floods may come in pulses, and a
-# caller, whose third SYN goes out after 3 s, soon after them
+SIEVE_LINGERS = 2.5  # seconds, at most, until more is made up for: floods may pulse; a caller's third SYN is after 3 s
 SIEVE_PASS = 1000.0  # of them a second still come through
 SIEVE_BEHIND = 262_144  # bytes of the kernel's memory: while more waits, fewer come through; some 350 small datagrams
 SIEVE_BEHIND_FROM = 100.0  # of strangers' datagrams that come in a second: fewer are not what keeps a node busy

@@ -15,7 +15,7 @@ Theory of operation (docs/wire-format.md, "Sessions"):
   something speaks against is *doubted*: it is asked at once, and suspected sooner. A session is *lost* after
   ``resume_timeout`` of silence, time without a link included.
 - What comes does not show that what goes arrives: somebody on the way may have taken something out of one direction. So
-  a link is suspected, too, when nothing of what is outstanding is answered for ``UNHEARD_MAX`` (or six timeouts),
+  a link is suspected, too, when nothing of what is outstanding is answered for ``UNHEARD_MIN`` (or six timeouts),
   whatever comes; but who does not read for a while, others having their turn, repeats what it has said last, and that
   is awaited. The side that called asks if it has had no answer for ``heartbeat_interval``, as it only acknowledges.
 - A PING goes out after ``heartbeat_interval`` without anything sent, and sooner on links that would be forgotten on the
@@ -495,15 +495,15 @@ class Session:
         return max(limits.RTO_MIN, self.srtt + 4 * self._rttvar)
 
     def _suspicion_at(self) -> float | None:
-        if self._waiting_since is None or self._unanswered_since is None or self._suspected:
+        if self._waiting_since is None or self._suspected:
             return None
-        return min(self._waiting_since + self._patience, self._unheard_at, self._doubted_until)
+        patience = self._patience
+        return min(self._waiting_since + patience, self._unheard_at(patience), self._doubted_until)
 
-    @property
-    def _unheard_at(self) -> float:
+    def _unheard_at(self, patience: float) -> float:
         """When it is taken that nothing of what is outstanding arrives."""
         since = self._unanswered_since
-        return _NEVER if since is None else since + max(2 * self._patience, limits.UNHEARD_MAX)
+        return _NEVER if since is None else since + max(2 * patience, limits.UNHEARD_MIN)
 
     @property
     def _patience(self) -> float:
@@ -553,7 +553,7 @@ class Session:
         suspect = suspicion is not None and now >= suspicion
         if suspect:
             self._suspected = True
-            self._unheard = now >= self._unheard_at
+            self._unheard = now >= self._unheard_at(self._patience)
             self._forbearance.suspected()
             self._doubted_until = _NEVER
         return Tick(send=send, suspect=suspect, dropped=dropped)

@@ -162,7 +162,7 @@ def test_one_direction_is_taken_away(nodes: Nodes, monkeypatch: pytest.MonkeyPat
     Of a link's stream from the caller nothing arrives any more, though all of it is acknowledged, and what the other
     one says is let through: the session goes on over another link, also if the caller only acknowledges.
     """
-    monkeypatch.setattr(limits, "UNHEARD_MAX", 0.5)
+    monkeypatch.setattr(limits, "UNHEARD_MIN", 0.5)
     pair = nodes.proxied(QUICK, QUICK)
     pair.near.stop_listening()
     enough = threading.Event()

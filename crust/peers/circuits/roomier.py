@@ -10,6 +10,7 @@ more are tried for a while.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from ... import limits
@@ -34,12 +35,6 @@ class RoomierHost(Protocol):
     dialer: Dialer
 
 
-class Towards(Protocol):
-    """Ways through introducers, and who they are; those that carry messages, as far as we know, first."""
-
-    def __call__(self, target: PeerId) -> list[tuple[Conversation, Candidate]]: ...
-
-
 class Roomier:
     """
     That of one node. Thread-safe; nothing here blocks.
@@ -47,13 +42,19 @@ class Roomier:
     Args:
         host: See :class:`RoomierHost`.
         introducers: They remember who had no room for whom.
-        towards: See :class:`Towards`.
+        ways: The ways to a peer through introducers, and who these are; those that carry messages, as far as we know,
+            first.
     """
 
-    def __init__(self, host: RoomierHost, introducers: Introducers, towards: Towards) -> None:
+    def __init__(
+        self,
+        host: RoomierHost,
+        introducers: Introducers,
+        ways: Callable[[PeerId], list[tuple[Conversation, Candidate]]],
+    ) -> None:
         self._host = host
         self._introducers = introducers
-        self._towards = towards
+        self._ways = ways
 
     def carried(self, conversation: Conversation) -> None:
         """A link carries that session (locks may be held)."""
@@ -69,7 +70,7 @@ class Roomier:
         if conversation.link is not link or conversation.ended_reason:
             return
         roomless = self._introducers.roomless(conversation.peer_id)
-        ways = self._towards(conversation.peer_id) if len(roomless) < limits.CIRCUIT_INTRODUCERS else []
+        ways = self._ways(conversation.peer_id) if len(roomless) < limits.CIRCUIT_INTRODUCERS else []
         for introducer, candidate in ways:
             if introducer.capabilities & Capability.RELAY and introducer.peer_id not in roomless:
                 conversation.leaving = link

@@ -58,10 +58,9 @@ class Filtering:
     def open_places(self) -> dict[Endpoint, Endpoint]:
         """Where strangers reach listeners, by these as bound."""
         with self._lock:
-            return self._open_places()
+            return self._open_places_locked()
 
-    def _open_places(self) -> dict[Endpoint, Endpoint]:
-        """The lock is held."""
+    def _open_places_locked(self) -> dict[Endpoint, Endpoint]:
         return {local: seen for local, seen in self._places if self._open.get((local, seen))}
 
     def tried_places(self) -> dict[_Place, bool]:
@@ -90,9 +89,9 @@ class Filtering:
         with self._lock:
             if self._closed:
                 return
-            before, self._places = self._open_places(), places
-            self._forget(now)
-            changed = self._open_places() != before
+            before, self._places = self._open_places_locked(), places
+            self._forget_locked(now)
+            changed = self._open_places_locked() != before
             wanted = [place for place in places if self._due.get(place, now) <= now]
         for place in wanted:
             helper = self._helper(place, near, now)
@@ -112,8 +111,8 @@ class Filtering:
         if changed:
             self._changed()
 
-    def _forget(self, now: float) -> None:
-        """Attempts that are too old about places that are none now, or too many (the lock is held)."""
+    def _forget_locked(self, now: float) -> None:
+        """Attempts that are too old about places that are none now, or too many."""
         gone = sorted((place for place in self._due if place not in self._places), key=lambda each: self._due[each])
         for number, place in enumerate(gone):
             if self._due[place] <= now or number < len(gone) - limits.FILTER_PLACES_MAX:
@@ -179,9 +178,9 @@ class Filtering:
         with self._lock:
             if self._closed or place not in self._due:
                 return
-            before = self._open_places()
+            before = self._open_places_locked()
             self._open[place] = is_open
-            changed = self._open_places() != before
+            changed = self._open_places_locked() != before
         self._node.log.debug("strangers %s %s", "reach" if is_open else "do not reach", seen)
         if changed:
             self._changed()

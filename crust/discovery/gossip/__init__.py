@@ -2,8 +2,9 @@
 Signed records of nodes, and how they spread (docs/gossip.md): a core without I/O.
 
 ``record``: a record, made and verified. ``store``: those that are kept. ``gossip``: announce, pull, compare, with
-``link``, ``announcing``, ``pulling``, ``replicas`` and ``clocks``. ``lookup``: one search. ``around``: dialling others
-now and then, so that parts of a network find together. ``events``: what the driver gets.
+``link``, ``announcing``, ``pulling``, ``giving``, ``replicas`` and ``clocks``. ``searching``: all searches, ``lookup``
+one. ``around``: dialling others now and then, so that parts of a network find together. ``events``: what the driver
+gets.
 """
 
 from __future__ import annotations

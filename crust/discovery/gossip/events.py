@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeAlias
 from ...wire.gossip import GossipFrame
 from .record import Record
 
-__all__ = ["Ask", "Event", "Found", "Misbehaved", "RecordLearned", "Superseded"]
+__all__ = ["Ask", "Event", "Found", "Misbehaved", "Outcome", "RecordLearned", "Superseded"]
 
 
 class RecordLearned(NamedTuple):
@@ -63,3 +63,15 @@ class Ask(NamedTuple):
 
     record: Record
     frame: GossipFrame
+
+
+class Outcome:
+    """What there is for the driver and has not been taken yet: each list in order. The parts of the core fill it."""
+
+    __slots__ = ("asks", "events", "frames")
+
+    def __init__(self) -> None:
+        self.frames: list[tuple[bytes, GossipFrame]] = []
+        """By peer; 32 bytes."""
+        self.asks: list[Ask] = []
+        self.events: list[Event] = []

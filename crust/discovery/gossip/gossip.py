@@ -13,17 +13,17 @@ from collections.abc import Callable, Hashable
 
 from ... import limits
 from ...exceptions import MalformedMessage
-from ...peers.shares import Turns
 from ...values import dataclass
 from ...wire import gossip as wire
 from .announcing import Announcing
-from .clocks import Allowance, WallClock
-from .events import Ask, Event, Found, Misbehaved, RecordLearned, Superseded
-from .link import Link, asked_of_each, finds_of_all
-from .lookup import Candidate, Lookup
+from .clocks import WallClock
+from .events import Ask, Event, Misbehaved, Outcome, RecordLearned, Superseded
+from .giving import Giving
+from .link import Link, finds_of_all
 from .pulling import Pulling
 from .record import Reader, Record
 from .replicas import Replicas
+from .searching import Searching
 from .store import EVERYTHING, Store
 
 __all__ = ["Gossip", "GossipSettings"]
@@ -57,25 +57,21 @@ class Gossip:
 
     __slots__ = (
         "_announcing",
-        *("_asked_lately", "_asks", "_bites"),
+        "_bites",
         "_clock",
         "_compare_at",
-        "_events",
         "_finds",
         "_forced_at",
-        "_frames",
-        "_give_at",
+        "_giving",
         "_links",
-        "_lookups",
-        "_next_find",
+        "_out",
         "_own",
         "_past",
         "_pulling",
         "_read",
         "_replicas",
         "_rng",
-        "_serve",
-        "_waiting",
+        "_searching",
         "our_id",
         "rejected",
         "settings",
@@ -100,48 +96,40 @@ class Gossip:
         self._read = read
         self._rng = rng
         self._clock = WallClock()
+        self._out = Outcome()
         self._links: dict[bytes, Link] = {}
         self._past: OrderedDict[bytes, Link] = OrderedDict()
         self._pulling = Pulling(self._links, settings.max_records, bites)
         self._announcing = Announcing(self._links, self.store, bites)
+        self._giving = Giving(self.store, self._out, bites)
+        self._searching = Searching(our_id, self._links, self.store, self._clock, self._out, bites)
         self._replicas = Replicas()
-        self._serve = Allowance(limits.GOSSIP_SERVE_RATE, limits.GOSSIP_SERVE_BURST)
         self._finds = finds_of_all()
-        self._asked_lately = asked_of_each()
         self._own: Record | None = None
-        self._lookups: dict[int, Lookup] = {}
-        self._next_find = 1
-        self._waiting = Turns[Link](lambda link: link.place)  # for records
-        self._give_at = _NEVER
         self._compare_at = _NEVER
         self._forced_at = _NEVER
-        self._frames: list[tuple[bytes, wire.GossipFrame]] = []
-        self._asks: list[Ask] = []
-        self._events: list[Event] = []
 
     # --- results ------------------------------------------------------------------------------------------------------
 
     def frames_to_send(self) -> list[tuple[bytes, wire.GossipFrame]]:
         """What is to be sent now, in order, by peer; each frame once."""
-        frames, self._frames = self._frames, []
+        frames, self._out.frames = self._out.frames, []
         return frames
 
     def asks(self) -> list[Ask]:
         """What is to be brought to nodes that no link leads to; each once."""
-        asks, self._asks = self._asks, []
+        asks, self._out.asks = self._out.asks, []
         return asks
 
     def events(self) -> list[Event]:
         """What happened since the last call."""
-        events, self._events = self._events, []
+        events, self._out.events = self._out.events, []
         return events
 
     def get_timer(self) -> float | None:
         """When ``handle_timer`` is to be called next; None: only after another verb."""
-        due = min(self._give_at, self._compare_at, self._forced_at, self._pulling.due, self._replicas.timer)
-        due = min(due, self._announcing.due)
-        for lookup in self._lookups.values():
-            due = min(due, lookup.due)
+        parts = (self._announcing.due, self._giving.due, self._pulling.due, self._replicas.timer, self._searching.due)
+        due = min(self._compare_at, self._forced_at, *parts)
         return None if due == _NEVER else due
 
     # --- links --------------------------------------------------------------------------------------------------------
@@ -163,7 +151,7 @@ class Gossip:
             if link.is_short == short:
                 link.is_public, link.place = is_public, peer_id if place is None else place
                 if not (short or link.is_open):  # what was said on an earlier link may not have come through
-                    self._frames.append((peer_id, wire.Summary(self.store.radius, False, ())))
+                    self._out.frames.append((peer_id, wire.Summary(self.store.radius, False, ())))
                 return
             self._drop(link)
         else:
@@ -178,7 +166,7 @@ class Gossip:
         if self.store.get(link.prefix) is not None:
             self.store.pin(link.prefix)
         if not short:
-            self._frames.append((peer_id, wire.Summary(self.store.radius, False, ())))
+            self._out.frames.append((peer_id, wire.Summary(self.store.radius, False, ())))
             if self._compare_at == _NEVER:
                 self._compare_at = now + self._jittered(limits.GOSSIP_COMPARE)
 
@@ -196,7 +184,7 @@ class Gossip:
         del self._links[link.peer_id]
         self._pulling.lost(link)
         self._announcing.lost(link)
-        self._waiting.remove(link)
+        self._giving.lost(link)
         link.reset(link.is_public, link.is_short)
 
     @property
@@ -223,7 +211,7 @@ class Gossip:
             self._records(link, frame.records, now, wall)
             self._pull(now)
         elif isinstance(frame, wire.Request):
-            self._requested(link, frame.prefixes, now)
+            self._giving.requested(link, frame.prefixes, now)
         elif isinstance(frame, wire.Summary):
             self._summary(link, frame, now, wall)
         elif isinstance(frame, wire.Contents):
@@ -245,7 +233,7 @@ class Gossip:
     def _report(self, link: Link, kind: str, now: float) -> None:
         if now >= link.news.get(kind, -_NEVER) + limits.GOSSIP_NEWS_PERIOD:
             link.news[kind] = now
-            self._events.append(Misbehaved(link.peer_id, kind))
+            self._out.events.append(Misbehaved(link.peer_id, kind))
 
     def _strike(self, link: Link, now: float) -> None:
         if link.strike(now):
@@ -274,7 +262,7 @@ class Gossip:
 
     def _pull(self, now: float) -> None:
         for link, request in self._pulling.requests(now):
-            self._frames.append((link.peer_id, request))
+            self._out.frames.append((link.peer_id, request))
 
     def _records(self, link: Link, records: tuple[bytes, ...], now: float, wall: float) -> None:
         """Records that we asked for, or the peer's own."""
@@ -327,47 +315,12 @@ class Gossip:
             return
         if record.node == self.our_id:
             if self._own is None or record.version > self._own.version:
-                self._events.append(Superseded(record))
+                self._out.events.append(Superseded(record))
         else:
-            self._events.append(RecordLearned(record, link.peer_id))
-        for lookup in [one for one in self._lookups.values() if one.target == record.node]:
-            self._finish(lookup, record)
+            self._out.events.append(RecordLearned(record, link.peer_id))
+        self._searching.learned(record)
         if known is record:
             self._announcing.spread(prefix, {link.peer_id, *sources}, now)
-
-    def _requested(self, link: Link, prefixes: tuple[int, ...], now: float) -> None:
-        """The peer wants these."""
-        until = now + limits.GOSSIP_PATIENCE
-        room = max(limits.GOSSIP_REQUEST_MAX - len(link.wanted), 0)  # who asks for more at once waits for none of it
-        for _ in prefixes[room:]:
-            self._bites("GOSSIP_REQUEST_MAX")
-        link.want(prefixes[:room], until)
-        if not self._waiting:  # else those who wait have precedence
-            self._give(link, now, limits.GOSSIP_REQUEST_MAX)
-        if link.wanted and link not in self._waiting:
-            self._bites("GOSSIP_SERVE_RATE")
-            self._waiting.append(link)
-            self._give_at = min(self._give_at, now + limits.GOSSIP_DELAY_PUBLIC)
-
-    def _give(self, link: Link, now: float, most: int) -> None:
-        records: list[bytes] = []
-        while link.wanted and len(records) < most and self._serve.left(now) > 0:
-            record = self.store.get(link.wanted.pop(0))
-            if now < link.wanted_until.pop(0) and record is not None:
-                self._serve.spend(now, len(record.data))
-                records.append(record.data)
-        for start in range(0, len(records), limits.GOSSIP_BATCH_MAX):
-            batch = tuple(records[start : start + limits.GOSSIP_BATCH_MAX])
-            self._frames.append((link.peer_id, wire.Records(batch)))
-
-    def _give_on(self, now: float) -> None:
-        """Give what there was no budget for: one frame to each address in turn, however much is wanted there."""
-        while self._waiting and self._serve.left(now) > 0:
-            link = self._waiting.popleft()
-            self._give(link, now, limits.GOSSIP_BATCH_MAX)
-            if link.wanted:
-                self._waiting.append(link)  # last of those at its address, which is last
-        self._give_at = now + limits.GOSSIP_DELAY_PUBLIC if self._waiting else _NEVER
 
     # --- comparing ----------------------------------------------------------------------------------------------------
 
@@ -391,7 +344,7 @@ class Gossip:
     def _ask_to_compare(self, link: Link, now: float, wall: float) -> None:
         self.store.expire(self._clock.holds, now, wall)
         link.compared_until = now + limits.GOSSIP_CONTENTS_WAIT
-        self._frames.append((link.peer_id, wire.Summary(self.store.radius, True, self.store.hashes())))
+        self._out.frames.append((link.peer_id, wire.Summary(self.store.radius, True, self.store.hashes())))
 
     def _compare(self, link: Link, hashes: tuple[int, ...], now: float, wall: float) -> None:
         """Tell all that we have where the peer has something else."""
@@ -404,9 +357,9 @@ class Gossip:
         most = limits.GOSSIP_ITEMS_MAX
         while len(items) > most:
             middle = items[most][0] - 1
-            self._frames.append((link.peer_id, wire.Contents(first, middle, tuple(items[:most]))))
+            self._out.frames.append((link.peer_id, wire.Contents(first, middle, tuple(items[:most]))))
             first, items = middle + 1, items[most:]
-        self._frames.append((link.peer_id, wire.Contents(first, last, tuple(items))))
+        self._out.frames.append((link.peer_id, wire.Contents(first, last, tuple(items))))
 
     def _contents(self, link: Link, contents: wire.Contents, now: float) -> None:
         """All that the peer has of a range."""
@@ -447,9 +400,9 @@ class Gossip:
         frame = wire.Records((record.data,))
         link = self._links.get(target.node)
         if link is None:
-            self._asks.append(Ask(target, frame))
+            self._out.asks.append(Ask(target, frame))
         elif not link.takes(record.prefix):
-            self._frames.append((target.node, frame))
+            self._out.frames.append((target.node, frame))
 
     def failed(self, peer_id: bytes, now: float) -> None:
         """
@@ -459,9 +412,7 @@ class Gossip:
         prefix = wire.prefix_of(peer_id)
         self.store.failed(prefix, now)
         self._replicas.failed(prefix, now)
-        for lookup in list(self._lookups.values()):
-            lookup.failed(peer_id)
-            self._advance(lookup, now)
+        self._searching.failed(peer_id, now)
 
     # --- searching ----------------------------------------------------------------------------------------------------
 
@@ -472,62 +423,16 @@ class Gossip:
         Raises:
             ValueError: 64 searches run already.
         """
-        if len(self._lookups) >= limits.GOSSIP_FINDS_AT_ONCE:
-            self._bites("GOSSIP_FINDS_AT_ONCE")
-            raise ValueError(f"{limits.GOSSIP_FINDS_AT_ONCE} searches at once are the most")
-        number = self._next_find
-        self._next_find = number % 0xFFFFFFFF + 1
-        record = self.store.of(peer_id)
-        if record is not None and record.sequence > newer_than and self._clock.holds(record):
-            self._events.append(Found(number, record, 0))
-            return number
-        lookup = Lookup(number, peer_id, now, self._seeds(peer_id, now), self.our_id, newer_than)
-        self._lookups[number] = lookup
-        self._advance(lookup, now)
-        return number
-
-    def _seeds(self, target: bytes, now: float) -> list[Candidate]:
-        """Whom to begin with: on one path those that had links with us, on the other whoever is said to be nearest."""
-        prefix = wire.prefix_of(target)
-        most = limits.GOSSIP_FIND_ASKS
-        vouched: dict[bytes, Record | None] = {link.peer_id: None for link in self._links.values()}
-        for record in self.store.vouched(prefix, most, now):
-            vouched.setdefault(record.node, record)
-        careful = sorted(vouched, key=lambda node: wire.prefix_of(node) ^ prefix)[:most]
-        seeds = [Candidate(record.node, record, 1, b"") for record in self.store.nearest(prefix, most, now)]
-        seeds = [one for one in seeds if one.node not in vouched]
-        mixed = [Candidate(node, vouched[node], 0, b"") for node in careful]
-        if not seeds:
-            for one in mixed[1::2]:
-                one.path = 1
-        return [*mixed, *seeds]
+        return self._searching.find(peer_id, now, newer_than)
 
     def cancel_find(self, number: int) -> None:
         """Nobody wants that any more: there is no :class:`Found`."""
-        self._lookups.pop(number, None)
-
-    def _advance(self, lookup: Lookup, now: float) -> None:
-        for candidate in lookup.next(now, self._asked_lately.permit):
-            frame = wire.Find(lookup.number, lookup.target)
-            if candidate.node in self._links:
-                self._frames.append((candidate.node, frame))
-            elif candidate.record is not None:
-                self._asks.append(Ask(candidate.record, frame))
-            else:
-                lookup.failed(candidate.node)  # its link has ended
-        if lookup.is_over(now):
-            self._finish(lookup, None)
-        else:
-            lookup.wait(now)
-
-    def _finish(self, lookup: Lookup, record: Record | None) -> None:
-        self._lookups.pop(lookup.number, None)
-        self._events.append(Found(lookup.number, record, lookup.asked))
+        self._searching.cancel(number)
 
     def _found(self, peer_id: bytes, found: wire.Found, now: float, wall: float) -> None:
         """Somebody answers."""
-        lookup = self._lookups.get(found.number)
-        if lookup is None or not lookup.awaits(peer_id):
+        lookup = self._searching.awaiting(found.number, peer_id)
+        if lookup is None:
             return
         try:
             record = self._read(found.record) if found.record else None
@@ -539,37 +444,19 @@ class Gossip:
             link = self._links.get(peer_id)
             if link is not None:
                 self._report(link, "forged", now)
-            lookup.failed(peer_id)
+            self._searching.lied(lookup, peer_id, now)
         else:
-            self.store.reached(wire.prefix_of(peer_id))
-            if record is not None and record.sequence > lookup.newer_than and record.holds(wall):
-                self._finish(lookup, record)
-                if self.store.add(record):
-                    self._events.append(RecordLearned(record, peer_id))
-                return
-            lookup.answered(peer_id, [one for one in nearer if one.holds(wall)])
-        self._advance(lookup, now)
+            self._searching.answered(lookup, peer_id, record, nearer, now, wall)
 
     def _asked(self, link: Link, find: wire.Find, now: float) -> None:
         """Somebody looks for a node: here it is, or who may know."""
         limit = self._finds.refusal(link.place, now) if link.finds.take(now) else "GOSSIP_FINDS_LINK"
-        if limit:
-            self._bites(limit)
-            if limit == "GOSSIP_FINDS_LINK":  # else others have asked too much, with it or without
-                self._report(link, "flood", now)
+        if not limit:
+            self._out.frames.append((link.peer_id, self._searching.answer(link, find, now)))
             return
-        record = self.store.of(find.target)
-        if record is not None and self._clock.holds(record):
-            self._frames.append((link.peer_id, wire.Found(find.number, record.data, ())))
-            return
-        prefix = wire.prefix_of(find.target)
-        skip = {link.prefix, self.store.prefix, prefix}
-        most = limits.GOSSIP_NEARER_MAX
-        nearer = self.store.vouched(prefix, most // 2, now, skip)
-        skip.update(one.prefix for one in nearer)
-        nearer += self.store.nearest(prefix, most - len(nearer), now, skip)
-        answer = wire.Found(find.number, b"", tuple(one.data for one in nearer if self._clock.holds(one)))
-        self._frames.append((link.peer_id, answer))
+        self._bites(limit)
+        if limit == "GOSSIP_FINDS_LINK":  # else others have asked too much, with it or without
+            self._report(link, "flood", now)
 
     # --- time ---------------------------------------------------------------------------------------------------------
 
@@ -580,9 +467,9 @@ class Gossip:
         """Do what is due."""
         self._tell(now, wall)
         if self._announcing.due <= now:
-            self._frames += self._announcing.flush(now)
-        if self._give_at <= now:
-            self._give_on(now)
+            self._out.frames += self._announcing.flush(now)
+        if self._giving.due <= now:
+            self._giving.go_on(now)
         if self._pulling.due <= now:
             self._pulling.expire(now)
             self._pull(now)
@@ -596,5 +483,4 @@ class Gossip:
             self.store.expire(self._clock.holds, now, wall, everywhere=True)
         if self._replicas.timer <= now:
             self._bring(now)
-        for lookup in [lookup for lookup in self._lookups.values() if lookup.due <= now]:
-            self._advance(lookup, now)
+        self._searching.go_on(now)

@@ -139,6 +139,10 @@ class TcpConnection:
                 return self._sock.send(data, self._send_flags)
             except (BlockingIOError, InterruptedError):
                 return 0
+            except (BrokenPipeError, ConnectionResetError) as error:
+                if not self._started:
+                    raise self._named(error) from error
+                return len(data)  # its last words may not have been read yet: the reader meets the end after them
             except OSError as error:
                 raise self._named(error) from error
 

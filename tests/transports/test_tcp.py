@@ -396,6 +396,38 @@ def test_abort_resets(pair: Pair) -> None:
     assert str(pair.far.remote) in str(lost)
 
 
+def test_last_words_are_read_although_writing_fails(pair: Pair) -> None:
+    """Who was busy while the other end said goodbye, and went, may write to it before it reads."""
+    pair.far.pause()
+    pair.near.send(b"x")  # the reader may still take this
+    pair.near.send(b"last words")
+    pair.near.abort()
+    wait_until(lambda: pair.near_sink.lost, what="the reset")
+    assert [pair.far.send(b"are you there?") for _ in range(3)] == [14] * 3
+    assert not pair.far_sink.lost
+    pair.far.resume()
+    wait_until(lambda: pair.far_sink.lost, what="the end")
+    assert pair.far_sink.received == b"xlast words"
+    with pytest.raises(OSError, match="closed"):
+        pair.far.send(b"?")
+
+
+def test_who_does_not_read_yet_hears_of_the_reset_at_once(tcp: TcpTransport) -> None:
+    """Before a connection is started nobody else would tell."""
+    near, far = connected(tcp)
+    near.abort()
+
+    def is_broken() -> bool:
+        try:
+            far.send(b"?")
+        except OSError as error:
+            return error.errno in (errno.EPIPE, errno.ECONNRESET) and str(far.remote) in str(error)
+        return False
+
+    wait_until(is_broken, what="the reset")
+    far.abort()
+
+
 def test_many_reads_share_few_large_buffers(
     crew: Crew, tcp: TcpTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:

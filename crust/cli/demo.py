@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import crust
 
-from .programs import Program, ProgramError, clean_environment
+from .programs import Program, ProgramError, clean_environment, running
 from .proxy import Proxy
 from .terminal import human_duration, human_size
 
@@ -129,8 +129,8 @@ def _time_limit(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def _node(name: str, options: Sequence[str], environ: dict[str, str]) -> Program:
-    return Program(name, ["node", "--json", *options], environ)
+def _node(name: str, options: Sequence[str], environ: dict[str, str]) -> contextlib.AbstractContextManager[Program]:
+    return running(name, ["node", "--json", *options], environ)
 
 
 def _caller(home: Path) -> Path:
@@ -253,7 +253,7 @@ def _files(show: _Show, home: Path, environ: dict[str, str]) -> None:
         "--identity",
         str(home / "carol"),
     ]
-    with Program("carol", receive, environ) as carol:
+    with running("carol", receive, environ) as carol:
         contact = crust.Contact.parse(carol.event("started")["contact"])
         endpoint = contact.endpoints[0]
         with Proxy(endpoint.host, endpoint.port) as proxy:
@@ -284,9 +284,11 @@ def _files(show: _Show, home: Path, environ: dict[str, str]) -> None:
         )
 
 
-def _send(home: Path, contact: str, source: Path, environ: dict[str, str]) -> Program:
+def _send(
+    home: Path, contact: str, source: Path, environ: dict[str, str]
+) -> contextlib.AbstractContextManager[Program]:
     options = ["--json", "--config", str(_caller(home)), "--identity", str(home / "dave")]
-    return Program("dave", ["send", *options, contact, str(source)], environ)
+    return running("dave", ["send", *options, contact, str(source)], environ)
 
 
 def _make_file(path: Path, size: int) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -9,14 +10,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from .errors import CommandError
+from .signals import held
 
-__all__ = ["Program", "ProgramError", "clean_environment"]
+__all__ = ["Program", "ProgramError", "clean_environment", "running"]
 
 
 _PATIENCE = 6.0  # seconds for a program to end in good order; closing a node may take 5
@@ -35,11 +36,24 @@ def clean_environment(home: Path) -> dict[str, str]:
     return {**kept, **folders, "PYTHONPATH": search, "PYTHONUNBUFFERED": "1"}
 
 
+@contextlib.contextmanager
+def running(name: str, arguments: Sequence[str], environ: Mapping[str, str]) -> Iterator[Program]:
+    """A `Program`, with its arguments; however this ends, nothing is left of it then."""
+    program = None
+    try:
+        with held():  # Ctrl-C in the midst of it would leave a process that nobody knows of
+            program = Program(name, arguments, environ)
+        yield program
+    finally:
+        if program is not None:
+            program.close()
+
+
 class Program:
     """
     ``python -m crust …`` as a process of its own. Its stdout is read as JSON lines; its stdin takes them.
 
-    It runs in a session of its own, so that Ctrl-C reaches only us and we end it in good order.
+    It runs in a session of its own, so that Ctrl-C reaches only us and we end it in good order; see `running`.
 
     Args:
         name: What to call it in errors.
@@ -67,14 +81,6 @@ class Program:
         )
         for reader in self._readers:
             reader.start()
-
-    def __enter__(self) -> Program:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def pid(self) -> int:

@@ -1,6 +1,6 @@
 """
-What the other side has room for, the trying of a window that is closed (RFC 9293 section 3.8.6.1), and patience with one
-that is hardly open (section 3.8.6.2.1): whoever grants a byte at a time would have a stream sent in packets of one.
+What the other side has room for, the trying of a window that is closed (RFC 9293 section 3.8.6.1), and patience with
+one that is hardly open (section 3.8.6.2.1): whoever grants a byte at a time would have a stream sent in packets of one.
 """
 
 from __future__ import annotations

@@ -45,6 +45,7 @@ UTP_TAIL_PROBE_MIN = 0.01  # seconds of silence until the last packet is sent ag
 UTP_REORDER = 3  # packets that arrived out of order before the one in front counts as lost (RFC 8985's DupThresh)
 UTP_REORDER_MAX = 64  # the same, at most, on paths where packets have been seen to overtake each other
 UTP_ZERO_WINDOW_PROBE = 1.0  # seconds until a closed window is tried, doubling
+UTP_LITTLE_ROOM = 0.1  # seconds between two packets that are shorter than WORTH_BYTES for want of room (RFC 9293: to 1)
 UTP_KEEPALIVE = 15.0  # seconds without sending anything: shorter than the mappings of common routers
 UTP_TIME_WAIT = 1.0  # seconds that an ended connection still answers what is repeated
 UTP_SEND_QUEUE = 262_144  # bytes that may wait unsent: what an urgent message must queue behind

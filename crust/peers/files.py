@@ -39,7 +39,7 @@ from ..exceptions import (
     WouldBlock,
 )
 from ..runtime.clock import Clock
-from ..runtime.threads import Spawn, fork_generation
+from ..runtime.threads import Spawn, contained, fork_generation
 from ..wire.transfer import (
     Fail,
     FileData,
@@ -525,9 +525,9 @@ class Files:
         answer: bool | str = "the receiving program could not decide"
         try:
             decide = download.rules.decide
-            answer = decide(download.offer) if decide is not None else True
-        except Exception:
-            self._log.exception("decide() failed for %r from %s", download.name, exchange.channel.peer_text)
+            text = "decide() failed for %r from %s"
+            with contained(self._log.exception, text, download.name, exchange.channel.peer_text):
+                answer = decide(download.offer) if decide is not None else True
         finally:
             with self._lock:
                 self._answers.append((exchange, download, answer))
@@ -543,10 +543,8 @@ class Files:
         self._ask()
 
     def _tell_progress(self, download: Download) -> None:
-        try:
+        with contained(self._log.exception, "progress() failed for %r; it is not called again", download.name):
             download.tell_progress()
-        except Exception:
-            self._log.exception("progress() failed for %r; it is not called again", download.name)
 
     def _settle(self, exchange: _Exchange, download: Download) -> None:
         """Queue what a download has to say; report and forget it if it is over."""

@@ -22,9 +22,12 @@ _Job = tuple[Callable[..., object], tuple[Any, ...]]
 
 
 def name_of(callback: Callable[..., object]) -> str:
-    """What to call a callback in the log: its module and qualified name."""
-    name = getattr(callback, "__qualname__", None) or repr(callback)
-    return f"{getattr(callback, '__module__', '?')}.{name}"
+    """What to call a callback in the log: its module and qualified name, or as it describes itself."""
+    try:
+        name = getattr(callback, "__qualname__", None) or repr(callback)
+        return f"{getattr(callback, '__module__', '?')}.{name}"
+    except Exception:  # that is code of the application, too
+        return type(callback).__qualname__
 
 
 class Dispatcher:

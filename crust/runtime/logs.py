@@ -3,18 +3,21 @@ Log records of threads that must not wait: they are made where the thing happene
 dispatcher.
 
 The application's handlers are application code: a slow one (a full disk, a syslog server) must freeze no
-peer.
+peer, and one that raises must end nothing of what had something to say.
 """
 
 from __future__ import annotations
 
 import collections
+import contextlib
 import logging
 import sys
 import threading
+import traceback
 from typing import Any, Protocol
 
 from .. import limits
+from .threads import forward_interrupt
 
 __all__ = ["NodeLog", "RateLimited"]
 
@@ -91,7 +94,7 @@ class NodeLog:
             caller.f_code.co_name,
         )
         if not self._dispatcher.running or self._dispatcher.on_dispatcher():
-            self.logger.handle(record)
+            self._give(record)
             return
         with self._lock:
             if self._waiting >= limits.LOG_BACKLOG:
@@ -105,9 +108,20 @@ class NodeLog:
         with self._lock:
             self._waiting -= 1
             dropped, self._dropped = self._dropped, 0
-        self.logger.handle(record)
+        self._give(record)
         if dropped:
-            self.logger.warning("%d log records were dropped: the log handlers are too slow", dropped)
+            self.warning("%d log records were dropped: the log handlers are too slow", dropped)
+
+    def _give(self, record: logging.LogRecord) -> None:
+        """To the handlers. What one raises is shown as logging itself shows what most of them raise."""
+        try:
+            self.logger.handle(record)
+        except BaseException as error:
+            if not isinstance(error, Exception) and not self._dispatcher.on_dispatcher():
+                raise  # it has struck the caller's thread, and may be meant for it
+            if not forward_interrupt(error) and logging.raiseExceptions and sys.stderr is not None:
+                with contextlib.suppress(OSError):
+                    traceback.print_exception(error)
 
 
 def _settled(record: logging.LogRecord) -> logging.LogRecord:

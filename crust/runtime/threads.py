@@ -23,7 +23,7 @@ import time
 import traceback
 import types
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 from ..exceptions import ForkedError, LocalProtocolError
@@ -41,6 +41,7 @@ __all__ = [
     "are_dear",
     "check_patching",
     "close_socket",
+    "contained",
     "fork_generation",
     "forked_error",
     "forward_interrupt",
@@ -405,6 +406,22 @@ def forward_interrupt(error: BaseException) -> bool:
         return False
     hub.get_hub().handle_system_error(type(error), error)
     return True
+
+
+@contextlib.contextmanager
+def contained(log: Callable[..., object], message: str, *args: object) -> Iterator[None]:
+    """
+    Whatever code of the application raises in here ends nothing but that code, ``SystemExit`` and other exceptions that
+    are no ``Exception`` too: it may be running on a thread on which others wait.
+
+    Args:
+        log: Called with the message and its arguments while the exception is handled, unless the program hears of it.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if not forward_interrupt(error):
+            log(message, *args)
 
 
 def check_patching() -> None:

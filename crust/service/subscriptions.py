@@ -20,7 +20,7 @@ from ..peers.session import Delivery
 from ..runtime.clock import Clock
 from ..runtime.dispatcher import Dispatcher, name_of
 from ..runtime.logs import NodeLog
-from ..runtime.threads import forward_interrupt
+from ..runtime.threads import contained, forward_interrupt
 from .events import Event
 from .stream import AnyEvent, EventStream
 
@@ -341,10 +341,8 @@ class Subscriptions:
         occasion = "" if event is None else f" on {type(event).__name__}"
         self._log.error("callback %s raised%s", name_of(callback), occasion, exc_info=error)
         if self._on_error is not None and event is not None:
-            try:
+            with contained(self._log.exception, "the on_callback_error hook itself raised"):
                 self._on_error(event, error)
-            except Exception as failure:
-                self._log.error("the on_callback_error hook itself raised", exc_info=failure)
 
     def _check_duration(self, callback: Callback, seconds: float) -> None:
         if seconds > self.warn_after:

@@ -439,6 +439,8 @@ class UtpConnection:
                 if not self._peer_window.may_try(now):
                     return None
                 granted = 1
+            elif granted < min(sender.queued, limits.WORTH_BYTES) and not self._peer_window.may_use(now):
+                return None
         probe = self._probe(min(granted, sender.queued, self.congestion.window / 2), now)
         if probe is not None:
             return probe

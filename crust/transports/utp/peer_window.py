@@ -1,4 +1,7 @@
-"""What the other side has room for, and the trying of a window that is closed (RFC 9293 section 3.8.6.1)."""
+"""
+What the other side has room for, the trying of a window that is closed (RFC 9293 section 3.8.6.1), and patience with
+one that is hardly open (section 3.8.6.2.1): whoever grants a byte at a time would have a stream sent in packets of one.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,15 @@ _LONGEST = 60.0  # seconds between two tries
 class PeerWindow:
     """The other side's window of one connection."""
 
-    __slots__ = ("_interval", "probe_at", "size")
+    __slots__ = ("_interval", "_used_at", "probe_at", "size")
 
     def __init__(self) -> None:
         self.size = limits.UTP_MTU_BASE
         """Bytes beyond what is acknowledged. One packet, until it is told: what a SYN says means nothing."""
         self.probe_at = _NEVER
-        """When a closed window is to be tried next."""
+        """When a closed window is to be tried next, or little room to be used."""
         self._interval = 0.0  # seconds between the last two tries; 0 while the window is open
+        self._used_at = -_NEVER  # when little room was used last
 
     @property
     def closed(self) -> bool:
@@ -30,7 +34,9 @@ class PeerWindow:
     def heard(self, size: int) -> None:
         """The other side tells its window."""
         self.size = size
-        if size and self._interval:
+        if self.probe_at == _NEVER and not self._interval:
+            return
+        if size or not self._interval:
             self._interval = 0.0
             self.probe_at = _NEVER
 
@@ -43,6 +49,19 @@ class PeerWindow:
         if now < self.probe_at:
             return False
         self.probe_at = _NEVER  # until that byte is acknowledged, its own timeouts try again
+        return True
+
+    def may_use(self, now: float) -> bool:
+        """
+        There is more to send than there is room, and that is less than pays for a packet: True if one should go all the
+        same, since the other side may have no more.
+        """
+        least = self._used_at + limits.UTP_LITTLE_ROOM
+        if now < least:
+            self.probe_at = least
+            return False
+        self._used_at = now
+        self.probe_at = _NEVER
         return True
 
     def stop(self) -> None:

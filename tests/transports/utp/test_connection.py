@@ -274,6 +274,27 @@ def test_a_sender_keeps_to_an_absurdly_small_window_and_a_huge_one() -> None:
         assert 0 < out <= most
 
 
+@pytest.mark.parametrize(("window", "least", "most"), [(1, 9, 11), (300, 9, 11), (limits.WORTH_BYTES, 90, 101)])
+def test_who_grants_a_few_bytes_at_a_time_gets_few_packets(window: int, least: int, most: int) -> None:
+    """
+    Each packet costs as much as a full one does, so a second's are counted, to one that acknowledges at once. They
+    go on by a timer, and use all that there is room for.
+    """
+    near, step = Cores().connect().near, 0.01
+    now, number, packets, size = 1000.0, 100, 0, 0
+    near.receive(Packet(STATE, 7, 1, 1, window, 200, number), 1, 0, now, keep=True)
+    near.send(bytes(100_000))
+    while now < 1001.0:
+        for burst in (bursts := near.packets_to_send(now)):
+            packets += burst.count
+            size += burst.size - limits.UTP_HEADER_SIZE * burst.count
+            number += burst.count
+            near.receive(Packet(STATE, 7, 1, 1, window, 200, number & 0xFFFF), 1, 0, now + step, keep=True)
+        now = now + step if bursts else near.get_timer()
+        near.handle_timer(now)
+    assert least <= packets <= most and size == packets * window
+
+
 # --- ends -------------------------------------------------------------------------------------------------------------
 
 

@@ -45,3 +45,28 @@ def test_an_open_window_ends_it() -> None:
     window.heard(0)
     window.may_try(200.0)
     assert window.probe_at == pytest.approx(200.0 + FIRST)
+
+
+def test_little_room_is_used_now_and_then() -> None:
+    """Whatever is heard meanwhile, unless it is that there is more; nothing is left that a driver would wait for."""
+    window = PeerWindow()
+    window.heard(1)
+    assert window.may_use(100.0) and window.probe_at == float("inf")
+    for now in (100.0, 100.05):
+        window.heard(1)
+        assert window.probe_at == float("inf")
+        assert not window.may_use(now)
+        assert window.probe_at == pytest.approx(100.0 + limits.UTP_LITTLE_ROOM)
+    assert not window.closed
+    assert window.may_use(100.0 + limits.UTP_LITTLE_ROOM) and window.probe_at == float("inf")
+
+
+def test_little_room_that_is_gone_is_a_closed_window() -> None:
+    """It is tried as seldom as any other."""
+    window = PeerWindow()
+    window.heard(1)
+    window.may_use(100.0)
+    window.may_use(100.0)
+    window.heard(0)
+    assert not window.may_try(100.05)
+    assert window.closed and window.probe_at == pytest.approx(100.05 + FIRST)

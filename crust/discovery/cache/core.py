@@ -3,7 +3,8 @@ The nodes that were reached before: the last seen first, and which of them to lo
 
 A node is here if strangers reach it: we dialled it, and it answered. It goes after ``CACHE_FAILURES`` failures in a
 row. If there are too many, those at the address that has most give way, the longest unseen first: keys cost nothing,
-and one machine with many would be all that is known after a restart. An IPv6 /48 counts as some addresses at most.
+and one machine with many would be all that is known after a restart. An IPv6 /48 counts as some addresses at most. In
+the same order they are dialled, or one machine that is silent then would keep the others waiting.
 
 Looked at are those to which a link was lost, at once and a few times, and by turns those that nobody has seen for long:
 usually one a minute, of those unseen for an hour. Where nodes come and go that would leave a list of the dead. So each
@@ -23,7 +24,7 @@ from ...addresses import Contact, PeerId, address_key
 from ...peers.whereabouts import site_key
 from ...values import dataclass
 
-__all__ = ["Cache", "Entry"]
+__all__ = ["Cache", "Entry", "in_turns"]
 
 
 @dataclass(frozen=True)
@@ -172,16 +173,8 @@ class Cache:
     def _trim(self) -> None:
         if len(self._entries) <= self.max_peers:
             return
-        counts: collections.Counter[bytes] = collections.Counter()
-        ranked: list[tuple[int, int, PeerId]] = []  # how many at its address, or site, were seen later; how many of all
-        for index, entry in enumerate(self.entries()):
-            place = _place(entry)
-            site = site_key(place)
-            more = counts[place] if site is None else max(counts[place], counts[site] // limits.SITE_SHARE)
-            ranked.append((more, index, entry.peer_id))
-            counts.update(each for each in (place, site) if each is not None)
-        for _, _, peer_id in sorted(ranked)[self.max_peers :]:
-            self.remove(peer_id)
+        for entry in in_turns(self.entries())[self.max_peers :]:
+            self.remove(entry.peer_id)
 
     # --- whom to look at ----------------------------------------------------------------------------------------------
 
@@ -248,6 +241,24 @@ class Cache:
         """The file has all of this now."""
         self._shared = dict(self._entries)
         self.changed = False
+
+
+def in_turns(entries: Iterable[Entry]) -> list[Entry]:
+    """
+    One of each address, then another one of each, and so on: whom to keep, and whom to dial first.
+
+    Args:
+        entries: The last seen first. So it stays among those whose turn comes at once.
+    """
+    counts: collections.Counter[bytes] = collections.Counter()
+    ranked: list[tuple[int, int, Entry]] = []  # how many at its address, or site, were seen later; how many of all
+    for index, entry in enumerate(entries):
+        place = _place(entry)
+        site = site_key(place)
+        more = counts[place] if site is None else max(counts[place], counts[site] // limits.SITE_SHARE)
+        ranked.append((more, index, entry))
+        counts.update(each for each in (place, site) if each is not None)
+    return [entry for _, _, entry in sorted(ranked, key=lambda each: each[:2])]
 
 
 def _place(entry: Entry) -> bytes:

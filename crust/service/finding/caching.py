@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ... import limits
 from ...addresses import Contact, Endpoint, IPNetwork, PeerId
-from ...discovery.cache.core import Cache, Entry
+from ...discovery.cache.core import Cache, Entry, in_turns
 from ...discovery.cache.file import CacheFile
 from ...discovery.hearsay import LOOPBACK, usable
 from ...peers.conversation import Conversation
@@ -95,7 +95,8 @@ class Caching:
 
     def contacts(self) -> Sequence[Contact]:
         places = self._places
-        return [Contact(each.peer_id, places[each.peer_id]) for each in self._entries if each.peer_id in places]
+        found = in_turns(self._entries)
+        return [Contact(each.peer_id, places[each.peer_id]) for each in found if each.peer_id in places]
 
     def load(self) -> None:
         """Have it read, if it has not been; waits for the disk, for a while."""

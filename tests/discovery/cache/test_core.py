@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 
 import pytest
 
 from crust import Contact, Endpoint, PeerId, limits
-from crust.discovery.cache.core import Cache, Entry
+from crust.discovery.cache.core import Cache, Entry, in_turns
 
 NOON = 1_800_000_000.0
 HOUR = 3600.0
@@ -26,8 +27,12 @@ def made(max_peers: int = 200) -> Cache:
     return Cache(max_peers, random.Random(7).random)
 
 
+def numbers(entries: Iterable[Entry]) -> list[int]:
+    return [int.from_bytes(each.peer_id.public_key, "big") for each in entries]
+
+
 def order(cache: Cache) -> list[int]:
-    return [int.from_bytes(each.peer_id.public_key, "big") for each in cache.entries()]
+    return numbers(cache.entries())
 
 
 # --- order and size ---------------------------------------------------------------------------------------------------
@@ -80,6 +85,19 @@ def test_a_site_with_many_networks_drives_nobody_out() -> None:
         place = Endpoint("tcp", f"2001:db8:1:{number:x}::1", 5000)
         cache.met(Contact(peer(number), (place,)), NOON + number)
     assert sorted(order(cache)) == [*range(8), *range(1188, 1200)]
+
+
+def test_addresses_take_turns() -> None:
+    """However many keys were seen last at one of them, or at one site; else by when they were seen."""
+    cache = made()
+    for number in (1, 2, 3):
+        cache.met(contact(number), NOON + number)
+    for number in (10, 11, 12):
+        cache.met(Contact(peer(number), (Endpoint("tcp", "9.9.9.9", number),)), NOON + number)
+    for number in range(20, 25):
+        cache.met(Contact(peer(number), (Endpoint("tcp", f"2001:db8:1:{number:x}::1", 5000),)), NOON + number)
+    assert order(cache) == [24, 23, 22, 21, 20, 12, 11, 10, 3, 2, 1]
+    assert numbers(in_turns(cache.entries())) == [24, 23, 12, 3, 2, 1, 22, 21, 11, 20, 10]
 
 
 def test_who_is_known_by_name_counts_by_it() -> None:

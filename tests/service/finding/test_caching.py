@@ -290,6 +290,13 @@ def test_the_next_run_knows_them(nodes: Nodes, path: pathlib.Path) -> None:
     assert third._finding.caching.contacts() == []
 
 
+def test_many_keys_at_one_address_keep_nobody_waiting(nodes: Nodes, path: pathlib.Path, silent: Endpoint) -> None:
+    """Each of them answered once, was seen last, and swallows dials now; who is elsewhere is dialled with the first."""
+    far = nodes.start(config(bootstrap__accept=True, listen__addresses=("tcp://127.0.0.2:0",)))
+    write_cache(path, *(nobody(silent) for _ in range(180)), far.contact)
+    assert nodes.start(caching(path)).bootstrap(timeout=30).id == far.id
+
+
 def test_two_nodes_share_a_file(nodes: Nodes, path: pathlib.Path) -> None:
     """Each keeps what the other found, itself too: it only does not dial itself."""
     one, other = nodes.start(caching(path)), nodes.start(caching(path))

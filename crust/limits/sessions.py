@@ -157,6 +157,7 @@ LOG_KEYS = 1024  # keys of rate-limited log lines remembered
 EVENT_STREAM_SIZE = 1024
 CALLBACK_WARN_AFTER = 1.0
 CLOSE_TIMEOUT = 5.0
+CLOSE_RESUME = 1.0  # seconds after the loss of a session's link until which close() waits for the next one
 CLOSE_GRACE = 1.0  # seconds more that close() waits for the report of what still runs
 ATEXIT_TIMEOUT = 2.0
 LOG_BACKLOG = 1000  # log records waiting for the dispatcher; more are counted, not kept

@@ -32,6 +32,7 @@ from .session import Delivery, Session, State
 from .transfer import printable, short_text
 
 if TYPE_CHECKING:
+    from ..runtime.clock import Event
     from .link import Link
     from .peer import Peer
     from .verifying import Desk
@@ -61,9 +62,11 @@ class Conversation(Holding):
     """
 
     __slots__ = (
+        "_cut_at",
         "_doubted_at",
         "_goodbye",
         "_left",
+        "_linked",
         "address",
         "attempts",
         "bytes_before",
@@ -129,6 +132,8 @@ class Conversation(Holding):
         """Sent and received on the links that carried the session before the present one."""
         self._left: list[Link] = []  # where the other side may be yet, until it has spoken on the link we moved to
         self._doubted_at: float | None = None  # when a sign of life was asked for
+        self._cut_at = float("-inf")  # when its link was lost
+        self._linked: Event | None = None  # who closes waits for a link
         self._goodbye: frames.Goodbye | None = None  # told to a link that comes when it is over already
         self._begin_holding(Meter(host.accounts.of(peer_id, self._now()), session))
 
@@ -307,6 +312,8 @@ class Conversation(Holding):
             left, self._left = left[:gone], left[gone:]
             if old is not None and old in self._left:
                 self._host.io.call_later(limits.MOVE_CONFIRMATION, lambda _: self._retire_left(old))
+            if self._linked is not None:
+                self._linked.set()
             link.conversation = self
             link.since = now
             self._starved = False
@@ -423,11 +430,25 @@ class Conversation(Holding):
             left, self._left = self._left, []
             self.session.detach()
             self._starved = False
-            self._arm(self._now())
+            self._cut_at = self._now()
+            self._arm(self._cut_at)
             reason = link.error or link.verdict
             self._host.suspended(self, reason)
         self._retire(left)
         self._host.detached(self, reason)
+
+    def await_link(self, until: float) -> None:
+        """
+        Wait for the next link, but not longer than ``until``, if the last one has just been lost: whoever closes may be
+        who broke it, by an exception that struck while a record was written, and what was sent before is to arrive.
+        """
+        with self.lock:
+            if self.session.state is State.SUSPENDED:
+                until = min(until, self._cut_at + limits.CLOSE_RESUME)
+            elif self.session.state is State.LOST or self.link is None or self.link.verdict != "failed":
+                return  # else its reader is about to notice
+            linked = self._linked = self._host.clock.event()
+        linked.wait(max(0.0, until - self._now()))
 
     def violated(self, link: Link, error: RemoteProtocolError) -> None:
         """
@@ -461,6 +482,8 @@ class Conversation(Holding):
             self.ended_text = printable(goodbye.text if goodbye is not None else said)
             self.ended_reason = reason
             self._goodbye = goodbye
+            if self._linked is not None:
+                self._linked.set()
             last_word = frames.Ack(self.session.inbox.next, self.session.inbox.window)
             undelivered = self.session.end()
             self.session.outbox.max_messages = -1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -198,7 +199,8 @@ class Lifecycle:
     def close(self, timeout: float | None = limits.CLOSE_TIMEOUT) -> bool:
         """
         End everything in order: what was sent gets time to be acknowledged, peers hear goodbye, waiting callbacks run,
-        threads are joined. Idempotent; from any thread.
+        threads are joined. Idempotent; from any thread. A session that has lost its link within the last second may
+        resume in the rest of that second, for its peer to hear all this.
 
         From a callback, or what else of the application a thread of crust runs (``decide`` and ``progress`` of files,
         the function of a ban), it only begins this, returns False, and the node ends after that. Whoever waits in
@@ -245,6 +247,9 @@ class Lifecycle:
                 return
             self._finishing = True
         try:
+            until = node.clock.now() + min(limits.CLOSE_RESUME, math.inf if timeout is None else timeout)
+            for conversation in node.registry.all():
+                conversation.await_link(until)
             if self._reloading is not None:
                 self._reloading.close()
             if self._outlets is not None:

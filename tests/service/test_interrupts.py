@@ -243,6 +243,26 @@ def test_close_can_be_struck_anywhere(nodes: Nodes) -> None:
     assert everywhere(once) > 5
 
 
+@pytest.mark.parametrize("called", [False, True])
+def test_whoever_is_struck_may_close_at_once(nodes: Nodes, called: bool) -> None:
+    """Ctrl-C while something is sent, and the end of the ``with``: what was accepted arrives, and the peer is told."""
+
+    def once(number: int) -> str | None:
+        pair = nodes.pair()
+        struck_node, other = (pair.far, pair.near) if called else (pair.near, pair.far)
+        to, back = (pair.to_near, pair.to_far) if called else (pair.to_far, pair.to_near)
+        to.send(message(0))
+        struck = strike(number, lambda: to.send(message(1)))
+        assert struck_node.close()
+        for index in range(to.accepted):
+            assert back.recv(5) == message(index), struck
+        assert nodes.heard(other).wait(crust.LostPeer).reason == "closed", struck
+        assert other.close()
+        return struck
+
+    assert everywhere(once) > 15
+
+
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # it closes itself, and that is the point
 def test_a_file_can_be_struck_anywhere(nodes: Nodes, tmp_path: pathlib.Path) -> None:
     """``send_file``: the file is there or not, never half; its temporary is gone, and the next one gets through."""

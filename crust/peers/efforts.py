@@ -11,10 +11,13 @@ from .. import limits
 from ..addresses import Endpoint, PeerId
 from ..exceptions import ConnectError, CrustError
 from ..paths import Attempt
+from ..wire.frames import GoodbyeCode
 from ..wire.handshake import Purpose
 from .conversation import Conversation
 from .dialer_host import DialerHost
 from .effort import Effort
+from .farewell import leave
+from .link import Link
 from .pursuits import Pursuits
 from .race import Candidate
 
@@ -162,12 +165,21 @@ class Efforts(abc.ABC):
             if link is None:
                 continue
             if effort.session is None:
-                link.fail("cancelled", "the attempt was given up")
+                self._give_up(link)
             elif link.introduction is None or link.introduction.resume is None:
                 link.fail("lost_race", LOST)
             # Else the peer may be moving the session to this link just now: cutting it would lose both.
         if not effort.tries:
             self._pursuits.discard(effort)
+
+    def _give_up(self, link: Link) -> None:
+        introduction, peer_id = link.introduction, link.peer_id
+        is_new = introduction is not None and introduction.resume is None
+        if is_new and peer_id is not None and not self._host.registry.controls(peer_id):
+            # The other side may have begun a session, and would wait for us to come back.
+            leave(link, GoodbyeCode.DISCONNECTED, "the attempt was given up")
+        else:
+            link.fail("cancelled", "the attempt was given up")
 
     def _too_many(self, effort: Effort, candidate: Candidate) -> str:
         """Why one more attempt for a session that stands has to wait; each is a thread (the lock is held)."""

@@ -60,6 +60,24 @@ def test_a_welcome_that_comes_too_late_begins_nothing(
     assert nodes.heard(near).names(far.id) == ["ConnectSuccess", "LostPeer"]
 
 
+def test_whose_call_was_given_up_hears_goodbye(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It decides, and has begun a session: that ends, and does not wait for a caller who will not come back."""
+    near, far = two(nodes, "far")
+    node = near._node
+    assert node is not None
+    futures: list[Any] = []
+
+    def give_up() -> None:
+        wait_until(lambda: futures)
+        assert futures[0].cancel()
+
+    before(node.registry, "welcomed", give_up, monkeypatch)
+    futures.append(near.dial(far.contact, timeout=10))
+    assert nodes.heard(far).wait(crust.LostPeer).reason == "disconnected"
+    assert nodes.heard(far).names(near.id) == ["ConnectSuccess", "LostPeer"]
+    assert not nodes.heard(near).names(far.id)
+
+
 @pytest.mark.parametrize("controller", ["near", "far"])
 def test_what_has_become_a_session_is_not_cut(
     nodes: Nodes, controller: str, monkeypatch: pytest.MonkeyPatch

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from .. import limits
-from ..addresses import PeerId
+from ..addresses import Endpoint, PeerId
 from ..crypto.handshake import HandshakeConfig, Responder, SaltMemory
 from ..runtime.clock import Clock
 from ..runtime.descriptors import exhaustion
@@ -88,6 +88,8 @@ class Acceptor:
         """How often a listener has stopped accepting for ``ACCEPT_PAUSE``, having run out of descriptors."""
         self.stun: StunResponder | None = None
         """Answers those who ask a TCP listener for their address, in place of a handshake."""
+        self.came: Callable[[Endpoint, str], object] = lambda listener, host: None
+        """Told of each connection at a listener, refused or not, and the IP address it is from; must be quick."""
         self.may_begin: Callable[[Link, PeerId], bool] = lambda link, peer_id: True
         """Whether a peer that has proven its key may begin, or resume, one more session now."""
         self.is_behind: Callable[[bool], bool] = lambda fresh: False
@@ -104,7 +106,12 @@ class Acceptor:
 
     def run(self, listener: Listener) -> None:
         """Accept on ``listener`` until it is closed; blocks."""
-        listener.run(self.accepted, self._trouble)
+
+        def accepted(connection: Connection) -> float:
+            self.came(listener.endpoint, connection.remote.host)
+            return self.accepted(connection)
+
+        listener.run(accepted, self._trouble)
 
     def _trouble(self, error: OSError) -> None:
         with self._lock:

@@ -201,7 +201,8 @@ class Files:
         Raises:
             FileRefused: The other side does not want it; the text says why.
             TransferError: It is no regular file, or something went wrong at either end; the text says what.
-            Timeout: Not done in time; the other side keeps nothing of it.
+            Timeout: Not done in time. The other side keeps nothing of it, unless all was sent and only its word is
+                missing: the text says which.
             PeerLost, ServiceClosed: The session, or this node, has ended.
             OSError: The file cannot be read.
         """

@@ -357,7 +357,9 @@ class Peer:
             FileRefused: The other side does not want it.
             TransferError: It failed on either side; the text says where.
             OSError: The file cannot be read.
-            Timeout, PeerLost, ServiceClosed: As for :meth:`send`.
+            Timeout: Not done in time. The other side keeps nothing of it, unless all was sent and only its word is
+                missing: the text says which.
+            PeerLost, ServiceClosed: As for :meth:`send`.
             LocalProtocolError: Called from a callback, which it would block; or the peer takes only files that are
                 signed, or none that are.
         """

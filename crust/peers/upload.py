@@ -132,6 +132,8 @@ class Upload:
         self._wait(lambda: sender.state is not SenderState.OFFERED)
         while sender.sent < sender.size:
             self._wait(lambda: sender.room >= self._next_size())
+            if self._deadline.expired:  # where nothing has to wait nobody else looks
+                raise self._too_late()
             data = source.read(self._next_size())
             if not data:
                 raise TransferError(f"{sender.name!r} became shorter while it was being sent; send it again")
@@ -177,13 +179,13 @@ class Upload:
 
     def _too_late(self) -> Timeout:
         sender = self._sender
+        nothing = "; the other side keeps nothing of it"
         doing = {
-            SenderState.OFFERED: "the other side had not decided yet",
-            SenderState.SENDING: f"{sender.confirmed} of {sender.size} bytes were there",
-        }.get(sender.state, "the other side had not confirmed it yet")
+            SenderState.OFFERED: f"the other side had not decided yet{nothing}",
+            SenderState.SENDING: f"{sender.confirmed} of {sender.size} bytes were there{nothing}",
+        }.get(sender.state, "all of it is on the way, but the other side had not confirmed it yet, and may keep it")
         return Timeout(
-            f"{sender.name!r} did not get to {self._channel.peer_text} within {self._timeout:g} s: {doing}; "
-            "the other side keeps nothing of it"
+            f"{sender.name!r} is not known to be with {self._channel.peer_text} within {self._timeout:g} s: {doing}"
         )
 
     def _send_outgoing(self) -> None:

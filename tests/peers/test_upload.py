@@ -10,6 +10,7 @@ import pytest
 
 from crust import limits
 from crust.exceptions import FileRefused, PeerLost, ServiceClosed, Timeout, TransferError
+from crust.runtime.threads import Deadline
 from crust.wire.transfer import Accept, Done, Fail, Offer, Progress, Refuse
 from tests.support.filepeers import FileNode, joined, puppet
 from tests.support.threads import Background
@@ -136,12 +137,34 @@ def test_the_timeout_covers_everything(node: FileNode, source: pathlib.Path, mom
     offer = peer.expect(Offer)
     if moment != "decision":
         peer.say(Accept(offer.transfer))
-    where = {"decision": "had not decided", "data": f"0 of {len(BIG)} bytes", "end": "had not confirmed"}[
-        moment
-    ]
+    nothing = "; the other side keeps nothing of it"
+    where = {
+        "decision": f"had not decided yet{nothing}",
+        "data": f"0 of {len(BIG)} bytes were there{nothing}",
+        "end": "had not confirmed it yet, and may keep it$",
+    }[moment]
     with pytest.raises(Timeout, match=where):
         job.result()
     assert peer.expect(Fail) == Fail(offer.transfer, "it took too long")
+
+
+def test_the_timeout_ends_what_has_to_wait_for_nothing(
+    node: FileNode, other: FileNode, inbox: pathlib.Path, source: pathlib.Path
+) -> None:
+    """Where the other side takes all as fast as it comes: no more is sent than there was time for."""
+    there, _ = joined(node, other)
+    other.files.accept_files(inbox)
+    passed: list[int] = []
+
+    def progress(sent: int, size: int) -> None:
+        passed.append(sent)
+        (upload,) = node.files._exchanges[there].uploads.values()
+        upload._deadline = Deadline(0.0)  # as if it had taken longer than there is time
+
+    with pytest.raises(Timeout, match="keeps nothing of it$"):
+        node.files.send_file(there, source, progress=progress, timeout=30.0)
+    assert len(passed) == 1 and passed[0] < source.stat().st_size
+    wait_until(lambda: other.failed and not names(inbox))
 
 
 def test_no_room_in_time_is_a_timeout(node: FileNode, source: pathlib.Path) -> None:

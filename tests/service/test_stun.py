@@ -321,7 +321,7 @@ def stranger_to_itself(nodes: Nodes, server: StunServer) -> Service:
 def test_strangers_are_told_if_they_get_in(nodes: Nodes, far_peers: Callable[[str], ListenConfig]) -> None:
     """A peer that our ports have sent nothing to tries it; then contact and addresses have what others see."""
     helper = nodes.start(config(listen=far_peers("127.0.1.1")))
-    with StunServer() as server:
+    with StunServer("127.0.3.1") as server:
         node = stranger_to_itself(nodes, server)
         found = learned(node)
         assert node.addresses == ()
@@ -413,10 +413,71 @@ def test_no_peer_is_asked_more_than_it_answers(nodes: Nodes, far_peers: Callable
     assert filtering.open_places() == {}
 
 
+def test_a_helper_that_lies_is_not_believed(
+    nodes: Nodes, far_peers: Callable[[str], ListenConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    It says that it gets in where nobody has come, or that it does not where all do, or nothing: somebody at another
+    address is asked soon. Who has been asked by that port, or called, may come in without being a stranger.
+    """
+    helpers = [nodes.start(config(listen=far_peers(host))) for host in ("127.0.1.1", "127.0.2.1")]
+    node = nodes.make(config(listen=ListenConfig(addresses=("tcp://0.0.0.0:0",)), nat__port_mapping=[]))
+    node._machine.addresses = lambda include, exclude: []  # type: ignore[method-assign]
+    node.start()
+    assert node._network is not None and node._node is not None
+    monkeypatch.setattr(limits, "ECHO_GRACE", 0.1)
+    about, echoes = node._network.reflection, node._node.echoes
+    about._ask_all = lambda servers: None  # type: ignore[method-assign]
+    node._node.local_port = lambda endpoint: None
+    filtering = about.filtering
+    (local,) = node._network.listeners.endpoints()
+    place = Endpoint("tcp", "127.0.0.1", local.port)
+    now, asked = [node._machine.clock.now()], []
+    monkeypatch.setattr(filtering, "_now", lambda: now[0])
+
+    def ask(conversation: Any, transport: str, port: int, token: object, timeout: float) -> Echo:
+        where = conversation.link.connection.remote.host
+        asked.append(where)
+        said = says[len(asked) - 1]
+        if said == "nothing":
+            raise crust.Timeout("as it says nothing")
+        if said.startswith("from "):
+            with socket.create_connection(("127.0.0.1", port), source_address=(said[5:], 0)):
+                return Echo("connected", 0.0)
+        return Echo(said, 0.0)
+
+    echoes.ask, echoes.may_ask = ask, lambda conversation: True  # type: ignore[method-assign]
+
+    def look(later: float) -> bool:
+        """Whether strangers are said to get in, after so many seconds and one attempt at most."""
+        now[0] += later
+        filtering.look({local: (place,)})
+        wait_until(lambda: not filtering._busy, what="the attempt")
+        return bool(filtering.open_places())
+
+    for helper in helpers:
+        node.connect(helper.contact)
+    filtering.sends(local, "127.0.4.1")
+    says = ["connected", "from 127.0.4.1", "refused", "nothing", "from 127.0.5.1", "refused", "from 127.0.5.1"]
+    assert not look(0.0)  # nobody has come
+    assert not look(0.0) and len(asked) == 1
+    assert not look(limits.FILTER_AGAIN)  # not a stranger
+    assert set(asked) == {"127.0.1.1", "127.0.2.1"}
+    assert not look(limits.FILTER_AGAIN) and len(asked) == 2  # both have been asked
+    now[0] += limits.FILTER_MEMORY
+    assert not look(limits.FILTER_INTERVAL) and len(asked) == 3
+    assert not look(limits.FILTER_AGAIN) and len(asked) == 4
+    assert len(set(asked[2:])) == 2
+    assert look(limits.FILTER_INTERVAL) and len(asked) == 5
+    assert look(limits.FILTER_AGAIN) and len(asked) == 5  # it is known
+    assert not look(limits.FILTER_INTERVAL)  # a lie, but who could see that?
+    assert look(limits.FILTER_AGAIN) and asked[5] != asked[6]
+
+
 def test_whoever_has_heard_from_a_port_cannot_tell(nodes: Nodes, far_peers: Callable[[str], ListenConfig]) -> None:
     """A server or peer that was asked, or that has a link from that very port."""
     helper = nodes.start(config(listen=ListenConfig(addresses=("utp://127.0.1.1:0",))))
-    with StunServer() as server:
+    with StunServer("127.0.3.1") as server:
         node = stranger_to_itself(nodes, server)
         seen = learned(node)
         node.connect(helper.contact)

@@ -168,7 +168,7 @@ def test_a_node_for_its_own_machine(nodes: Nodes) -> None:
 def test_strangers_come_first(nodes: Nodes, public: None) -> None:
     """Where a server says where we are, the one peer shows whether strangers get in before it is asked anything."""
     helper = nodes.start(config(listen=at("127.0.1.1")))
-    with StunServer() as server:
+    with StunServer("127.0.3.1") as server:
         node = nodes.make(config(listen=ANYWHERE, nat__stun_servers=[server.name], nat__port_mapping=[]))
         node._machine.addresses = lambda include, exclude: []  # type: ignore[method-assign]
         node.start()

@@ -4,6 +4,10 @@ Whether strangers get in at an address where others see a listener: a peer that 
 The peer sends an echo (:mod:`crust.peers.echoes`) to our address from a fresh port. If it gets in, the router lets in
 everybody, and the address is worth telling. A peer that the port has sent something to, be it a question of STUN or a
 µTP packet, could only show that it lets in those.
+
+No helper need be honest. That it has got in counts if we have seen it: by UDP its token has come, by TCP a connection
+from somewhere that the port has sent nothing to, whatever its address (a helper may have several, and where a program
+forwards a port all come from the router's). That it has not is not to be seen here, so others are asked, too, soon.
 """
 
 from __future__ import annotations
@@ -14,11 +18,12 @@ import threading
 from collections.abc import Callable, Mapping
 
 from ... import limits
-from ...addresses import Endpoint, IPNetwork
-from ...exceptions import CrustError
+from ...addresses import Endpoint, IPNetwork, address_key
+from ...exceptions import CrustError, Timeout
 from ...nat.stun.udp import UdpStun
 from ...paths import Path
 from ...peers.conversation import Conversation
+from ...runtime.clock import Event
 from ...wire.handshake import Capability
 from ..node import Node
 
@@ -42,6 +47,7 @@ class Filtering:
         self, node: Node, udp: UdpStun, changed: Callable[[], object], tried: Callable[[], object] = lambda: None
     ) -> None:
         self._node = node
+        self._now = node.clock.now
         self._udp = udp
         self._changed = changed
         self._tried = tried
@@ -54,6 +60,10 @@ class Filtering:
         self._open: dict[_Place, bool] = {}
         self._due: dict[_Place, float] = {}
         self._busy: dict[_Place, Conversation] = {}  # who tries
+        self._coming: dict[Endpoint, Event] = {}  # by listener: set when a stranger has come
+        # The addresses of helpers by whose help nobody has got in, and until when they are not asked again.
+        self._failed: dict[_Place, dict[str | bytes, float]] = {}
+        node.acceptor.came = self._came
 
     def open_places(self) -> dict[Endpoint, Endpoint]:
         """Where strangers reach listeners, by these as bound."""
@@ -72,13 +82,13 @@ class Filtering:
         """A listener sends something to that address: a filter may let it in from now on."""
         with self._lock:
             self._told.pop((local, host), None)
-            self._told[local, host] = self._node.clock.now() + limits.FILTER_MEMORY
+            self._told[local, host] = self._now() + limits.FILTER_MEMORY
             if len(self._told) > limits.FILTER_HOSTS_MAX:
                 del self._told[next(iter(self._told))]
 
     def look(self, seen: Mapping[Endpoint, tuple[Endpoint, ...]]) -> None:
         """See whether there is something to try, given where others see each listener."""
-        now = self._node.clock.now()
+        now = self._now()
         try:
             here = self._node.local_addresses(None, ())
         except OSError:  # the system does not tell at the moment: the next round tries again
@@ -118,6 +128,7 @@ class Filtering:
             if self._due[place] <= now or number < len(gone) - limits.FILTER_PLACES_MAX:
                 del self._due[place]
                 self._open.pop(place, None)
+                self._failed.pop(place, None)
 
     def awaits(self, local: Endpoint, seen: Endpoint | None) -> bool:
         """
@@ -126,7 +137,7 @@ class Filtering:
         """
         if seen is None:
             return False
-        now, place = self._node.clock.now(), (local, seen)
+        now, place = self._now(), (local, seen)
         with self._lock:
             if place in self._busy:
                 return True
@@ -144,7 +155,10 @@ class Filtering:
         """A peer that can tell."""
         local, seen = place
         with self._lock:
-            told = {host for (listener, host), until in self._told.items() if listener == local and until > now}
+            told = self._told_locked(local, now)
+            failed = {where for where, until in self._failed.get(place, {}).items() if until > now}
+        if len(failed) >= limits.FILTER_HELPERS:
+            return None
         everybody = self._node.registry.all()
         for conversation in random.sample(everybody, min(limits.REFLEXIVE_LOOKED_AT, len(everybody))):
             path, link = conversation.path, conversation.link
@@ -153,11 +167,23 @@ class Filtering:
             remote = link.connection.remote
             if link.circuit is not None or remote.family != seen.family or is_near(remote, near) or remote.host in told:
                 continue
-            if _has_heard(local, path):
+            if _has_heard(local, path) or address_key(remote.host) in failed:
                 continue
             if link.observed is None or link.observed[0] == seen.host:  # else it would send to another address
                 return conversation
         return None
+
+    def _told_locked(self, local: Endpoint, now: float) -> set[str]:
+        return {host for (listener, host), until in self._told.items() if listener == local and until > now}
+
+    def _came(self, local: Endpoint, host: str) -> None:
+        """Somebody has called that listener, who need not be anybody we know (its thread)."""
+        if local not in self._coming:
+            return
+        with self._lock:
+            coming = self._coming.get(local)
+            if coming is not None and host not in self._told_locked(local, self._now()):
+                coming.set()
 
     def _try(self, place: _Place, helper: Conversation) -> None:
         """The thread of one attempt."""
@@ -170,11 +196,17 @@ class Filtering:
 
     def _try_now(self, place: _Place, helper: Conversation) -> None:
         local, seen = place
+        link = helper.link
+        where = "" if link is None else address_key(link.connection.remote.host)
         try:
             is_open = self._arrives(local, seen, helper)
         except (CrustError, ValueError) as error:  # ValueError: a port that nobody may try
             self._node.log.debug("cannot see whether strangers reach %s: %s", seen, error)
+            if isinstance(error, CrustError):
+                self._ask_another(place, where)
             return
+        if not is_open:
+            self._ask_another(place, where)
         with self._lock:
             if self._closed or place not in self._due:
                 return
@@ -185,16 +217,42 @@ class Filtering:
         if changed:
             self._changed()
 
+    def _ask_another(self, place: _Place, where: str | bytes) -> None:
+        """Nobody got in by the help of who is at that address: it may have done nothing for that."""
+        now = self._now()
+        with self._lock:
+            if place not in self._due:
+                return
+            known = self._failed.get(place, {})
+            self._failed[place] = {each: until for each, until in known.items() if until > now}
+            self._failed[place][where] = now + limits.FILTER_INTERVAL
+            self._due[place] = min(self._due[place], now + limits.FILTER_AGAIN)
+
     def _arrives(self, local: Endpoint, seen: Endpoint, helper: Conversation) -> bool:
+        came = self._node.clock.event()
         if local.transport == "tcp":
-            return helper.peer.echo("tcp", seen.port).outcome == "connected"
-        token, came = os.urandom(limits.ECHO_TOKEN_SIZE), self._node.clock.event()
+            return self._is_called(local, seen, helper, came)
+        token = os.urandom(limits.ECHO_TOKEN_SIZE)
         self._udp.expect(token, came.set)
         try:
             helper.peer.echo("udp", seen.port, token)
             return came.wait(limits.ECHO_GRACE)
         finally:
             self._udp.expect(token, None)
+
+    def _is_called(self, local: Endpoint, seen: Endpoint, helper: Conversation, came: Event) -> bool:
+        with self._lock:
+            self._coming[local] = came
+        try:
+            if helper.peer.echo("tcp", seen.port).outcome != "connected":
+                return False
+            if not came.wait(limits.ECHO_GRACE):
+                raise Timeout(f"peer {helper.peer_id} says that it has got in, and nobody has")
+            return True
+        finally:
+            with self._lock:
+                if self._coming.get(local) is came:
+                    del self._coming[local]
 
     def close(self) -> None:
         """Try no more. Never blocks; idempotent. What is under way ends with the peers' sessions."""

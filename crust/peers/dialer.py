@@ -5,7 +5,7 @@ One *effort* per peer at a time, whoever asked for it: its addresses are tried i
 :mod:`crust.peers.race`, each attempt on a thread of its own, which becomes the link's reader where the transport needs
 one. A valid message 2 proves that the right peer is there. The first link that has one introduces us, after waiting a
 round trip, at most ``BETTER_CLASS_WAIT``, for a better class that is under way; the others are closed before the other
-side knows who called. If the one that introduced us fails later on, the next may try.
+side knows who called. If the one that introduced us comes to nothing, these have another turn.
 
 Attempts of a better class than the session got are not given up: TCP is favoured, however late it comes. The session
 moves there as it would resume.

@@ -121,6 +121,8 @@ class Effort:
         """Those with a valid message 2 that have not introduced us."""
         self.introduced: Try | None = None
         """The one that has; its answer is awaited."""
+        self.lost: list[Candidate] = []
+        """Those that have lost to that one: the next, if it comes to nothing."""
         self.attempts = Attempts()
         self.waiters: list[Waiter] = []
         self.avoid: Avoid | None = None
@@ -267,6 +269,8 @@ class Effort:
             return []
         lost = [each for each in self.answered if rank(each.path_class) >= rank(first.path_class)]
         self.answered = [each for each in self.answered if each not in lost]
+        if not self.done:
+            self.lost += [each.candidate for each in lost]
         return lost
 
     def ended(self, attempt: Try) -> None:
@@ -277,6 +281,10 @@ class Effort:
             self.answered.remove(attempt)
         if self.introduced is attempt:
             self.introduced = None
+            lost, self.lost = self.lost, []
+            if not (attempt.welcomed or self.denied or self.retry_at):  # whoever is on its way lets nothing through
+                for each in reversed(lost):
+                    self.race.again(each)
 
     def goes_on(self, attempt: Try) -> bool:
         """Whether an attempt is still wanted, although there is a session."""

@@ -9,7 +9,9 @@ import pytest
 import crust
 import crust.testing
 from crust import Service, limits
+from crust.peers.circuits.relayed import Leg
 from crust.testing import Network
+from crust.wire.frames import CircuitData
 
 HIDDEN = crust.Config().replace(**{"nat.punch.tcp": False, "nat.punch.udp": False})
 """Of a node that nobody can reach as long as it does not listen."""
@@ -135,6 +137,42 @@ def test_a_peer_that_wants_no_messages_by_circuits_has_no_introducer_blamed(net:
     assert len(introducers._roomless) == 1
     minutes = 31
     assert sum(middle.stats().circuits.opened for middle in serving) <= (1 + limits.CIRCUIT_INTRODUCERS) * minutes
+
+
+@pytest.mark.parametrize("silent", [1, 2])
+def test_introducers_that_carry_nothing_after_all(net: Network, silent: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Nearer than others, they let the first two messages pass, so that they win, and then nothing: whoever has lost to
+    them has another turn, and no time is lost but theirs.
+    """
+    liars = [net.service(crust.Config().replace(relay={"serve": True})) for _ in range(silent)]
+    honest = net.service(crust.Config().replace(relay={"serve": True}))
+    near, far = net.service(HIDDEN), net.service(HIDDEN)
+    for each in (near, far):
+        each.stop_listening()
+        for middle in (*liars, honest):
+            each.connect(middle.contact)
+    net.settle()
+    net.delay(near, honest, seconds=0.02)
+    lenders = [each._node.circuits.introducing for each in liars if each._node is not None]
+    data = Leg._data
+
+    def swallow(leg: Leg) -> CircuitData | None:
+        if leg.circuit.lender not in lenders:
+            return data(leg)
+        leg.flow.passed(len(leg.out))
+        leg.out.clear()
+        return None
+
+    monkeypatch.setattr(Leg, "_data", swallow)
+    began = net.now
+    to_far = near.connect(far.id, timeout=60.0)
+    assert net.now - began < silent * limits.HANDSHAKE_TIMEOUT + 2.0
+    to_far.send(b"through the honest one")
+    net.advance(1.0)
+    (to_near,) = [each for each in far.peers if each.id == near.id]
+    assert to_near.recv(timeout=5.0) == b"through the honest one"
+    assert kinds(net, near, to_far) == []
 
 
 def test_a_session_over_a_circuit_stays(net: Network) -> None:

@@ -7,13 +7,17 @@ Two halves of a network that were apart, each content with itself, would never m
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from ... import limits
-from ...addresses import Contact
+from ...addresses import Contact, address_key
+from ...peers.whereabouts import site_key
 
 __all__ = ["LookAround"]
 
 _NEVER = float("inf")
+
+T = TypeVar("T")
 
 
 class LookAround:
@@ -42,21 +46,31 @@ class LookAround:
         """When :meth:`handle_timer` is due; None: never."""
         return None if self._next == _NEVER else self._next
 
-    def handle_timer(self, now: float, known: Sequence[Contact]) -> Contact | None:
+    def handle_timer(self, now: float, *known: Sequence[Contact]) -> Contact | None:
         """
         Whom to dial now; None: it is too early, or there is nobody.
 
+        Keys cost nothing, so it is an address that is chosen, an IPv6 /48 being one, and then somebody there. Nor do
+        addresses that somebody makes up, so first it is chosen whose word to go by.
+
         Args:
-            known: Nodes to which no link of ours leads, and that may be dialled.
+            known: Nodes to which no link of ours leads, and that may be dialled; those that are known alike together.
         """
         if now < self._next:
             return None
         spread = 1.0 + limits.JITTER * (2.0 * self._uniform() - 1.0)
         self._next = now + limits.LOOK_AROUND * spread
-        if not known:
+        kinds = [each for each in known if each]
+        if not kinds:
             return None
         self._tries += 1
-        return known[int(self._uniform() * len(known))]
+        places: dict[bytes, list[Contact]] = {}
+        for contact in self._one_of(kinds):
+            places.setdefault(_place(contact), []).append(contact)
+        return self._one_of(self._one_of([*places.values()]))
+
+    def _one_of(self, some: Sequence[T]) -> T:
+        return some[int(self._uniform() * len(some))]
 
     def reached(self) -> None:
         """Whoever was dialled is there."""
@@ -68,3 +82,12 @@ class LookAround:
             self._next = min(self._next, now + limits.LOOK_AROUND_PAUSE)
         else:
             self._tries = 0
+
+
+def _place(contact: Contact) -> bytes:
+    """Where it is to be dialled first."""
+    endpoint = contact.endpoints[0]
+    if not endpoint.is_ip:
+        return b"by name: " + endpoint.host.encode()
+    key = address_key(endpoint.host)
+    return site_key(key) or key

@@ -12,13 +12,13 @@ def contact(host: str) -> Contact:
     return Contact(Identity.generate().peer_id, (Endpoint("tcp", host, 5483),))
 
 
-def looks(core: LookAround, count: int, known: list[Contact]) -> list[tuple[float, Contact | None]]:
+def looks(core: LookAround, count: int, *known: list[Contact]) -> list[tuple[float, Contact | None]]:
     """When it looks, and whom it finds; everybody is reached."""
     found = []
     for _ in range(count):
         now = core.get_timer()
         assert now is not None
-        found.append((now, core.handle_timer(now, known)))
+        found.append((now, core.handle_timer(now, *known)))
         core.reached()
     return found
 
@@ -97,3 +97,23 @@ def test_where_nobody_is_known_it_only_waits() -> None:
     now = core.get_timer() or 0.0
     assert core.handle_timer(now, []) is None
     assert (core.get_timer() or 0.0) >= now + limits.LOOK_AROUND * 0.75
+
+
+def test_one_address_with_many_keys_is_one_of_those_that_are_looked_at() -> None:
+    """So is a /48, however many networks it has."""
+    honest = [contact(f"45.0.0.{number}") for number in range(1, 9)]
+    liars = [contact("66.0.0.1") for _ in range(1000)] + [contact(f"2001:db8:1:{net:x}::1") for net in range(1000)]
+    core = LookAround(random.Random(1).random)
+    core.begin(0.0)
+    seen = [each for _, each in looks(core, 300, [*liars, *honest])]
+    assert sum(each in honest for each in seen) > 200
+    assert {each for each in seen if each in honest} == set(honest)
+
+
+def test_made_up_addresses_leave_half_of_the_looks_to_who_is_known_better() -> None:
+    liars = [contact(f"66.{number // 250}.{number % 250}.1") for number in range(1000)]
+    honest = [contact("45.0.0.1")]
+    core = LookAround(random.Random(1).random)
+    core.begin(0.0)
+    seen = [each for _, each in looks(core, 300, [], honest, liars)]
+    assert 100 < seen.count(honest[0]) < 200

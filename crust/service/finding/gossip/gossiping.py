@@ -164,10 +164,12 @@ class Gossiping:
         return () if record is None else self._rules.usable(record.endpoints, limits.GOSSIP_DIALS)
 
     def contacts(self) -> Sequence[Contact]:
-        """Public nodes, in no order: those that may be dialled now."""
-        if not self.is_on:
-            return ()
-        return self._public.contacts()
+        """Public nodes that may be dialled now, by chance, but one of each address before another one of any."""
+        return self._public.contacts() if self.is_on else ()
+
+    def met(self) -> Sequence[Contact]:
+        """Of these, those that are where a link of ours has led to them."""
+        return self._public.contacts(met=True) if self.is_on else ()
 
     def find(
         self, peer_id: PeerId, found: OnFound, closed: Callable[[], object] = lambda: None, *, newer_than: int = -1
@@ -301,6 +303,9 @@ class Gossiping:
         self._began_at = min(self._began_at, now)
         self._links[peer_id] = _Linked(conversation, link, is_short)
         self._core.link_up(peer_id, self._leads_in(conversation), now, short=is_short, place=_place(link))
+        record = self.record(conversation.peer_id)
+        if record is not None:
+            self._public.learned(record, _place(link))
         self._asking.stands(conversation)
 
     def tried(self, conversation: Conversation) -> None:
@@ -393,7 +398,8 @@ class Gossiping:
                 if quest is not None:
                     self._answer(quest, event.record, event.asked)
             elif isinstance(event, RecordLearned):
-                self._public.learned(event.record)
+                known = self._links.get(event.record.node)
+                self._public.learned(event.record, None if known is None else _place(known.link))
                 learned = True
             elif isinstance(event, Misbehaved):
                 self._misbehaved(event)

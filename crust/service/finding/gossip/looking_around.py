@@ -26,6 +26,8 @@ from .gossiping import Gossiping
 
 __all__ = ["LookingAround"]
 
+_Nodes = dict[PeerId, Contact]
+
 
 class LookingAround:
     """
@@ -79,20 +81,25 @@ class LookingAround:
             self._core.end()  # until there is a link again
         else:
             may = self._bootstrap.is_kept and count < node.config.limits.max_peers
-            sure, told = self._known() if may else ({}, {})
-            chosen = self._core.handle_timer(now, [*{**told, **sure}.values()])
+            sure, met, told = self._known() if may else ({}, {}, {})
+            chosen = self._core.handle_timer(now, [*sure.values()], [*met.values()], [*told.values()])
             if chosen is not None:
                 self._dial(chosen, is_sure=chosen.peer_id in sure)
         self._arm()
 
-    def _known(self) -> tuple[dict[PeerId, Contact], dict[PeerId, Contact]]:
-        """Whom there is to dial: those that the application has named, or that were reached before; and others."""
+    def _known(self) -> tuple[_Nodes, _Nodes, _Nodes]:
+        """
+        Whom there is to dial: those that the application has named, or that were reached before; those that are where
+        a link of ours has led to them; and all of which others tell.
+        """
+        gossiping = self._gossiping
         given = [*self._bootstrap.named, *self._node.directory.given.contacts()]
         if self._node.config.bootstrap.only_contacts:
-            return self._allowed(given), {}
-        return self._allowed([*self._caching.contacts(), *given]), self._allowed(self._gossiping.contacts())
+            return self._allowed(given), {}, {}
+        sure = self._allowed([*self._caching.contacts(), *given])
+        return sure, self._allowed(gossiping.met()), self._allowed(gossiping.contacts())
 
-    def _allowed(self, contacts: Sequence[Contact]) -> dict[PeerId, Contact]:
+    def _allowed(self, contacts: Sequence[Contact]) -> _Nodes:
         found = {}
         for each in contacts:
             if self._node.registry.get(each.peer_id) is None and self._rules.may_dial(each.peer_id):

@@ -7,7 +7,9 @@ import pytest
 import crust
 import crust.testing
 from crust import Config, Service, limits
-from crust.discovery.gossip.record import Record
+from crust.addresses import network_id
+from crust.discovery.gossip.record import Record, make_record
+from crust.service.finding.gossip.gossiping import Gossiping
 from crust.testing.network import Network
 
 PLAIN = Config().replace(
@@ -78,6 +80,72 @@ def test_two_halves_find_together(looks: bool, monkeypatch: pytest.MonkeyPatch) 
         net.heal()
         net.advance(90.0)
         assert (record(theirs[0], ours[1]) is not before) is looks
+
+
+@pytest.mark.parametrize("made_up", ["one address", "many addresses"])
+def test_halves_find_together_beside_made_up_nodes(made_up: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A liar in each half tells of more public nodes than any node remembers, at its own address or anywhere."""
+    monkeypatch.setattr(limits, "GOSSIP_CONTACTS", 32)
+    with crust.testing.network() as net:
+        nodes = [public(net, f"45.0.{number}.1") for number in range(10)]
+        halves = nodes[::2], nodes[1::2]
+        for half in halves:
+            for each in half[1:]:
+                each.bootstrap(contacts=[half[0].contact])
+            half[0].start_bootstrap(contacts=[half[1].contact])
+        for one, other in zip(*halves, strict=True):
+            net.connect(one, other)
+        net.advance(20.0)
+        liars = [public(net, "66.0.0.1"), public(net, "66.0.0.2")]
+        for liar, half in zip(liars, halves, strict=True):
+            liar.bootstrap(contacts=[half[0].contact])
+            liar.stop_bootstrap()
+        ours, theirs = ([*half, liar] for half, liar in zip(halves, liars, strict=True))
+        net.partition(ours, theirs)
+        net.advance(320.0)
+        for liar in liars:
+            tell_of_made_up_nodes(liar, 400, made_up)
+        net.advance(20.0)
+        assert all(len(gossiping(each)._core.store) > 400 for each in nodes)
+        before = record(theirs[0], ours[1])
+        change(ours[1])
+        net.advance(20.0)
+        assert record(theirs[0], ours[1]) is before
+        net.heal()
+        for _ in range(40):  # mostly it takes a minute
+            net.advance(15.0)
+            if record(theirs[0], ours[1]) is not before:
+                break
+        assert record(theirs[0], ours[1]) is not before
+
+
+def gossiping(service: Service) -> Gossiping:
+    assert service._finding is not None
+    return service._finding.gossiping
+
+
+def tell_of_made_up_nodes(liar: Service, count: int, where: str) -> None:
+    """Public ones, of keys that nobody has."""
+    source = gossiping(liar)
+    node = liar._node
+    assert node is not None
+    records = []
+    for number in range(count):
+        host = "66.0.0.1" if where == "one address" else f"99.{number >> 8}.{number % 256}.1"
+        endpoint = crust.Endpoint("tcp", host, 2000 + number)
+        made = make_record(
+            crust.Identity.generate(), network_id(None), wall=node.wall(), endpoints=[endpoint], via=(), is_public=True
+        )
+        assert made is not None
+        records.append(made)
+
+    def tell() -> None:
+        core, now = source._core, node.clock.now()
+        for each in records:
+            core.store.add(each)
+            core._announcing.spread(each.prefix, (), now)
+
+    source.put(tell)
 
 
 def test_a_guest_leaves_when_it_is_not_needed() -> None:

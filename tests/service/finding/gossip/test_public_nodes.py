@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from typing import Any, cast
 
 import pytest
 
 from crust import Endpoint, Identity, PeerId, limits
+from crust.addresses import address_key
 from crust.discovery.gossip.record import Record
 from crust.service.finding.gossip.public_nodes import PublicNodes
+
+REAL = Identity.generate().peer_id
 
 
 class Rules:
@@ -52,10 +56,17 @@ def nodes(rules: Rules) -> PublicNodes:
     return PublicNodes(cast(Any, rules))
 
 
-def learn(nodes: PublicNodes, *hosts: str, peer_id: PeerId | None = None, is_public: bool = True) -> FakeRecord:
-    record = FakeRecord(peer_id or Identity.generate().peer_id, *hosts, is_public=is_public)
-    nodes.learned(cast(Record, record))
+def learn(
+    nodes: PublicNodes, *hosts: str, peer_id: PeerId | None = None, is_public: bool = True, linked: str = ""
+) -> FakeRecord:
+    record = FakeRecord(peer_id or some_id(), *hosts, is_public=is_public)
+    nodes.learned(cast(Record, record), address_key(linked) if linked else None)
     return record
+
+
+def some_id() -> PeerId:
+    """Not a key of anybody: made quickly."""
+    return PeerId(os.urandom(4) + REAL.public_key[4:])
 
 
 def hosts(nodes: PublicNodes) -> list[str]:
@@ -102,7 +113,40 @@ def test_a_new_record_holds_in_place_of_the_old_one(nodes: PublicNodes) -> None:
 
 
 def test_there_is_an_end_to_them(nodes: PublicNodes) -> None:
-    peer_id = Identity.generate().peer_id.public_key
     for number in range(limits.GOSSIP_CONTACTS + 10):
-        learn(nodes, "45.0.0.1", peer_id=PeerId(number.to_bytes(4, "big") + peer_id[4:]))
+        learn(nodes, "45.0.0.1", linked="45.0.0.1" if number % 2 else "")
     assert len(nodes.contacts()) == limits.GOSSIP_CONTACTS
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_one_address_with_many_keys_drives_nobody_out(nodes: PublicNodes, linked: bool) -> None:
+    """Nor does a /48; and who is alone at an address comes before most of theirs."""
+    honest = {f"45.0.0.{number}" for number in range(1, 100)}
+    for host in honest:
+        learn(nodes, host)
+    for number in range(4 * limits.GOSSIP_CONTACTS):
+        host = f"2001:db8:1:{number:x}::1" if number % 2 else "66.0.0.1"
+        learn(nodes, host, linked=host if linked and not number % 2 else "")
+    found = [contact.endpoints[0].host for contact in nodes.contacts()]
+    assert len(found) == limits.GOSSIP_CONTACTS and honest <= set(found[: len(honest) + 3])
+
+
+def test_made_up_addresses_leave_half_of_the_room_to_who_had_a_link(nodes: PublicNodes) -> None:
+    """But only if it is where that led."""
+    honest = {f"45.0.0.{number}" for number in range(1, 100)}
+    for host in honest:
+        learn(nodes, "99.0.0.1", host, linked=host)
+    assert [each.endpoints[0].host for each in nodes.contacts(met=True) if each.endpoints[0].host not in honest] == []
+    for number in range(8 * limits.GOSSIP_CONTACTS):
+        host = f"66.{number >> 8}.{number % 256}.1"
+        learn(nodes, host, linked="77.0.0.1" if number % 2 else "")
+    assert len(nodes.contacts()) == limits.GOSSIP_CONTACTS
+    assert {each.endpoints[0].host for each in nodes.contacts(met=True)} == honest
+
+
+def test_who_had_a_link_counts_as_such_while_it_says_to_be_there(nodes: PublicNodes) -> None:
+    one = learn(nodes, "45.0.0.1", linked="45.0.0.1")
+    learn(nodes, "45.0.0.1", peer_id=one.peer_id)
+    assert [contact.peer_id for contact in nodes.contacts(met=True)] == [one.peer_id]
+    learn(nodes, "45.0.0.2", peer_id=one.peer_id)
+    assert not nodes.contacts(met=True) and hosts(nodes) == ["45.0.0.2"]

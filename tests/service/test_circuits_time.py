@@ -11,7 +11,7 @@ import crust.testing
 from crust import Service, limits
 from crust.peers.circuits.relayed import Leg
 from crust.testing import Network
-from crust.wire.frames import CircuitData
+from crust.wire.frames import CircuitData, CircuitReason
 
 HIDDEN = crust.Config().replace(**{"nat.punch.tcp": False, "nat.punch.udp": False})
 """Of a node that nobody can reach as long as it does not listen."""
@@ -134,9 +134,36 @@ def test_a_peer_that_wants_no_messages_by_circuits_has_no_introducer_blamed(net:
     assert len(introducers.roomless(refusing.id)) == limits.CIRCUIT_INTRODUCERS
     assert introducers.roomless(other.id) == set()
     net.advance(30 * 60)
-    assert len(introducers._roomless) == 1
+    assert len(introducers._roomless._noted) == 1
     minutes = 31
     assert sum(middle.stats().circuits.opened for middle in serving) <= (1 + limits.CIRCUIT_INTRODUCERS) * minutes
+    assert all(middle.stats().circuits.opened for middle in serving), "those that were not tried have their turn"
+
+
+def test_those_that_end_circuits_at_once_do_not_get_them_again(net: Network) -> None:
+    """However near and many they are: the session comes to one that keeps it, and nothing is lost."""
+    ending = [net.service(crust.Config().replace(relay={"serve": True})) for _ in range(5)]
+    keeping = net.service(crust.Config().replace(relay={"serve": True}))
+    near, far = net.service(HIDDEN), net.service(HIDDEN)
+    for each in (near, far):
+        each.stop_listening()
+        for middle in (*ending, keeping):
+            each.connect(middle.contact)
+        net.delay(each, keeping, seconds=0.1)
+    net.settle()
+    to_far = near.connect(far.id)
+    net.settle()
+    (to_near,) = [each for each in far.peers if each.id == near.id]
+    ended = 0
+    for number in range(40):
+        to_far.send(b"%d" % number)
+        net.advance(1.0)
+        for middle in ending:
+            for circuit in middle._node.circuits.introducing._circuits.copy():  # type: ignore[union-attr]
+                circuit.end(CircuitReason.LOST, "")
+                ended += 1
+    assert current(keeping) == 1 and 0 < ended <= 3 * len(ending)
+    assert [to_near.recv(timeout=0) for _ in range(40)] == [b"%d" % number for number in range(40)]
 
 
 @pytest.mark.parametrize("silent", [1, 2])

@@ -196,7 +196,8 @@ def test_ctrl_c(nodes: Nodes, gevent: bool) -> None:
         "        print('ready', flush=True)\n"
         "        node.wait()\n"
         "except KeyboardInterrupt:\n"
-        "    print(node.closed, [t.name for t in threading.enumerate() if t.name.startswith('crust')])\n"
+        "    names = [t.name for t in threading.enumerate() if t.name.startswith('crust') and t.is_alive()]\n"
+        "    print(node.closed, names)\n"
     )
     if gevent:
         code = "from gevent import monkey; monkey.patch_all()\n" + code

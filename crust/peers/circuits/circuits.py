@@ -30,6 +30,7 @@ from .legs import Legs
 from .roomier import Roomier, RoomierHost
 
 if TYPE_CHECKING:
+    from ...runtime.clock import Clock
     from ...transports.contract import Sink
     from ..acceptor import Acceptor
     from ..access import Access
@@ -45,6 +46,7 @@ class CircuitsHost(RoomierHost, Protocol):
 
     access: Access
     acceptor: Acceptor
+    clock: Clock
     registry: Registry
 
 
@@ -132,20 +134,23 @@ class Circuits:
 
     def _ways(self, target: PeerId, among: Collection[PeerId] | None = None) -> list[tuple[Conversation, Candidate]]:
         ways = []
-        for conversation in self.introducers.towards(target, among):
+        introducers = self.introducers.towards(target, among)
+        handicaps = self.introducers.handicaps(target, (each.peer_id for each in introducers))
+        for conversation, handicap in zip(introducers, handicaps, strict=True):
             link = conversation.link
             if link is not None:
                 remote = link.connection.remote
                 endpoint = Endpoint("relay", remote.host, remote.port)
-                prepare = functools.partial(self._dialling, conversation, endpoint, target)
+                prepare = functools.partial(self._dialling, conversation, endpoint, target, handicap)
                 candidate = Candidate(endpoint, manner=Manner.RELAY, method="circuit", prepare=prepare)
                 ways.append((conversation, candidate))
         return ways
 
     def _dialling(
-        self, conversation: Conversation, endpoint: Endpoint, target: PeerId, timeout: float
+        self, conversation: Conversation, endpoint: Endpoint, target: PeerId, handicap: float, timeout: float
     ) -> CircuitDialling:
-        return CircuitDialling(endpoint, lambda: self._open(conversation, endpoint, target))
+        cancelled = self._host.clock.event()
+        return CircuitDialling(endpoint, lambda: self._open(conversation, endpoint, target), cancelled, handicap)
 
     def _open(self, conversation: Conversation, endpoint: Endpoint, target: PeerId) -> CircuitConnection:
         link = conversation.link

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from ... import limits
@@ -15,6 +15,26 @@ if TYPE_CHECKING:
     from ..conversation import Conversation
 
 __all__ = ["Introducers"]
+
+
+class _Memory:
+    """How often something happened with introducers, for each peer that was to be reached. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._noted: dict[PeerId, dict[PeerId, tuple[float, int]]] = {}  # until when, and how often; oldest first
+
+    def note(self, introducer: PeerId, target: PeerId, now: float, seconds: float) -> None:
+        """It has happened once more; remember that so long."""
+        noted = self._noted.pop(target, {})
+        noted = self._noted[target] = {each: what for each, what in noted.items() if what[0] > now}
+        until, times = noted.get(introducer, (now, 0))
+        noted[introducer] = max(until, now + seconds), times + 1
+        while max(self._noted[oldest := next(iter(self._noted))].values())[0] <= now:
+            del self._noted[oldest]
+
+    def of(self, target: PeerId, now: float) -> dict[PeerId, int]:
+        """How often with each introducer; those with which it did not are left out."""
+        return {each: times for each, (until, times) in self._noted.get(target, {}).items() if until > now}
 
 
 class Introducers:
@@ -30,8 +50,8 @@ class Introducers:
         self._now = now
         self._lock = threading.Lock()  # guards the dictionaries; nothing is called while it is held
         self._peers: dict[PeerId, Conversation] = {}
-        # By peer: the introducers that had no room for data to it, and until when that is remembered. Oldest first.
-        self._roomless: dict[PeerId, dict[PeerId, float]] = {}
+        self._roomless = _Memory()  # they had no room for data
+        self._tried = _Memory()  # so, or a session was on a circuit through them
 
     def add(self, conversation: Conversation) -> None:
         """A link carries that session."""
@@ -52,22 +72,35 @@ class Introducers:
         """
         now = self._now()
         with self._lock:
-            before = self._roomless.pop(target, {})
-            remembered = {each: until for each, until in before.items() if until > now}
-            self._roomless[target] = {**remembered, introducer: now + limits.CIRCUIT_ROOM_MEMORY}
-            while max(self._roomless[oldest := next(iter(self._roomless))].values()) <= now:
-                del self._roomless[oldest]
+            self._roomless.note(introducer, target, now, limits.CIRCUIT_ROOM_MEMORY)
+            self._tried.note(introducer, target, now, limits.CIRCUIT_TRIED_MEMORY[1])
+
+    def carries(self, introducer: PeerId, target: PeerId) -> None:
+        """
+        A session with ``target`` is on a circuit through that one now. If it has to look for another one soon, others
+        come first: whoever ends circuits as soon as they stand would get it again and again.
+        """
+        now = self._now()
+        with self._lock:
+            self._tried.note(introducer, target, now, limits.CIRCUIT_TRIED_MEMORY[0])
 
     def roomless(self, target: PeerId) -> set[PeerId]:
         """Those that had no room lately for data to ``target``."""
-        now = self._now()
         with self._lock:
-            return {introducer for introducer, until in self._roomless.get(target, {}).items() if until > now}
+            return set(self._roomless.of(target, self._now()))
+
+    def handicaps(self, target: PeerId, those: Iterable[PeerId]) -> list[float]:
+        """For each of these, how many seconds the others have for themselves that were tried less."""
+        with self._lock:
+            tried = self._tried.of(target, self._now())
+        times = [tried.get(each, 0) for each in those]
+        least = min(times, default=0)
+        return [min((each - least) * limits.CIRCUIT_HANDICAP, limits.CIRCUIT_HANDICAP_MAX) for each in times]
 
     def abandon(self) -> None:
         """In a forked child: forget everything (takes no lock)."""
         self._lock = threading.Lock()
-        self._peers, self._roomless = {}, {}
+        self._peers, self._roomless, self._tried = {}, _Memory(), _Memory()
 
     def _present(self) -> list[Conversation]:
         """Those that could introduce us to somebody now."""
@@ -84,11 +117,15 @@ class Introducers:
     def towards(self, target: PeerId, among: Collection[PeerId] | None = None) -> list[Conversation]:
         """
         Through whom to try to reach a peer: at most ``CIRCUIT_INTRODUCERS``, of different networks if possible; first
-        those that carry an application's data, then those that are near. ``among``: only these.
+        those that carry an application's data, then those that were tried least lately, then those that are near.
+        ``among``: only these.
         """
         able = [each for each in self._present() if among is None or each.peer_id in among]
         roomless = self.roomless(target)
-        present = sorted((each for each in able if each.peer_id != target), key=lambda each: _place(each, roomless))
+        with self._lock:
+            tried = self._tried.of(target, self._now())
+        present = [each for each in able if each.peer_id != target]
+        present.sort(key=lambda each: _place(each, roomless, tried))
         return _spread(present, limits.CIRCUIT_INTRODUCERS, 1)
 
     def has(self, peer_id: PeerId) -> bool:
@@ -114,11 +151,17 @@ class Introducers:
         return tuple(contacts)
 
 
-def _place(conversation: Conversation, roomless: Collection[PeerId] = ()) -> tuple[bool, bool, float]:
+_NOBODY: Mapping[PeerId, int] = {}
+
+
+def _place(
+    conversation: Conversation, roomless: Collection[PeerId] = (), tried: Mapping[PeerId, int] = _NOBODY
+) -> tuple[bool, bool, int, float]:
     """The least is tried first."""
-    rtt = conversation.session.srtt
-    carries = bool(conversation.capabilities & Capability.RELAY) and conversation.peer_id not in roomless
-    return not carries, conversation.session.suspected, float("inf") if rtt is None else rtt
+    rtt, peer_id = conversation.session.srtt, conversation.peer_id
+    carries = bool(conversation.capabilities & Capability.RELAY) and peer_id not in roomless
+    far = float("inf") if rtt is None else rtt
+    return not carries, conversation.session.suspected, tried.get(peer_id, 0), far
 
 
 def _spread(present: Iterable[Conversation], most: int, of_network: int) -> list[Conversation]:

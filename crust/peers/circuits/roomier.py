@@ -60,9 +60,13 @@ class Roomier:
         """A link carries that session (locks may be held)."""
         link = conversation.link
         circuit = None if link is None else link.circuit
-        if link is None or circuit is None or circuit.relays or not circuit.wants_relay:
+        if link is None or circuit is None:
             return
-        self._introducers.had_no_room(circuit.legs.conversation.peer_id, conversation.peer_id)
+        introducer = circuit.legs.conversation.peer_id
+        if circuit.relays or not circuit.wants_relay:
+            self._introducers.carries(introducer, conversation.peer_id)
+            return
+        self._introducers.had_no_room(introducer, conversation.peer_id)
         self._host.io.call_later(limits.CIRCUIT_ROOM_LOOK[0], lambda now: self._look(conversation, link))
 
     def _look(self, conversation: Conversation, link: Link) -> None:

@@ -23,6 +23,8 @@ class _Started:
         self._event = event
         self._greenlet: Any = None
         self.struck = False
+        self.error: BaseException | None = None
+        """What struck it."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._event, name)
@@ -40,16 +42,21 @@ class _Started:
 
     def _ended(self, greenlet: Any) -> None:
         if not self._event.is_set():
-            self.struck = True
+            self.struck, self.error = True, greenlet.exception
             self._event.set()
 
 
-def start_greenlet(thread: threading.Thread, struck: Callable[[BaseException | None], bool]) -> bool:
+def start_greenlet(
+    thread: threading.Thread,
+    struck: Callable[[BaseException | None], bool],
+    forward: Callable[[BaseException], object],
+) -> bool:
     """
     ``thread.start()`` in a world of greenlets.
 
     Args:
         struck: Gets, on the thread, what has come out of its ``run()``; False if ``threading.excepthook`` is to get it.
+        forward: Gets an interrupt that nobody has heard of.
 
     Returns:
         False if the thread was struck before it began: it has done nothing, so start another one in its place.
@@ -72,6 +79,18 @@ def start_greenlet(thread: threading.Thread, struck: Callable[[BaseException | N
     started.leave()
     if started.struck:
         vars(threading)["_limbo"].pop(thread, None)
+        hidden = _hidden(started.error)
+        if hidden is not None:
+            forward(hidden)
         return False
     inside["_started"] = event  # (a peer costs as little memory as can be)
     return True
+
+
+def _hidden(error: BaseException | None) -> KeyboardInterrupt | None:
+    """The interrupt during whose handling threading has raised something else, of which gevent tells nobody."""
+    if isinstance(error, KeyboardInterrupt):
+        return None
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error

@@ -113,7 +113,7 @@ class _Worker:
         _starting.add(thread)
         try:
             if mode() == "gevent":
-                return thread if start_greenlet(thread, self.struck) else None
+                return thread if start_greenlet(thread, self.struck, forward_interrupt) else None
             thread.start()
             return thread
         finally:

@@ -29,7 +29,7 @@ print(crew.join(Deadline(30)), ran, [thread.name for thread in threading._limbo]
 """A greenlet is struck at the first line of something that threading runs on it."""
 
 
-@pytest.mark.parametrize("name", ["_bootstrap", "_bootstrap_inner", "run"])
+@pytest.mark.parametrize("name", ["_bootstrap", "_bootstrap_inner", "_set_native_id", "run"])
 def test_an_interrupt_before_the_first_line(name: str) -> None:
     result = run_python(STRUCK.format(name=name), gevent=True)
     assert (result.returncode, result.stdout) == (0, "interrupted\n[] ['done'] []\n"), result.stderr

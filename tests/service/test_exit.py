@@ -225,6 +225,36 @@ def test_ctrl_c(nodes: Nodes, gevent: bool) -> None:
     assert all(lost.reason == "closed" for lost in nodes.heard(far).of(crust.LostPeer))
 
 
+def test_signals_of_the_hub(nodes: Nodes) -> None:
+    """On greenlets: ``gevent.signal_handler`` strikes nobody, and ``wait()`` ends."""
+    far = nodes.start()
+    code = HEAD + (
+        "import gevent, signal\n"
+        "node = crust.Service(config()).start()\n"
+        "gevent.signal_handler(signal.SIGTERM, node.close)\n"
+        "node.connect(sys.argv[1])\n"
+        "print('ready', flush=True)\n"
+        "node.wait()\n"
+        "print(node.closed, [t.name for t in threading.enumerate() if t.name.startswith('crust-')])\n"
+    )
+    program = subprocess.Popen(
+        [sys.executable, "-c", "from gevent import monkey; monkey.patch_all()\n" + code, str(far.contact)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert program.stdout is not None and program.stdout.readline() == "ready\n"
+        program.send_signal(signal.SIGTERM)
+        assert program.communicate(timeout=20) == ("True []\n", "")
+    finally:
+        program.kill()
+        program.communicate()
+    assert program.returncode == 0
+    assert nodes.heard(far).wait(crust.LostPeer).reason == "closed"
+
+
 @BOTH
 def test_callbacks_cannot_end_the_program(gevent: bool) -> None:
     """``sys.exit()``, and any other BaseException, in a callback: reported like every error, and the node goes on."""

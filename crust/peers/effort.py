@@ -283,8 +283,11 @@ class Effort:
             self.introduced = None
             lost, self.lost = self.lost, []
             if not (attempt.welcomed or self.denied or self.retry_at):  # whoever is on its way lets nothing through
+                going = (each for each in self.tries if each.link is None or not each.link.verdict)
+                under_way = {each.candidate.endpoint for each in going}  # another round may have begun meanwhile
                 for each in reversed(lost):
-                    self.race.again(each)
+                    if each.endpoint not in under_way:
+                        self.race.again(each)
 
     def goes_on(self, attempt: Try) -> bool:
         """Whether an attempt is still wanted, although there is a session."""

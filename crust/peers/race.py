@@ -117,8 +117,10 @@ class Race:
             self._circuits_at = _LONG_AGO
 
     def again(self, candidate: Candidate) -> None:
-        """Try this before all others, whenever the row goes on."""
-        (self._circuits if candidate.prepare is not None else self._row).insert(0, candidate)
+        """Try this before all others, whenever the row goes on; once, though it may wait for its turn already."""
+        row = self._circuits if candidate.prepare is not None else self._row
+        what = (candidate.endpoint, candidate.secret_index)
+        row[:] = [candidate, *(each for each in row if (each.endpoint, each.secret_index) != what)]
 
     def clear(self) -> None:
         """Nothing more is to be begun."""

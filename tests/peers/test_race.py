@@ -149,3 +149,12 @@ def test_a_circuit_that_comes_later_is_tried_at_once() -> None:
     assert run(race) == [(0.0, A_TCP), (limits.REDIAL_CIRCUIT_HEADSTART, "relay://192.0.2.8:1")]
     race.add_circuits([other])
     assert race.take(START) == other and race.is_empty
+
+
+def test_what_waits_already_has_one_more_turn_only() -> None:
+    """Also if a round has begun meanwhile in which it is, too; another secret is another try."""
+    race = Race(endpoints(A_TCP, B_TCP))
+    for _ in range(2):
+        race.again(Candidate(Endpoint.parse(B_TCP)))
+    race.again(Candidate(Endpoint.parse(B_TCP), 1))
+    assert [where for _, where in run(race)] == [B_TCP, B_TCP, A_TCP]

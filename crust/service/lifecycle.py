@@ -247,9 +247,12 @@ class Lifecycle:
                 return
             self._finishing = True
         try:
-            until = node.clock.now() + min(limits.CLOSE_RESUME, math.inf if timeout is None else timeout)
+            deadline = node.clock.deadline(timeout)
+            share = math.inf if timeout is None else timeout / 2  # the rest is for what comes then
+            until = node.clock.now() + min(limits.CLOSE_RESUME, share)
             for conversation in node.registry.all():
                 conversation.await_link(until)
+            timeout = deadline.remaining()
             if self._reloading is not None:
                 self._reloading.close()
             if self._outlets is not None:

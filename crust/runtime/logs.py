@@ -120,7 +120,7 @@ class NodeLog:
             if not isinstance(error, Exception) and not self._dispatcher.on_dispatcher():
                 raise  # it has struck the caller's thread, and may be meant for it
             if not forward_interrupt(error) and logging.raiseExceptions and sys.stderr is not None:
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError, ValueError):  # ValueError: the program has closed it
                     traceback.print_exception(error)
 
 

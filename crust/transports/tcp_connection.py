@@ -140,8 +140,8 @@ class TcpConnection:
             except (BlockingIOError, InterruptedError):
                 return 0
             except (BrokenPipeError, ConnectionResetError) as error:
-                if not self._started:
-                    raise self._named(error) from error
+                if not self._started or (self._resumed is not None and not self._resumed.is_set()):
+                    raise self._named(error) from error  # nobody else would tell
                 return len(data)  # its last words may not have been read yet: the reader meets the end after them
             except OSError as error:
                 raise self._named(error) from error

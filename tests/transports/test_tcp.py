@@ -398,23 +398,28 @@ def test_abort_resets(pair: Pair) -> None:
 
 def test_last_words_are_read_although_writing_fails(pair: Pair) -> None:
     """Who was busy while the other end said goodbye, and went, may write to it before it reads."""
-    pair.far.pause()
-    pair.near.send(b"x")  # the reader may still take this
+    works = pair.far_sink.gate = threading.Event()
+    pair.near.send(b"x")
+    wait_until(lambda: pair.far_sink.calls, what="work")
     pair.near.send(b"last words")
     pair.near.abort()
     wait_until(lambda: pair.near_sink.lost, what="the reset")
     assert [pair.far.send(b"are you there?") for _ in range(3)] == [14] * 3
     assert not pair.far_sink.lost
-    pair.far.resume()
+    works.set()
     wait_until(lambda: pair.far_sink.lost, what="the end")
     assert pair.far_sink.received == b"xlast words"
     with pytest.raises(OSError, match="closed"):
         pair.far.send(b"?")
 
 
-def test_who_does_not_read_yet_hears_of_the_reset_at_once(tcp: TcpTransport) -> None:
-    """Before a connection is started nobody else would tell."""
+@pytest.mark.parametrize("started", [False, True])
+def test_who_does_not_read_hears_of_the_reset_at_once(crew: Crew, tcp: TcpTransport, started: bool) -> None:
+    """Before a connection is started, and while it is paused, nobody else would tell."""
     near, far = connected(tcp)
+    if started:
+        far.pause()
+        far.start(RecordingSink(), crew.spawn)
     near.abort()
 
     def is_broken() -> bool:

@@ -140,6 +140,25 @@ def test_a_peer_that_wants_no_messages_by_circuits_has_no_introducer_blamed(net:
     assert all(middle.stats().circuits.opened for middle in serving), "those that were not tried have their turn"
 
 
+def test_the_only_way_is_not_put_off_for_those_that_lead_nowhere(net: Network) -> None:
+    """Each end has two more introducers, which do not know the other one: cuts are mended at once."""
+    middle = net.service(crust.Config().replace(relay={"serve": True}))
+    near, far = net.service(HIDDEN), net.service(HIDDEN)
+    for each in (near, far):
+        each.stop_listening()
+        each.connect(middle.contact)
+        for _ in range(2):
+            each.connect(net.service(crust.Config().replace(relay={"serve": True})).contact)
+    net.settle()
+    near.connect(far.id)
+    for _ in range(12):
+        net.advance(5.0)
+        for circuit in middle._node.circuits.introducing._circuits.copy():  # type: ignore[union-attr]
+            circuit.end(CircuitReason.LOST, "")
+        net.advance(2 * limits.CIRCUIT_HANDICAP)
+        assert current(middle) == 1
+
+
 def test_those_that_end_circuits_at_once_do_not_get_them_again(net: Network) -> None:
     """However near and many they are: the session comes to one that keeps it, and nothing is lost."""
     ending = [net.service(crust.Config().replace(relay={"serve": True})) for _ in range(5)]

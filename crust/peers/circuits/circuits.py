@@ -186,6 +186,9 @@ class Circuits:
             return not self._closed
 
     def _lost(self, connection: CircuitConnection) -> None:
+        target = connection.unreached
+        if target is not None:
+            self.introducers.was_tried(connection.legs.conversation.peer_id, target)
         with self._lock:
             self._connections.discard(connection)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
 from ... import limits
@@ -18,23 +19,33 @@ __all__ = ["Introducers"]
 
 
 class _Memory:
-    """How often something happened with introducers, for each peer that was to be reached. Not thread-safe."""
+    """
+    How often something happened with introducers, for each peer that was to be reached. Not thread-safe.
 
-    def __init__(self) -> None:
-        self._noted: dict[PeerId, dict[PeerId, tuple[float, int]]] = {}  # until when, and how often; oldest first
+    Args:
+        seconds: After the last time it is forgotten.
+    """
 
-    def note(self, introducer: PeerId, target: PeerId, now: float, seconds: float) -> None:
-        """It has happened once more; remember that so long."""
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._noted: dict[PeerId, dict[PeerId, tuple[float, int]]] = {}  # when, and how often; the last noted last
+
+    def note(self, introducer: PeerId, target: PeerId, now: float) -> None:
+        """It has happened once more."""
+        since = now - self._seconds
         noted = self._noted.pop(target, {})
-        noted = self._noted[target] = {each: what for each, what in noted.items() if what[0] > now}
-        until, times = noted.get(introducer, (now, 0))
-        noted[introducer] = max(until, now + seconds), times + 1
-        while max(self._noted[oldest := next(iter(self._noted))].values())[0] <= now:
+        noted = self._noted[target] = {each: what for each, what in noted.items() if what[0] > since}
+        noted[introducer] = now, noted.get(introducer, (now, 0))[1] + 1
+        while True:
+            oldest = next(iter(self._noted))
+            if len(self._noted) <= limits.CIRCUIT_TRIED_PEERS and max(self._noted[oldest].values())[0] > since:
+                break
             del self._noted[oldest]
 
-    def of(self, target: PeerId, now: float) -> dict[PeerId, int]:
-        """How often with each introducer; those with which it did not are left out."""
-        return {each: times for each, (until, times) in self._noted.get(target, {}).items() if until > now}
+    def of(self, target: PeerId, now: float, seconds: float | None = None) -> dict[PeerId, int]:
+        """How often with each introducer; those with which it did not, in so many seconds, are left out."""
+        since = now - (self._seconds if seconds is None else seconds)
+        return {each: times for each, (at, times) in self._noted.get(target, {}).items() if at > since}
 
 
 class Introducers:
@@ -50,8 +61,8 @@ class Introducers:
         self._now = now
         self._lock = threading.Lock()  # guards the dictionaries; nothing is called while it is held
         self._peers: dict[PeerId, Conversation] = {}
-        self._roomless = _Memory()  # they had no room for data
-        self._tried = _Memory()  # so, or a session was on a circuit through them
+        self._roomless = _Memory(limits.CIRCUIT_ROOM_RECORD)  # they had no room for data
+        self._tried = _Memory(limits.CIRCUIT_TRIED_MEMORY)  # there was a circuit through them, or no way
 
     def add(self, conversation: Conversation) -> None:
         """A link carries that session."""
@@ -70,37 +81,40 @@ class Introducers:
         A circuit through that one carries no data to ``target``, whatever it said. It may be the target that wants
         none, so this says nothing about others.
         """
-        now = self._now()
         with self._lock:
-            self._roomless.note(introducer, target, now, limits.CIRCUIT_ROOM_MEMORY)
-            self._tried.note(introducer, target, now, limits.CIRCUIT_TRIED_MEMORY[1])
+            self._roomless.note(introducer, target, self._now())
 
-    def carries(self, introducer: PeerId, target: PeerId) -> None:
+    def was_tried(self, introducer: PeerId, target: PeerId) -> None:
         """
-        A session with ``target`` is on a circuit through that one now. If it has to look for another one soon, others
-        come first: whoever ends circuits as soon as they stand would get it again and again.
+        A session with ``target`` is on a circuit through that one now, or there was to be one, and it cannot reach it.
+        If the session has to look for another one soon, others come first: whoever ends circuits as soon as they stand
+        would get it again and again.
         """
-        now = self._now()
         with self._lock:
-            self._tried.note(introducer, target, now, limits.CIRCUIT_TRIED_MEMORY[0])
+            self._tried.note(introducer, target, self._now())
 
     def roomless(self, target: PeerId) -> set[PeerId]:
         """Those that had no room lately for data to ``target``."""
         with self._lock:
-            return set(self._roomless.of(target, self._now()))
+            return set(self._roomless.of(target, self._now(), limits.CIRCUIT_ROOM_MEMORY))
+
+    def _tries(self, target: PeerId) -> Counter[PeerId]:
+        now = self._now()
+        with self._lock:
+            return Counter(self._tried.of(target, now)) + Counter(dict.fromkeys(self._roomless.of(target, now), 1))
 
     def handicaps(self, target: PeerId, those: Iterable[PeerId]) -> list[float]:
         """For each of these, how many seconds the others have for themselves that were tried less."""
-        with self._lock:
-            tried = self._tried.of(target, self._now())
-        times = [tried.get(each, 0) for each in those]
+        tries = self._tries(target)
+        times = [tries[each] for each in those]
         least = min(times, default=0)
         return [min((each - least) * limits.CIRCUIT_HANDICAP, limits.CIRCUIT_HANDICAP_MAX) for each in times]
 
     def abandon(self) -> None:
         """In a forked child: forget everything (takes no lock)."""
         self._lock = threading.Lock()
-        self._peers, self._roomless, self._tried = {}, _Memory(), _Memory()
+        self._peers = {}
+        self._roomless, self._tried = _Memory(0.0), _Memory(0.0)
 
     def _present(self) -> list[Conversation]:
         """Those that could introduce us to somebody now."""
@@ -121,11 +135,9 @@ class Introducers:
         ``among``: only these.
         """
         able = [each for each in self._present() if among is None or each.peer_id in among]
-        roomless = self.roomless(target)
-        with self._lock:
-            tried = self._tried.of(target, self._now())
+        roomless, tries = self.roomless(target), self._tries(target)
         present = [each for each in able if each.peer_id != target]
-        present.sort(key=lambda each: _place(each, roomless, tried))
+        present.sort(key=lambda each: _place(each, roomless, tries))
         return _spread(present, limits.CIRCUIT_INTRODUCERS, 1)
 
     def has(self, peer_id: PeerId) -> bool:
@@ -151,17 +163,17 @@ class Introducers:
         return tuple(contacts)
 
 
-_NOBODY: Mapping[PeerId, int] = {}
+_NOBODY: Counter[PeerId] = Counter()
 
 
 def _place(
-    conversation: Conversation, roomless: Collection[PeerId] = (), tried: Mapping[PeerId, int] = _NOBODY
+    conversation: Conversation, roomless: Collection[PeerId] = (), tries: Counter[PeerId] = _NOBODY
 ) -> tuple[bool, bool, int, float]:
     """The least is tried first."""
     rtt, peer_id = conversation.session.srtt, conversation.peer_id
     carries = bool(conversation.capabilities & Capability.RELAY) and peer_id not in roomless
     far = float("inf") if rtt is None else rtt
-    return not carries, conversation.session.suspected, tried.get(peer_id, 0), far
+    return not carries, conversation.session.suspected, tries[peer_id], far
 
 
 def _spread(present: Iterable[Conversation], most: int, of_network: int) -> list[Conversation]:

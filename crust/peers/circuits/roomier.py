@@ -64,7 +64,7 @@ class Roomier:
             return
         introducer = circuit.legs.conversation.peer_id
         if circuit.relays or not circuit.wants_relay:
-            self._introducers.carries(introducer, conversation.peer_id)
+            self._introducers.was_tried(introducer, conversation.peer_id)
             return
         self._introducers.had_no_room(introducer, conversation.peer_id)
         self._host.io.call_later(limits.CIRCUIT_ROOM_LOOK[0], lambda now: self._look(conversation, link))

@@ -32,6 +32,7 @@ from ..crypto.keys import CIPHERS
 from ..crypto.records import RecordOpener, RecordSealer, export_key
 from ..exceptions import RemoteProtocolError
 from ..transports.contract import Connection
+from ..transports.errors import LeftUnread
 from ..wire import frames
 from ..wire.handshake import DenialCode, Introduction, Manner
 from .circuits.connection import CircuitConnection
@@ -552,6 +553,8 @@ class Link:
             return False
         try:
             accepted = self.connection.send(data)
+        except LeftUnread:
+            return False  # not the end yet: that may be a goodbye
         except OSError as error:
             self.fail("failed", str(error))
             return False
@@ -580,6 +583,8 @@ class Link:
         """True when all of ``data`` is out; else the rest waits again (or the link is dead)."""
         try:
             accepted = self.connection.send(data)
+        except LeftUnread:
+            return False
         except OSError as error:
             self.fail("failed", str(error))
             return False

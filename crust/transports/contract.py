@@ -97,10 +97,8 @@ class Connection(Protocol):
 
         Callers take turns: two sends at once would mix their bytes. The caller may reuse ``data`` afterwards.
 
-        To an end that has reset the stream it may still be sent while we read, and goes nowhere: what that end said
-        before may not have been read yet, and the sink hears ``connection_lost`` after it.
-
         Raises:
+            LeftUnread: The other end has reset the stream; the sink may hear what it said before, and then the end.
             OSError: The connection is closed or broken; the sink hears ``connection_lost`` too.
         """
 

@@ -10,7 +10,14 @@ from ..addresses import Endpoint
 from ..exceptions import ListenError
 from ..runtime.descriptors import exhaustion
 
-__all__ = ["listen_error", "text_of"]
+__all__ = ["LeftUnread", "listen_error", "text_of"]
+
+
+class LeftUnread(ConnectionError):
+    """
+    The other end has reset the stream, and takes no more. What it said before may not have been read yet: whoever reads
+    meets the end after it.
+    """
 
 
 def text_of(number: int) -> str:

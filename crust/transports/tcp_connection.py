@@ -35,6 +35,7 @@ from ..runtime.flusher import IoLoop
 from ..runtime.threads import Spawn, abandon_socket
 from ..runtime.timers import Timer
 from .contract import Sink
+from .errors import LeftUnread
 from .pieces import Pieces
 from .readiness import Readiness, without_signal
 
@@ -140,9 +141,9 @@ class TcpConnection:
             except (BlockingIOError, InterruptedError):
                 return 0
             except (BrokenPipeError, ConnectionResetError) as error:
-                if not self._started or (self._resumed is not None and not self._resumed.is_set()):
-                    raise self._named(error) from error  # nobody else would tell
-                return len(data)  # its last words may not have been read yet: the reader meets the end after them
+                if self._started and (self._resumed is None or self._resumed.is_set()):
+                    raise LeftUnread(error.errno, error.strerror, str(self.remote)) from error
+                raise self._named(error) from error
             except OSError as error:
                 raise self._named(error) from error
 

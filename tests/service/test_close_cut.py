@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+import crust
 import crust.testing
 from crust import limits
+from crust.peers.conversation import Conversation
 from crust.peers.session import State
 from crust.testing import Network
+from tests.support.nodes import Nodes
 
 
 @pytest.fixture
@@ -38,3 +43,29 @@ def test_waiting_for_links_is_part_of_the_time_to_close(net: Network, monkeypatc
     near.close(timeout=1.0)
     assert left == [pytest.approx(0.5, abs=0.01)]
     assert net.now - began < 1.0 + limits.CLOSE_GRACE
+
+
+def test_goodbye_is_heard_by_who_writes_before_it_reads(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The peer has gone while the reader was busy, and its stream is reset by the time at which something is sent."""
+    monkeypatch.setattr(limits, "CLOSE_LINGER", 0.2)
+    pair = nodes.pair()
+    works, go_on = threading.Event(), threading.Event()
+    conversation, receive = pair.to_near._conversation, Conversation.receive
+
+    def work(self: Conversation, *arguments: Any) -> None:
+        if self is conversation:
+            works.set()
+            go_on.wait(20)
+        receive(self, *arguments)
+
+    monkeypatch.setattr(Conversation, "receive", work)
+    pair.to_far.send(b"hello")
+    assert works.wait(20)
+    pair.near.close(timeout=0.5)
+    for _ in range(3):
+        pair.to_near.send(b"are you there?")
+    assert not pair.far_heard.of(crust.PeerSuspended)
+    go_on.set()
+    assert pair.far_heard.wait(crust.LostPeer).reason == "closed"
+    assert not pair.far_heard.of(crust.PeerSuspended)
+    assert pair.to_near.recv(5) == b"hello"

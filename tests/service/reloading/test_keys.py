@@ -534,7 +534,7 @@ def allow_peers(nodes: Nodes) -> None:
     change(far, access__allow_peers=[str(other.id)])
     lost = nodes.heard(near).wait(crust.LostPeer)
     assert lost.reason == "role" and "list" in lost.text
-    assert [peer.id for peer in far.peers] == [other.id]
+    wait_until(lambda: [peer.id for peer in far.peers] == [other.id], what="the one that stays")
     change(far, access__allow_peers=None)
     assert near.connect(far.contact).id == far.id
 

@@ -25,14 +25,35 @@ def net() -> Iterator[Network]:
         assert [node for node in net._heard if node._node is not None and node._node.crashes] == []
 
 
-def trio(net: Network, **relay: object) -> tuple[Service, crust.Peer, crust.Peer]:
-    """An introducer, and a session through it as both ends see it."""
-    middle = net.service(crust.Config().replace(relay=relay))
+def relaying(net: Network) -> Service:
+    """An introducer that carries messages, too."""
+    return net.service(crust.Config().replace(relay={"serve": True}))
+
+
+def hidden(net: Network, *introducers: Service) -> tuple[Service, Service]:
+    """Two nodes that reach each other through these alone."""
     near, far = net.service(HIDDEN), net.service(HIDDEN)
     for each in (near, far):
         each.stop_listening()
-        each.connect(middle.contact)
+        for introducer in introducers:
+            each.connect(introducer.contact)
     net.settle()
+    return near, far
+
+
+def end_all(introducer: Service) -> int:
+    """It ends its circuits; how many."""
+    assert introducer._node is not None
+    circuits = introducer._node.circuits.introducing._circuits.copy()
+    for circuit in circuits:
+        circuit.end(CircuitReason.LOST, "")
+    return len(circuits)
+
+
+def trio(net: Network, **relay: object) -> tuple[Service, crust.Peer, crust.Peer]:
+    """An introducer, and a session through it as both ends see it."""
+    middle = net.service(crust.Config().replace(relay=relay))
+    near, far = hidden(net, middle)
     to_far = near.connect(far.id)
     net.settle()
     (to_near,) = [each for each in far.peers if each.id == near.id]
@@ -50,12 +71,8 @@ def current(middle: Service) -> int:
 
 def test_two_round_trips(net: Network) -> None:
     """From the wish to the session, at 25 ms from each end to the introducer."""
-    middle = net.service(crust.Config().replace(relay={"serve": True}))
-    near, far = net.service(HIDDEN), net.service(HIDDEN)
-    for each in (near, far):
-        each.stop_listening()
-        each.connect(middle.contact)
-    net.settle()
+    middle = relaying(net)
+    near, far = hidden(net, middle)
     net.delay(seconds=0.025)
     began = net.now
     near.connect(far.id)
@@ -81,7 +98,7 @@ def test_a_circuit_that_only_signals_is_short(net: Network) -> None:
 def test_who_finds_no_room_goes_to_another_introducer(net: Network, is_first: bool) -> None:
     """It is not the first one's circuit for signals that decides for a minute, whichever came first."""
     full = net.service(crust.Config().replace(relay={"serve": True, "max_circuits": 1}))
-    roomy = net.service(crust.Config().replace(relay={"serve": True}))
+    roomy = relaying(net)
     pairs = [(net.service(HIDDEN), net.service(HIDDEN)) for _ in range(2)]
     for near, far in pairs:
         for each in (near, far):
@@ -119,7 +136,7 @@ def test_who_finds_no_room_goes_to_another_introducer(net: Network, is_first: bo
 
 def test_a_peer_that_wants_no_messages_by_circuits_has_no_introducer_blamed(net: Network) -> None:
     """Some are tried, as it may be they, and no more for a while; for other peers all of them are as good as before."""
-    serving = [net.service(crust.Config().replace(relay={"serve": True})) for _ in range(5)]
+    serving = [relaying(net) for _ in range(5)]
     near, other = net.service(HIDDEN), net.service(HIDDEN)
     refusing = net.service(HIDDEN.replace(relay={"use": False}))
     for each in (near, other, refusing):
@@ -142,34 +159,26 @@ def test_a_peer_that_wants_no_messages_by_circuits_has_no_introducer_blamed(net:
 
 def test_the_only_way_is_not_put_off_for_those_that_lead_nowhere(net: Network) -> None:
     """Each end has two more introducers, which do not know the other one: cuts are mended at once."""
-    middle = net.service(crust.Config().replace(relay={"serve": True}))
-    near, far = net.service(HIDDEN), net.service(HIDDEN)
+    middle = relaying(net)
+    near, far = hidden(net, middle)
     for each in (near, far):
-        each.stop_listening()
-        each.connect(middle.contact)
         for _ in range(2):
-            each.connect(net.service(crust.Config().replace(relay={"serve": True})).contact)
-    net.settle()
+            each.connect(relaying(net).contact)
     near.connect(far.id)
     for _ in range(12):
         net.advance(5.0)
-        for circuit in middle._node.circuits.introducing._circuits.copy():  # type: ignore[union-attr]
-            circuit.end(CircuitReason.LOST, "")
+        assert end_all(middle) == 1
         net.advance(2 * limits.CIRCUIT_HANDICAP)
         assert current(middle) == 1
 
 
 def test_those_that_end_circuits_at_once_do_not_get_them_again(net: Network) -> None:
     """However near and many they are: the session comes to one that keeps it, and nothing is lost."""
-    ending = [net.service(crust.Config().replace(relay={"serve": True})) for _ in range(5)]
-    keeping = net.service(crust.Config().replace(relay={"serve": True}))
-    near, far = net.service(HIDDEN), net.service(HIDDEN)
+    ending = [relaying(net) for _ in range(5)]
+    keeping = relaying(net)
+    near, far = hidden(net, *ending, keeping)
     for each in (near, far):
-        each.stop_listening()
-        for middle in (*ending, keeping):
-            each.connect(middle.contact)
         net.delay(each, keeping, seconds=0.1)
-    net.settle()
     to_far = near.connect(far.id)
     net.settle()
     (to_near,) = [each for each in far.peers if each.id == near.id]
@@ -177,10 +186,7 @@ def test_those_that_end_circuits_at_once_do_not_get_them_again(net: Network) -> 
     for number in range(40):
         to_far.send(b"%d" % number)
         net.advance(1.0)
-        for middle in ending:
-            for circuit in middle._node.circuits.introducing._circuits.copy():  # type: ignore[union-attr]
-                circuit.end(CircuitReason.LOST, "")
-                ended += 1
+        ended += sum(map(end_all, ending))
     assert current(keeping) == 1 and 0 < ended <= 3 * len(ending)
     assert [to_near.recv(timeout=0) for _ in range(40)] == [b"%d" % number for number in range(40)]
 
@@ -191,14 +197,9 @@ def test_introducers_that_carry_nothing_after_all(net: Network, silent: int, mon
     Nearer than others, they let the first two messages pass, so that they win, and then nothing: whoever has lost to
     them has another turn, and no time is lost but theirs.
     """
-    liars = [net.service(crust.Config().replace(relay={"serve": True})) for _ in range(silent)]
-    honest = net.service(crust.Config().replace(relay={"serve": True}))
-    near, far = net.service(HIDDEN), net.service(HIDDEN)
-    for each in (near, far):
-        each.stop_listening()
-        for middle in (*liars, honest):
-            each.connect(middle.contact)
-    net.settle()
+    liars = [relaying(net) for _ in range(silent)]
+    honest = relaying(net)
+    near, far = hidden(net, *liars, honest)
     net.delay(near, honest, seconds=0.02)
     lenders = [each._node.circuits.introducing for each in liars if each._node is not None]
     data = Leg._data

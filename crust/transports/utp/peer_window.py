@@ -34,8 +34,6 @@ class PeerWindow:
     def heard(self, size: int) -> None:
         """The other side tells its window."""
         self.size = size
-        if self.probe_at == _NEVER and not self._interval:
-            return
         if size or not self._interval:
             self._interval = 0.0
             self.probe_at = _NEVER

@@ -21,6 +21,8 @@ __all__ = ["INTERRUPTED", "Terminated", "code_of", "end_at_once", "held", "raise
 
 INTERRUPTED = 130
 
+_HELD = tuple(signal.Signals[each] for each in ("SIGINT", "SIGTERM", "SIGALRM") if each in signal.Signals.__members__)
+
 _UNTIL_STOPPED = ("node",)  # commands that run until SIGTERM comes: they have done their work then
 
 
@@ -76,7 +78,7 @@ def held() -> Iterator[None]:
         _restore(before)
 
     if _is_ours():
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _HELD:
             if callable(signal.getsignal(number)):
                 before[number] = signal.getsignal(number)
         for each in before:

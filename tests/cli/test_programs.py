@@ -15,23 +15,26 @@ from crust.cli import programs
 from crust.cli.programs import clean_environment, running
 
 
-def test_ctrl_c_while_one_is_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The process is there, and the program that shall end it does not know of it yet."""
+@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="no signals between processes here")
+@pytest.mark.parametrize("number", ["SIGINT", "SIGALRM"])
+def test_a_signal_while_one_is_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: str) -> None:
+    """The process is there, and the program that shall end it does not know of it yet: Ctrl-C, or time is up."""
+    which = signal.Signals[number]
     started: list[subprocess.Popen[bytes]] = []
 
     def start(_: list[str], **options: Any) -> subprocess.Popen[bytes]:
         started.append(subprocess.Popen([sys.executable, "-c", "input()"], **options))
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), which)
         return started[0]
 
     monkeypatch.setattr(programs, "subprocess", _Subprocess(start))
-    before = signal.getsignal(signal.SIGINT)
+    before = signal.getsignal(which)
     try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(which, signal.default_int_handler)
         with pytest.raises(KeyboardInterrupt), running("alice", ["node"], clean_environment(tmp_path)):
             raise AssertionError("it was to be interrupted before")
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(which, before)
     (process,) = started
     assert process.returncode is not None
 

@@ -299,14 +299,18 @@ class Gossiping:
         if known is not None and known.conversation is conversation and known.is_short == is_short:
             known.link = link  # it has only moved, perhaps to another place
             self._tell_core(conversation)
+            self._has_met(conversation, link)
             return
         self._began_at = min(self._began_at, now)
         self._links[peer_id] = _Linked(conversation, link, is_short)
         self._core.link_up(peer_id, self._leads_in(conversation), now, short=is_short, place=_place(link))
+        self._has_met(conversation, link)
+        self._asking.stands(conversation)
+
+    def _has_met(self, conversation: Conversation, link: Link) -> None:
         record = self.record(conversation.peer_id)
         if record is not None:
             self._public.learned(record, _place(link))
-        self._asking.stands(conversation)
 
     def tried(self, conversation: Conversation) -> None:
         """It is known now, or not any more, whether strangers reach that peer. Any thread."""

@@ -26,10 +26,12 @@ class _Node:
 
     __slots__ = ("_listed", "_usable", "is_met", "peer_id", "place")
 
-    def __init__(self, record: Record, place: bytes | None) -> None:
+    def __init__(self, record: Record, *met_at: bytes) -> None:
         self.peer_id = record.peer_id
         listed = record.endpoints
-        self.is_met = place is not None and any(_place(each) == place for each in listed)
+        places = {_place(each) for each in listed}
+        place = next((each for each in met_at if each in places), None)
+        self.is_met = place is not None
         # Where it is for certain comes first: by that it is chosen.
         self._listed = sorted(listed, key=lambda each: self.is_met and _place(each) != place)
         self.place = _place(self._listed[0]) if listed else b""
@@ -72,9 +74,10 @@ class PublicNodes:
             before = self._take_out(peer_id)
             if not record.is_public:
                 return
-            if place is None and before is not None and before.is_met:
-                place = before.place
-            self._put(_Node(record, place))
+            met_at = [] if place is None else [place]
+            if before is not None and before.is_met:
+                met_at.append(before.place)
+            self._put(_Node(record, *met_at))
             if len(self._nodes) > limits.GOSSIP_CONTACTS:
                 is_met = 2 * sum(map(len, self._met.values())) > limits.GOSSIP_CONTACTS
                 lines = self._met if is_met else self._told

@@ -112,6 +112,15 @@ def test_a_new_record_holds_in_place_of_the_old_one(nodes: PublicNodes) -> None:
     assert hosts(nodes) == []
 
 
+def test_who_was_met_elsewhere_counts_there(nodes: PublicNodes) -> None:
+    """And where it was before, if it does not say to be at the new place."""
+    one = learn(nodes, "45.0.0.1", "45.0.0.2", linked="45.0.0.1")
+    for linked in ("45.0.0.2", "45.0.0.1", "66.0.0.1", ""):
+        learn(nodes, "45.0.0.2", "45.0.0.1", peer_id=one.peer_id, linked=linked)
+        (contact,) = nodes.contacts(met=True)
+        assert contact.endpoints[0].host == ("45.0.0.2" if linked == "45.0.0.2" else "45.0.0.1")
+
+
 def test_there_is_an_end_to_them(nodes: PublicNodes) -> None:
     for number in range(limits.GOSSIP_CONTACTS + 10):
         learn(nodes, "45.0.0.1", linked="45.0.0.1" if number % 2 else "")

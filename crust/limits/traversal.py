@@ -22,6 +22,7 @@ CIRCUIT_TRIED_MEMORY = 90.0  # seconds from the last time that one was tried to 
 CIRCUIT_TRIED_PEERS = 4096  # for which that is remembered
 CIRCUIT_HANDICAP = 0.5  # seconds until it is tried again, for each time more than the one that was tried least
 CIRCUIT_HANDICAP_MAX = 4.0
+CIRCUIT_WORN = 4  # times more than another one that all who say they carry data were tried, until that one is, too
 CIRCUIT_BYTES = 16 * 1024**3  # of one that does
 CIRCUIT_SECONDS = 86_400.0
 CIRCUIT_OFFER_SECONDS = 8.0  # that a called peer has to consent: the caller hears of it before it gives up

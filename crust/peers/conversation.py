@@ -12,12 +12,13 @@ the ``host``, which posts them to the dispatcher.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .. import limits
 from ..addresses import Endpoint, PeerId
-from ..exceptions import RemoteProtocolError
+from ..exceptions import CrustError, RemoteProtocolError
 from ..paths import Path
 from ..wire import frames
 from ..wire.handshake import Manner, Purpose, Role
@@ -440,8 +441,12 @@ class Conversation(Holding):
     def await_link(self, until: float) -> None:
         """
         Wait for the next link, but not longer than ``until``, if the last one has just been lost: whoever closes may be
-        who broke it, by an exception that struck while a record was written, and what was sent before is to arrive.
+        who broke it, by an exception that struck while a record was written, and what was sent before is to arrive. If
+        that is under way, the link may be lost, and its reader not know yet: its arrival, too, is waited for.
         """
+        if self.session.state is State.CONNECTED and self._outbox.held_messages:
+            with contextlib.suppress(CrustError, OSError):  # what does not arrive is told in LostPeer
+                self.drain(max(0.0, until - self._now()))
         with self.lock:
             if self.session.state is State.SUSPENDED:
                 until = min(until, self._cut_at + limits.CLOSE_RESUME)

@@ -33,7 +33,7 @@ from .conversation import Conversation
 from .dialer_host import DialerHost
 from .effort import Avoid, Effort, Try, Waiter
 from .efforts import BANNED, LOST, Efforts
-from .failures import ENDS, FINAL, REFUSALS, failure_of, nowhere, reason_of, verdict_of
+from .failures import ENDS, FINAL, IN_VAIN, REFUSALS, failure_of, nowhere, reason_of, verdict_of
 from .judging import Verdict
 from .link import Link
 from .race import Candidate
@@ -419,6 +419,8 @@ class Dialer(Efforts):
                 return
             now = self._now()
             effort.ended(attempt)
+            if verdict in IN_VAIN:
+                effort.in_vain(attempt, now)
             duration = now - attempt.started
             wall = self._host.wall()
             self._host.attempted(effort.peer_id, effort.note(candidate, duration, verdict, error, wall, attempt.link))

@@ -289,6 +289,12 @@ class Effort:
                     if each.endpoint not in under_way:
                         self.race.again(each)
 
+    @staticmethod
+    def in_vain(attempt: Try, now: float) -> None:
+        """It has led to nothing, and nothing else was quicker: whoever it was to go through may be to blame."""
+        if attempt.candidate.in_vain is not None and attempt.link is not None:
+            attempt.candidate.in_vain(now - attempt.started)
+
     def goes_on(self, attempt: Try) -> bool:
         """Whether an attempt is still wanted, although there is a session."""
         return self.session is not None and self.session.would_gain(attempt.path_class)

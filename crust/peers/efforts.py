@@ -165,6 +165,7 @@ class Efforts(abc.ABC):
             if link is None:
                 continue
             if effort.session is None:
+                effort.in_vain(attempt, self._now())
                 self._give_up(link)
             elif link.introduction is None or link.introduction.resume is None:
                 link.fail("lost_race", LOST)

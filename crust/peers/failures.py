@@ -12,7 +12,7 @@ from ..runtime.descriptors import exhaustion
 from ..wire.handshake import DenialCode
 from .effort import Effort
 
-__all__ = ["ENDS", "FINAL", "REFUSALS", "failure_of", "nowhere", "reason_of", "verdict_of"]
+__all__ = ["ENDS", "FINAL", "IN_VAIN", "REFUSALS", "failure_of", "nowhere", "reason_of", "verdict_of"]
 
 _ADVICE = (
     "Use a contact with an address, such as the one that the peer's `crust node` prints; or let both nodes connect to "
@@ -72,6 +72,9 @@ def reason_of(error: OSError) -> str:
 
 FINAL = frozenset({"network", "version", "role", "banned", "self", "not_accepting", "closing", "busy"})
 """Refusals by the peer itself: other addresses lead to the same peer, so the effort ends."""
+
+IN_VAIN = frozenset({"failed", "refused", "timeout", "unreachable"})
+"""Words of an ``Attempt`` that say that there was no way there, and not that it was not wanted, or came too late."""
 
 ENDS = {DenialCode.BANNED: "banned", DenialCode.CLOSING: "closed"}
 """Why a session is over whose resumption is refused; ``gone`` for other reasons."""

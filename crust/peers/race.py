@@ -41,6 +41,8 @@ class Candidate(NamedTuple):
     """Makes what brings about the stream, given the seconds that it has; None: the endpoint's transport does."""
     salt: bytes | None = None
     """What our handshake begins with (:mod:`crust.peers.meeting`); None: random bytes."""
+    in_vain: Callable[[float], object] | None = None
+    """Told how many seconds it took, if it was begun and led to no session, though no other one was quicker."""
 
 
 class Pace(NamedTuple):

@@ -26,7 +26,8 @@ def name_of(callback: Callable[..., object]) -> str:
     try:
         name = getattr(callback, "__qualname__", None) or repr(callback)
         return f"{getattr(callback, '__module__', '?')}.{name}"
-    except Exception:  # that is code of the application, too
+    except BaseException as error:  # that is code of the application, too
+        forward_interrupt(error)
         return type(callback).__qualname__
 
 

@@ -339,7 +339,8 @@ class Subscriptions:
             return
         self.errors += 1
         occasion = "" if event is None else f" on {type(event).__name__}"
-        self._log.error("callback %s raised%s", name_of(callback), occasion, exc_info=error)
+        with contained(self._log.error, "callback %s raised%s what cannot be shown", name_of(callback), occasion):
+            self._log.error("callback %s raised%s", name_of(callback), occasion, exc_info=error)
         if self._on_error is not None and event is not None:
             with contained(self._log.exception, "the on_callback_error hook itself raised"):
                 self._on_error(event, error)

@@ -167,3 +167,22 @@ def test_what_an_introducer_does_to_a_circuit(nodes: Nodes, monkeypatch: pytest.
     others.talk()
     for service in (trio.near, trio.far):
         assert nodes.heard(service).of(crust.PeerMisbehaved, crust.LostPeer) == []
+
+
+@pytest.mark.parametrize(("handshake", "patience"), [(1.2, PATIENCE), (PATIENCE, 1.2)])
+def test_whoever_lets_no_call_through_comes_after_others(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch, handshake: float, patience: float
+) -> None:
+    """
+    It hands on the first two messages of a call, and no more: the attempt ends by its own time or by the caller's. It
+    is not preferred again, or a few of these would keep two peers apart whom others would bring together.
+    """
+    trio = Trio(nodes, SERVES, near=hidden(session__handshake_timeout=handshake))
+    monkeypatch.setattr(Leg, "_data", lambda leg: None)
+    with pytest.raises((crust.ConnectError, crust.Timeout)):
+        trio.near.connect(trio.far.id, timeout=patience)
+    inner = trio.near._node
+    assert inner is not None
+    other = nodes.start(hidden())
+    start, none = inner.circuits.introducers.handicaps(trio.far.id, [trio.relay.id, other.id])
+    assert start >= 2 * limits.CIRCUIT_HANDICAP and not none

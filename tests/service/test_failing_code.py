@@ -62,7 +62,10 @@ def test_a_log_handler_that_raises(
     assert "raise error" in capsys.readouterr().err
 
 
-def test_a_callback_without_a_name(nodes: Nodes, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit])
+def test_a_callback_without_a_name(
+    nodes: Nodes, caplog: pytest.LogCaptureFixture, error: type[BaseException]
+) -> None:
     """One that is an object which cannot say what it is has its error logged, and ends nothing."""
 
     class Nameless:
@@ -71,7 +74,7 @@ def test_a_callback_without_a_name(nodes: Nodes, caplog: pytest.LogCaptureFixtur
             raise ZeroDivisionError
 
         def __repr__(self) -> str:
-            raise ZeroDivisionError
+            raise error
 
     heard: list[bytes] = []
     far = nodes.start()
@@ -81,3 +84,23 @@ def test_a_callback_without_a_name(nodes: Nodes, caplog: pytest.LogCaptureFixtur
     wait_until(lambda: far.stats().callback_errors == 2, what="both errors")
     assert heard == [b"one", b"two"]
     wait_until(lambda: "Nameless raised on NewMessage" in caplog.text, what="its line in the log")
+
+
+def test_an_error_that_cannot_be_shown(nodes: Nodes, caplog: pytest.LogCaptureFixture) -> None:
+    class Hidden(Exception):
+        @property
+        def __traceback__(self) -> None:  # type: ignore[override]
+            raise SystemExit(3)
+
+    def stumble(message: crust.NewMessage) -> None:
+        heard.append(message.data)
+        raise Hidden
+
+    heard: list[bytes] = []
+    far = nodes.start()
+    far.on(crust.NewMessage, stumble)
+    peer = nodes.start().connect(far.contact)
+    peer.send_many([b"one", b"two"])
+    wait_until(lambda: far.stats().callback_errors == 2, what="both errors")
+    assert heard == [b"one", b"two"] and far.stats().crashes == 0
+    wait_until(lambda: "raised on NewMessage what cannot be shown" in caplog.text, what="its line in the log")

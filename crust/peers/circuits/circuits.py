@@ -142,9 +142,16 @@ class Circuits:
                 remote = link.connection.remote
                 endpoint = Endpoint("relay", remote.host, remote.port)
                 prepare = functools.partial(self._dialling, conversation, endpoint, target, handicap)
-                candidate = Candidate(endpoint, manner=Manner.RELAY, method="circuit", prepare=prepare)
+                in_vain = functools.partial(self._in_vain, conversation.peer_id, target, handicap)
+                candidate = Candidate(
+                    endpoint, manner=Manner.RELAY, method="circuit", prepare=prepare, in_vain=in_vain
+                )
                 ways.append((conversation, candidate))
         return ways
+
+    def _in_vain(self, introducer: PeerId, target: PeerId, handicap: float, seconds: float) -> None:
+        """A circuit through that one has led to no session (the dialer's lock is held)."""
+        self.introducers.was_tried(introducer, target, max(0.0, seconds - handicap))
 
     def _dialling(
         self, conversation: Conversation, endpoint: Endpoint, target: PeerId, handicap: float, timeout: float
@@ -186,9 +193,6 @@ class Circuits:
             return not self._closed
 
     def _lost(self, connection: CircuitConnection) -> None:
-        target = connection.unreached
-        if target is not None:
-            self.introducers.was_tried(connection.legs.conversation.peer_id, target)
         with self._lock:
             self._connections.discard(connection)
 

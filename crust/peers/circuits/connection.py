@@ -44,8 +44,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CircuitConnection"]
 
-_UNREACHED = (CircuitReason.NOT_LINKED, CircuitReason.REFUSED, CircuitReason.BUSY)
-
 
 class _Stage(enum.Enum):
     """What has been said about the circuit on the link to the introducer."""
@@ -166,11 +164,6 @@ class CircuitConnection:
         self._told = False  # it has heard of that
         self._writable: Callable[[], object] | None = None
         self._linger: Timer | None = None
-
-    @property
-    def unreached(self) -> PeerId | None:
-        """Whom the introducer could not, or would not, bring us to."""
-        return self._target if self._error is not None and self._error.reason in _UNREACHED else None
 
     def __repr__(self) -> str:
         return f"<CircuitConnection {self.number} {self.remote} {self._stage.value}>"

@@ -30,12 +30,12 @@ class _Memory:
         self._seconds = seconds
         self._noted: dict[PeerId, dict[PeerId, tuple[float, int]]] = {}  # when, and how often; the last noted last
 
-    def note(self, introducer: PeerId, target: PeerId, now: float) -> None:
-        """It has happened once more."""
+    def note(self, introducer: PeerId, target: PeerId, now: float, times: int = 1) -> None:
+        """It has happened once more, or so many times."""
         since = now - self._seconds
         noted = self._noted.pop(target, {})
         noted = self._noted[target] = {each: what for each, what in noted.items() if what[0] > since}
-        noted[introducer] = now, noted.get(introducer, (now, 0))[1] + 1
+        noted[introducer] = now, noted.get(introducer, (now, 0))[1] + times
         while True:
             oldest = next(iter(self._noted))
             if len(self._noted) <= limits.CIRCUIT_TRIED_PEERS and max(self._noted[oldest].values())[0] > since:
@@ -84,14 +84,17 @@ class Introducers:
         with self._lock:
             self._roomless.note(introducer, target, self._now())
 
-    def was_tried(self, introducer: PeerId, target: PeerId) -> None:
+    def was_tried(self, introducer: PeerId, target: PeerId, wasted: float = 0.0) -> None:
         """
-        A session with ``target`` is on a circuit through that one now, or there was to be one, and it cannot reach it.
-        If the session has to look for another one soon, others come first: whoever ends circuits as soon as they stand
-        would get it again and again.
+        A session with ``target`` is on a circuit through that one now, or there was to be one, and it led to nothing.
+        If that peer is to be reached again soon, others come first: whoever ends circuits as soon as they stand would
+        get the session again and again, and whoever lets nothing through would keep the two apart.
+
+        Args:
+            wasted: Seconds that this took, and led to nothing: it is as if it had been tried so much more often.
         """
         with self._lock:
-            self._tried.note(introducer, target, self._now())
+            self._tried.note(introducer, target, self._now(), 1 + int(wasted / limits.CIRCUIT_HANDICAP))
 
     def roomless(self, target: PeerId) -> set[PeerId]:
         """Those that had no room lately for data to ``target``."""
@@ -131,14 +134,24 @@ class Introducers:
     def towards(self, target: PeerId, among: Collection[PeerId] | None = None) -> list[Conversation]:
         """
         Through whom to try to reach a peer: at most ``CIRCUIT_INTRODUCERS``, of different networks if possible; first
-        those that carry an application's data, then those that were tried least lately, then those that are near.
-        ``among``: only these.
+        those that carry an application's data, then those that were tried least lately, then those that are near. To
+        say that one carries it costs nothing: where all of these have been tried so much more, somebody else has the
+        place of the last.
+
+        Args:
+            among: Only these.
         """
         able = [each for each in self._present() if among is None or each.peer_id in among]
         roomless, tries = self.roomless(target), self._tries(target)
         present = [each for each in able if each.peer_id != target]
         present.sort(key=lambda each: _place(each, roomless, tries))
-        return _spread(present, limits.CIRCUIT_INTRODUCERS, 1)
+        chosen = _spread(present, limits.CIRCUIT_INTRODUCERS, 1)
+        fresh = min(present, key=lambda each: tries[each.peer_id], default=None)
+        if fresh is not None:
+            least = min(tries[each.peer_id] for each in chosen)
+            if least - tries[fresh.peer_id] >= limits.CIRCUIT_WORN:
+                chosen[-1] = fresh
+        return chosen
 
     def has(self, peer_id: PeerId) -> bool:
         """Whether that peer could introduce us to somebody now, or somebody to us."""

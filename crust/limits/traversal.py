@@ -43,6 +43,7 @@ CIRCUIT_OPENED_SPARE = 50  # of those, for peers that somebody calls: sessions w
 CIRCUIT_OPENS_ALL_PER_SECOND = 1000
 CIRCUIT_REFUSALS_MAX = 64  # that wait for a link; more are not said
 CIRCUIT_INTRODUCERS = 3  # peers through which another one is tried at once
+CIRCUIT_ASKED = 12  # that one call asks, these being one after the other
 CIRCUIT_SWEEP = 1.0  # seconds between two looks whether circuits have lasted too long
 RELAY_CIRCUITS = 64  # with an application's data, in all
 RELAY_PEER_SHARE = 4  # of those, one peer may open one in so many

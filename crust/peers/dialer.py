@@ -278,7 +278,7 @@ class Dialer(Efforts):
         except OSError as error:  # no socket to be had
             return f"cannot dial: {error}"
         attempt = Try(effort, candidate, dialling, now)
-        effort.tries.add(attempt)
+        effort.begun(attempt)
         try:
             self._host.spawn(f"crust-dial-{effort.peer_id.short}", self._run_try, [attempt])
         except RuntimeError as error:  # no thread to be had
@@ -304,6 +304,8 @@ class Dialer(Efforts):
         elif effort.retry_at and now < effort.deadline:
             delay = max(0.0, effort.retry_at - now)
             effort.retry_at = 0.0
+        elif self._ask_others(effort):
+            return
         else:
             delay = effort.early_delay()
         if delay is None and self._seek(effort):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from ..addresses import Endpoint, PeerId
@@ -69,8 +69,8 @@ class DialerHost(Protocol):
     def attempted(self, peer_id: PeerId, attempt: Attempt) -> None:
         """An attempt to reach a peer has ended (the dialer's lock is held)."""
 
-    def circuits_to(self, peer_id: PeerId) -> Sequence[Candidate]:
-        """Through whom that peer may be reached now, those that should be tried first in front."""
+    def circuits_to(self, peer_id: PeerId, besides: Collection[Endpoint] = ()) -> Sequence[Candidate]:
+        """Through whom, besides those, that peer may be reached now, those that should be tried first in front."""
 
     def told_places(self, conversation: Conversation) -> Sequence[Endpoint]:
         """Where the peer of a session may be by its own word, as far as that may be tried now."""

@@ -121,6 +121,8 @@ class Effort:
         """Those with a valid message 2 that have not introduced us."""
         self.introduced: Try | None = None
         """The one that has; its answer is awaited."""
+        self.asked: set[Endpoint] = set()
+        """The introducers that were."""
         self.lost: list[Candidate] = []
         """Those that have lost to that one: the next, if it comes to nothing."""
         self.attempts = Attempts()
@@ -225,6 +227,18 @@ class Effort:
         """It goes on although nothing can be tried: peers that introduced us once may come back."""
         path = None if self.resuming is None else self.resuming.path
         return path is not None and not path.path_class.startswith("direct")
+
+    @property
+    def may_ask_others(self) -> bool:
+        """Whether further introducers may be tried, where those that come first have led to nothing."""
+        is_wanted = self.may_circuit and self.denied is None and bool(self.waiters)
+        return is_wanted and len(self.asked) < limits.CIRCUIT_ASKED
+
+    def begun(self, attempt: Try) -> None:
+        """That one is under way."""
+        self.tries.add(attempt)
+        if attempt.candidate.manner is Manner.RELAY:
+            self.asked.add(attempt.candidate.endpoint)
 
     def note(
         self, candidate: Candidate, duration: float, verdict: str, error: str, wall: float, link: Link | None = None

@@ -68,6 +68,17 @@ class Efforts(abc.ABC):
         effort.search = self._host.look_for(effort.peer_id, functools.partial(self._told_of, effort), patient)
         return effort.search is not None
 
+    def _ask_others(self, effort: Effort) -> bool:
+        """
+        Try through introducers that were not asked yet (the lock is held); False: there is none. Those that come first
+        may be several that end each circuit at once, and the one that leads to the peer another.
+        """
+        others = self._host.circuits_to(effort.peer_id, effort.asked) if effort.may_ask_others else ()
+        effort.race.add_circuits(others)
+        if others:
+            self._advance(effort)
+        return bool(others)
+
     def _seek_late(self, effort: Effort) -> None:
         """What was known has not worked so far (I/O thread)."""
         with self._lock:

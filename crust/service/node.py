@@ -18,7 +18,7 @@ import math
 import os
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from .. import limits
@@ -437,9 +437,9 @@ class Node(Hooks):
         if taken is not None:
             taken(conversation, link, frame)
 
-    def circuits_to(self, peer_id: PeerId) -> Sequence[Candidate]:
-        """Through whom that peer may be reached now."""
-        return self.circuits.towards(peer_id)
+    def circuits_to(self, peer_id: PeerId, besides: Collection[Endpoint] = ()) -> Sequence[Candidate]:
+        """Through whom, besides those, that peer may be reached now."""
+        return self.circuits.towards(peer_id, besides=besides)
 
     def told_places(self, conversation: Conversation) -> Sequence[Endpoint]:
         """Where the peer of a session may be by its own word, as far as that may be tried now."""

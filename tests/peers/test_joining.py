@@ -44,7 +44,7 @@ class World:
             look_for=self._look_for,
             transport_for=lambda endpoint: transport,
             local_port=lambda endpoint: None,
-            circuits_to=lambda peer_id: (),
+            circuits_to=lambda peer_id, besides=(): (),
             spawn=lambda name, target, handed_over: self.tries.append(handed_over[0]),
             attempted=lambda *_: None,
             dial_failed=lambda peer_id, purpose, error: self.failed.append(error),

@@ -9,7 +9,7 @@ import pytest
 import crust
 import crust.testing
 from crust import Service, limits
-from crust.peers.circuits.relayed import Leg
+from crust.peers.circuits.relayed import Leg, RelayedCircuit
 from crust.testing import Network
 from crust.wire.frames import CircuitData, CircuitReason
 
@@ -189,6 +189,34 @@ def test_those_that_end_circuits_at_once_do_not_get_them_again(net: Network) -> 
         ended += sum(map(end_all, ending))
     assert current(keeping) == 1 and 0 < ended <= 3 * len(ending)
     assert [to_near.recv(timeout=0) for _ in range(40)] == [b"%d" % number for number in range(40)]
+
+
+@pytest.mark.parametrize("count", [2, 5, limits.CIRCUIT_ASKED - 1])
+def test_those_that_end_calls_at_once_keep_no_two_apart(
+    net: Network, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They say that they carry data, and the honest one does not: one call after the other leads there all the same."""
+    ending = [relaying(net) for _ in range(count)]
+    honest = net.service()
+    near, far = hidden(net, *ending, honest)
+    lenders = [each._node.circuits.introducing for each in ending if each._node is not None]
+    ask = RelayedCircuit.ask
+
+    def end(circuit: RelayedCircuit) -> None:
+        ask(circuit)
+        if circuit.lender in lenders:
+            circuit.end(CircuitReason.LOST, "")
+
+    monkeypatch.setattr(RelayedCircuit, "ask", end)
+    for _ in range(6):
+        to_far = near.connect(far.id)
+        assert current(honest) == 1
+        to_far.disconnect()
+        net.settle()
+    unknown = crust.Identity.generate().peer_id
+    with pytest.raises(crust.NoRoute) as caught:
+        near.connect(unknown)
+    assert len({each.endpoint for each in caught.value.attempts}) <= limits.CIRCUIT_ASKED
 
 
 @pytest.mark.parametrize("silent", [1, 2])

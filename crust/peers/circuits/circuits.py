@@ -123,13 +123,19 @@ class Circuits:
 
     # --- we call ------------------------------------------------------------------------------------------------------
 
-    def towards(self, target: PeerId, among: Collection[PeerId] | None = None) -> list[Candidate]:
+    def towards(
+        self, target: PeerId, among: Collection[PeerId] | None = None, *, besides: Collection[Endpoint] = ()
+    ) -> list[Candidate]:
         """
         Through whom that peer may be reached now, those to be tried first in front. Takes no lock of sessions.
 
         Args:
             among: Only through these.
+            besides: Not through these, which have been tried.
         """
+        if besides:
+            others = {each.peer_id for each in self.introducers.present() if _way(each) not in besides}
+            among = others if among is None else others.intersection(among)
         return [candidate for _, candidate in self._ways(target, among)]
 
     def _ways(self, target: PeerId, among: Collection[PeerId] | None = None) -> list[tuple[Conversation, Candidate]]:
@@ -137,10 +143,8 @@ class Circuits:
         introducers = self.introducers.towards(target, among)
         handicaps = self.introducers.handicaps(target, (each.peer_id for each in introducers))
         for conversation, handicap in zip(introducers, handicaps, strict=True):
-            link = conversation.link
-            if link is not None:
-                remote = link.connection.remote
-                endpoint = Endpoint("relay", remote.host, remote.port)
+            endpoint = _way(conversation)
+            if endpoint is not None:
                 prepare = functools.partial(self._dialling, conversation, endpoint, target, handicap)
                 in_vain = functools.partial(self._in_vain, conversation.peer_id, target, handicap)
                 candidate = Candidate(
@@ -300,3 +304,9 @@ class Circuits:
             if sink is not None:
                 sinks.append(sink)
         return sinks
+
+
+def _way(introducer: Conversation) -> Endpoint | None:
+    """What a circuit through that one is called; None: there is none now."""
+    link = introducer.link
+    return None if link is None else Endpoint("relay", link.connection.remote.host, link.connection.remote.port)

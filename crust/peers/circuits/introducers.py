@@ -119,7 +119,7 @@ class Introducers:
         self._peers = {}
         self._roomless, self._tried = _Memory(0.0), _Memory(0.0)
 
-    def _present(self) -> list[Conversation]:
+    def present(self) -> list[Conversation]:
         """Those that could introduce us to somebody now."""
         with self._lock:
             peers = list(self._peers.values())
@@ -141,7 +141,7 @@ class Introducers:
         Args:
             among: Only these.
         """
-        able = [each for each in self._present() if among is None or each.peer_id in among]
+        able = [each for each in self.present() if among is None or each.peer_id in among]
         roomless, tries = self.roomless(target), self._tries(target)
         present = [each for each in able if each.peer_id != target]
         present.sort(key=lambda each: _place(each, roomless, tries))
@@ -155,7 +155,7 @@ class Introducers:
 
     def has(self, peer_id: PeerId) -> bool:
         """Whether that peer could introduce us to somebody now, or somebody to us."""
-        return any(each.peer_id == peer_id for each in self._present())
+        return any(each.peer_id == peer_id for each in self.present())
 
     def via(self) -> tuple[Contact, ...]:
         """
@@ -163,7 +163,7 @@ class Introducers:
         at most ``VIA_MAX``, and of one network ``VIA_PER_NETWORK``, if there are others.
         """
         dialled = []
-        for each in self._present():
+        for each in self.present():
             link = each.link
             if link is not None and not link.inbound and link.connection.remote.is_dialable:
                 dialled.append(each)

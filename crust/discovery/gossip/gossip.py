@@ -285,10 +285,18 @@ class Gossip:
                     self._may_read(link, 3, now)  # of a few nothing is said: what it was asked for counts, too
                 elif not self._pulling.may_check(link, now):
                     self._bites("GOSSIP_CHECKS")
-                elif (record := self._verified(link, data, now, wall)) is not None:
-                    self._accept(record, link, now)
+                else:
+                    record = self._verified(link, data, now, wall)
+                    if record is not None and self._has_room(record, link, now):
+                        self._accept(record, link, now)
             elif not link.items.take(now, 4):  # late, or not ours: it costs nothing but its way
                 self._report(link, "unasked", now)
+
+    def _has_room(self, record: Record, link: Link, now: float) -> bool:
+        """Whether that peer's own record may be kept. Where space is dear a new node pays: keys cost nothing."""
+        if self.store.get(record.prefix) is not None or not self.store.is_half_full_with(len(self._pulling.wants)):
+            return True
+        return self._pulling.may_add(link, now)
 
     def _verified(self, link: Link, data: bytes, now: float, wall: float) -> Record | None:
         try:

@@ -78,8 +78,10 @@ class Pulling:
                 self._bites("gossip.max_records")
                 return
             if is_new:
-                if link.fresh.left(now) < 1 or not self.fresh.permit(link.place, now):
+                if link.fresh.left(now) < 1:
                     self._bites("GOSSIP_FRESH_SECONDS")
+                    return
+                if not self.may_add(link, now):
                     return
                 link.fresh.spend(now, 1)
             want = self.wants[prefix] = Want()
@@ -100,6 +102,13 @@ class Pulling:
             return False
         self.checks.spend(now, 1)
         return True
+
+    def may_add(self, link: Link, now: float) -> bool:
+        """Whether those where that peer is may bring one more node of which we know nothing; counted if so."""
+        if self.fresh.permit(link.place, now):
+            return True
+        self._bites("GOSSIP_FRESH_SECONDS")
+        return False
 
     def requests(self, now: float) -> list[tuple[Link, Request]]:
         """Whom to ask for what, now."""

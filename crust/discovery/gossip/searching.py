@@ -6,7 +6,8 @@ Whom one search asks, and whom it believes, is decided in :mod:`lookup`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import collections
+from collections.abc import Callable, Hashable, Iterable
 
 from ... import limits
 from ...wire import gossip as wire
@@ -84,14 +85,24 @@ class Searching:
         vouched: dict[bytes, Record | None] = {link.peer_id: None for link in self._links.values()}
         for record in self._store.vouched(prefix, most, now):
             vouched.setdefault(record.node, record)
-        careful = sorted(vouched, key=lambda node: wire.prefix_of(node) ^ prefix)[:most]
+        turns = self._turns(prefix)
+        careful = sorted(vouched, key=lambda node: (turns.get(node, 0), wire.prefix_of(node) ^ prefix))[:most]
         seeds = [Candidate(record.node, record, 1, b"") for record in self._store.nearest(prefix, most, now)]
         seeds = [one for one in seeds if one.node not in vouched]
-        mixed = [Candidate(node, vouched[node], 0, b"") for node in careful]
+        mixed = [Candidate(node, vouched[node], 0, b"", min(turns.get(node, 0), 1)) for node in careful]
         if not seeds:
-            for one in mixed[1::2]:
+            for one in [each for each in mixed if each.rank] or mixed[1::2]:
                 one.path = 1
         return [*mixed, *seeds]
+
+    def _turns(self, prefix: int) -> dict[bytes, int]:
+        """How many at the same place are nearer: keys cost nothing, so of each place one is asked before another."""
+        counts = collections.Counter[Hashable]()
+        turns: dict[bytes, int] = {}
+        for link in sorted(self._links.values(), key=lambda link: link.prefix ^ prefix):
+            turns[link.peer_id] = counts[link.place]
+            counts[link.place] += 1
+        return turns
 
     def cancel(self, number: int) -> None:
         """Nobody wants that any more: there is no :class:`Found`."""

@@ -192,6 +192,30 @@ def test_a_liar_spoils_one_path_only() -> None:
     assert friend.node in asked
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_many_keys_at_one_address_do_not_get_all_questions(known: bool) -> None:
+    """However near to the target they are, and whether or not others are known: a link from elsewhere is asked."""
+    target = bytes(32)
+    core = Gossip(key_pair(1).peer_id.public_key, GossipSettings(), read_with(NETWORK), random.Random(1))
+    liars = [bytes([0, number]) * 16 for number in range(1, 3 * limits.GOSSIP_FIND_ASKS)]
+    honest = b"\xff" * 32
+    for liar in liars:
+        core.link_up(liar, True, 0.0, place="there")
+    core.link_up(honest, True, 0.0, place="elsewhere")
+    for number in range(100, 140 if known else 100):
+        core.store.add(record_of(key_pair(number)))
+    core.frames_to_send()
+    number = core.find(target, 0.0)
+    asked: list[bytes] = []
+    while finds := [to for to, frame in core.frames_to_send() if isinstance(frame, wire.Find)]:
+        asked += finds
+        for node in finds:
+            core.receive(node, wire.Found(number, b"", ()), 0.1, WALL)
+        for ask in core.asks():
+            core.failed(ask.record.node, 0.1)
+    assert honest in asked[:4] and len(asked) > 4
+
+
 def test_answers_name_first_those_that_had_a_link_with_us() -> None:
     """Records of nodes that nobody has seen, however near, do not fill the answer."""
     core = Gossip(key_pair(1).peer_id.public_key, GossipSettings(), read_with(NETWORK), random.Random(1))

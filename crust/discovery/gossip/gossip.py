@@ -164,7 +164,7 @@ class Gossip:
         self._links[peer_id] = link
         self.store.reached(link.prefix)
         if self.store.get(link.prefix) is not None:
-            self.store.pin(link.prefix)
+            self.store.pin(link.prefix, link.place)
         if not short:
             self._out.frames.append((peer_id, wire.Summary(self.store.radius, False, ())))
             if self._compare_at == _NEVER:
@@ -314,8 +314,8 @@ class Gossip:
     def _accept(self, record: Record, link: Link, now: float) -> None:
         """A record that is right and came by this link."""
         prefix = record.prefix
-        pinned = record.node in self._links
-        is_new = self.store.add(record, pinned)
+        linked = self._links.get(record.node)
+        is_new = self.store.add(record, linked is not None, None if linked is None else linked.place)
         known = self.store.get(prefix)
         sources = self._pulling.came(link, prefix, record.version if known is None else known.version)
         if not is_new:

@@ -31,7 +31,7 @@ class Candidate:
         self.by = by
         """Who named it; empty: we ourselves."""
         self.rank = rank
-        """0: who named it has had a link with it, or should have; 1: it only heard of it."""
+        """0: who named it has had a link with it, or should have; 1: it only heard of it, or others there go first."""
 
 
 class Lookup:

@@ -8,8 +8,9 @@ digests, by which stores are compared.
 
 from __future__ import annotations
 
+import collections
 from array import array
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Hashable, Iterator
 
 from ... import limits
 from ...wire.gossip import Item, prefix_of
@@ -51,7 +52,7 @@ class Store:
         self._hashes = array("Q", bytes(8 * _PARTS))
         self._first_made = array("Q", [_NEVER]) * _PARTS  # no record in that part was made before this
         self._size = 0
-        self._pinned: dict[int, None] = {}
+        self._pinned: dict[int, Hashable] = {}  # at which place; the latest last
         self._sunk: dict[int, tuple[float, int]] = {}
 
     def __len__(self) -> int:
@@ -82,13 +83,13 @@ class Store:
 
     # --- what comes and goes ------------------------------------------------------------------------------------------
 
-    def add(self, record: Record, pinned: bool = False) -> bool:
+    def add(self, record: Record, pinned: bool = False, place: Hashable = None) -> bool:
         """
         Keep a record, unless a version that holds against it is here, or it is too far off.
 
         Args:
-            pinned: Its node gave it to us itself: not to be thrown out for what others bring. There is room for 512 of
-                these, at most a quarter of all.
+            pinned: Its node gave it to us itself: not to be thrown out for what others bring; see :meth:`pin`.
+            place: Where that node is, then.
         """
         prefix = record.prefix
         index = prefix >> _SHIFT
@@ -105,7 +106,7 @@ class Store:
         if record.made < self._first_made[index]:
             self._first_made[index] = record.made
         if pinned:
-            self.pin(prefix)
+            self.pin(prefix, place)
         if known is None:
             self._size += 1
             if self._size > self.max_records:
@@ -124,16 +125,19 @@ class Store:
             self._size -= 1
             self._pinned.pop(prefix, None)
 
-    def pin(self, prefix: int) -> None:
-        """Do not throw out the record of that node for those that others bring."""
+    def pin(self, prefix: int, place: Hashable = None) -> None:
+        """
+        Do not throw out the record of that node, which is there, for those that others bring. There is room for 512 of
+        these, at most a quarter of all; of the place that has most, the one that has been here longest makes room.
+        """
         self._pinned.pop(prefix, None)
-        self._pinned[prefix] = None
+        self._pinned[prefix] = place
         if len(self._pinned) > min(limits.GOSSIP_PINNED, self.max_records // 4):
-            for oldest in self._pinned:
-                if oldest != self.prefix:
-                    del self._pinned[oldest]
-                    self._bites("GOSSIP_PINNED")
-                    break
+            counts = collections.Counter(where for each, where in self._pinned.items() if each != self.prefix)
+            most = max(counts.values())
+            others = (each for each, where in self._pinned.items() if each != self.prefix and counts[where] == most)
+            del self._pinned[next(others)]
+            self._bites("GOSSIP_PINNED")
 
     def expire(self, holds: Callable[[Record], bool], now: float, wall: float, everywhere: bool = False) -> None:
         """Forget what does not hold any more: cheap unless there is something. Widen the radius if there is room."""

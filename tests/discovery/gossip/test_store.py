@@ -100,6 +100,18 @@ def test_pinned_ones_are_bounded_as_well() -> None:
     assert len(store._pinned) <= 16
 
 
+def test_many_keys_at_one_place_do_not_take_what_others_have_of_that() -> None:
+    """However many come there and bring themselves, and whoever came last."""
+    store = Store(bytes(32), 64)
+    honest = [record(node) for node in nodes(12)]
+    for number, one in enumerate(honest):
+        store.add(one, pinned=True, place=number)
+    for node in nodes(1000, 5):
+        store.add(record(node), pinned=True, place="there")
+    assert [one for one in honest if store.of(one.node) is not one] == []
+    assert len(store._pinned) <= 16
+
+
 def test_our_own_record_stays_whoever_brings_theirs_and_whatever_is_said_of_us() -> None:
     """It is pinned for good: no number of identities takes that from it."""
     store = Store(bytes(32), 64)

@@ -459,7 +459,8 @@ def test_a_helper_that_lies_is_not_believed(
     for helper in helpers:
         node.connect(helper.contact)
     filtering.sends(local, "127.0.4.1")
-    says = ["connected", "from 127.0.4.1", "refused", "nothing", "from 127.0.5.1", "refused", "from 127.0.5.1"]
+    says = ["connected", "from 127.0.4.1", "refused", "nothing", "from 127.0.5.1"]
+    says += ["refused", "from 127.0.5.1", "refused", "refused", "from 127.0.5.1"]
     assert not look(0.0)  # nobody has come
     assert not look(0.0) and len(asked) == 1
     assert not look(limits.FILTER_AGAIN)  # not a stranger
@@ -471,8 +472,11 @@ def test_a_helper_that_lies_is_not_believed(
     assert len(set(asked[2:])) == 2
     assert look(limits.FILTER_INTERVAL) and len(asked) == 5
     assert look(limits.FILTER_AGAIN) and len(asked) == 5  # it is known
-    assert not look(limits.FILTER_INTERVAL)  # a lie, but who could see that?
+    assert look(limits.FILTER_INTERVAL) and len(asked) == 6  # a lie: somebody has come before
     assert look(limits.FILTER_AGAIN) and asked[5] != asked[6]
+    assert look(limits.FILTER_INTERVAL) and len(asked) == 8
+    assert not look(limits.FILTER_AGAIN) and len(asked) == 9 and asked[7] != asked[8]  # two say so
+    assert look(limits.FILTER_INTERVAL) and len(asked) == 10
 
 
 def test_whoever_has_heard_from_a_port_cannot_tell(nodes: Nodes, far_peers: Callable[[str], ListenConfig]) -> None:

@@ -7,7 +7,8 @@ everybody, and the address is worth telling. A peer that the port has sent somet
 
 No helper need be honest. That it has got in counts if we have seen it: by UDP its token has come, by TCP a connection
 from somewhere that the port has sent nothing to, whatever its address (a helper may have several, and where a program
-forwards a port all come from the router's). That it has not is not to be seen here, so others are asked, too, soon.
+forwards a port all come from the router's). That it has not is not to be seen here, so others are asked, too, soon; and
+where somebody has come before, it is believed when it has been heard twice.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ class Filtering:
         # What came of attempts, and when to try again: also where nobody sees us any more, for as long as that holds.
         # What others see may go to and fro, and each time is no reason to try.
         self._open: dict[_Place, bool] = {}
+        self._doubted: set[_Place] = set()  # open ones at which the last helper did not get in
         self._due: dict[_Place, float] = {}
         self._busy: dict[_Place, Conversation] = {}  # who tries
         self._coming: dict[Endpoint, Event] = {}  # by listener: set when a stranger has come
@@ -128,6 +130,7 @@ class Filtering:
             if self._due[place] <= now or number < len(gone) - limits.FILTER_PLACES_MAX:
                 del self._due[place]
                 self._open.pop(place, None)
+                self._doubted.discard(place)
                 self._failed.pop(place, None)
 
     def awaits(self, local: Endpoint, seen: Endpoint | None) -> bool:
@@ -211,7 +214,11 @@ class Filtering:
             if self._closed or place not in self._due:
                 return
             before = self._open_places_locked()
-            self._open[place] = is_open
+            if is_open or place in self._doubted or not self._open.get(place):
+                self._doubted.discard(place)
+                self._open[place] = is_open
+            else:
+                self._doubted.add(place)
             changed = self._open_places_locked() != before
         self._node.log.debug("strangers %s %s", "reach" if is_open else "do not reach", seen)
         if changed:

@@ -261,6 +261,7 @@ class Dialer(Efforts):
 
     def _begin(self, effort: Effort, candidate: Candidate, now: float) -> str:
         """Start an attempt (the lock is held); what keeps us from it, if something does."""
+        effort.begins(candidate)
         endpoint = candidate.endpoint
         prepare = candidate.prepare
         if prepare is None:
@@ -278,7 +279,7 @@ class Dialer(Efforts):
         except OSError as error:  # no socket to be had
             return f"cannot dial: {error}"
         attempt = Try(effort, candidate, dialling, now)
-        effort.begun(attempt)
+        effort.tries.add(attempt)
         try:
             self._host.spawn(f"crust-dial-{effort.peer_id.short}", self._run_try, [attempt])
         except RuntimeError as error:  # no thread to be had

@@ -234,11 +234,10 @@ class Effort:
         is_wanted = self.may_circuit and self.denied is None and bool(self.waiters)
         return is_wanted and len(self.asked) < limits.CIRCUIT_ASKED
 
-    def begun(self, attempt: Try) -> None:
-        """That one is under way."""
-        self.tries.add(attempt)
-        if attempt.candidate.manner is Manner.RELAY:
-            self.asked.add(attempt.candidate.endpoint)
+    def begins(self, candidate: Candidate) -> None:
+        """That one has its turn, whatever comes of it."""
+        if candidate.manner is Manner.RELAY:
+            self.asked.add(candidate.endpoint)
 
     def note(
         self, candidate: Candidate, duration: float, verdict: str, error: str, wall: float, link: Link | None = None

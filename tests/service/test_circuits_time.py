@@ -10,6 +10,7 @@ import crust
 import crust.testing
 from crust import Service, limits
 from crust.peers.circuits.relayed import Leg, RelayedCircuit
+from crust.peers.efforts import BANNED
 from crust.testing import Network
 from crust.wire.frames import CircuitData, CircuitReason
 
@@ -217,6 +218,23 @@ def test_those_that_end_calls_at_once_keep_no_two_apart(
     with pytest.raises(crust.NoRoute) as caught:
         near.connect(unknown)
     assert len({each.endpoint for each in caught.value.attempts}) <= limits.CIRCUIT_ASKED
+
+
+def test_introducers_that_are_being_banned_are_not_asked_for_ever(
+    net: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ban of their address holds, and the sessions with them are about to be ended."""
+    introducers = [relaying(net) for _ in range(limits.CIRCUIT_INTRODUCERS + 2)]
+    near, far = hidden(net, *introducers)
+    node = near._node
+    assert node is not None
+    monkeypatch.setattr(node.bans, "enforce", lambda among=None: None)
+    near.ban(*(each.contact.endpoints[0].host for each in introducers))
+    with pytest.raises(crust.NoRoute) as caught:
+        near.connect(far.id)
+    assert len({each.endpoint for each in caught.value.attempts}) == len(introducers)
+    assert {each.error for each in caught.value.attempts} == {BANNED}
+    assert not node.dialer._efforts
 
 
 @pytest.mark.parametrize("silent", [1, 2])

@@ -220,6 +220,35 @@ def test_those_that_end_calls_at_once_keep_no_two_apart(
     assert len({each.endpoint for each in caught.value.attempts}) <= limits.CIRCUIT_ASKED
 
 
+def test_the_start_that_others_have_is_not_counted_as_wasted(net: Network) -> None:
+    """Who says at once that it does not know a peer is not blamed for the seconds that it was to wait before."""
+    middle, other = relaying(net), relaying(net)
+    near, _ = hidden(net, middle, other)
+    assert near._node is not None
+    introducers, unknown = near._node.circuits.introducers, crust.Identity.generate().peer_id
+    introducers.was_tried(middle.id, unknown, wasted=limits.CIRCUIT_HANDICAP_MAX)
+    before = introducers._tries(unknown)
+    with pytest.raises(crust.NoRoute):
+        near.connect(unknown)
+    after = introducers._tries(unknown)
+    assert 0 < after[middle.id] - before[middle.id] <= after[other.id]
+
+
+def test_who_was_only_slower_is_not_counted(net: Network) -> None:
+    middles = [relaying(net) for _ in range(2)]
+    near, far = hidden(net, *middles)
+    assert near._node is not None
+    introducers = near._node.circuits.introducers
+    first = introducers.towards(far.id)[0].peer_id
+    for each in middles:
+        if each.id == first:
+            net.delay(near, each, seconds=2 * limits.DIAL_STAGGER)
+    to_far = near.connect(far.id)
+    net.advance(8 * limits.DIAL_STAGGER)
+    assert [each.verdict for each in to_far.attempts] == ["connected", "lost_race"]
+    assert first not in introducers._tries(far.id)
+
+
 def test_introducers_that_are_being_banned_are_not_asked_for_ever(
     net: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -243,6 +243,7 @@ class Dialer(Efforts):
             if error:
                 self._host.attempted(effort.peer_id, effort.note(candidate, 0.0, "failed", error, self._host.wall()))
                 effort.race.failed(candidate.endpoint, now)
+        effort.hasten()
         if effort.timer is not None:
             effort.timer.cancel()
             effort.timer = None
@@ -261,6 +262,7 @@ class Dialer(Efforts):
 
     def _begin(self, effort: Effort, candidate: Candidate, now: float) -> str:
         """Start an attempt (the lock is held); what keeps us from it, if something does."""
+        effort.begins(candidate)
         endpoint = candidate.endpoint
         prepare = candidate.prepare
         if prepare is None:
@@ -278,7 +280,7 @@ class Dialer(Efforts):
         except OSError as error:  # no socket to be had
             return f"cannot dial: {error}"
         attempt = Try(effort, candidate, dialling, now)
-        effort.begun(attempt)
+        effort.tries.add(attempt)
         try:
             self._host.spawn(f"crust-dial-{effort.peer_id.short}", self._run_try, [attempt])
         except RuntimeError as error:  # no thread to be had

@@ -28,7 +28,7 @@ def name_of(callback: Callable[..., object]) -> str:
         return f"{getattr(callback, '__module__', '?')}.{name}"
     except BaseException as error:  # that is code of the application, too
         forward_interrupt(error)
-        return type(callback).__qualname__
+        return str(type.__getattribute__(type(callback), "__qualname__"))  # so is its metaclass
 
 
 class Dispatcher:

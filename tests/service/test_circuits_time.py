@@ -10,6 +10,7 @@ import crust
 import crust.testing
 from crust import Service, limits
 from crust.peers.circuits.relayed import Leg, RelayedCircuit
+from crust.peers.efforts import BANNED
 from crust.testing import Network
 from crust.wire.frames import CircuitData, CircuitReason
 
@@ -217,6 +218,65 @@ def test_those_that_end_calls_at_once_keep_no_two_apart(
     with pytest.raises(crust.NoRoute) as caught:
         near.connect(unknown)
     assert len({each.endpoint for each in caught.value.attempts}) <= limits.CIRCUIT_ASKED
+
+
+def test_the_start_that_others_have_is_not_counted_as_wasted(net: Network) -> None:
+    """Who says at once that it does not know a peer is not blamed for the seconds that it was to wait before."""
+    middle, other = relaying(net), relaying(net)
+    near, _ = hidden(net, middle, other)
+    assert near._node is not None
+    introducers, unknown = near._node.circuits.introducers, crust.Identity.generate().peer_id
+    introducers.was_tried(middle.id, unknown, wasted=limits.CIRCUIT_HANDICAP_MAX)
+    before = introducers._tries(unknown)
+    with pytest.raises(crust.NoRoute):
+        near.connect(unknown)
+    after = introducers._tries(unknown)
+    assert 0 < after[middle.id] - before[middle.id] <= after[other.id]
+
+
+def test_who_was_only_slower_is_not_counted(net: Network) -> None:
+    middles = [relaying(net) for _ in range(2)]
+    near, far = hidden(net, *middles)
+    assert near._node is not None
+    introducers = near._node.circuits.introducers
+    first = introducers.towards(far.id)[0].peer_id
+    for each in middles:
+        if each.id == first:
+            net.delay(near, each, seconds=2 * limits.DIAL_STAGGER)
+    to_far = near.connect(far.id)
+    net.advance(8 * limits.DIAL_STAGGER)
+    assert [each.verdict for each in to_far.attempts] == ["connected", "lost_race"]
+    assert first not in introducers._tries(far.id)
+
+
+def test_who_was_tried_in_vain_waits_for_nobody_who_cannot_help(net: Network) -> None:
+    """The peer was away: whoever leads to it was blamed, and two others, who do not know it, have a start."""
+    middle = relaying(net)
+    near, far = hidden(net, middle)
+    for _ in range(2):
+        near.connect(relaying(net).contact)
+    assert near._node is not None
+    near._node.circuits.introducers.was_tried(middle.id, far.id, wasted=limits.CIRCUIT_OFFER_SECONDS)
+    began = net.now
+    near.connect(far.id)
+    assert net.now - began < 2 * limits.CIRCUIT_HANDICAP
+
+
+def test_introducers_that_are_being_banned_are_not_asked_for_ever(
+    net: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ban of their address holds, and the sessions with them are about to be ended."""
+    introducers = [relaying(net) for _ in range(limits.CIRCUIT_INTRODUCERS + 2)]
+    near, far = hidden(net, *introducers)
+    node = near._node
+    assert node is not None
+    monkeypatch.setattr(node.bans, "enforce", lambda among=None: None)
+    near.ban(*(each.contact.endpoints[0].host for each in introducers))
+    with pytest.raises(crust.NoRoute) as caught:
+        near.connect(far.id)
+    assert len({each.endpoint for each in caught.value.attempts}) == len(introducers)
+    assert {each.error for each in caught.value.attempts} == {BANNED}
+    assert not node.dialer._efforts
 
 
 @pytest.mark.parametrize("silent", [1, 2])

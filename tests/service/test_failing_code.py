@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import pytest
 
@@ -68,7 +69,13 @@ def test_a_callback_without_a_name(
 ) -> None:
     """One that is an object which cannot say what it is has its error logged, and ends nothing."""
 
-    class Nameless:
+    class Kind(type):
+        def __getattribute__(cls, name: str) -> Any:
+            if name == "__qualname__":
+                raise error
+            return super().__getattribute__(name)
+
+    class Nameless(metaclass=Kind):
         def __call__(self, message: crust.NewMessage) -> None:
             heard.append(message.data)
             raise ZeroDivisionError

@@ -71,3 +71,16 @@ def test_who_is_known_brings_what_is_new_of_itself(node: Node) -> None:
     node.core.receive(newer.node, wire.Records((newer.data,)), node.now, WALL + 60)
     kept = node.core.store.of(newer.node)
     assert kept is not None and kept.version == newer.version
+
+
+def test_many_keys_at_one_address_do_not_take_the_pins_of_others() -> None:
+    """Neither as they come for the first time, nor when they come again."""
+    node = Node()
+    honest = range(1000, 1012)
+    for _ in range(2):
+        for number in honest:
+            node.visit([number], number)
+        node.visit(range(2000, 2000 + MOST // 4 + 8), "there")
+        pinned = node.core.store._pinned
+        assert len(pinned) == MOST // 4 and node.bitten["GOSSIP_PINNED"] > 0
+        assert [each for each in honest if wire.prefix_of(key_pair(each).peer_id.public_key) not in pinned] == []

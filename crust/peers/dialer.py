@@ -344,8 +344,7 @@ class Dialer(Efforts):
             resuming = effort.resuming
             told = () if resuming is None else self._told(effort, resuming)
             under_way = {each.candidate.endpoint for each in effort.tries}
-            through = self._host.circuits_to(effort.peer_id) if effort.may_circuit else ()
-            circuits = [each for each in through if each.endpoint not in under_way]
+            circuits = [each for each in self._circuits_again(effort) if each.endpoint not in under_way]
             effort.race = effort.new_race((*effort.endpoints, *told), circuits)
             self._advance(effort)
 

@@ -122,7 +122,7 @@ class Effort:
         """Those with a valid message 2 that have not introduced us."""
         self.introduced: Try | None = None
         """The one that has; its answer is awaited."""
-        self.asked: set[Endpoint] = set()
+        self.asked: dict[Endpoint, Candidate] = {}
         """The introducers that were."""
         self.lost: list[Candidate] = []
         """Those that have lost to that one: the next, if it comes to nothing."""
@@ -238,7 +238,7 @@ class Effort:
     def begins(self, candidate: Candidate) -> None:
         """That one has its turn, whatever comes of it."""
         if candidate.manner is Manner.RELAY:
-            self.asked.add(candidate.endpoint)
+            self.asked[candidate.endpoint] = candidate
 
     def hasten(self) -> None:
         """Where all that is left are circuits that give others a start, the one that gives least has its turn now."""

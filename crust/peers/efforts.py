@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import functools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from .. import limits
 from ..addresses import Endpoint, PeerId
@@ -78,6 +78,17 @@ class Efforts(abc.ABC):
         if others:
             self._advance(effort)
         return bool(others)
+
+    def _circuits_again(self, effort: Effort) -> Iterable[Candidate]:
+        """
+        Through whom to try in another round (the lock is held). Who calls asks those again that were asked, as the peer
+        may be on its way to any of them; a session without a link is tried by way of everybody, in turn.
+        """
+        if not effort.may_circuit:
+            return ()
+        if effort.resuming is None and effort.asked:
+            return effort.asked.values()
+        return self._host.circuits_to(effort.peer_id)
 
     def _seek_late(self, effort: Effort) -> None:
         """What was known has not worked so far (I/O thread)."""

@@ -262,6 +262,14 @@ def test_who_was_tried_in_vain_waits_for_nobody_who_cannot_help(net: Network) ->
     assert net.now - began < 2 * limits.CIRCUIT_HANDICAP
 
 
+def test_a_call_asks_so_many_introducers_and_no_more(net: Network) -> None:
+    near = hidden(net, *(relaying(net) for _ in range(limits.CIRCUIT_ASKED + limits.CIRCUIT_INTRODUCERS)))[0]
+    with pytest.raises(crust.NoRoute):
+        near.connect(unknown := crust.Identity.generate().peer_id)
+    assert near._node is not None
+    assert len(near._node.circuits.introducers._tries(unknown)) == limits.CIRCUIT_ASKED
+
+
 def test_introducers_that_are_being_banned_are_not_asked_for_ever(
     net: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:

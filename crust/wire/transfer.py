@@ -2,7 +2,8 @@
 The messages of file transfer (docs/wire-format.md, "File transfer").
 
 They travel as messages of kind 1. The first byte says which one it is, and a number that the offering side chose says
-which file it is about. FILE_DATA also has a fast path, held equal to its definition by the tests.
+which file it is about. Reading has a fast path, held equal to the definitions by the tests: a record holds 9,325 of the
+shortest ones, which took 0.2 s by construct, and greenlets stand still meanwhile. So has building FILE_DATA.
 """
 
 from __future__ import annotations
@@ -153,6 +154,14 @@ TransferMessage: TypeAlias = (
 # --- between bytes and values -----------------------------------------------------------------------------------------
 
 _DATA_HEAD = struct.Struct(">BIQ")  # type, transfer, offset
+_HEAD = struct.Struct(">BI")  # type, transfer
+_NUMBERED = struct.Struct(">BIQ")  # type, transfer, bytes received
+_OFFER_HEAD = struct.Struct(">BIQH")  # type, transfer, size, length of the name
+_TEXT_HEAD = struct.Struct(">BIB")  # type, transfer, length of the text
+_END_SIZE = _HEAD.size + 32
+_BARE: dict[int, type[Accept | Done]] = {2: Accept, 7: Done}
+_EXPLAINED: dict[int, type[Refuse | Fail]] = {3: Refuse, 8: Fail}
+_OFFERS: dict[int, type[Offer | SignedOffer]] = {1: Offer, 9: SignedOffer}
 _DATA_TYPE = int(TransferType.DATA)
 
 TRANSFER_DATA_OVERHEAD = _DATA_HEAD.size
@@ -190,11 +199,41 @@ def parse_transfer_untrusted(data: bytes) -> TransferMessage:
         MalformedMessage: The bytes are anything else.
     """
     if data[:1] != b"\x04":
-        return parse_transfer_by_definition_untrusted(data)
+        quick = _read(data)
+        return parse_transfer_by_definition_untrusted(data) if quick is None else quick
     if not TRANSFER_DATA_OVERHEAD < len(data) <= limits.RECORD_PLAINTEXT_MAX:
         raise MalformedMessage(f"file data in a message of {len(data)} bytes")
     _, transfer, offset = _DATA_HEAD.unpack_from(data)
     return FileData(transfer, offset, data[TRANSFER_DATA_OVERHEAD:])
+
+
+def _read(data: bytes) -> TransferMessage | None:
+    """A message that is not FILE_DATA; None: the definition says what is wrong with it."""
+    try:
+        kind, transfer = _HEAD.unpack_from(data)
+        size = len(data)
+        if kind in _BARE:
+            return _BARE[kind](transfer) if size == _HEAD.size else None
+        if kind in _EXPLAINED:
+            start, length = _TEXT_HEAD.size, data[_HEAD.size]
+            if length > limits.DENIED_TEXT_MAX or start + length != size:
+                return None
+            return _EXPLAINED[kind](transfer, data[start:].decode())
+        if kind in _OFFERS:
+            _, _, whole, length = _OFFER_HEAD.unpack_from(data)
+            start = _OFFER_HEAD.size
+            if length > limits.TRANSFER_NAME_MAX or start + length != size:
+                return None
+            return _OFFERS[kind](transfer, whole, data[start:].decode())
+        if kind == TransferType.PROGRESS:
+            return Progress(transfer, _NUMBERED.unpack_from(data)[2]) if size == _NUMBERED.size else None
+        if kind == TransferType.END:
+            return End(transfer, data[_HEAD.size :]) if size == _END_SIZE else None
+        if kind == TransferType.SIGNED_END and _HEAD.size < size <= _HEAD.size + limits.SIGNED_FILE_MAX:
+            return SignedEnd(transfer, data[_HEAD.size :])
+    except (struct.error, IndexError, UnicodeDecodeError):
+        pass
+    return None
 
 
 def parse_transfer_by_definition_untrusted(data: bytes) -> TransferMessage:

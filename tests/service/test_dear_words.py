@@ -40,14 +40,15 @@ def test_who_sends_cheap_things_first_gets_no_more_dear_ones_in_at_once(
         caller.begin()
         numbers = itertools.count(0, 800)
         size = 0
+        words = [build_transfer(Refuse(number, "")) for number in range(800)]
 
         def flood() -> bool:
             nonlocal size
-            for _ in range(16):
-                words = [build_transfer(Refuse(number, "")) for number in range(800)]
-                record = caller.sealer.seal(frames.build_batch(next(numbers), frames.Kind.FILE, 0, words))
-                size = len(record)
-                caller.sock.sendall(record)
+            records = [
+                caller.sealer.seal(frames.build_batch(next(numbers), frames.Kind.FILE, 0, words)) for _ in range(16)
+            ]
+            size = len(records[0])
+            caller.sock.sendall(b"".join(records))  # one by one they are read as fast as they are made
             return any(given > 4 * size for given, _ in offered)
 
         wait_until(flood, what="much being handed on at once")

@@ -58,6 +58,14 @@ def test_the_layout_of_each_message(message: TransferMessage, text: str) -> None
     assert all(agreed(data[:size]) is MalformedMessage for size in range(whole))
 
 
+@pytest.mark.parametrize("text", [text for _, text in LAYOUTS])
+def test_what_is_well_formed_is_read_without_construct(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record holds thousands of words, and nothing else runs on greenlets while they are read."""
+    by_definition = "parse_transfer_by_definition_untrusted"
+    monkeypatch.setattr(transfer, by_definition, lambda data: pytest.fail("read by construct"))
+    transfer.parse_transfer_untrusted(bytes.fromhex(text))
+
+
 def test_every_type_of_message_has_its_layout_above() -> None:
     """So that no message is without a test of its bytes."""
     assert {bytes.fromhex(text)[0] for _, text in LAYOUTS} == set(transfer.TransferType)

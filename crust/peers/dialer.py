@@ -179,7 +179,7 @@ class Dialer(Efforts):
         Bring a session that is suspended or suspected onto a new link, trying until it is done or lost.
 
         Args:
-            first: We dialled it last, so we begin at once; the other side lets us go first.
+            first: We dialled it last, so we begin at once, unless that was so often lately; the other side lets us go.
         """
         with self._lock:
             effort = self._efforts.get(conversation.peer_id)
@@ -198,7 +198,7 @@ class Dialer(Efforts):
             if self._cannot_begin(effort) is not None:
                 return
             self._efforts[conversation.peer_id] = effort
-            if first:
+            if first and conversation.may_redial_at_once():
                 effort.race.add(self._told(effort, conversation))
                 self._advance(effort)
             else:

@@ -575,9 +575,8 @@ class Dialer(Efforts):
                 effort.retry_at = self._now()  # we came to bootstrap; meanwhile somebody wants more than that
                 return
             words = printable(text) or REFUSALS.get(code, "it gave no reason")
-            effort.denied = Denied(
-                f"peer {effort.peer_id} refused: {reason.replace('_', ' ')} ({words})", (), reason, alternates
-            )
+            told = f"peer {effort.peer_id} refused: {reason.replace('_', ' ')} ({words})"
+            effort.denied = Denied(told, (), reason, tuple(map(printable, alternates)))
         if present is not None and present.session.state is State.SUSPENDED and reason in FINAL:
             present.end(ENDS.get(code, "gone"))  # it would be refused for ever
 

@@ -72,17 +72,18 @@ class Account:
         """What all accounts at its peer's address get it from; None: it is alone."""
         self.balance = min(limits.OVERHEAD_BEGUN, limits.OVERHEAD_SAVED)
         """Seconds of a core; less than 0: overdrawn."""
-        self._alone = self.balance  # what that would be with nobody else at its peer's address
+        self._alone = self.balance  # what that would be with nobody else at its peer's address, nor on the path
         self._at = now
         self._by: list[float] | None = None  # what was spent on what since it was full
         self._hold_until = -math.inf
         self._excused_until = -math.inf
         self._counted_until = -math.inf
 
-    def spend(self, burden: Burden, cost: float) -> None:
-        """Something was done, in seconds of a core."""
+    def spend(self, burden: Burden, cost: float, *, proven: bool = True) -> None:
+        """Something was done, in seconds of a core; ``proven``: nobody but the peer can have done it."""
         self.balance -= cost
-        self._alone -= cost
+        if proven:
+            self._alone -= cost
         if self._by is None:
             self._by = [0.0] * len(_KINDS)
         self._by[burden] += cost
@@ -119,7 +120,7 @@ class Account:
 
     @property
     def is_own_doing(self) -> bool:
-        """It would be overdrawn whatever others at its peer's address cost."""
+        """It would be overdrawn whatever others cost that are at its peer's address, or on the path."""
         return self._alone < 0.0
 
     def count(self, wait: float, now: float) -> float:

@@ -20,6 +20,7 @@ from .. import limits
 from ..addresses import Endpoint, PeerId
 from ..exceptions import CrustError, RemoteProtocolError
 from ..paths import Path
+from ..runtime.rates import Bucket
 from ..wire import frames
 from ..wire.handshake import Manner, Purpose, Role
 from .accounts import Burden
@@ -68,6 +69,7 @@ class Conversation(Holding):
         "_goodbye",
         "_left",
         "_linked",
+        "_redials",
         "address",
         "attempts",
         "bytes_before",
@@ -121,6 +123,7 @@ class Conversation(Holding):
         """Count of the controller's decisions about links; the registry's lock guards it."""
         self.redial: tuple[Endpoint, ...] = ()
         """Where the dialer reached the peer; empty if the peer called us."""
+        self._redials = Bucket(limits.REDIALS_AT_ONCE_PER_SECOND, limits.REDIALS_AT_ONCE)  # the dialer's lock guards it
         self.told: tuple[frames.Place, ...] = ()
         """Where the peer said last that it may be, best first."""
         self.leaving: Link | None = None
@@ -384,6 +387,16 @@ class Conversation(Holding):
             return False
         leaves = self.leaving is not None and self.leaving is self.link
         return is_better_class(path_class, path.path_class) or (leaves and path_class == path.path_class)
+
+    def may_redial_at_once(self) -> bool:
+        """
+        Whether a link that was lost is to be replaced without delay; counted if so (the dialer's lock is held). Who is
+        on the path and cuts each as soon as it stands would have us called one that calls too often.
+        """
+        if self._redials.tokens(self._now()) < 1.0:
+            return False
+        self._redials.take()
+        return True
 
     def doubt(self) -> None:
         """Something speaks against the link: ask for a sign of life, and look for another one if none comes soon."""

@@ -60,6 +60,9 @@ class Detached:
 
 
 def _place_of(conversation: Conversation) -> Hashable:
-    """Where its peer was; by itself if nobody knows."""
-    host = conversation.address
-    return conversation.peer_id if host is None else address_key(host)
+    """Where its peer was; by itself if nobody knows. Whom an introducer said to be there is not there for certain."""
+    host, path = conversation.address, conversation.path
+    if host is None:
+        return conversation.peer_id
+    is_said = path is not None and path.path_class == "relay"
+    return is_said, address_key(host)

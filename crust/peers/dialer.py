@@ -179,7 +179,7 @@ class Dialer(Efforts):
         Bring a session that is suspended or suspected onto a new link, trying until it is done or lost.
 
         Args:
-            first: We dialled it last, so we begin at once; the other side lets us go first.
+            first: We dialled it last, so we begin at once, unless that was so often lately; the other side lets us go.
         """
         with self._lock:
             effort = self._efforts.get(conversation.peer_id)
@@ -198,7 +198,7 @@ class Dialer(Efforts):
             if self._cannot_begin(effort) is not None:
                 return
             self._efforts[conversation.peer_id] = effort
-            if first:
+            if first and conversation.may_redial_at_once():
                 effort.race.add(self._told(effort, conversation))
                 self._advance(effort)
             else:
@@ -575,9 +575,8 @@ class Dialer(Efforts):
                 effort.retry_at = self._now()  # we came to bootstrap; meanwhile somebody wants more than that
                 return
             words = printable(text) or REFUSALS.get(code, "it gave no reason")
-            effort.denied = Denied(
-                f"peer {effort.peer_id} refused: {reason.replace('_', ' ')} ({words})", (), reason, alternates
-            )
+            told = f"peer {effort.peer_id} refused: {reason.replace('_', ' ')} ({words})"
+            effort.denied = Denied(told, (), reason, tuple(map(printable, alternates)))
         if present is not None and present.session.state is State.SUSPENDED and reason in FINAL:
             present.end(ENDS.get(code, "gone"))  # it would be refused for ever
 

@@ -203,7 +203,8 @@ class Gate:
         self.refused: Callable[[str, bytes | None], object] = lambda limit, key: None
         """Told of every refusal and eviction: the key of the configuration that it is because of, and whose doing it is
         (an ``address_key``): the address with too many of its own, or whose unfinished handshake had to make room;
-        None: that of all together, or of a site. Any thread; must be quick."""
+        None: that of all together, of a site, or of those whom somebody introduces, who are not at his address. Any
+        thread; must be quick."""
         self.forgotten = 0
         """How many addresses made room for others, of which it was known how often they begin."""
         self._strangers = 0  # slots in use that were not given to known addresses
@@ -263,9 +264,9 @@ class Gate:
         with self._lock:
             slot, victim, limit, doer = self._take_locked(key, seen, known, now, evict)
         if limit in _OF_ONE:
-            self.refused(limit, key if doer == key else None)
+            self.refused(limit, key if doer == key and behind is None else None)
         elif limit:
-            self.refused(limit, None if victim is None else victim._key)
+            self.refused(limit, None if victim is None or victim._behind is not None else victim._key)
         if victim is not None and slot is not None:
             with contextlib.ExitStack() as stack:
                 stack.callback(slot.release, now)  # only if evict() breaks its promise and raises

@@ -77,7 +77,7 @@ class Holding(SignedSending, abc.ABC):
     def charge_split(self, packets: float) -> None:
         """So many packets of its link, or reads, have brought next to nothing."""
         with self.lock:
-            self.meter.account.spend(Burden.TINY, packets * limits.COST_PACKET)
+            self.meter.account.spend(Burden.TINY, packets * limits.COST_PACKET, proven=False)
 
     def owes(self) -> float:
         """Seconds until the peer may cost this node more without bringing anything."""

@@ -44,7 +44,7 @@ from .link import Link, Stage
 from .paths import Way, class_of
 from .session import Session, Settings, State
 from .views import path_of
-from .whereabouts import Whereabouts
+from .whereabouts import Said, Whereabouts
 
 __all__ = ["Registry", "RegistryHost"]
 
@@ -566,7 +566,8 @@ def _way(link: Link) -> Way:
 
 def _places(link: Link) -> set[str]:
     """The hosts among whose peers the other end counts. Of a circuit the introducer's too: that may say anything."""
-    return {link.connection.remote.host, link.address or link.connection.remote.host}
+    host = link.connection.remote.host
+    return {host} if link.circuit is None or not link.address else {host, Said(link.address)}
 
 
 def _gone_welcome(role: Role, capabilities: int, incarnation: bytes) -> frames.Welcome:

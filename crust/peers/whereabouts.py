@@ -8,7 +8,15 @@ from collections.abc import Iterable
 from .. import limits
 from ..addresses import PeerId, address_key
 
-__all__ = ["Whereabouts", "site_key"]
+__all__ = ["Said", "Whereabouts", "site_key"]
+
+_SAID = b"by others' word:"  # before such keys: as long as no other one is
+
+
+class Said(str):
+    """An IP address where a peer is by the word of its introducer, who may lie: it counts among such alone."""
+
+    __slots__ = ()
 
 
 def site_key(key: bytes) -> bytes | None:
@@ -40,19 +48,25 @@ class Whereabouts:
             self._counts.update(keys)
 
     def count(self, host: str) -> int:
-        """How many of them are at an IP address. Takes no time: strangers cause it."""
-        return self._counts[address_key(host)]
+        """How many of them are at an IP address, or are said to be. Takes no time: strangers cause it."""
+        key = address_key(host)
+        return self._counts[key] + self._counts[_SAID + key]
 
     def is_full(self, hosts: Iterable[str], most: int, promised: Iterable[Iterable[str]]) -> bool:
         """Whether at one of those hosts are so many already, or at its site; those included that others begin, who
         are at the hosts ``promised``."""
         begun = collections.Counter(key for each in promised for key in _keys(each))
         return any(
-            self._counts[key] + begun[key] >= most * (limits.SITE_SHARE if len(key) == 6 else 1) for key in _keys(hosts)
+            self._counts[key] + begun[key] >= most * (limits.SITE_SHARE if len(key.removeprefix(_SAID)) == 6 else 1)
+            for key in _keys(hosts)
         )
 
 
 def _keys(hosts: Iterable[str]) -> set[bytes]:
-    """What those count for: addresses, and sites."""
-    keys = set(map(address_key, hosts))
-    return keys.union(site for site in map(site_key, keys) if site is not None)
+    """What those count for: addresses, and sites; those that are said for themselves."""
+    found: set[bytes] = set()
+    for host in hosts:
+        key = address_key(host)
+        parts = (key, site_key(key))
+        found.update((_SAID if isinstance(host, Said) else b"") + part for part in parts if part is not None)
+    return found

@@ -141,7 +141,7 @@ class Misbehaviour:
             self._node.brake.hold(link, conversation, wait)
         if new:
             kind = KINDS[burden.kind]
-            detail = "" if attributable else f"{kind.what}, and those at its address cost more than they may together"
+            detail = "" if attributable else f"{kind.what}, or others did, at its address or on the path"
             self.by_peer(conversation, kind.name, detail, amount=new, attributable=attributable)
 
     def asked_too_often(self, limit: str, host: str) -> None:

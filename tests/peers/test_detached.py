@@ -12,10 +12,14 @@ from crust.peers.conversation import Conversation
 from crust.peers.detached import Detached
 
 
-def session(address: str | None, held: int) -> Conversation:
+def session(address: str | None, held: int, path_class: str = "direct-tcp") -> Conversation:
     """As far as it matters here."""
-    outbox = SimpleNamespace(held_bytes=held)
-    made = SimpleNamespace(peer_id=Identity.generate().peer_id, address=address, session=SimpleNamespace(outbox=outbox))
+    made = SimpleNamespace(
+        peer_id=Identity.generate().peer_id,
+        address=address,
+        path=SimpleNamespace(path_class=path_class),
+        session=SimpleNamespace(outbox=SimpleNamespace(held_bytes=held)),
+    )
     return cast("Conversation", made)
 
 
@@ -30,6 +34,16 @@ def test_many_with_much_at_one_address_take_nothing_from_others(monkeypatch: pyt
     given_up = [each for one in here for each in detached.add(one)]
     assert given_up == [(each, "DETACHED_BYTES_MAX") for each in here[:2]]
     assert len(detached) == len(others) + 3
+
+
+def test_those_who_are_said_to_be_there_take_nothing_from_who_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Introducers may lie."""
+    monkeypatch.setattr(limits, "DETACHED_SESSIONS_MAX", 4)
+    detached = Detached()
+    assert detached.add(session("192.0.2.7", 100)) == []
+    said = [session("192.0.2.7", 0, "relay") for _ in range(5)]
+    given_up = [each for one in said for each in detached.add(one)]
+    assert given_up == [(each, "DETACHED_SESSIONS_MAX") for each in said[:2]]
 
 
 def test_nor_do_many(monkeypatch: pytest.MonkeyPatch) -> None:

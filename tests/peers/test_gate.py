@@ -454,6 +454,23 @@ def test_who_is_charged_for_a_refusal() -> None:
     assert charged == [("limits.starts_per_second", None)]
 
 
+def test_an_introducer_is_not_charged_for_those_whom_it_brings() -> None:
+    """They are elsewhere, and may be many; it is charged for who is at its own address."""
+    introducer, other = "192.0.2.1", "192.0.2.2"
+    for limit, second in (
+        ("half_open_per_address", introducer),  # its own place is taken, too
+        ("half_open", other),  # which takes the place of the one that was introduced
+        ("starts_per_address_per_second", introducer),
+    ):
+        for behind, expected in (("203.0.113.1", None), ("", None), (None, address_key(introducer))):
+            charged: list[tuple[str, bytes | None]] = []
+            target = gate(**{limit: 1})
+            target.refused = lambda limit, key, charged=charged: charged.append((limit, key))
+            assert target.admit(introducer, 0.0, behind=behind, evict=nothing) is not None
+            target.admit(second, 0.0, behind=behind if second == introducer else None, evict=nothing)
+            assert charged == [(f"limits.{limit}", expected)]
+
+
 def test_release_is_idempotent() -> None:
     """A slot given back twice is one slot."""
     target = gate()

@@ -316,10 +316,12 @@ def test_a_denial_with_a_hostile_text(nodes: Nodes, callee: Callee) -> None:
     """What a stranger says is shown without the power to move the cursor or to look like our own words."""
     near = nodes.start()
     dialling = Background(near.connect, callee.contact)
-    callee.deny(DenialCode.BANNED, "go away\x1b[2J\x1b[31m\r\nTraceback: you were hacked\u202e")
+    callee.deny(DenialCode.BANNED, "go away\x1b[2J\x1b[31m\r\nTraceback: you were hacked\u202e", ("\x1b]0;ask me\x07",))
     with pytest.raises(crust.Denied, match="go away") as caught:
         dialling.result()
-    for text in (str(caught.value), *(attempt.error for attempt in caught.value.attempts)):
+    assert len(caught.value.alternates) == 1
+    said = (str(caught.value), *caught.value.alternates)
+    for text in (*said, *(attempt.error for attempt in caught.value.attempts)):
         assert text.isprintable()
 
 

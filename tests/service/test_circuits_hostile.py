@@ -483,6 +483,30 @@ def test_who_stalls_behind_an_introducer_keeps_nobody_else_there_out(nodes: Node
         assert near.answers()
 
 
+def test_who_calls_those_whom_its_neighbour_floods_is_not_blamed(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One address may call one peer only so often; whose doing it is that it has is known of who did it by himself."""
+    monkeypatch.setattr(limits, "CIRCUIT_CALLS_PER_SECOND", 0.001)
+    relay = nodes.start(SERVES)
+    heard = nodes.heard(relay)
+    targets = [Identity.generate().peer_id for _ in range(6)]
+
+    def ask(caller: Puppet, times: int) -> list[CircuitReason]:
+        for target in targets:
+            for _ in range(times):
+                caller.ask_for(target)
+        return [caller.closed().reason for _ in range(times * len(targets))]
+
+    with Puppet(relay) as flooder, Puppet(relay) as neighbour:
+        assert set(ask(flooder, limits.CIRCUIT_CALLS_BURST)) == {CircuitReason.NOT_LINKED}
+        assert set(ask(neighbour, 5)) == {CircuitReason.BUSY}
+        assert relay.stats().refusals["limits.peers_per_address"] == 30
+        assert set(ask(flooder, 5)) == {CircuitReason.BUSY}
+        assert heard.wait(crust.PeerMisbehaved).peer.id == flooder.id
+        assert len(heard.of(crust.PeerMisbehaved)) == 1
+
+
 def test_an_introducer_is_not_asked_for_more_than_it_gives(nodes: Nodes) -> None:
     """However many peers are called through it at once, those who have all gone, say: it would say that we flood it."""
     pair = nodes.pair(SERVES)

@@ -5,11 +5,33 @@ from __future__ import annotations
 import pytest
 
 import crust
-from crust import Action, Identity
+from crust import Action, Identity, limits
 from crust.peers.accounts import Burden
 from tests.support.nodes import Nodes, config
 from tests.support.puppet import PATIENCE, Caller
 from tests.support.waiting import wait_until
+
+
+def test_nobody_is_banned_for_what_is_done_to_its_stream(nodes: Nodes) -> None:
+    """Whoever is on the path may pass it on in tiny packets: it is slowed, and is not said to have done that."""
+    node = nodes.start(config(), on_misbehaviour=lambda event: Action.BAN)
+    heard, identity = nodes.heard(node), Identity.generate()
+    with Caller(node, identity) as caller:
+        caller.begin()
+        heard.wait(crust.ConnectSuccess)
+        inner = node._node
+        assert inner is not None
+        [conversation] = inner.registry.all()
+        link = conversation.link
+        assert link is not None
+        conversation.charge_split(1.0 / limits.COST_PACKET)
+        assert conversation.owes() > 1.0
+        inner.misbehaviour.overspent(conversation, link, 2.0)
+        event = heard.wait(crust.PeerMisbehaved)
+        assert (event.kind, event.attributable) == ("tiny-records", False)
+        verdicts = inner.misbehaviour._verdicts
+        wait_until(lambda: set(verdicts.values()) == {Action.THROTTLE}, PATIENCE, "the verdict")
+        assert not node.bans and node.is_connected(identity.peer_id)
 
 
 @pytest.mark.parametrize("own", [True, False])

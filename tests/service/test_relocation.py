@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from crust import Endpoint, limits
+from crust import Endpoint, Identity, limits
 from crust.candidates import Candidate, CandidateKind
 from crust.service.network.relocation import NO_ATTEMPT, Relocation, successor
 from crust.wire.frames import Candidates, Place, PlaceKind, TransportCode
@@ -91,3 +91,18 @@ def test_no_more_than_a_frame_may_have() -> None:
 def test_circuits_are_told_nothing() -> None:
     """There our ports are of no use, and the introducer's address is none of ours."""
     assert told("tcp://10.0.0.1:1", [candidate("tcp://192.0.2.1:7")], [], circuit=object()) == []
+
+
+def test_addresses_that_stand_for_others_are_not_tried() -> None:
+    """Else more would go to those than may; unless that is how the peer is reached."""
+    seen, public = "64:ff9b::c000:207", "198.41.0.4"
+    places = [f"tcp://[{host}]:7" for host in (seen, "64:ff9b::c629:4", "2002:c629:4::1")] + [f"tcp://{public}:7"]
+    node: Any = Fake(traversals=None, io=Fake(now=lambda: 0.0), refusals=Fake(count=lambda limit: None))
+    conversation: Any = Fake(
+        told=[place(each) for each in places],
+        address=seen,
+        path=Fake(path_class="direct-tcp"),
+        link=None,
+        peer_id=Identity.generate().peer_id,
+    )
+    assert [each.host for each in Relocation(node).places(conversation)] == [seen, public]

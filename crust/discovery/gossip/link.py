@@ -65,6 +65,8 @@ class Link:
         self.strikes = 0
         self.muted_until = float("-inf")
         self.news: dict[str, float] = {}  # when it was last reported, by kind of misbehaviour
+        self.compared_until = float("-inf")
+        """Until when it may say what it has, having been asked: on a later link, too, if the first one is cut."""
         self.reset(is_public, is_short)
 
     def reset(self, is_public: bool, is_short: bool) -> None:
@@ -85,7 +87,6 @@ class Link:
         """Prefixes that the peer could give, and that were not here when it said so."""
         self.outstanding: dict[int, float] = {}
         """Prefixes asked for, and until when they are waited for."""
-        self.compared_until = float("-inf")
         self.late = 0
         """How many of these in a row have not come."""
         self.wanted = array("Q")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ... import limits
 from ...addresses import Contact, PeerId
-from ...wire.handshake import Capability
+from ...wire.handshake import Capability, Role
 from ..session import State
 
 if TYPE_CHECKING:
@@ -166,7 +166,8 @@ class Introducers:
         for each in self.present():
             link = each.link
             if link is not None and not link.inbound and link.connection.remote.is_dialable:
-                dialled.append(each)
+                if each.role is not Role.CLIENT:  # of which others are not told
+                    dialled.append(each)
         public = [each for each in dialled if each.link is not None and each.link.connection.remote.is_global]
         contacts = []
         for each in _spread(sorted(public or dialled, key=_place), limits.VIA_MAX, limits.VIA_PER_NETWORK):

@@ -159,8 +159,10 @@ class Introducing:
     def _too_often(self, opener: PeerId, target: PeerId, place: bytes | None) -> str:
         """The limit that stands against another circuit so soon; empty: none."""
         now = self.now()
-        caller = opener if place is None else place
-        return self._rates.refusal(opener, now, place) or self._calls.refusal((caller, target), now)
+        limit = self._rates.refusal(opener, now, place) or self._calls.refusal((opener, target), now)
+        if not limit and place is not None and self._calls.refusal((place, target), now):
+            return "limits.peers_per_address"  # others there have called it: that is not this one's doing
+        return limit
 
     def _objection(self, conversation: Conversation, link: Link, target: PeerId) -> tuple[CircuitReason, str]:
         """Why there is none, as far as the asker is concerned; an empty text if nothing is against it."""

@@ -114,7 +114,7 @@ class Relocation:
         seen = self._seen_at(conversation)
         for place in conversation.told:
             endpoint = Endpoint(_NAMES[place.transport], *place.address)
-            if not endpoint.is_dialable or not (endpoint.host == seen or endpoint.is_global):
+            if not endpoint.is_dialable or not (endpoint.host == seen or _is_of_one(endpoint)):
                 continue
             if len(found) >= limits.DIRECT_DIALS_MAX:
                 break
@@ -221,6 +221,13 @@ def successor(remote: Endpoint, places: Iterable[Place]) -> Endpoint | None:
     host = [place for place in places if place.address[0] == remote.host]
     same = [place.address[1] for place in host if _NAMES[place.transport] == remote.transport]
     return None if not same or remote.port in same else remote.with_port(same[0])
+
+
+def _is_of_one(endpoint: Endpoint) -> bool:
+    """Whether it is a public address that stands for no other: what may go to that is counted by host."""
+    from ...nat.punch.targets import is_translated  # not before it is needed: `import crust` stays cheap
+
+    return endpoint.is_global and endpoint.ip is not None and not is_translated(endpoint.ip)
 
 
 def _place(endpoint: Endpoint, kind: PlaceKind) -> Place:

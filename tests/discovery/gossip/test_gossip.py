@@ -314,3 +314,16 @@ def test_whose_record_is_brought_keeps_it() -> None:
     assert core.store.of(mine.node) is not None
     assert core.store.of(others.node) is None
     assert core.rejected == {}
+
+
+def test_an_answer_that_comes_on_a_later_link_was_asked_for() -> None:
+    """The question went over one that has been cut since: nobody has misbehaved."""
+    peer = b"\xff" * 32  # who is the lesser one asks
+    core = Gossip(key_pair(1).peer_id.public_key, GossipSettings(64), read_with(NETWORK), random.Random(1))
+    core.link_up(peer, True, 0.0)
+    core.receive(peer, wire.Summary(EVERYTHING, False, ()), 0.0, WALL)
+    assert any(isinstance(frame, wire.Summary) and frame.asks for _, frame in core.frames_to_send())
+    core.link_down(peer, 1.0)
+    core.link_up(peer, True, 1.0)
+    core.receive(peer, wire.Contents(0, EVERYTHING, ()), 1.0, WALL + 1)
+    assert core.events() == []

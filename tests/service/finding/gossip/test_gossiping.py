@@ -278,3 +278,12 @@ def test_a_source_of_first_peers(nodes: Nodes) -> None:
     places = gossip_of(first)
     wait_until(lambda: made[1].id in {each.peer_id for each in places.contacts()}, PATIENCE, "the nearest one's record")
     assert Config().gossip.enabled
+
+
+def test_nobody_is_told_of_a_client(nodes: Nodes) -> None:
+    """Whoever has dialled one does not name it as who introduces him."""
+    client, node, near = (nodes.start(config(network__role=role)) for role in ("client", "node", "node"))
+    for each in (client, node):
+        near.connect(each.contact)
+    knows(node, near, introduced=True)
+    assert [each.peer_id for each in record(node, near).via] == [node.id]  # type: ignore[union-attr]

@@ -1,0 +1,53 @@
+"""An introducer says where those are whom it brings, and may lie: who is there himself pays nothing for that."""
+
+from __future__ import annotations
+
+import contextlib
+
+from crust import Identity, Service
+from crust.crypto.handshake import Initiator
+from crust.crypto.records import RecordOpener
+from crust.wire import frames
+from crust.wire.handshake import Capability, Manner
+from tests.support.nodes import Nodes, config
+from tests.support.puppet import Caller, handshake_config, introduction_of
+
+HERE = "127.0.0.3"
+
+
+def said_to_be(stack: contextlib.ExitStack, node: Service, seen: str, source: str) -> frames.Frame:
+    """What the node says to somebody who is made up by an introducer at ``source``."""
+    introducer, identity = Identity.generate(), Identity.generate()
+    while identity.peer_id > node.id:  # the node decides then, at once
+        identity = Identity.generate()
+    handshake = Initiator(handshake_config(identity), node.id)
+    caller = stack.enter_context(Caller(node, introducer, capabilities=Capability.CIRCUITS, source=source))
+    caller.begin()
+    number = 1 if caller.controller else 2
+    caller.send(frames.CircuitOffer(number, (seen, 5), True, handshake.start()))
+    accept = caller.expect(frames.CircuitAccept)
+    assert isinstance(accept, frames.CircuitAccept)
+    assert handshake.receive(accept.data)
+    caller.send(frames.CircuitData(number, handshake.introduce(introduction_of(identity, Manner.RELAY))))
+    assert handshake.result is not None
+    opener = RecordOpener(handshake.result.receive_key, handshake.result.hash, handshake.result.aead)
+    plaintexts = list(opener.receive(handshake.leftover))
+    while not plaintexts:
+        data = caller.expect(frames.CircuitData)
+        assert isinstance(data, frames.CircuitData)
+        plaintexts += opener.receive(data.data)
+    return frames.parse_record_untrusted(plaintexts[0])[0]
+
+
+def test_nobody_is_kept_out_by_those_who_are_said_to_be_where_he_is(nodes: Nodes) -> None:
+    """They count among such alone, of whom no more come in than have places at one address."""
+    node = nodes.start(config(limits__peers_per_address=2))
+    with contextlib.ExitStack() as stack:
+        for source in ("127.0.0.1", "127.0.0.2"):
+            assert isinstance(said_to_be(stack, node, HERE, source), frames.Welcome)
+        for _ in range(2):
+            honest = stack.enter_context(Caller(node, Identity.generate(), source=HERE))
+            assert isinstance(honest.expect(frames.Welcome), frames.Welcome)
+        denied = said_to_be(stack, node, HERE, "127.0.0.4")
+        assert isinstance(denied, frames.Denied) and denied.code.name == "BUSY"
+        assert isinstance(said_to_be(stack, node, "127.0.0.9", "127.0.0.5"), frames.Welcome)

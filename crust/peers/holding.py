@@ -2,9 +2,9 @@
 The receiving half of a conversation, as far as memory goes: what the peer's messages hold of the node's budget, from
 their first byte until the application has them, and when a link is not read for that.
 
-What waits for a callback or in a stream when its session ends is counted until it has been taken: a peer that comes,
-fills its buffer, goes, and comes again would fill the memory otherwise. What waits in the inbox of such a session is
-the application's, as its ``Peer`` is, and goes with that.
+What waits for a callback, in a stream or to be verified when its session ends is counted until it has been taken: a
+peer that comes, fills its buffer, goes, and comes again would fill the memory otherwise. What waits in the inbox of
+such a session is the application's, as its ``Peer`` is, and goes with that.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .conversation import Conversation
     from .link import Link
     from .peer import Peer
+    from .verifying import Desk
 
 __all__ = ["Holding"]
 
@@ -37,6 +38,7 @@ class Holding(SignedSending, abc.ABC):
     __slots__ = ("_undigested", "_unfinished", "address", "messages_received", "meter")
 
     address: str | None
+    desk: Desk | None
 
     @abc.abstractmethod
     def end(self, reason: str, goodbye: Goodbye | None = None, *, said: str = "") -> bool:
@@ -129,17 +131,18 @@ class Holding(SignedSending, abc.ABC):
         self._host.brake.unfinished.note(self, self.address or self.peer_id, size, finished)
 
     def _let_go_locked(self) -> None:
-        """The session is over: give back what it holds, but for messages that the application is about to be given."""
+        """The session is over: give back what it holds, but for messages that have not come to the application yet."""
         budget = self._host.budget
         if self._unfinished:
             self._host.brake.unfinished.note(self, None, 0, True)
         size = self._budgeted + self._unfinished
         self._budgeted = self._unfinished = 0
-        if self._undigested and self._host.consumes_messages():
-            budget.leave(self._undigested)
-        else:
-            size += self._undigested
-            self._undigested = 0
+        stays = self._undigested
+        if stays and not self._host.consumes_messages():  # what is in the inbox does not
+            stays = 0 if self.desk is None else min(stays, self.desk.held)
+        budget.leave(stays)
+        size += self._undigested - stays
+        self._undigested = stays
         budget.give(size)
 
     def discard_locked(self, size: int) -> None:

@@ -11,7 +11,9 @@ import pytest
 import crust
 import crust.testing
 from crust import Identity, Service, limits
+from crust.crypto.proofs import Signatory
 from crust.wire import frames
+from crust.wire.proofs import MessageStatement
 from tests.support.nodes import Nodes, config
 from tests.support.puppet import Caller
 from tests.support.threads import Background
@@ -55,14 +57,14 @@ def is_let_in(caller: Caller) -> bool:
     return True
 
 
-def come_fill_and_go(node: Service, identity: Identity) -> bool:
+def come_fill_and_go(node: Service, identity: Identity, kind: int = frames.Kind.MESSAGE) -> bool:
     """One session that brings 80 messages of 1,000 bytes, and ends; False if it was refused as busy."""
     held = node.stats().buffered_bytes
     with Caller(node, identity) as caller:
         if not is_let_in(caller):
             return False
         for number in range(0, 80, 40):
-            caller.send_plaintext(frames.build_batch(number, 0, 1, [bytes(936)] * 40))
+            caller.send_plaintext(frames.build_batch(number, kind, 1, [bytes(936)] * 40))
         caller.send(frames.Goodbye(frames.GoodbyeCode.CLOSED))
         wait_until(lambda: node.stats().buffered_bytes >= held + 80_000, PATIENCE, "the messages")
         wait_until(lambda: not node.peers or node.stats().buffered_bytes > TOTAL, PATIENCE, "the session's end")
@@ -93,6 +95,32 @@ def test_sessions_that_end_give_no_room_for_more(
     wait_until(lambda: len(door.given) == 80 * came, PATIENCE, "every message")
     wait_until(lambda: node.stats().buffered_bytes == 0, PATIENCE, "even accounts")
     with Caller(node, identity) as caller:
+        caller.begin()
+
+
+def test_what_is_left_to_be_verified_counts_whoever_takes_messages(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has not come to any inbox yet, and whoever signs, or seems to, is quicker than who verifies."""
+    opened = threading.Event()
+    open_message = Signatory.open_message
+
+    def slowly(signatory: Signatory, sender: bytes, signed: bytes) -> MessageStatement:
+        opened.wait(PATIENCE)
+        return open_message(signatory, sender, signed)
+
+    monkeypatch.setattr(Signatory, "open_message", slowly)
+    node = nodes.start(config(signing__require_signed=True, **SMALL))
+    came = 0
+    try:
+        while come_fill_and_go(node, Identity.generate(), frames.Kind.SIGNED):
+            came += 1
+            assert came <= TOTAL // 80_000 + 1
+        assert TOTAL < node.stats().buffered_bytes <= TOTAL + 90_000
+    finally:
+        opened.set()
+    wait_until(lambda: node.stats().buffered_bytes == 0, PATIENCE, "even accounts")
+    with Caller(node, Identity.generate()) as caller:
         caller.begin()
 
 

@@ -10,6 +10,7 @@ such a session is the application's, as its ``Peer`` is, and goes with that.
 from __future__ import annotations
 
 import abc
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, cast
 
 from .. import limits
@@ -35,9 +36,8 @@ _OVERHEAD = limits.MESSAGE_OVERHEAD
 class Holding(SignedSending, abc.ABC):
     """What :class:`~crust.peers.conversation.Conversation` does about what it holds. Thread-safe."""
 
-    __slots__ = ("_undigested", "_unfinished", "address", "messages_received", "meter")
+    __slots__ = ("_undigested", "_unfinished", "messages_received", "meter", "place")
 
-    address: str | None
     desk: Desk | None
 
     @abc.abstractmethod
@@ -50,6 +50,8 @@ class Holding(SignedSending, abc.ABC):
         self._unfinished = 0  # and for those that have begun to come
         self.meter = meter
         """What the peer costs; the lock guards it."""
+        self.place: Hashable = self.peer_id
+        """Among whose messages that have begun its own count; the lock guards it."""
 
     # --- whether the link is read -------------------------------------------------------------------------------------
 
@@ -71,10 +73,10 @@ class Holding(SignedSending, abc.ABC):
         return self.must_pause or self.owes() > 0
 
     def charge_at(self, host: str) -> None:
-        """The peer is at that IP address now, and shares with others there what it may cost."""
+        """The peer is at that IP address now, and shares with others there what it may cost, and leave unfinished."""
         with self.lock:
-            now = self._now()
-            self.meter.account.purse = self._host.accounts.at(address_key(host), now)
+            self.place = place = address_key(host)
+            self.meter.account.purse = self._host.accounts.at(place, self._now())
 
     def charge_split(self, packets: float) -> None:
         """So many packets of its link, or reads, have brought next to nothing."""
@@ -128,7 +130,7 @@ class Holding(SignedSending, abc.ABC):
         size = self.session.inbox.begun
         self._host.budget.take(size - self._unfinished)
         self._unfinished = size
-        self._host.brake.unfinished.note(self, self.address or self.peer_id, size, finished)
+        self._host.brake.unfinished.note(self, self.place, size, finished)
 
     def _let_go_locked(self) -> None:
         """The session is over: give back what it holds, but for messages that have not come to the application yet."""

@@ -301,3 +301,18 @@ def fill(send: Callable[[], object], net: crust.testing.Network) -> None:
         while True:
             send()
             net.settle()
+
+
+def test_all_keys_of_an_ipv6_network_have_one_share_of_what_is_unfinished() -> None:
+    """Each with an address of its own there, 256 of them left others less than half a MiB before they had to wait."""
+    with crust.testing.network() as net:
+        hub = net.service()
+        for address in ("2001:db8:0:1::1", "2001:db8:0:1::2", "2001:db8:0:2::1"):
+            net.connect(net.service(address=address), hub)
+        inner = hub._running()
+        for size, shares in ((1000, [1000, 2000]), (0, [])):
+            for conversation in inner.registry.all():
+                with conversation.lock:
+                    conversation.session.inbox.begun = size
+                    conversation._count_unfinished_locked(False)
+            assert sorted(inner.brake.unfinished._places.values()) == shares

@@ -125,9 +125,10 @@ class Holding(SignedSending, abc.ABC):
         self._undigested += cost
         self._host.deliver(cast("Conversation", self), deliveries)
 
-    def _count_unfinished_locked(self, finished: bool) -> None:
-        """Pieces of messages have come; ``finished``: whole messages as well."""
-        size = self.session.inbox.begun
+    def _count_unfinished_locked(self) -> None:
+        """Pieces of messages have come."""
+        inbox = self.session.inbox
+        size, finished, inbox.turned = inbox.begun, inbox.turned, False
         self._host.budget.take(size - self._unfinished)
         self._unfinished = size
         self._host.brake.unfinished.note(self, self.place, size, finished)

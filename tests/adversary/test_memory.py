@@ -12,6 +12,7 @@ import crust
 import crust.testing
 from crust import Identity, Service, limits
 from crust.crypto.proofs import Signatory
+from crust.peers.unfinished import Unfinished
 from crust.wire import frames
 from crust.wire.proofs import MessageStatement
 from tests.support.nodes import Nodes, config
@@ -214,6 +215,45 @@ def test_messages_that_do_not_end_are_bounded(nodes: Nodes, monkeypatch: pytest.
     assert from_honest.state == "connected"
 
 
+def test_small_messages_do_not_make_up_for_one_that_does_not_end(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two who took turns in sending one, with another byte of what does not end, had all the memory for good."""
+    turns: list[bool] = []
+    note = Unfinished.note
+
+    def noted(unfinished: Unfinished[object], who: object, place: object, size: int, finished: bool) -> None:
+        turns.append(finished)
+        note(unfinished, who, place, size, finished)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Unfinished, "note", noted)
+    node = nodes.start(config(**BIG))
+    with Caller(node, Identity.generate()) as caller:
+        caller.begin()
+        number = 0
+
+        def send(slot: int, first: bool, last: bool, total: int) -> None:
+            nonlocal number
+            caller.send_plaintext(frames.build_piece(number, 0, 1, slot, first, last, total, b"x"))
+            number += 1
+
+        send(0, True, False, 900_000)
+        send(1, True, False, 2)
+        send(1, False, True, 2)
+        caller.send_plaintext(
+            frames.build_piece(number, 0, 1, 0, False, False, 900_000, b"x")
+            + frames.build_batch(number + 1, 0, 1, [b"small"])
+        )
+        peer = nodes.heard(node).wait(crust.ConnectSuccess).peer
+        assert [peer.recv(PATIENCE), peer.recv(PATIENCE)] == [b"xx", b"small"]
+        assert turns and not any(turns)
+        for chunk, size in enumerate([60_000] * 14 + [59_998], number + 2):
+            caller.send_plaintext(
+                frames.build_piece(chunk, 0, 1, 0, False, size < 60_000, 900_000, bytes(size))
+            )
+        assert len(peer.recv(PATIENCE)) == 900_000 and turns[-1]
+
+
 # --- comings and goings -----------------------------------------------------------------------------------------------
 
 
@@ -314,5 +354,5 @@ def test_all_keys_of_an_ipv6_network_have_one_share_of_what_is_unfinished() -> N
             for conversation in inner.registry.all():
                 with conversation.lock:
                     conversation.session.inbox.begun = size
-                    conversation._count_unfinished_locked(False)
+                    conversation._count_unfinished_locked()
             assert sorted(inner.brake.unfinished._places.values()) == shares

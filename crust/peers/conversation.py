@@ -194,7 +194,7 @@ class Conversation(Holding):
                 except RemoteProtocolError as error:  # in a message about a file
                     violation = error
             if session.inbox.begun != self._unfinished:
-                self._count_unfinished_locked(bool(deliveries))
+                self._count_unfinished_locked()
             if outbox.held_bytes != held:
                 self._give_budget()
                 ready = self._wake_locked()

@@ -469,14 +469,14 @@ class Dialer(Efforts):
             return
         effort, link, registry = attempt.effort, attempt.link, self._host.registry
         judging = self._host.judging
-        if judging.in_force and not attempt.passed and registry.get(effort.peer_id) is None:
-            view = view_of_link(link, None, effort.purpose, self._host.wall())
-            judging.ask(link, view, functools.partial(self._judged, attempt, link))
-            return
         introduction = registry.introduction(
             effort.peer_id, effort.purpose, _observation(link), attempt.way, effort.session, attempt.candidate.manner
         )
         if introduction is not None:
+            if introduction.resume is None and judging.in_force and not attempt.passed:
+                view = view_of_link(link, None, effort.purpose, self._host.wall())
+                judging.ask(link, view, functools.partial(self._judged, attempt, link))
+                return
             link.introduce(introduction)
             return
         present = registry.get(effort.peer_id)

@@ -2,14 +2,15 @@
 The receiving half of a conversation, as far as memory goes: what the peer's messages hold of the node's budget, from
 their first byte until the application has them, and when a link is not read for that.
 
-What waits for a callback or in a stream when its session ends is counted until it has been taken: a peer that comes,
-fills its buffer, goes, and comes again would fill the memory otherwise. What waits in the inbox of such a session is
-the application's, as its ``Peer`` is, and goes with that.
+What waits for a callback, in a stream or to be verified when its session ends is counted until it has been taken: a
+peer that comes, fills its buffer, goes, and comes again would fill the memory otherwise. What waits in the inbox of
+such a session is the application's, as its ``Peer`` is, and goes with that.
 """
 
 from __future__ import annotations
 
 import abc
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, cast
 
 from .. import limits
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from .conversation import Conversation
     from .link import Link
     from .peer import Peer
+    from .verifying import Desk
 
 __all__ = ["Holding"]
 
@@ -34,9 +36,9 @@ _OVERHEAD = limits.MESSAGE_OVERHEAD
 class Holding(SignedSending, abc.ABC):
     """What :class:`~crust.peers.conversation.Conversation` does about what it holds. Thread-safe."""
 
-    __slots__ = ("_undigested", "_unfinished", "address", "messages_received", "meter")
+    __slots__ = ("_undigested", "_unfinished", "messages_received", "meter", "place")
 
-    address: str | None
+    desk: Desk | None
 
     @abc.abstractmethod
     def end(self, reason: str, goodbye: Goodbye | None = None, *, said: str = "") -> bool:
@@ -48,6 +50,8 @@ class Holding(SignedSending, abc.ABC):
         self._unfinished = 0  # and for those that have begun to come
         self.meter = meter
         """What the peer costs; the lock guards it."""
+        self.place: Hashable = self.peer_id
+        """Among whose messages that have begun its own count; the lock guards it."""
 
     # --- whether the link is read -------------------------------------------------------------------------------------
 
@@ -69,10 +73,10 @@ class Holding(SignedSending, abc.ABC):
         return self.must_pause or self.owes() > 0
 
     def charge_at(self, host: str) -> None:
-        """The peer is at that IP address now, and shares with others there what it may cost."""
+        """The peer is at that IP address now, and shares with others there what it may cost, and leave unfinished."""
         with self.lock:
-            now = self._now()
-            self.meter.account.purse = self._host.accounts.at(address_key(host), now)
+            self.place = place = address_key(host)
+            self.meter.account.purse = self._host.accounts.at(place, self._now())
 
     def charge_split(self, packets: float) -> None:
         """So many packets of its link, or reads, have brought next to nothing."""
@@ -121,25 +125,27 @@ class Holding(SignedSending, abc.ABC):
         self._undigested += cost
         self._host.deliver(cast("Conversation", self), deliveries)
 
-    def _count_unfinished_locked(self, finished: bool) -> None:
-        """Pieces of messages have come; ``finished``: whole messages as well."""
-        size = self.session.inbox.begun
+    def _count_unfinished_locked(self) -> None:
+        """Pieces of messages have come."""
+        inbox = self.session.inbox
+        size, finished, inbox.turned = inbox.begun, inbox.turned, False
         self._host.budget.take(size - self._unfinished)
         self._unfinished = size
-        self._host.brake.unfinished.note(self, self.address or self.peer_id, size, finished)
+        self._host.brake.unfinished.note(self, self.place, size, finished)
 
     def _let_go_locked(self) -> None:
-        """The session is over: give back what it holds, but for messages that the application is about to be given."""
+        """The session is over: give back what it holds, but for messages that have not come to the application yet."""
         budget = self._host.budget
         if self._unfinished:
             self._host.brake.unfinished.note(self, None, 0, True)
         size = self._budgeted + self._unfinished
         self._budgeted = self._unfinished = 0
-        if self._undigested and self._host.consumes_messages():
-            budget.leave(self._undigested)
-        else:
-            size += self._undigested
-            self._undigested = 0
+        stays = self._undigested
+        if stays and not self._host.consumes_messages():  # what is in the inbox does not
+            stays = 0 if self.desk is None else min(stays, self.desk.held)
+        budget.leave(stays)
+        size += self._undigested - stays
+        self._undigested = stays
         budget.give(size)
 
     def discard_locked(self, size: int) -> None:

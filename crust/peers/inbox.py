@@ -50,7 +50,10 @@ class Inbox:
         max_message_size: Longest message accepted, in bytes.
     """
 
-    __slots__ = ("_buffer_size", "_max_message_size", "_partials", "begun", "next", "repeated", "taken", "used")
+    __slots__ = (
+        *("_buffer_size", "_max_message_size", "_partials"),
+        *("begun", "next", "repeated", "taken", "turned", "used"),
+    )
 
     def __init__(self, *, buffer_size: int, max_message_size: int) -> None:
         self._buffer_size = buffer_size
@@ -62,6 +65,8 @@ class Inbox:
         """Bytes in use of the buffer."""
         self.begun = 0
         """Bytes that are here of big messages of which not all is."""
+        self.turned = False
+        """Of big messages under way, the one that had begun first has come to its end; whoever looks makes it false."""
         self.taken = 0
         """Bytes that were new, counted as the buffer counts them."""
         self.repeated = 0
@@ -139,6 +144,7 @@ class Inbox:
         self.begun += len(piece.data)
         if not piece.is_last:
             return None
+        self.turned = self.turned or next(iter(self._partials)) == piece.slot
         del self._partials[piece.slot]
         self.begun -= partial.total
         return b"".join(partial.parts)

@@ -267,6 +267,9 @@ class Registry:
                     return
                 self._attach(link, present, welcome.next, welcome.window, attempts, welcome.use)
                 return
+            if introduction.resume is not None:  # nobody has been asked here whether a new one may be
+                link.fail("failed", "the other side began a session where one was to be resumed")
+                return
             if self._dropped_refused(link, peer_id, None):
                 return
             if present is not None and self.controls(peer_id):

@@ -50,7 +50,7 @@ class Unfinished(Generic[W]):
 
         Args:
             place: Where its peer is.
-            finished: A message has come to an end: others have their turn before it.
+            finished: The message that it began first has come to an end: others have their turn before it.
         """
         with self._lock:
             before = self._held.get(who)

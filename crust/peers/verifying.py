@@ -59,10 +59,12 @@ class VerifierHost(Protocol):
 class Desk:
     """What waits to be verified of one session."""
 
-    __slots__ = ("busy", "conversation", "failed", "ids", "queued", "refused", "tell_at", "then", "waiting")
+    __slots__ = ("busy", "conversation", "failed", "held", "ids", "queued", "refused", "tell_at", "then", "waiting")
 
     def __init__(self, conversation: Conversation) -> None:
         self.conversation = conversation
+        self.held = 0
+        """Bytes of the node's budget that all of it holds; the conversation's lock guards it."""
         # Guarded by the verifier's lock:
         self.waiting: collections.deque[Delivery] = collections.deque()
         self.busy = False
@@ -130,8 +132,11 @@ class Verifier:
                         return False
                 desk.waiting.extend(deliveries)
                 self._schedule_locked(desk)
+        size = sum(delivery.cost for delivery in deliveries)
         if is_over:
-            conversation.discard_locked(sum(delivery.cost for delivery in deliveries))
+            conversation.discard_locked(size)
+        else:
+            desk.held += size
         return True
 
     def finish(self, conversation: Conversation, then: Callable[[], object]) -> None:
@@ -232,6 +237,9 @@ class Verifier:
             if desk in self._ready:
                 self._ready.remove(desk)
             then, desk.then = desk.then, None
+        with desk.conversation.lock:
+            desk.conversation.discard_locked(desk.held)
+            desk.held = 0
         try:
             goodbye = Goodbye(GoodbyeCode.DISCONNECTED, "an unexpected error with a signed message")
             desk.conversation.end("disconnected", goodbye)
@@ -243,6 +251,7 @@ class Verifier:
         conversation = desk.conversation
         ready: list[Delivery] = []
         left = refused = size = parts = 0
+        cost = sum(delivery.cost for delivery in part)
         error: RemoteProtocolError | None = None
         for delivery in part:
             if delivery.kind == Kind.SIGNED:
@@ -261,10 +270,11 @@ class Verifier:
             if ready:
                 self._host.hand_over(conversation, ready)
             then, left = self._served(desk, error is not None)
+            desk.held -= cost + left
         if refused:
             self._host.refused(conversation, refused, size, parts)
         handed_over = sum(delivery.cost for delivery in ready)
-        conversation.consumed(sum(delivery.cost for delivery in part) - handed_over + left)
+        conversation.consumed(cost - handed_over + left)
         if error is not None:
             self._accuse(conversation, error)
         if then is not None:

@@ -11,7 +11,10 @@ import pytest
 import crust
 import crust.testing
 from crust import Identity, Service, limits
+from crust.crypto.proofs import Signatory
+from crust.peers.unfinished import Unfinished
 from crust.wire import frames
+from crust.wire.proofs import MessageStatement
 from tests.support.nodes import Nodes, config
 from tests.support.puppet import Caller
 from tests.support.threads import Background
@@ -55,14 +58,14 @@ def is_let_in(caller: Caller) -> bool:
     return True
 
 
-def come_fill_and_go(node: Service, identity: Identity) -> bool:
+def come_fill_and_go(node: Service, identity: Identity, kind: int = frames.Kind.MESSAGE) -> bool:
     """One session that brings 80 messages of 1,000 bytes, and ends; False if it was refused as busy."""
     held = node.stats().buffered_bytes
     with Caller(node, identity) as caller:
         if not is_let_in(caller):
             return False
         for number in range(0, 80, 40):
-            caller.send_plaintext(frames.build_batch(number, 0, 1, [bytes(936)] * 40))
+            caller.send_plaintext(frames.build_batch(number, kind, 1, [bytes(936)] * 40))
         caller.send(frames.Goodbye(frames.GoodbyeCode.CLOSED))
         wait_until(lambda: node.stats().buffered_bytes >= held + 80_000, PATIENCE, "the messages")
         wait_until(lambda: not node.peers or node.stats().buffered_bytes > TOTAL, PATIENCE, "the session's end")
@@ -93,6 +96,32 @@ def test_sessions_that_end_give_no_room_for_more(
     wait_until(lambda: len(door.given) == 80 * came, PATIENCE, "every message")
     wait_until(lambda: node.stats().buffered_bytes == 0, PATIENCE, "even accounts")
     with Caller(node, identity) as caller:
+        caller.begin()
+
+
+def test_what_is_left_to_be_verified_counts_whoever_takes_messages(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has not come to any inbox yet, and whoever signs, or seems to, is quicker than who verifies."""
+    opened = threading.Event()
+    open_message = Signatory.open_message
+
+    def slowly(signatory: Signatory, sender: bytes, signed: bytes) -> MessageStatement:
+        opened.wait(PATIENCE)
+        return open_message(signatory, sender, signed)
+
+    monkeypatch.setattr(Signatory, "open_message", slowly)
+    node = nodes.start(config(signing__require_signed=True, **SMALL))
+    came = 0
+    try:
+        while come_fill_and_go(node, Identity.generate(), frames.Kind.SIGNED):
+            came += 1
+            assert came <= TOTAL // 80_000 + 1
+        assert TOTAL < node.stats().buffered_bytes <= TOTAL + 90_000
+    finally:
+        opened.set()
+    wait_until(lambda: node.stats().buffered_bytes == 0, PATIENCE, "even accounts")
+    with Caller(node, Identity.generate()) as caller:
         caller.begin()
 
 
@@ -186,6 +215,45 @@ def test_messages_that_do_not_end_are_bounded(nodes: Nodes, monkeypatch: pytest.
     assert from_honest.state == "connected"
 
 
+def test_small_messages_do_not_make_up_for_one_that_does_not_end(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two who took turns in sending one, with another byte of what does not end, had all the memory for good."""
+    turns: list[bool] = []
+    note = Unfinished.note
+
+    def noted(unfinished: Unfinished[object], who: object, place: object, size: int, finished: bool) -> None:
+        turns.append(finished)
+        note(unfinished, who, place, size, finished)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Unfinished, "note", noted)
+    node = nodes.start(config(**BIG))
+    with Caller(node, Identity.generate()) as caller:
+        caller.begin()
+        number = 0
+
+        def send(slot: int, first: bool, last: bool, total: int) -> None:
+            nonlocal number
+            caller.send_plaintext(frames.build_piece(number, 0, 1, slot, first, last, total, b"x"))
+            number += 1
+
+        send(0, True, False, 900_000)
+        send(1, True, False, 2)
+        send(1, False, True, 2)
+        caller.send_plaintext(
+            frames.build_piece(number, 0, 1, 0, False, False, 900_000, b"x")
+            + frames.build_batch(number + 1, 0, 1, [b"small"])
+        )
+        peer = nodes.heard(node).wait(crust.ConnectSuccess).peer
+        assert [peer.recv(PATIENCE), peer.recv(PATIENCE)] == [b"xx", b"small"]
+        assert turns and not any(turns)
+        for chunk, size in enumerate([60_000] * 14 + [59_998], number + 2):
+            caller.send_plaintext(
+                frames.build_piece(chunk, 0, 1, 0, False, size < 60_000, 900_000, bytes(size))
+            )
+        assert len(peer.recv(PATIENCE)) == 900_000 and turns[-1]
+
+
 # --- comings and goings -----------------------------------------------------------------------------------------------
 
 
@@ -273,3 +341,18 @@ def fill(send: Callable[[], object], net: crust.testing.Network) -> None:
         while True:
             send()
             net.settle()
+
+
+def test_all_keys_of_an_ipv6_network_have_one_share_of_what_is_unfinished() -> None:
+    """Each with an address of its own there, 256 of them left others less than half a MiB before they had to wait."""
+    with crust.testing.network() as net:
+        hub = net.service()
+        for address in ("2001:db8:0:1::1", "2001:db8:0:1::2", "2001:db8:0:2::1"):
+            net.connect(net.service(address=address), hub)
+        inner = hub._running()
+        for size, shares in ((1000, [1000, 2000]), (0, [])):
+            for conversation in inner.registry.all():
+                with conversation.lock:
+                    conversation.session.inbox.begun = size
+                    conversation._count_unfinished_locked()
+            assert sorted(inner.brake.unfinished._places.values()) == shares

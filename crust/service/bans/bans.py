@@ -198,6 +198,8 @@ class Bans:
             among: Nobody else has been banned since the last time; None: that is not known.
         """
         node, now = self._node, self.clock.now()
+        # First: a dial that brings a session back, and is not ended here, has done so before sessions are looked at.
+        node.dialer.drop_banned()
         over = [each for each in self._present(among) if self.access.is_banned(each.peer_id, each.address, now)]
         on_circuits = [each for each in over if each.is_on_circuit]
         for conversation in on_circuits:  # first, since their last words go over the links of others
@@ -206,7 +208,6 @@ class Bans:
             node.circuits.flush()
         for conversation in over:
             self._end(conversation)
-        node.dialer.drop_banned()
         node.acceptor.end_of(lambda peer_id, host: self.access.is_banned(peer_id, host, now))
         node.knocks.drop_banned()
 

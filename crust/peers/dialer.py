@@ -243,7 +243,6 @@ class Dialer(Efforts):
             if error:
                 self._host.attempted(effort.peer_id, effort.note(candidate, 0.0, "failed", error, self._host.wall()))
                 effort.race.failed(candidate.endpoint, now)
-        effort.hasten()
         if effort.timer is not None:
             effort.timer.cancel()
             effort.timer = None

@@ -12,7 +12,6 @@ from ..runtime.timers import Timer
 from ..transports.contract import Dialling
 from ..wire.handshake import Manner, Purpose
 from .attempts import Attempts
-from .circuits.dialling import CircuitDialling
 from .conversation import Conversation
 from .link import Link
 from .paths import Way, class_of, is_better_class, rank
@@ -239,13 +238,6 @@ class Effort:
         """That one has its turn, whatever comes of it."""
         if candidate.manner is Manner.RELAY:
             self.asked[candidate.endpoint] = candidate
-
-    def hasten(self) -> None:
-        """Where all that is left are circuits that give others a start, the one that gives least has its turn now."""
-        waiting = [each.dialling for each in self.tries if each.link is None]
-        circuits = [each for each in waiting if isinstance(each, CircuitDialling)]
-        if circuits and len(circuits) == len(self.tries) and self.race.is_empty:
-            min(circuits, key=lambda each: each.handicap).hasten()
 
     def note(
         self, candidate: Candidate, duration: float, verdict: str, error: str, wall: float, link: Link | None = None

@@ -249,19 +249,6 @@ def test_who_was_only_slower_is_not_counted(net: Network) -> None:
     assert first not in introducers._tries(far.id)
 
 
-def test_who_was_tried_in_vain_waits_for_nobody_who_cannot_help(net: Network) -> None:
-    """The peer was away: whoever leads to it was blamed, and two others, who do not know it, have a start."""
-    middle = relaying(net)
-    near, far = hidden(net, middle)
-    for _ in range(2):
-        near.connect(relaying(net).contact)
-    assert near._node is not None
-    near._node.circuits.introducers.was_tried(middle.id, far.id, wasted=limits.CIRCUIT_OFFER_SECONDS)
-    began = net.now
-    near.connect(far.id)
-    assert net.now - began < 2 * limits.CIRCUIT_HANDICAP
-
-
 def test_a_call_asks_so_many_introducers_and_no_more(net: Network) -> None:
     near = hidden(net, *(relaying(net) for _ in range(limits.CIRCUIT_ASKED + limits.CIRCUIT_INTRODUCERS)))[0]
     with pytest.raises(crust.NoRoute):

@@ -160,8 +160,8 @@ class Circuits:
     def _dialling(
         self, conversation: Conversation, endpoint: Endpoint, target: PeerId, handicap: float, timeout: float
     ) -> CircuitDialling:
-        go = self._host.clock.event()
-        return CircuitDialling(endpoint, lambda: self._open(conversation, endpoint, target), go, handicap)
+        cancelled = self._host.clock.event()
+        return CircuitDialling(endpoint, lambda: self._open(conversation, endpoint, target), cancelled, handicap)
 
     def _open(self, conversation: Conversation, endpoint: Endpoint, target: PeerId) -> CircuitConnection:
         link = conversation.link

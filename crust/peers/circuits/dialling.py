@@ -20,18 +20,17 @@ class CircuitDialling:
     Args:
         endpoint: The introducer's.
         make: Makes our end.
-        go: An event of the node's clock.
+        cancelled: An event of the node's clock.
         handicap: Seconds that others have for themselves.
     """
 
     def __init__(
-        self, endpoint: Endpoint, make: Callable[[], CircuitConnection], go: Event, handicap: float = 0.0
+        self, endpoint: Endpoint, make: Callable[[], CircuitConnection], cancelled: Event, handicap: float = 0.0
     ) -> None:
         self.endpoint = endpoint
-        self.handicap = handicap
         self._make = make
-        self._go = go
-        self._is_cancelled = False
+        self._cancelled = cancelled
+        self._handicap = handicap
 
     def run(self) -> CircuitConnection:
         """
@@ -40,17 +39,12 @@ class CircuitDialling:
         Raises:
             OSError: There is no link to the introducer any more; or ECANCELED.
         """
-        if self.handicap:
-            self._go.wait(self.handicap)
-        if self._is_cancelled:
+        if self._handicap:
+            self._cancelled.wait(self._handicap)
+        if self._cancelled.is_set():
             raise OSError(errno.ECANCELED, os.strerror(errno.ECANCELED), str(self.endpoint))
         return self._make()
 
     def cancel(self) -> None:
         """Have :meth:`run` raise, if it has not made our end."""
-        self._is_cancelled = True
-        self._go.set()
-
-    def hasten(self) -> None:
-        """Have :meth:`run` wait for others no longer."""
-        self._go.set()
+        self._cancelled.set()

@@ -153,15 +153,14 @@ TransferMessage: TypeAlias = (
 
 # --- between bytes and values -----------------------------------------------------------------------------------------
 
-_DATA_HEAD = struct.Struct(">BIQ")  # type, transfer, offset
+_DATA_HEAD = struct.Struct(">BIQ")  # type, transfer, offset; or bytes received
 _HEAD = struct.Struct(">BI")  # type, transfer
-_NUMBERED = struct.Struct(">BIQ")  # type, transfer, bytes received
 _OFFER_HEAD = struct.Struct(">BIQH")  # type, transfer, size, length of the name
 _TEXT_HEAD = struct.Struct(">BIB")  # type, transfer, length of the text
 _END_SIZE = _HEAD.size + 32
-_BARE: dict[int, type[Accept | Done]] = {2: Accept, 7: Done}
-_EXPLAINED: dict[int, type[Refuse | Fail]] = {3: Refuse, 8: Fail}
-_OFFERS: dict[int, type[Offer | SignedOffer]] = {1: Offer, 9: SignedOffer}
+_BARE: dict[int, type[Accept | Done]] = {TransferType.ACCEPT: Accept, TransferType.DONE: Done}
+_EXPLAINED: dict[int, type[Refuse | Fail]] = {TransferType.REFUSE: Refuse, TransferType.FAIL: Fail}
+_OFFERS: dict[int, type[Offer | SignedOffer]] = {TransferType.OFFER: Offer, TransferType.SIGNED_OFFER: SignedOffer}
 _DATA_TYPE = int(TransferType.DATA)
 
 TRANSFER_DATA_OVERHEAD = _DATA_HEAD.size
@@ -226,7 +225,7 @@ def _read(data: bytes) -> TransferMessage | None:
                 return None
             return _OFFERS[kind](transfer, whole, data[start:].decode())
         if kind == TransferType.PROGRESS:
-            return Progress(transfer, _NUMBERED.unpack_from(data)[2]) if size == _NUMBERED.size else None
+            return Progress(transfer, _DATA_HEAD.unpack_from(data)[2]) if size == _DATA_HEAD.size else None
         if kind == TransferType.END:
             return End(transfer, data[_HEAD.size :]) if size == _END_SIZE else None
         if kind == TransferType.SIGNED_END and _HEAD.size < size <= _HEAD.size + limits.SIGNED_FILE_MAX:

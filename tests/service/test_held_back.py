@@ -7,9 +7,22 @@ import pytest
 import crust
 from crust import Action, Identity, limits
 from crust.peers.accounts import Burden
+from crust.peers.conversation import Conversation
+from crust.peers.link import Link
+from crust.service.node import Node
 from tests.support.nodes import Nodes, config
 from tests.support.puppet import PATIENCE, Caller
 from tests.support.waiting import wait_until
+
+
+def inside(node: crust.Service) -> tuple[Node, Conversation, Link]:
+    """What the node has of its only peer."""
+    inner = node._node
+    assert inner is not None
+    [conversation] = inner.registry.all()
+    link = conversation.link
+    assert link is not None
+    return inner, conversation, link
 
 
 def test_nobody_is_banned_for_what_is_done_to_its_stream(nodes: Nodes) -> None:
@@ -19,11 +32,7 @@ def test_nobody_is_banned_for_what_is_done_to_its_stream(nodes: Nodes) -> None:
     with Caller(node, identity) as caller:
         caller.begin()
         heard.wait(crust.ConnectSuccess)
-        inner = node._node
-        assert inner is not None
-        [conversation] = inner.registry.all()
-        link = conversation.link
-        assert link is not None
+        inner, conversation, link = inside(node)
         conversation.charge_split(1.0 / limits.COST_PACKET)
         assert conversation.owes() > 1.0
         inner.misbehaviour.overspent(conversation, link, 2.0)
@@ -42,11 +51,7 @@ def test_nobody_is_banned_for_what_its_neighbours_cost(nodes: Nodes, own: bool) 
     with Caller(node, identity) as caller:
         caller.begin()
         heard.wait(crust.ConnectSuccess)
-        inner = node._node
-        assert inner is not None
-        [conversation] = inner.registry.all()
-        link = conversation.link
-        assert link is not None
+        inner, conversation, link = inside(node)
         with conversation.lock:
             account = conversation.meter.account
             account.spend(Burden.TINY, 1.0)

@@ -12,14 +12,13 @@ import pytest
 import crust
 from crust import Identity, Service, limits
 from crust.crypto.handshake import Initiator
-from crust.crypto.records import RecordOpener
 from crust.peers.accounts import Account
 from crust.peers.circuits.legs import Legs
 from crust.wire import frames
 from crust.wire.frames import CircuitReason
-from crust.wire.handshake import Capability, Manner
+from crust.wire.handshake import Capability
 from tests.support.nodes import Nodes, config
-from tests.support.puppet import Caller, handshake_config, introduction_of
+from tests.support.puppet import Caller, bring, handshake_config
 from tests.support.trios import SERVES, Trio
 from tests.support.waiting import wait_until
 
@@ -432,30 +431,11 @@ def test_an_introducer_does_not_fill_a_node(nodes: Nodes, lies: bool) -> None:
     """Whoever it says is behind it, wherever: those that come through it count where it is, as it does itself."""
     node = nodes.start(config(limits__peers_per_address=3))
 
-    def follow(near: Puppet, handshake: Initiator, identity: Identity, number: int) -> frames.Frame:
-        seen = (f"192.0.2.{number % 250}", 5) if lies else None
-        near.send(frames.CircuitOffer(number, seen, True, handshake.start()))
-        accept = near.expect(frames.CircuitAccept)
-        assert isinstance(accept, frames.CircuitAccept)
-        assert handshake.receive(accept.data)
-        near.send(frames.CircuitData(number, handshake.introduce(introduction_of(identity, Manner.RELAY))))
-        assert handshake.result is not None
-        opener = RecordOpener(handshake.result.receive_key, handshake.result.hash, handshake.result.aead)
-        plaintexts = list(opener.receive(handshake.leftover))
-        while not plaintexts:
-            data = near.expect(frames.CircuitData)
-            assert isinstance(data, frames.CircuitData)
-            if data.number == number:  # the sessions that have begun have something to say, too
-                plaintexts += opener.receive(data.data)
-        return frames.parse_record_untrusted(plaintexts[0])[0]
-
     with Puppet(node) as near:
         for expected in (frames.Welcome, frames.Welcome, frames.Denied):
-            identity = Identity.generate()
-            while identity.peer_id > node.id:  # the node decides then, at once
-                identity = Identity.generate()
-            handshake = Initiator(handshake_config(identity), node.id)
-            assert isinstance(follow(near, handshake, identity, near.number()), expected)
+            number = near.number()
+            seen = (f"192.0.2.{number % 250}", 5) if lies else None
+            assert isinstance(bring(near, node, number, seen), expected)
         assert len(node.peers) == 3
         assert node.stats().refusals["limits.peers_per_address"] == 1
 

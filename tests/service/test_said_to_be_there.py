@@ -5,38 +5,19 @@ from __future__ import annotations
 import contextlib
 
 from crust import Identity, Service
-from crust.crypto.handshake import Initiator
-from crust.crypto.records import RecordOpener
 from crust.wire import frames
-from crust.wire.handshake import Capability, Manner
+from crust.wire.handshake import Capability
 from tests.support.nodes import Nodes, config
-from tests.support.puppet import Caller, handshake_config, introduction_of
+from tests.support.puppet import Caller, bring
 
 HERE = "127.0.0.3"
 
 
 def said_to_be(stack: contextlib.ExitStack, node: Service, seen: str, source: str) -> frames.Frame:
     """What the node says to somebody who is made up by an introducer at ``source``."""
-    introducer, identity = Identity.generate(), Identity.generate()
-    while identity.peer_id > node.id:  # the node decides then, at once
-        identity = Identity.generate()
-    handshake = Initiator(handshake_config(identity), node.id)
-    caller = stack.enter_context(Caller(node, introducer, capabilities=Capability.CIRCUITS, source=source))
+    caller = stack.enter_context(Caller(node, Identity.generate(), capabilities=Capability.CIRCUITS, source=source))
     caller.begin()
-    number = 1 if caller.controller else 2
-    caller.send(frames.CircuitOffer(number, (seen, 5), True, handshake.start()))
-    accept = caller.expect(frames.CircuitAccept)
-    assert isinstance(accept, frames.CircuitAccept)
-    assert handshake.receive(accept.data)
-    caller.send(frames.CircuitData(number, handshake.introduce(introduction_of(identity, Manner.RELAY))))
-    assert handshake.result is not None
-    opener = RecordOpener(handshake.result.receive_key, handshake.result.hash, handshake.result.aead)
-    plaintexts = list(opener.receive(handshake.leftover))
-    while not plaintexts:
-        data = caller.expect(frames.CircuitData)
-        assert isinstance(data, frames.CircuitData)
-        plaintexts += opener.receive(data.data)
-    return frames.parse_record_untrusted(plaintexts[0])[0]
+    return bring(caller, node, 1 if caller.controller else 2, (seen, 5))
 
 
 def test_nobody_is_kept_out_by_those_who_are_said_to_be_where_he_is(nodes: Nodes) -> None:

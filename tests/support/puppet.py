@@ -196,6 +196,34 @@ class Caller(Wire):
         return welcome
 
 
+def bring(introducer: Caller, node: Service, number: int, seen: tuple[str, int] | None) -> frames.Frame:
+    """
+    What the node says to a caller that is made up by an introducer.
+
+    Args:
+        number: Of the circuit: one that the introducer may use.
+        seen: Where it says that the caller is.
+    """
+    identity = Identity.generate()
+    while identity.peer_id > node.id:  # the node decides then, at once
+        identity = Identity.generate()
+    handshake = Initiator(handshake_config(identity), node.id)
+    introducer.send(frames.CircuitOffer(number, seen, True, handshake.start()))
+    accept = introducer.expect(frames.CircuitAccept)
+    assert isinstance(accept, frames.CircuitAccept)
+    assert handshake.receive(accept.data)
+    introducer.send(frames.CircuitData(number, handshake.introduce(introduction_of(identity, Manner.RELAY))))
+    assert handshake.result is not None
+    opener = RecordOpener(handshake.result.receive_key, handshake.result.hash, handshake.result.aead)
+    plaintexts = list(opener.receive(handshake.leftover))
+    while not plaintexts:
+        data = introducer.expect(frames.CircuitData)
+        assert isinstance(data, frames.CircuitData)
+        if data.number == number:  # the sessions that have begun have something to say, too
+            plaintexts += opener.receive(data.data)
+    return frames.parse_record_untrusted(plaintexts[0])[0]
+
+
 class Callee:
     """Is called by nodes: a listener, and what it says to each call. A context manager."""
 

@@ -17,11 +17,14 @@ class Detached:
     Those of one node, in the order in which they lost their links; one of each peer. Not thread-safe.
 
     At most ``DETACHED_SESSIONS_MAX`` are kept, and ``DETACHED_BYTES_MAX`` of their data. Where there are more, those at
-    the address that has most of it make room: whoever lets go of many sessions at once takes none from others.
+    the address that has most of it make room: whoever lets go of many sessions at once takes none from others. Those
+    on circuits are at their introducer's, which may say anything of where they are; of these, those that are said to
+    be where most are make room first.
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[PeerId, tuple[Conversation, Hashable]] = {}  # each with where its peer was
+        # Each with the address that it counts at, and where its peer was behind that.
+        self._waiting: dict[PeerId, tuple[Conversation, tuple[Hashable, Hashable]]] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -32,7 +35,7 @@ class Detached:
         with the limit that there is.
         """
         self._waiting.pop(conversation.peer_id, None)
-        self._waiting[conversation.peer_id] = conversation, _place_of(conversation)
+        self._waiting[conversation.peer_id] = conversation, (conversation.place, _seen_at(conversation))
         given_up: list[tuple[Conversation, str]] = []
         total = sum(each.session.outbox.held_bytes for each, _ in self._waiting.values())
         while self._waiting and (
@@ -47,11 +50,14 @@ class Detached:
 
     def _longest(self, by_bytes: bool) -> Conversation:
         """The longest detached one of those at the address that has most sessions, or most bytes of them."""
-        shares: collections.Counter[Hashable] = collections.Counter()
-        for each, place in self._waiting.values():
-            shares[place] += each.session.outbox.held_bytes if by_bytes else 1
-        most = max(shares.values())
-        return next(each for each, place in self._waiting.values() if shares[place] == most)
+        found = [*self._waiting.values()]
+        for level in range(2):
+            shares: collections.Counter[Hashable] = collections.Counter()
+            for each, places in found:
+                shares[places[level]] += each.session.outbox.held_bytes if by_bytes else 1
+            heaviest = max(shares, key=shares.__getitem__)  # of equals the one that has waited longest
+            found = [(each, places) for each, places in found if places[level] == heaviest]
+        return found[0][0]
 
     def remove(self, conversation: Conversation) -> None:
         """It has a link again, or is over. Nothing if it does not wait."""
@@ -59,10 +65,7 @@ class Detached:
             del self._waiting[conversation.peer_id]
 
 
-def _place_of(conversation: Conversation) -> Hashable:
-    """Where its peer was; by itself if nobody knows. Whom an introducer said to be there is not there for certain."""
-    host, path = conversation.address, conversation.path
-    if host is None:
-        return conversation.peer_id
-    is_said = path is not None and path.path_class == "relay"
-    return is_said, address_key(host)
+def _seen_at(conversation: Conversation) -> Hashable:
+    """Where its peer was, maybe by its introducer's word; by itself if nobody knows."""
+    host = conversation.address
+    return conversation.peer_id if host is None else address_key(host)

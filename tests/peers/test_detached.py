@@ -8,16 +8,18 @@ from typing import cast
 import pytest
 
 from crust import Identity, limits
+from crust.addresses import address_key
 from crust.peers.conversation import Conversation
 from crust.peers.detached import Detached
 
 
-def session(address: str | None, held: int, path_class: str = "direct-tcp") -> Conversation:
-    """As far as it matters here."""
+def session(address: str | None, held: int, behind: str = "") -> Conversation:
+    """As far as it matters here; ``behind``: the address of its introducer, who says that it is at ``address``."""
+    identity, at = Identity.generate(), behind or address
     made = SimpleNamespace(
-        peer_id=Identity.generate().peer_id,
+        peer_id=identity.peer_id,
         address=address,
-        path=SimpleNamespace(path_class=path_class),
+        place=identity.peer_id if at is None else address_key(at),
         session=SimpleNamespace(outbox=SimpleNamespace(held_bytes=held)),
     )
     return cast("Conversation", made)
@@ -41,9 +43,29 @@ def test_those_who_are_said_to_be_there_take_nothing_from_who_is(monkeypatch: py
     monkeypatch.setattr(limits, "DETACHED_SESSIONS_MAX", 4)
     detached = Detached()
     assert detached.add(session("192.0.2.7", 100)) == []
-    said = [session("192.0.2.7", 0, "relay") for _ in range(5)]
+    said = [session("192.0.2.7", 0, "198.51.100.1") for _ in range(5)]
     given_up = [each for one in said for each in detached.add(one)]
     assert given_up == [(each, "DETACHED_SESSIONS_MAX") for each in said[:2]]
+
+
+def test_one_introducer_has_one_share_wherever_those_are_whom_it_brings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may say of each that it is somewhere else, or nothing."""
+    monkeypatch.setattr(limits, "DETACHED_BYTES_MAX", 1000)
+    detached = Detached()
+    assert detached.add(session("192.0.2.7", 300)) == []
+    brought = [session(f"203.0.113.{number}" if number % 2 else None, 200, "198.51.100.1") for number in range(5)]
+    given_up = [each for one in brought for each in detached.add(one)]
+    assert given_up == [(each, "DETACHED_BYTES_MAX") for each in brought[:2]]
+
+
+def test_keys_at_one_address_take_nothing_from_others_behind_their_introducer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If that says where they are."""
+    monkeypatch.setattr(limits, "DETACHED_SESSIONS_MAX", 4)
+    detached = Detached()
+    others = [session(f"203.0.113.{number}", 0, "198.51.100.1") for number in range(2)]
+    here = [session("192.0.2.7", 0, "198.51.100.1") for _ in range(4)]
+    given_up = [each for one in (*others, *here) for each in detached.add(one)]
+    assert given_up == [(each, "DETACHED_SESSIONS_MAX") for each in here[:2]]
 
 
 def test_nor_do_many(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -328,23 +328,24 @@ class Registry:
         self, link: Link, peer_id: PeerId, introduction: Introduction, present: Conversation | None
     ) -> DenialCode | None:
         """Why a new session cannot be; ends the one that it shows to be over (the lock is held)."""
-        if present is not None:
-            if present.incarnation != introduction.incarnation:
-                present.end("restarted")
-            elif self.controls(peer_id):  # else it is for the other side to decide which session lives
-                state = present.session.state
-                if state is State.LOST or (state is State.CONNECTED and present.lives()):
-                    return DenialCode.DUPLICATE
-                present.end("gone")
-            return None
-        if self.controls(peer_id) and self._ended_at.get(peer_id, link.asked_at) > link.asked_at:
-            return DenialCode.DUPLICATE
-        if len(self._sessions) + len(self._promised) >= self.max_peers:
-            return DenialCode.BUSY
-        if self._whereabouts.is_full(_places(link), self.peers_per_address, map(_places, self._promised)):
+        hosts = _places(link)
+        has_room = self._whereabouts.has_room(peer_id, hosts)
+        if present is None:
+            if self.controls(peer_id) and self._ended_at.get(peer_id, link.asked_at) > link.asked_at:
+                return DenialCode.DUPLICATE
+            if len(self._sessions) + len(self._promised) >= self.max_peers:
+                return DenialCode.BUSY
+        elif present.incarnation != introduction.incarnation:
+            present.end("restarted")
+        elif self.controls(peer_id):  # else it is for the other side to decide which session lives
+            state = present.session.state
+            if state is State.LOST or (state is State.CONNECTED and present.lives()):
+                return DenialCode.DUPLICATE
+            present.end("gone")
+        if not has_room and self._whereabouts.is_full(hosts, self.peers_per_address, map(_places, self._promised)):
             self._host.refusals.count("limits.peers_per_address")
             return DenialCode.BUSY
-        joins = introduction.purpose is Purpose.BOOTSTRAP
+        joins = present is None and introduction.purpose is Purpose.BOOTSTRAP
         return DenialCode.BUSY if joins and self._host.is_crowded(peer_id, link.address) else None
 
     def _refusal(self, link: Link, introduction: Introduction) -> DenialCode | None:
@@ -521,7 +522,7 @@ class Registry:
         decided = self.controls(conversation.peer_id)
         conversation.attach(link, peer_next, window, lambda: self._path(link, attempts), decided=decided)
         if conversation.link is link and self._sessions.get(conversation.peer_id) is conversation:
-            self._whereabouts.seen(conversation.peer_id, *_places(link))
+            self._whereabouts.seen(conversation.peer_id, *_places(link), most=self.peers_per_address)
             conversation.charge_at(link.connection.remote.host)
         self._detached.remove(conversation)
         self._host.connected(conversation)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from crust import Identity, limits
-from crust.peers.whereabouts import Whereabouts
+from crust.peers.whereabouts import Said, Whereabouts
 
 
 def test_who_moves_is_counted_where_it_is_now() -> None:
@@ -46,3 +46,41 @@ def test_a_site_is_full_of_a_multiple() -> None:
     assert places.is_full(["2001:db8:2::9"], most, begun) and not places.is_full(["2001:db8:2::9"], most, begun[1:])
     assert not places.is_full(["2001:db8:2:1::9"], most, begun)
     assert not places.is_full(["192.0.2.1"], most, [["192.0.2.2"]] * 9)
+
+
+def test_who_moves_where_no_room_is_counts_where_there_was() -> None:
+    """And there alone again, when it moves back; where there is room, or has been, it counts as any other."""
+    one, two, three = (Identity.generate().peer_id for _ in range(3))
+    here, there, elsewhere = "192.0.2.7", "198.51.100.1", "203.0.113.5"
+    known = Whereabouts()
+    known.seen(one, here, most=1)
+    known.seen(two, there, most=1)
+    known.seen(two, here, most=1)
+    assert (known.count(here), known.count(there)) == (2, 1)
+    assert known.has_room(two, [there]) and not known.has_room(two, [here]) and not known.has_room(three, [here])
+    known.seen(three, elsewhere, most=1)
+    known.seen(two, elsewhere, most=1)
+    assert (known.count(here), known.count(there), known.count(elsewhere)) == (1, 1, 2)
+    known.seen(one)
+    known.seen(two, here, most=1)
+    assert (known.count(here), known.count(there), known.count(elsewhere)) == (1, 0, 1)
+    for each in (two, three):
+        known.seen(each)
+    assert not known._counts and not known._keys
+
+
+def test_an_introducer_pays_no_longer_for_who_has_moved_where_he_was_said_to_be() -> None:
+    """Though there is no room; he counts among those who are said to be there."""
+    one, two, three = (Identity.generate().peer_id for _ in range(3))
+    here, introducer = "2001:db8::1", "198.51.100.1"
+    known = Whereabouts()
+    known.seen(two, introducer, Said(here), most=1)
+    known.seen(one, here, most=1)
+    known.seen(two, here, most=1)
+    assert known.count(introducer) == 0 and known.is_full([introducer, Said("2001:db8::2")], 2, [])
+    known.seen(three, introducer, Said("2001:db8:1::1"), most=1)
+    known.seen(three, here, most=1)
+    assert known.count(introducer) == 1
+    for each in (one, two, three):
+        known.seen(each)
+    assert not known._counts and not known._keys

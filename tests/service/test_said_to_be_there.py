@@ -9,6 +9,7 @@ from crust.wire import frames
 from crust.wire.handshake import Capability
 from tests.support.nodes import Nodes, config
 from tests.support.puppet import Caller, bring
+from tests.support.waiting import wait_until
 
 HERE = "127.0.0.3"
 
@@ -32,3 +33,14 @@ def test_nobody_is_kept_out_by_those_who_are_said_to_be_where_he_is(nodes: Nodes
         denied = said_to_be(stack, node, HERE, "127.0.0.4")
         assert isinstance(denied, frames.Denied) and denied.code.name == "BUSY"
         assert isinstance(said_to_be(stack, node, "127.0.0.9", "127.0.0.5"), frames.Welcome)
+
+
+def test_who_is_said_to_be_where_too_many_are_does_not_come_in(nodes: Nodes) -> None:
+    """He would move there as soon as he is in: one address with many keys would fill a node so."""
+    node = nodes.start(config(limits__peers_per_address=2))
+    with contextlib.ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(Caller(node, Identity.generate(), source=HERE)).begin()
+        wait_until(lambda: len(node.peers) == 2, what="the sessions")
+        denied = said_to_be(stack, node, HERE, "127.0.0.4")
+        assert isinstance(denied, frames.Denied) and denied.code.name == "BUSY"

@@ -4,7 +4,7 @@ Bans by predicate: functions of the application that are asked of every peer, an
 They are asked on a thread of their own, ``crust-judge``, one after the other: neither on one that reads, which must not
 wait for the application, nor on the dispatcher, where a callback may be waiting in ``connect()`` for the very session
 that is asked about. The thread is there while there is something to ask. Addresses take turns: who comes with many keys
-has no more of its time than others.
+has no more of its time than others, and who introduces many, wherever he says that they are, has no more either.
 
 It fails closed: whoever a predicate raises on is refused, and asked about again the next time.
 """
@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from .. import limits
-from ..addresses import PeerId, address_key
+from ..addresses import Endpoint, PeerId, address_key
 from ..runtime.clock import Clock
 from ..runtime.threads import forward_interrupt
 from .access import Access
@@ -92,7 +92,9 @@ class Judging:
         self._generation = 0  # counts additions: who has passed before one has not been asked about by it
         self._passed: collections.OrderedDict[PeerId, int] = collections.OrderedDict()
         self._cases: dict[object, _Case] = {}  # all are in the line
-        self._line = Turns[object](lambda who: _place_of(self._cases[who][0]))
+        self._line = Turns[object](
+            lambda who: _place_of(self._cases[who][0]), lambda who: _said_of(self._cases[who][0])
+        )
         self._works = False
         self._closed = False
 
@@ -246,4 +248,10 @@ class Judging:
 
 
 def _place_of(view: PeerView) -> bytes | None:
+    """Where it comes from; of who comes by a circuit where its introducer is, who may say anything of him."""
+    remote = Endpoint.parse(view.path.remote, allow_relay=True)
+    return address_key(remote.host) if remote.is_ip else None
+
+
+def _said_of(view: PeerView) -> bytes | None:
     return None if view.address is None else address_key(view.address)

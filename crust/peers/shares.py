@@ -30,12 +30,14 @@ class Turns(Generic[T]):
 
     Args:
         place_of: The address of one; None: nobody knows, and these share one turn.
+        behind: Where each of those at one address is by the word of who is there: those places take its turns in turn.
     """
 
-    __slots__ = ("_lines", "_place_of", "_places")
+    __slots__ = ("_behind", "_lines", "_place_of", "_places")
 
-    def __init__(self, place_of: Callable[[T], Hashable]) -> None:
+    def __init__(self, place_of: Callable[[T], Hashable], behind: Callable[[T], Hashable] | None = None) -> None:
         self._place_of = place_of
+        self._behind = behind
         self._lines: dict[Hashable, dict[T, None]] = {}  # by address, whose turn comes first; none is empty
         self._places: dict[T, Hashable] = {}  # in whose line each waits
 
@@ -66,6 +68,10 @@ class Turns(Generic[T]):
         line = self._lines.pop(place)
         one = next(iter(line))
         del line[one], self._places[one]
+        if self._behind is not None:
+            where = self._behind(one)
+            for other in [each for each in line if self._behind(each) == where]:
+                line[other] = line.pop(other)
         if line:
             self._lines[place] = line  # last of the addresses
         return one

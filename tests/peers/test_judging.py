@@ -8,15 +8,21 @@ from typing import Any, cast
 
 import pytest
 
-from crust import Identity, limits
+from crust import Endpoint, Identity, limits
 from crust.peers.judging import Judging, JudgingHost, Predicate, Verdict
 from crust.peers.views import PeerView
+
+
+@dataclasses.dataclass
+class Way:
+    remote: str = "tcp://192.0.2.7:5"
 
 
 @dataclasses.dataclass
 class View:
     id: Any
     address: str | None = "192.0.2.7"
+    path: Way = dataclasses.field(default_factory=Way)
 
 
 class World:
@@ -125,12 +131,31 @@ def test_addresses_take_turns() -> None:
         return False
 
     world.judging.add(judge, EVER)
-    for number, address in enumerate(["192.0.2.7"] * 50 + ["198.51.100.1", None, "2001:db8::1", "2001:db8::2"]):
-        view = View(number, address)
+    for number, address in enumerate(["192.0.2.7"] * 50 + ["198.51.100.1", "192.0.2.9", "2001:db8::1", "2001:db8::2"]):
+        view = View(number, address, Way(str(Endpoint("tcp", address, 5))))
         world.judging.ask(view.id, cast(PeerView, view), world.verdicts.append)
         world.judging.ask(view.id, cast(PeerView, view), world.verdicts.append)  # it still waits
     world.run()
     assert asked[:6] == [0, 50, 51, 52, 1, 53] and sorted(asked) == list(range(54))
+
+
+def test_an_introducer_has_one_turn_wherever_those_are_whom_it_brings() -> None:
+    """It may lie; and if it does not, those at one address behind it keep nobody else there waiting."""
+    world, asked = World(), list[Any]()
+
+    def judge(view: PeerView) -> bool:
+        asked.append(view.id)
+        return False
+
+    world.judging.add(judge, EVER)
+    liar, introducer = Way("relay://203.0.113.1:5"), Way("relay://203.0.113.2:5")
+    views = [View(number, f"192.0.2.{number}" if number % 2 else None, liar) for number in range(20)]
+    views += [View(number, "198.51.100.1", introducer) for number in range(20, 40)]
+    views += [View(40, "198.51.100.2", introducer), View(41, "192.0.2.7")]
+    for view in views:
+        world.judging.ask(view.id, cast(PeerView, view), world.verdicts.append)
+    world.run()
+    assert asked[:6] == [0, 20, 41, 1, 40, 3] and sorted(asked) == list(range(42))
 
 
 def test_who_has_passed_has_passed_once(monkeypatch: pytest.MonkeyPatch) -> None:

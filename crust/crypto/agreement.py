@@ -1,7 +1,7 @@
 """
 What goes into a handshake and what comes out of it: values, and the memory of salts.
 
-Nothing here shows a key in its ``repr``.
+Nothing here shows a key in its ``repr``, or lets one be pickled.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import threading
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from .. import limits
 from ..addresses import PeerId
@@ -49,6 +49,9 @@ class Secret(NamedTuple):
     def __repr__(self) -> str:
         return "Secret(...)"
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("what a closed network shares is secret and cannot be pickled")
+
 
 def derive_secret(network_secret: bytes) -> Secret:
     """Psk and gate of a network secret of 32 bytes (docs/wire-format.md, "Identity")."""
@@ -83,6 +86,10 @@ class HandshakeConfig:
     versions: tuple[int, ...] = (limits.PROTOCOL_VERSION,)
     """Versions of the protocol that we speak."""
 
+    def clear_secrets(self) -> None:
+        """In a forked child: forget what the network shares, for this node alone has read it."""
+        object.__setattr__(self, "secrets", ())
+
 
 @dataclass(frozen=True)
 class HandshakeResult:
@@ -105,6 +112,9 @@ class HandshakeResult:
 
     version: int
     """The version of the protocol agreed on."""
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("the keys of a link are secret and cannot be pickled")
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,11 @@ from .. import limits
 
 __all__ = ["link_new", "publish_new", "safe_name", "sync_folder", "write_atomic"]
 
-_NUMBERS_MAX = 10_000  # "name (1)" to "name (10000)"; where most of them are taken publishing gives up
+_NUMBERS_MAX = 10_000  # "name (1)" to "name (10000)"
 _NUMBERS_IN_ORDER = 8
 _NUMBERS_BY_CHANCE = 32
+_NUMBERS_BEYOND = 10**12  # where most of those are taken, a few tries in these: nobody can use them up
+_TRIES_BEYOND = 4
 _EXTENSION_MAX = 16  # bytes of a name's end that count as its extension; more is just a name with a dot
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES, errno.EINVAL}
@@ -103,7 +105,8 @@ def _candidates(folder: pathlib.Path, name: str) -> Iterator[pathlib.Path]:
     """
     Names to try, best first. Who sends thousands of files of one name must not have each of them tried for each file:
     so after the first few numbers the next one is searched for, and if that has gaps, or others are quicker, chance
-    decides.
+    decides. Nor must he use the name up, so that others can send none of that name any more: there are more numbers
+    than anybody can send files.
     """
     yield folder / name
     taken = min(_NUMBERS_IN_ORDER, _NUMBERS_MAX)
@@ -121,6 +124,8 @@ def _candidates(folder: pathlib.Path, name: str) -> Iterator[pathlib.Path]:
     for number in (free, *(secrets.randbelow(_NUMBERS_MAX) + 1 for _ in range(_NUMBERS_BY_CHANCE))):
         if number <= _NUMBERS_MAX:
             yield folder / _numbered(name, number)
+    for _ in range(_TRIES_BEYOND):
+        yield folder / _numbered(name, secrets.randbelow(_NUMBERS_BEYOND) + 1)
 
 
 def _numbered(name: str, number: int) -> str:

@@ -36,6 +36,7 @@ def abandon_node(node: Node, error: ForkedError, *, clear_identity: bool) -> Non
             sink.abandon()
     if clear_identity:
         node.handshake.key_pair.clear()
+    node.handshake.clear_secrets()
     node.io.abandon()
     node.dispatcher.discard()
     node.registry.abandon()

@@ -567,5 +567,7 @@ def test_nothing_shows_or_pickles_a_secret() -> None:
     shown = repr((ours, config(ALICE, (NEW,)), NEW, ALICE, initiator, responder))
     for secret in (ours.send_key, ours.receive_key, NEW.psk, NEW.gate, ALICE.dh_private, b"\x01" * 32):
         assert repr(secret)[2:-1] not in shown and secret.hex() not in shown
-    with pytest.raises(TypeError):
-        pickle.dumps(config(ALICE))
+    for secret_value in (config(ALICE), NEW, ours):
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+            with pytest.raises(TypeError, match="cannot be pickled"):
+                pickle.dumps(secret_value, protocol)

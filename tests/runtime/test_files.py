@@ -192,6 +192,17 @@ def test_thousands_of_one_name_cost_little(
     assert len(tried) < 10 * 60
 
 
+def test_nobody_uses_up_a_name(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one peer has had all the small numbers, others' files of that name still get one."""
+    monkeypatch.setattr(files, "_NUMBERS_MAX", 20)
+    taken = ["x.txt", *(f"x ({number}).txt" for number in range(1, 21))]
+    for name in taken:
+        (tmp_path / name).touch()
+    published = [publish_new(temporary(tmp_path, b"new"), tmp_path, "x.txt") for _ in range(10)]
+    assert len(set(published)) == 10 and not {path.name for path in published} & set(taken)
+    assert all(path.read_bytes() == b"new" for path in published)
+
+
 @pytest.mark.usefixtures("no_hard_links")
 def test_publishing_without_hard_links(tmp_path: pathlib.Path) -> None:
     """It never overwrites there either."""
@@ -223,6 +234,7 @@ def test_publishing_fails_clearly(tmp_path: pathlib.Path, monkeypatch: pytest.Mo
     with pytest.raises(FileNotFoundError):
         publish_new(source, tmp_path / "nowhere", "x")
     monkeypatch.setattr(files, "_NUMBERS_MAX", 1)
+    monkeypatch.setattr(files, "_NUMBERS_BEYOND", 1)
     for name in ("x", "x (1)"):
         (tmp_path / name).touch()
     with pytest.raises(FileExistsError, match="too many files of this name exist"):

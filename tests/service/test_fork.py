@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pathlib
+
 import pytest
 
+from crust.crypto.identity import generate_network_secret_text
 from tests.support.modes import on_greenlets, run_python
 
 pytestmark = pytest.mark.skipif(on_greenlets(), reason="every program here runs on threads and on greenlets by itself")
@@ -279,6 +282,22 @@ assert sealer._key and far._node.handshake.key_pair.dh_private
 near.close(); far.close()
 """
     assert run(code, gevent) == ["(b'', b'', b'', b'', None, None)"]
+
+
+@BOTH
+def test_the_secret_of_a_network_is_forgotten_in_the_child(gevent: bool, tmp_path: pathlib.Path) -> None:
+    """The node has read it from its file: nobody else of the child has it. The parent goes on with it."""
+    path = tmp_path / "network.secret"
+    path.write_text(generate_network_secret_text())
+    path.chmod(0o600)
+    code = f"""
+near, far = (crust.Service(config(network__secret_file={str(path)!r})).start() for _ in "12")
+shared = near._node.handshake
+print(in_child(lambda: shared.secrets), len(shared.secrets))
+near.connect(far.contact).send(b"still there")
+near.close(); far.close()
+"""
+    assert run(code, gevent) == ["() 1"]
 
 
 @BOTH

@@ -1,4 +1,9 @@
-"""Child processes as the parent sees them: started with one side each, commanded, and ended whatever happens."""
+"""
+Child processes as the parent sees them: started with one side each, commanded, and ended whatever happens.
+
+What a node remembers of others is the child's own, and gone with it: who measures keeps no thousands of nodes that were
+on loopback for a second, and finds none of them either.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,7 @@ import pathlib
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from types import TracebackType
 from typing import Any
@@ -45,10 +51,11 @@ class Child:
         self._control, theirs = socket.socketpair()
         order = {"mode": mode, "cpus": cpus, "fd": theirs.fileno(), "parent": os.getpid(), "limit": int(limit) + 1}
         path = os.pathsep.join([str(_TOOLS.parent), str(_TOOLS), *filter(None, [os.environ.get("PYTHONPATH")])])
+        self._state = tempfile.TemporaryDirectory(prefix="crust-bench-")
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.child", json.dumps(order)],
-                env={**os.environ, "PYTHONPATH": path},
+                env={**os.environ, "PYTHONPATH": path, "XDG_STATE_HOME": self._state.name},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=2,  # the figures have the standard output to themselves
@@ -56,6 +63,7 @@ class Child:
             )
         except BaseException:
             self._control.close()
+            self._state.cleanup()
             raise
         finally:
             theirs.close()
@@ -126,3 +134,4 @@ class Child:
         self._control.close()
         self._process.kill()
         self._process.wait()
+        self._state.cleanup()

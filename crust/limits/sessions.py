@@ -147,6 +147,7 @@ SELECT_MAX = 500  # sockets watched at once where there is only select(), which 
 SELECT_RETRY = 0.05  # seconds until a socket is looked at again that cannot be watched
 TURN_SECONDS = 0.002  # of work without waiting, after which a reader or the I/O thread lets other greenlets run
 TURN_PAUSE = 1e-6  # seconds between two turns; after a pause of 0 gevent looks at its timers only every 50th time
+CALLBACKS_TURN_SECONDS = 0.05  # of callbacks that follow each other, after which other greenlets run
 ACCEPTS_PER_TURN = 64
 CLOSE_LINGER = 1.0  # seconds a closed connection waits for the other side to close too, before it is cut
 VERIFIED_PER_TURN = 32  # signed messages of one peer before others get a turn: some 3 ms

@@ -8,13 +8,15 @@ cannot be ended, only abandoned and shown (:meth:`Dispatcher.stack`).
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 from .. import limits
 from .clock import Clock, Queue
-from .threads import CrashHook, Deadline, Spawn, fork_generation, forward_interrupt, log_crash, stack_of
+from .threads import CrashHook, Deadline, Spawn, fork_generation, forward_interrupt, log_crash, mode, stack_of
 
 __all__ = ["Dispatcher", "name_of"]
 
@@ -141,9 +143,17 @@ class Dispatcher:
 
     def _run(self) -> None:
         self._ident = threading.get_ident()
-        get = self._queue.get
+        get, waiting, clock = self._queue.get, self._queue.qsize, time.monotonic
+        turn, turn_ends = limits.CALLBACKS_TURN_SECONDS if mode() == "gevent" else math.inf, 0.0
         try:
             while fork_generation() == self._generation:
+                if not waiting():
+                    turn_ends = 0.0  # others run while this one waits
+                elif not turn_ends:
+                    turn_ends = clock() + turn
+                elif clock() >= turn_ends:
+                    time.sleep(limits.TURN_PAUSE)  # greenlets run only if we let them
+                    turn_ends = 0.0
                 job: _Job | None = get()
                 if job is None or self._abandoned:
                     return

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from crust import limits
 from crust.runtime.dispatcher import Dispatcher
 from crust.runtime.threads import Deadline, Threads
+from tests.support.modes import on_greenlets
 from tests.support.threads import Crew
 from tests.support.waiting import wait_until
 
@@ -52,6 +54,22 @@ def test_stop_runs_what_waits_and_nothing_later(crew: Crew) -> None:
     gate.set()
     assert dispatcher.join(Deadline(5))
     assert seen == ["waiting"]
+
+
+@pytest.mark.skipif(not on_greenlets(), reason="threads of the system take their turns by themselves")
+def test_other_greenlets_have_their_turn(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much waits: 24 peers that fill their windows with empty messages had all else stand still for seconds."""
+    monkeypatch.setattr(limits, "CALLBACKS_TURN_SECONDS", 0.0)
+    dispatcher = Dispatcher()
+    seen: list[str] = []
+    gate = threading.Event()
+    crew.spawn("crust-other", lambda: (gate.wait(5), seen.append("other")))
+    dispatcher.post(gate.set)
+    for _ in range(10):
+        dispatcher.post(seen.append, "call")
+    dispatcher.stop()
+    dispatcher._run()  # here, where nothing else lets the other one run
+    assert seen.count("call") == 10 and "other" in seen[:-1]
 
 
 def test_abandon_begins_nothing_more(crew: Crew) -> None:

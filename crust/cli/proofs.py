@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 
 from .errors import CommandError
@@ -11,7 +12,9 @@ __all__ = ["SUFFIX", "keep", "read"]
 
 SUFFIX = ".crust-proof"
 _NAME_MAX = 255  # bytes, as most file systems
-_NUMBERS_MAX = 1000
+_NUMBERS_IN_ORDER = 1000
+_NUMBERS_BEYOND = 10**12  # then a few by chance: nobody can use up the names, who sends files that are called so, say
+_TRIES_BEYOND = 4
 _SIZE_MAX = 256 * 1024 * 1024  # bytes: more than any message has
 
 
@@ -23,7 +26,8 @@ def keep(file: Path, proof: bytes) -> Path:
     Raises:
         OSError: It cannot be written; then there is no part of it either.
     """
-    for number in range(_NUMBERS_MAX):
+    beyond = (secrets.randbelow(_NUMBERS_BEYOND) for _ in range(_TRIES_BEYOND))
+    for number in (*range(_NUMBERS_IN_ORDER), *beyond):
         end = (f" ({number})" if number else "") + SUFFIX
         stem = os.fsencode(file.name)[: _NAME_MAX - len(end)].decode("utf-8", "ignore")
         path = file.with_name(stem + end)
@@ -43,7 +47,7 @@ def keep(file: Path, proof: bytes) -> Path:
             path.unlink()  # half a proof is none
             raise
         return path
-    raise FileExistsError(f"{_NUMBERS_MAX} proofs beside {file} exist")
+    raise FileExistsError(f"too many proofs beside {file} exist")
 
 
 def read(path: Path) -> bytes:

@@ -178,6 +178,14 @@ def test_proofs_are_kept_beside_their_files(tmp_path: Path) -> None:
     assert long.name.endswith(SUFFIX) and len(os.fsencode(long.name)) <= 255
 
 
+def test_nobody_uses_up_the_names_of_proofs(tmp_path: Path) -> None:
+    """Who sends a thousand files that are called as somebody else's proof would be does not keep that from having one."""
+    for number in range(1001):
+        (tmp_path / (f"letter ({number}){SUFFIX}" if number else f"letter{SUFFIX}")).touch()
+    assert keep(tmp_path / "letter", b"proof").read_bytes() == b"proof"
+    assert len(list(tmp_path.iterdir())) == 1002
+
+
 def test_a_proof_that_cannot_be_kept_leaves_nothing(tmp_path: Path) -> None:
     """OSError, and no half of it."""
     with pytest.raises(FileNotFoundError):

@@ -179,7 +179,7 @@ def test_proofs_are_kept_beside_their_files(tmp_path: Path) -> None:
 
 
 def test_nobody_uses_up_the_names_of_proofs(tmp_path: Path) -> None:
-    """Who sends a thousand files that are called as somebody else's proof would be does not keep that from having one."""
+    """Who sends a thousand files called as another one's proof would be does not keep that from having one."""
     for number in range(1001):
         (tmp_path / (f"letter ({number}){SUFFIX}" if number else f"letter{SUFFIX}")).touch()
     assert keep(tmp_path / "letter", b"proof").read_bytes() == b"proof"

@@ -121,10 +121,9 @@ class Registry:
         self._closing = False
         self._lock = threading.RLock()  # guards everything below; re-entered by ended()
         self._sessions: dict[PeerId, Conversation] = {}
-        self._promised: set[Link] = set()  # on which we have agreed to a new session and wait for Use
         self._detached = Detached()
         self._ended_at: collections.OrderedDict[PeerId, float] = collections.OrderedDict()  # the last ends
-        self._whereabouts = Whereabouts()
+        self._whereabouts = Whereabouts()  # of peers, also where we have agreed to a new session and wait for Use
 
     # --- questions ----------------------------------------------------------------------------------------------------
 
@@ -328,13 +327,11 @@ class Registry:
         self, link: Link, peer_id: PeerId, introduction: Introduction, present: Conversation | None
     ) -> DenialCode | None:
         """Why a new session cannot be; ends the one that it shows to be over (the lock is held)."""
-        hosts = _places(link)
-        has_room = self._whereabouts.has_room(peer_id, hosts)
+        has_place = self._whereabouts.has_place(peer_id, self._sessions, self.max_peers)
+        is_full = self._whereabouts.is_full(peer_id, _places(link), self.peers_per_address)
         if present is None:
             if self.controls(peer_id) and self._ended_at.get(peer_id, link.asked_at) > link.asked_at:
                 return DenialCode.DUPLICATE
-            if len(self._sessions) + len(self._promised) >= self.max_peers:
-                return DenialCode.BUSY
         elif present.incarnation != introduction.incarnation:
             present.end("restarted")
         elif self.controls(peer_id):  # else it is for the other side to decide which session lives
@@ -342,7 +339,9 @@ class Registry:
             if state is State.LOST or (state is State.CONNECTED and present.lives()):
                 return DenialCode.DUPLICATE
             present.end("gone")
-        if not has_room and self._whereabouts.is_full(hosts, self.peers_per_address, map(_places, self._promised)):
+        if not has_place:
+            return DenialCode.BUSY
+        if is_full:
             self._host.refusals.count("limits.peers_per_address")
             return DenialCode.BUSY
         joins = present is None and introduction.purpose is Purpose.BOOTSTRAP
@@ -385,7 +384,7 @@ class Registry:
         if use:
             self._attach(link, conversation, 0, introduction.window, (), use)
         else:
-            self._promised.add(link)
+            self._whereabouts.promise(link, link.peer_id, _places(link))
             link.owner_data = _Pending(conversation, 0, introduction.window, introduction.purpose)
 
     def _resume_locked(
@@ -431,7 +430,7 @@ class Registry:
         link.owner_data = None
         conversation = pending.conversation
         with self._lock:
-            self._promised.discard(link)
+            self._whereabouts.redeem(link)
             if self._closing:
                 leave(link, frames.GoodbyeCode.CLOSED, "the service is closing")
                 return
@@ -456,7 +455,7 @@ class Registry:
     def given_up(self, link: Link) -> None:
         """A link that a caller began has ended before it carried a session."""
         with self._lock:
-            self._promised.discard(link)
+            self._whereabouts.redeem(link)
 
     # --- both ---------------------------------------------------------------------------------------------------------
 

@@ -36,16 +36,70 @@ def test_who_comes_through_another_counts_at_both() -> None:
 def test_a_site_is_full_of_a_multiple() -> None:
     """An address with so many, those that are about to begin included; a /48 with more of them, wherever in it."""
     places, most = Whereabouts(), 3
+    one = Identity.generate().peer_id
     for number in range(most * limits.SITE_SHARE):
         host = f"2001:db8:1:{number:x}::1"
-        assert not places.is_full([host], most, [])
+        assert not places.is_full(one, [host], most)
         places.seen(Identity.generate().peer_id, host)
-    assert places.is_full(["2001:db8:1:ff::1"], most, [])
-    assert not places.is_full(["2001:db8:2::1"], most, [])
-    begun = [[f"2001:db8:2::{number}"] for number in range(1, most + 1)]
-    assert places.is_full(["2001:db8:2::9"], most, begun) and not places.is_full(["2001:db8:2::9"], most, begun[1:])
-    assert not places.is_full(["2001:db8:2:1::9"], most, begun)
-    assert not places.is_full(["192.0.2.1"], most, [["192.0.2.2"]] * 9)
+    assert places.is_full(one, ["2001:db8:1:ff::1"], most)
+    assert not places.is_full(one, ["2001:db8:2::1"], most)
+    for number in range(1, most + 1):
+        assert not places.is_full(one, ["2001:db8:2::9"], most)
+        places.promise(number, Identity.generate().peer_id, [f"2001:db8:2::{number}"])
+    assert places.is_full(one, ["2001:db8:2::9"], most) and not places.is_full(one, ["2001:db8:2:1::9"], most)
+    places.redeem(1)
+    assert not places.is_full(one, ["2001:db8:2::9"], most)
+    for number in range(9):
+        places.promise(number, Identity.generate().peer_id, ["192.0.2.2"])
+    assert not places.is_full(one, ["192.0.2.1"], most)
+
+
+def test_promises_to_one_peer_take_one_place() -> None:
+    """Also of those places that all have; none if it has one. Too many calls wait, but for the first of each peer."""
+    one, two, three = (Identity.generate().peer_id for _ in range(3))
+    here, there = "192.0.2.7", "198.51.100.1"
+    known = Whereabouts()
+    known.seen(one, here)
+    for call in range(4):
+        assert known.has_place(one, [one], 4) and not known.is_full(one, [here], 1)
+        known.promise(("one", call), one, [here])
+    assert not known.has_place(one, [one], 4) and known.has_place(two, [one], 4)
+    assert known.has_place(two, [one], 2) and not known.has_place(two, [one], 1)
+    assert not known.is_full(two, [here], 2) and known.is_full(two, [here], 1)
+    known.promise("two", two, [there])
+    assert known.has_place(two, [one], 9) and not known.is_full(two, [there], 1), "its own call is not in its way"
+    assert not known.has_place(three, [one], 2) and known.is_full(three, [there], 1)
+    for call in range(4):
+        known.redeem(("one", call))
+    known.redeem("two")
+    known.seen(one)
+    assert not known._counts and not known._keys and not known._promised
+
+
+def test_who_moves_where_others_have_been_promised_room_counts_where_there_was_room() -> None:
+    """Else those begin besides, and as many again get in."""
+    one, two, three = (Identity.generate().peer_id for _ in range(3))
+    here, there = "192.0.2.7", "198.51.100.1"
+    known = Whereabouts()
+    known.seen(one, there, most=1)
+    known.promise("call", two, [here])
+    known.seen(one, here, most=1)
+    known.redeem("call")
+    known.seen(two, here, most=1)
+    assert known.is_full(three, [here], 1) and known.is_full(three, [there], 1)
+
+
+def test_who_calls_anew_from_where_it_is_does_not_count_twice() -> None:
+    """It had no room there when it moved; there is some now."""
+    one, two = (Identity.generate().peer_id for _ in range(2))
+    here, there = "192.0.2.7", "198.51.100.1"
+    known = Whereabouts()
+    known.seen(two, here, most=1)
+    known.seen(one, there, most=1)
+    known.seen(one, here, most=1)
+    assert known.is_full(one, [here], 1)
+    known.seen(two)
+    assert not known.is_full(one, [here], 1) and known.is_full(two, [here], 1)
 
 
 def test_who_moves_where_no_room_is_counts_where_there_was() -> None:
@@ -57,7 +111,7 @@ def test_who_moves_where_no_room_is_counts_where_there_was() -> None:
     known.seen(two, there, most=1)
     known.seen(two, here, most=1)
     assert (known.count(here), known.count(there)) == (2, 1)
-    assert known.has_room(two, [there]) and not known.has_room(two, [here]) and not known.has_room(three, [here])
+    assert not known.is_full(two, [there], 1) and known.is_full(two, [here], 1) and known.is_full(three, [there], 1)
     known.seen(three, elsewhere, most=1)
     known.seen(two, elsewhere, most=1)
     assert (known.count(here), known.count(there), known.count(elsewhere)) == (1, 1, 2)
@@ -71,13 +125,13 @@ def test_who_moves_where_no_room_is_counts_where_there_was() -> None:
 
 def test_an_introducer_pays_no_longer_for_who_has_moved_where_he_was_said_to_be() -> None:
     """Though there is no room; he counts among those who are said to be there."""
-    one, two, three = (Identity.generate().peer_id for _ in range(3))
+    one, two, three, four = (Identity.generate().peer_id for _ in range(4))
     here, introducer = "2001:db8::1", "198.51.100.1"
     known = Whereabouts()
     known.seen(two, introducer, Said(here), most=1)
     known.seen(one, here, most=1)
     known.seen(two, here, most=1)
-    assert known.count(introducer) == 0 and known.is_full([introducer, Said("2001:db8::2")], 2, [])
+    assert known.count(introducer) == 0 and known.is_full(four, [introducer, Said("2001:db8::2")], 2)
     known.seen(three, introducer, Said("2001:db8:1::1"), most=1)
     known.seen(three, here, most=1)
     assert known.count(introducer) == 1

@@ -142,6 +142,7 @@ ONCE = {
     "tests/discovery/cache/test_core": _CORES,
     "tests/discovery/gossip/": _CORES,
     "tests/nat/mapping/test_codecs": _CORES,
+    "tests/nat/mapping/test_igd_http": _CORES,
     "tests/nat/mapping/test_mapper": _CORES,
     "tests/nat/mapping/test_parts": _CORES,
     "tests/nat/probe/test_hops": _CORES,

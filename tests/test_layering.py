@@ -72,6 +72,7 @@ SANS_IO = (
     "crust.nat.mapping.definition",
     "crust.nat.mapping.datagram_way",
     "crust.nat.mapping.exchange",
+    "crust.nat.mapping.igd_http",
     "crust.nat.mapping.igd_way",
     "crust.nat.mapping.layers",
     "crust.nat.mapping.lease",

@@ -210,9 +210,9 @@ class Lifecycle:
             timeout: Seconds; None: no limit. The first caller's counts.
 
         Returns:
-            True if nothing is left running. (The system may still look up a name for a dial, or a UPnP router's answer
-            be waited for in C, on daemon threads that hold nothing of this node.) False: the log shows where callbacks,
-            or ``decide`` functions, are stuck.
+            True if nothing is left running. (The system may still look up a name for a dial, or a call about a UPnP
+            router find that it is over, on daemon threads that hold nothing of this node.) False: the log shows where
+            callbacks, or ``decide`` functions, are stuck.
         """
         if self._forked:
             return True

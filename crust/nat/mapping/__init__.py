@@ -12,6 +12,7 @@ The map::
     datagram_way  what PCP and NAT-PMP share of that
     pcp_way, natpmp_way, igd_way   the protocols as cores without I/O
     ssdp         how an UPnP router is found; igd: talking to it, by miniupnpc
+    igd_relay    what miniupnpc talks to instead, and which talks to the router; igd_http: its words
     lease        one mapping: its port, its life, its renewals
     layers       whether there is another NAT beyond the router
     mapper       the plan for one router: which protocol, and each mapping kept up; a core without I/O

@@ -1,16 +1,17 @@
 """
-One UPnP router, by miniupnpc: a library in C whose calls block for seconds, cannot be cancelled, and raise nothing but
-``Exception`` with a text. Everything here runs on a :class:`crust.runtime.native.NativeWorker` and touches no lock, no
-socket and no clock of Python's.
+One UPnP router, by miniupnpc: a library in C whose calls block for seconds, and raise nothing but ``Exception`` with a
+text. Everything here runs on a :class:`crust.runtime.native.NativeWorker` and touches no lock, no socket and no clock
+of Python's. The library speaks to nobody but our relay (:mod:`crust.nat.mapping.igd_relay`), which bounds what it is
+told and for how long, and whose end is that of its calls.
 """
 
 from __future__ import annotations
 
-import urllib.parse
 from typing import Any
 
 from ...exceptions import CrustError
 from ...values import dataclass
+from .igd_http import Route
 from .layers import usable_ipv4
 from .ways import Ask, Refusal, Wanted
 
@@ -92,16 +93,16 @@ def refusal_of(error: Exception) -> IgdError:
 
 class IgdRouter:
     """
-    A router by the address of its description. Every method blocks; one at a time.
+    A router by the way to its description. Every method blocks; one at a time.
 
     Args:
-        url: Of its description.
+        route: To its description, and its control.
         local: Our address towards it.
         description: Under which its table shows our ports: short ASCII.
     """
 
-    def __init__(self, url: str, local: str, description: str) -> None:
-        self._url = url
+    def __init__(self, route: Route, local: str, description: str) -> None:
+        self.route = route
         self._local = local
         self._description = description
         self._upnp: Any = None
@@ -119,19 +120,29 @@ class IgdRouter:
             raise IgdError("the package miniupnpc is not installed: pip install miniupnpc") from error
         upnp = miniupnpc.UPnP()
         try:
-            control = upnp.selectigd(self._url)
-        except Exception as error:
-            raise refusal_of(error) from error
-        here, there = _host(self._url), _host(control or "")
-        if not there or urllib.parse.urlsplit(control).path in (
-            "",
-            "/",
-        ):  # what the library makes of any text at all
-            raise IgdError("its description is not that of a router")
-        if there != here:
-            raise IgdError(f"its description sends us to another machine ({there})")
+            self._select(upnp)
+        finally:
+            self.route.forget_text()
         self._upnp = upnp
         return self.status()
+
+    def _select(self, upnp: Any) -> None:
+        """Have the library read the description. That connects it to the relay, which leads to nobody else."""
+        found = self._found(upnp)
+        try:
+            wanted = self.route.control(found)
+        except ValueError as error:
+            raise IgdError(str(error)) from error
+        # It may name its host, where the library must not go: then again, with the relay in its place.
+        if found != wanted and self._found(upnp) != wanted:
+            raise IgdError("its description names its address in a way that is not understood")
+
+    def _found(self, upnp: Any) -> str:
+        """The URL of the control, as the library makes it of the description."""
+        try:
+            return upnp.selectigd(self.route.url) or ""
+        except Exception as error:
+            raise self._refusal(error) from error
 
     def status(self) -> IgdInfo:
         """
@@ -141,16 +152,16 @@ class IgdRouter:
             IgdError: It does not answer.
         """
         try:
-            external = self._upnp.externalipaddress()
+            external = self._library.externalipaddress()
         except Exception as error:
-            if refusal_of(error).kind is Refusal.NO_ANSWER:
-                raise refusal_of(error) from error
+            if self._refusal(error).kind is Refusal.NO_ANSWER:
+                raise self._refusal(error) from error
             external = ""
         try:
-            state, uptime, *_ = self._upnp.statusinfo()
+            state, uptime, *_ = self._library.statusinfo()
         except Exception as error:
-            if refusal_of(error).kind is Refusal.NO_ANSWER:
-                raise refusal_of(error) from error
+            if self._refusal(error).kind is Refusal.NO_ANSWER:
+                raise self._refusal(error) from error
             state, uptime = "", 0  # some do not implement it
         connected = str(state).lower() in _CONNECTED if state else bool(usable_ipv4(external))
         return IgdInfo(usable_ipv4(external), connected, uptime if isinstance(uptime, int) else 0)
@@ -170,7 +181,7 @@ class IgdRouter:
             raise IgdError(f"port {ask.external} is not to be asked for", Refusal.CONFLICT)
         wanted = ask.wanted
         try:
-            self._upnp.addportmapping(
+            self._library.addportmapping(
                 ask.external,
                 wanted.protocol.upper(),  # some refuse it in lower case
                 self._local,
@@ -180,7 +191,7 @@ class IgdRouter:
                 lease,
             )
         except Exception as error:
-            raise refusal_of(error) from error
+            raise self._refusal(error) from error
         entry = self.entry(ask)
         if entry is None:
             return False
@@ -191,7 +202,7 @@ class IgdRouter:
     def entry(self, ask: Ask) -> Entry | None:
         """The line of its table for an outer port; None: it has none, or does not show it."""
         try:
-            found = self._upnp.getspecificportmapping(ask.external, ask.wanted.protocol.upper())
+            found = self._library.getspecificportmapping(ask.external, ask.wanted.protocol.upper())
             if not found:
                 return None
             client, port, description, *_ = found
@@ -215,18 +226,26 @@ class IgdRouter:
         if entry is not None and not self._is_ours(entry, ask.wanted):
             return
         try:
-            self._upnp.deleteportmapping(ask.external, ask.wanted.protocol.upper())
+            self._library.deleteportmapping(ask.external, ask.wanted.protocol.upper())
         except Exception as error:
             if str(error) in ("NoSuchEntryInArray", "NoSuchEntry"):
                 return
-            raise refusal_of(error) from error
+            raise self._refusal(error) from error
 
     def _is_ours(self, entry: Entry, wanted: Wanted) -> bool:
         return entry.client == self._local and entry.port == wanted.port
 
+    @property
+    def _library(self) -> Any:
+        if self.route.closed:  # it would write to the program's stderr that nobody is there
+            raise IgdError("it is no longer asked", Refusal.NO_ANSWER)
+        return self._upnp
 
-def _host(url: str) -> str:
-    try:
-        return urllib.parse.urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
+    def _refusal(self, error: Exception) -> IgdError:
+        """What an exception of miniupnpc means; the relay knows better why there is no answer."""
+        if isinstance(error, IgdError):
+            return error
+        refusal = refusal_of(error)
+        if refusal.kind is Refusal.NO_ANSWER and self.route.trouble:
+            return IgdError(self.route.trouble, Refusal.NO_ANSWER)
+        return refusal

@@ -63,7 +63,6 @@ class IgdWay(Way):
         self._ends: float | None = None
         self._jobs: collections.deque[Job] = collections.deque()
         self._running: Job | None = None
-        self._running_until = 0.0
         self._changed_at = float("-inf")
         self._shown: set[Ask] = set()  # what the router's table was seen to have
         self._uptime = (0.0, 0)
@@ -156,7 +155,7 @@ class IgdWay(Way):
     # --- the calls ----------------------------------------------------------------------------------------------------
 
     def next_job(self, now: float) -> Job | None:
-        """The call to make now, if the one before has come back: :meth:`job_done` must follow."""
+        """The call to make now, if the one before has come back: :meth:`job_done` must follow, sooner or later."""
         if self._running is not None or not self._jobs:
             return None
         if self._jobs[0].what in ("add", "delete"):
@@ -164,12 +163,7 @@ class IgdWay(Way):
                 return None
             self._changed_at = now
         self._running = self._jobs.popleft()
-        self._running_until = now + limits.IGD_CALL_MAX
         return self._running
-
-    def overdue_job(self, now: float) -> Job | None:
-        """The call that takes too long, to be given up: :meth:`job_done` must follow, with an error."""
-        return self._running if now >= self._running_until else None
 
     def job_done(self, job: Job, result: object, now: float) -> None:
         """What a call returned, or the :class:`IgdError` that it raised."""
@@ -214,8 +208,6 @@ class IgdWay(Way):
 
     def get_timer(self) -> float | None:
         due = list(self._searches)
-        if self._running is not None:
-            due.append(self._running_until)
         if self._ends is not None:
             if any(not each.asked for each in self._routers.values()):
                 due.append(self._started + limits.SSDP_PATIENCE)

@@ -1,8 +1,9 @@
 """
 The thread of a node that keeps ports open: ``crust-portmap``, made when the first listener is to be mapped.
 
-It sleeps in a selector, on two sockets for each router and on what comes from the native thread that talks to a UPnP
-router (:mod:`crust.runtime.native`). Everything that decides is in :mod:`crust.nat.mapping.mapper`.
+It sleeps in a selector, on two sockets for each router, on the relay to a UPnP router, and on what comes from the
+native thread that talks to that (:mod:`crust.runtime.native`). Everything that decides is in
+:mod:`crust.nat.mapping.mapper`.
 """
 
 from __future__ import annotations
@@ -215,7 +216,7 @@ class Keeper:
         now = self._now()
         if any(line.mapper.has_changes for line in self._lines):
             return 0.0
-        due = [timer for line in self._lines if (timer := line.mapper.get_timer()) is not None]
+        due = [timer for line in self._lines if (timer := line.get_timer()) is not None]
         due.append(now + limits.MAPPING_CHECK)
         due.append(self._look_at if self._close_by is None else self._close_by)
         return max(0.0, min(due) - now)

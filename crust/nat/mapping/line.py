@@ -1,4 +1,4 @@
-"""What speaks to one router for a :class:`~crust.nat.mapping.mapper.Mapper`: two sockets and a native thread."""
+"""What speaks to one router for a :class:`~crust.nat.mapping.mapper.Mapper`: sockets, and a native thread."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from ...runtime.rates import Bucket
 from ...runtime.threads import abandon_socket
 from .gateway import Gateway
 from .igd import IgdError, IgdRouter
+from .igd_http import Route
+from .igd_relay import Relay
 from .igd_way import Job
 from .mapper import Mapper
-from .ways import Refusal
 
 __all__ = ["Line"]
 
@@ -68,9 +69,10 @@ class Line:
         self._now = now
         self._routers: dict[str, IgdRouter] = {}
         self._worker: NativeWorker | None = None
-        self._stuck = 0
+        self._relay: Relay | None = None
         self._bites = bites
-        self._reading = Bucket(limits.MAPPING_READS_PER_SECOND, 4 * limits.MAPPING_READS_PER_SECOND)
+        rate = limits.MAPPING_READS_PER_SECOND
+        self._reading, self._relaying = Bucket(rate, 4 * rate), Bucket(rate, 4 * rate)
         self._selector: selectors.BaseSelector | None = None
         self._control = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
@@ -109,12 +111,16 @@ class Line:
         for data in self.mapper.searches():
             self._sent(self._search, data, group)
             self._sent(self._search, data, router)
-        overdue = self.mapper.overdue_job(now)
-        if overdue is not None:
-            self._give_up(overdue, now)
+        if self._relay is not None:
+            self._relay.handle_timer(now)
         job = self.mapper.next_job(now)
         if job is not None:
             self._call(job, now)
+
+    def get_timer(self) -> float | None:
+        """When something is due: to be seen to by the mapper's ``handle_timer`` and :meth:`send`; None: never."""
+        timers = self.mapper.get_timer(), self._relay.get_timer() if self._relay is not None else None
+        return min((each for each in timers if each is not None), default=None)
 
     @staticmethod
     def _sent(sock: socket.socket, data: bytes, to: tuple[str, int] | None) -> bool:
@@ -132,21 +138,21 @@ class Line:
             return to is not None  # no way there, such as for multicast: others may do
         return True
 
-    def _may_read(self) -> bool:
+    def _may_read(self, bucket: Bucket) -> bool:
         """
-        Whether one more datagram is looked at. Anybody near may send them, and a router thousands a second: what is too
-        much waits in the socket, whose buffer is soon full.
+        Whether one more datagram is looked at, or piece of an answer. Anybody near may send them, and a router
+        thousands a second: what is too much waits in the socket, whose buffer is soon full.
         """
-        if self._reading.tokens(self._now()) < 1.0:
+        if bucket.tokens(self._now()) < 1.0:
             self._bites("MAPPING_READS_PER_SECOND")
             time.sleep(limits.MAPPING_REST)  # the thread has nothing else to do that is urgent
             return False
-        self._reading.take()
+        bucket.take()
         return True
 
     def _read_control(self) -> None:
         for _ in range(_READS_MAX):
-            if not self._may_read():
+            if not self._may_read(self._reading):
                 return
             try:
                 data = self._control.recv(2048)
@@ -161,7 +167,7 @@ class Line:
 
     def _read_search(self) -> None:
         for _ in range(_READS_MAX):
-            if not self._may_read():
+            if not self._may_read(self._reading):
                 return
             try:
                 data, source = self._search.recvfrom(limits.SSDP_ANSWER_MAX + 1)
@@ -173,37 +179,36 @@ class Line:
 
     # --- calls --------------------------------------------------------------------------------------------------------
 
-    def _give_up(self, job: Job, now: float) -> None:
-        """The call goes on for as long as whoever answers likes; the next one has a thread of its own."""
-        if self._worker is not None:
-            self._let_go(self._selector)
-            self._stuck += 1
-        self.mapper.job_done(job, IgdError("its answer does not come to an end", Refusal.NO_ANSWER), now)
-
     def _call(self, job: Job, now: float) -> None:
-        if self._worker is None and self._stuck >= limits.IGD_STUCK_MAX:
-            self.mapper.lost_thread("its answers do not come to an end", now)
-            return
-        if self._worker is None:
-            try:
+        assert self._selector is not None, "register() comes first"
+        try:
+            if self._relay is None:
+                self._relay = Relay(
+                    self.gateway.local, self._selector, self._now, lambda: self._may_read(self._relaying)
+                )
+            if self._worker is None:
                 self._worker = NativeWorker("crust-upnp")
-            except (OSError, RuntimeError) as error:
-                self.mapper.lost_thread(f"there is no thread for it: {error}", now)
-                return
-            if self._selector is not None:
                 self._selector.register(self._worker.fileno(), selectors.EVENT_READ, self._read_calls)
-        router = self._routers.get(job.url)
-        if router is None or job.what == "open":
-            router = self._routers[job.url] = IgdRouter(
-                job.url, self.gateway.local, self._settings.description
-            )
+            router = self._routers.get(job.url)
+            if router is None or job.what == "open":
+                route = Route(job.url, self._relay.port)
+                router = self._routers[job.url] = IgdRouter(
+                    route, self.gateway.local, self._settings.description
+                )
+            self._relay.begin(router.route)
+        except (OSError, RuntimeError) as error:
+            self.mapper.lost_thread(f"there is no thread for it: {error}", now)
+            return
         call: Callable[..., object] = getattr(router, job.what)
         self._worker.submit(job, call if job.ask is None else functools.partial(call, job.ask))
 
     def _read_calls(self) -> None:
-        if self._worker is None:  # given up a moment ago
+        if self._worker is None or self._relay is None:  # closed in the same round of the selector
             return
         for job, result, error in self._worker.results():
+            self._relay.end()
+            if job.what == "open" and error is not None:
+                self._routers.pop(job.url, None)
             if error is None:
                 self.mapper.job_done(job, result, self._now())
             elif isinstance(error, IgdError):
@@ -214,15 +219,15 @@ class Line:
     # --- the end ------------------------------------------------------------------------------------------------------
 
     def close(self, selector: selectors.BaseSelector | None) -> None:
-        """Let go of all of it. A call under way goes on without us."""
+        """Let go of all of it. A call under way finds the relay closed, and so its thread ends, without us."""
         if selector is not None:
             selector.unregister(self._control)
             selector.unregister(self._search)
         self._control.close()
         self._search.close()
-        self._let_go(selector)
-
-    def _let_go(self, selector: selectors.BaseSelector | None) -> None:
+        relay, self._relay = self._relay, None
+        if relay is not None:
+            relay.close()
         worker, self._worker = self._worker, None
         if worker is not None:
             if selector is not None:
@@ -233,5 +238,7 @@ class Line:
         """In a forked child: close the copies of the descriptors."""
         abandon_socket(self._control)
         abandon_socket(self._search)
+        if self._relay is not None:
+            self._relay.abandon()
         if self._worker is not None:
             self._worker.abandon()

@@ -440,11 +440,6 @@ class Mapper:
         way = self.ways.get("igd")
         return way.next_job(now) if isinstance(way, IgdWay) else None
 
-    def overdue_job(self, now: float) -> Job | None:
-        """The call that takes too long: no result of it is waited for after :meth:`job_done` with an error."""
-        way = self.ways.get("igd")
-        return way.overdue_job(now) if isinstance(way, IgdWay) else None
-
     def job_done(self, job: Job, result: object, now: float) -> None:
         """What it returned, or the :class:`~crust.nat.mapping.igd.IgdError` that it raised."""
         way = self.ways.get("igd")

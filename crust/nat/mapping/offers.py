@@ -151,7 +151,7 @@ def _run(trials: list[_Trial], ends: float, now: Callable[[], float]) -> None:
             left = [trial for trial in trials if trial.turn(at, at >= closing_at)]
             if not left or at >= ends:
                 return
-            timers = [timer for trial in left if (timer := trial.line.mapper.get_timer()) is not None]
+            timers = [timer for trial in left if (timer := trial.line.get_timer()) is not None]
             due = min([*timers, closing_at if at < closing_at else ends])
             if any(trial.line.mapper.has_changes for trial in left):
                 due = at

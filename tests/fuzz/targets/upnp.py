@@ -1,17 +1,20 @@
 """What UPnP routers, or others in their name, say: answers to the search, and what the library reads of descriptions.
 
-An answer leads to a description at the sender's own address, by http, or nowhere; the plan comes to rest whatever the
-calls of the router give back, and claims only ports and addresses that can be.
+An answer leads to a description at the sender's own address, by http, or nowhere; what is read over HTTP is bounded,
+and the same however it is cut, and no description leads to another machine; the plan comes to rest whatever the calls
+of the router give back, and claims only ports and addresses that can be.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import urllib.parse
 from collections.abc import Iterable
 from typing import Any
 
 from crust.nat.mapping.igd import IgdError, IgdInfo, IgdRouter, refusal_of
+from crust.nat.mapping.igd_http import Answer, Route
 from crust.nat.mapping.igd_way import Job
 from crust.nat.mapping.layers import usable_ipv4
 from crust.nat.mapping.ssdp import read_answer
@@ -22,6 +25,7 @@ from tests.nat.mapping.simulated import ANSWER, GATEWAY, Bench
 ROUNDS = 40
 SIZE_MAX = 2048
 TOKENS = [b"HTTP/1.1 200 OK\r\n", b"LOCATION: ", b"http://", b"https://", b"@", b"[::1]", b":0", b"\r\n"]
+TOKENS += [b"HTTP/1.1 200 OK\r\n\r\n", b"Content-Length: ", b"Transfer-Encoding: chunked", b"0\r\n", b"\n\n"]
 
 _SOURCE = "192.168.1.7"
 _TEXTS = ("Invalid Args", "ConflictInMappingEntry", "Success", "Action Failed", "Miniupnpc Socket error", "x\x1b[0m")
@@ -67,12 +71,13 @@ def run(data: bytes) -> None:
         assert found.url.isascii() and found.url.isprintable() and found.server.isprintable()
     source = Source(data)
     _info(source)
+    _http(data, source)
     bench = Bench(protocols=("igd",))
     bench.answers = [ANSWER]
     library: Any = _Library(source)
 
     def call(job: Job) -> object:
-        router = IgdRouter("http://192.168.1.1:5000/desc.xml", GATEWAY.local, "crust test")
+        router = IgdRouter(Route("http://192.168.1.1:5000/desc.xml", 1), GATEWAY.local, "crust test")
         router._upnp = library
         try:
             if job.what == "open":
@@ -91,6 +96,39 @@ def run(data: bytes) -> None:
     bench.close()
 
 
+def _http(data: bytes, source: Source) -> None:
+    """An answer of a router, and what the library may have made of it."""
+    whole, cut = Answer(), Answer()
+    whole.feed(data)
+    at = 0
+    while at < len(data):
+        size = source.number(1, 200)
+        cut.feed(data[at : at + size])
+        at += size
+    for each in (whole, cut):
+        assert not (each.is_over and each.trouble) and len(each.body) <= len(data)
+        each.end()
+        assert each.is_over is not bool(each.trouble)
+    assert (whole.is_over, whole.body, whole.trouble) == (cut.is_over, cut.body, cut.trouble)
+    head, _, body = whole.response().partition(b"\r\n\r\n")
+    assert body == whole.body and b"Content-Length: %d\r\n" % len(body) in head
+    route = Route("http://192.168.1.1:5000/desc.xml", 4000)
+    route.text = whole.body
+    ours = "http://127.0.0.1:4000"
+    text = source.some(80).decode("utf-8", "replace")
+    found = source.pick((ours, "http://192.168.1.1", "http://192.168.1.1:80", "http://", "")) + text
+    with contextlib.suppress(ValueError):
+        led = route.control(found)
+        path = led.removeprefix(ours)
+        assert led == ours + path and path.startswith("/")
+        assert found.startswith(("http://192.168.1.1:", "http://192.168.1.1/", ours + "/"))
+        request = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:4000\r\n\r\n".encode()
+        carried = route.carry(request)
+        assert carried is not None and 0 < carried[0] <= 65535 and b"\r\nHost: 192.168.1.1" in carried[1]
+    with contextlib.suppress(ValueError):
+        route.carry(data)
+
+
 def _info(source: Source) -> None:
     error = refusal_of(Exception(source.some(60).decode("latin-1")))
     assert str(error).isprintable()
@@ -104,4 +142,7 @@ def seeds() -> Iterable[bytes]:
     yield ANSWER.replace(b"192.168.1.1:5000", b"192.168.1.7")
     other = ANSWER.replace(b"192.168.1.1:5000", b"user@203.0.113.9:80")
     yield other.replace(b"ST: x", b"ST: urn:x:InternetGatewayDevice:1")
+    for head in (b"Content-Length: 9\r\n", b"Transfer-Encoding: chunked\r\n", b""):
+        yield b"HTTP/1.1 200 OK\r\n" + head + b"\r\n4\r\n<a/>\r\n0\r\n\r\n"
+    yield b"GET /desc.xml HTTP/1.1\r\nHost: 127.0.0.1:4000\r\nConnection: close\r\n\r\n"
     yield from noise(10, 200)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from crust.nat.mapping.gateway import Gateway
 from crust.nat.mapping.igd import IgdError, IgdInfo, IgdRouter
+from crust.nat.mapping.igd_http import Route
 from crust.nat.mapping.igd_way import Job
 from crust.nat.mapping.mapper import Failed, Mapped, Mapper, Unmapped
 from crust.nat.mapping.ways import Refusal, Wanted
@@ -28,7 +29,7 @@ class FakeIgd(IgdRouter):
     """A router's methods without miniupnpc: straight into the table."""
 
     def __init__(self, router: Router, local: str) -> None:
-        super().__init__("", local, "crust test")
+        super().__init__(Route("", 1), local, "crust test")
         self._upnp = _Upnp(router)
 
     def open(self) -> IgdInfo:

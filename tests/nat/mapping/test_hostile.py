@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import pathlib
 import random
 import socket
-import threading
 import time
 from collections.abc import Callable
 
@@ -33,7 +33,7 @@ from tests.nat.mapping.router import Router
 from tests.nat.mapping.simulated import GATEWAY, TCP, UDP, Bench
 from tests.nat.mapping.test_mapper import only
 from tests.support.bitten import Bitten
-from tests.support.waiting import wait_until
+from tests.support.waiting import busy, wait_until
 
 INFO = IgdInfo("20.0.1.1", True, 0)
 
@@ -219,45 +219,120 @@ def test_neighbours_that_say_they_are_routers() -> None:
     assert [job.url for job in jobs(way, limits.SSDP_PATIENCE)] == ["http://192.168.1.1:5000/d.xml"]
 
 
-def test_a_call_without_end() -> None:
-    """It is given up after a time, and the failure told."""
-    bench = Bench(only("igd"))
-    way = bench.mapper.ways["igd"]
-    assert isinstance(way, IgdWay)
-    way.probe(0.0)
-    way.receive_answer(found("http://192.168.1.1:5000/d.xml"), GATEWAY.address, 0.0)
-    job = way.next_job(0.0)
-    assert job is not None and way.overdue_job(limits.IGD_CALL_MAX - 0.1) is None
-    way.handle_timer(limits.SSDP_WAIT)
-    assert way.get_timer() == limits.IGD_CALL_MAX
-    assert way.overdue_job(limits.IGD_CALL_MAX) == job
+class Endless:
+    """What a fake router says in place of its description: a beginning, and then pieces without end."""
 
+    def __init__(self, begin: bytes, piece: bytes, pause: float = 0.0) -> None:
+        self.begin, self.piece, self.pause = begin, piece, pause
+        self.sent: list[int] = []  # bytes, by connection
+        self.ended = 0
 
-def test_http_that_trickles(fake: FakeRouter, keep: MakeKept, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A byte now and then, and never the end: it is told, threads are bounded, and other protocols are not held up."""
-    monkeypatch.setattr(limits, "IGD_CALL_MAX", 0.2)
-    monkeypatch.setattr(limits, "SSDP_WAIT", 0.1)
-    monkeypatch.setattr(limits, "MAPPING_RETRY", 0.05)
-    over = threading.Event()
-
-    def trickle(connection: socket.socket) -> None:
-        with connection:
+    def serve(self, connection: socket.socket) -> None:
+        mine = len(self.sent)
+        self.sent.append(0)
+        with connection, contextlib.suppress(OSError):
             connection.recv(4096)
-            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-            while not over.wait(0.02):
-                try:
-                    connection.send(b"a")
-                except OSError:
-                    return
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
+            connection.sendall(self.begin)
+            while True:
+                self.sent[mine] += connection.send(self.piece)
+                time.sleep(self.pause)
+        self.ended += 1
 
-    monkeypatch.setattr(fake, "_serve_one", trickle)
+
+OK = b"HTTP/1.1 200 OK\r\n"
+LONG, ENDLESS = "its answer is too long", "its answer does not come to an end"
+
+
+@pytest.mark.parametrize(
+    ("begin", "piece", "pause", "reason"),
+    [
+        (OK + b"\r\n", b"a" * 65536, 0.0, LONG),
+        (OK + b"Content-Length: 2000000000\r\n\r\n", b"a" * 65536, 0.0, LONG),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n7fffff00\r\n", b"a" * 65536, 0.0, LONG),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\na\r\n" * 8000, 0.0, LONG),
+        (OK, b"X-A: b\r\n" * 8000, 0.0, LONG),
+        (b"", b"a" * 65536, 0.0, LONG),
+        (OK + b"\r\n", b"a", 0.02, ENDLESS),
+        (OK, b"X", 0.02, ENDLESS),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\na\r\n", 0.02, ENDLESS),
+        (OK + b"\r\n", b"a", 0.0005, ENDLESS),  # 2,000 packets a second
+    ],
+    ids=["body", "length", "chunk", "chunks", "head", "line", "drip", "drip of head", "drip of chunks", "drizzle"],
+)
+def test_http_without_end(
+    fake: FakeRouter,
+    keep: MakeKept,
+    monkeypatch: pytest.MonkeyPatch,
+    begin: bytes,
+    piece: bytes,
+    pause: float,
+    reason: str,
+) -> None:
+    """It is told, so much is read of it and no more, for so long and no longer, and nothing is left."""
+    monkeypatch.setattr(limits, "IGD_ANSWER_TIME", 0.5)
+    monkeypatch.setattr(limits, "SSDP_WAIT", 0.1)
+    endless = Endless(begin, piece, pause)
+    monkeypatch.setattr(fake, "_serve_one", endless.serve)
     kept = keep(("igd",))
     kept.want(REAL_TCP)
-    assert "does not come to an end" in kept.wait_failure()
-    wait_until(lambda: len(native_workers()) == limits.IGD_STUCK_MAX, what="as many threads as may be")
-    wait_until(lambda: "answers do not" in kept.keeper.failure, what="the end of attempts")
-    assert len(native_workers()) == limits.IGD_STUCK_MAX
-    over.set()
+    assert f"UPnP: {reason}" in kept.wait_failure()
+    assert time.monotonic() - kept.began < (0.5 if reason is ENDLESS else 0.0) + 2.0 * busy()
+    wait_until(lambda: endless.ended == len(endless.sent) > 0, what="the end of the connections")
+    room = 2 * limits.IGD_ANSWER_MAX  # what the system takes on our behalf, and on the router's
+    assert max(endless.sent) <= limits.IGD_ANSWER_MAX + room + len(piece)
+    assert len(native_workers()) == 1
+    kept.close()
+    wait_until(lambda: native_workers() == [], what="the end of the thread")
+
+
+def test_the_end_of_a_call_that_hangs(fake: FakeRouter, keep: MakeKept) -> None:
+    """close() ends it, though the library would wait for five seconds."""
+    fake.hangs = True
+    kept = keep(("igd",))
+    kept.want(REAL_TCP)
+    wait_until(lambda: fake.requests, what="the call")
+    relay = kept.keeper._lines[0]._relay
+    assert relay is not None and len(relay._exchanges) == 1
+    began = time.monotonic()
+    kept.close()
+    wait_until(lambda: native_workers() == [], what="the end of the thread")
+    assert time.monotonic() - began < limits.MAPPING_CLOSE + 1.5 * busy()
+    assert relay._exchanges == [] and relay._listener.fileno() == -1
+
+
+def test_other_programs_at_the_relay(fake: FakeRouter, keep: MakeKept) -> None:
+    """They may connect to it while a call lasts. It leads nowhere but to the router, and has room for a few."""
+    fake.hangs = True
+    kept = keep(("igd",))
+    kept.want(REAL_TCP)
+    wait_until(lambda: fake.requests, what="the call")
+    (relay,) = [line._relay for line in kept.keeper._lines]
+    assert relay is not None
+    place, well = ("127.0.0.1", relay.port), f"Host: 127.0.0.1:{relay.port}\r\n\r\n"
+    for request in (
+        f"GET /other.xml HTTP/1.1\r\n{well}",
+        f"GET http://127.0.0.1:1/desc.xml HTTP/1.1\r\n{well}",
+        f"POST /control HTTP/1.1\r\n{well}",  # the description is not known yet
+        "GET /desc.xml HTTP/1.1\r\nHost: rebound.example\r\n\r\n",
+        "GET /desc.xml HTTP/1.1\r\n\r\n",
+        f"CONNECT 127.0.0.1:1 HTTP/1.1\r\n{well}",
+        "x" * (limits.IGD_REQUEST_MAX + 1),
+    ):
+        with socket.create_connection(place, 5.0) as stranger:
+            stranger.sendall(request.encode())
+            with contextlib.suppress(ConnectionResetError):
+                assert stranger.recv(100) == b""
+    assert len(fake.requests) == 1
+    crowd = [socket.create_connection(place, 5.0) for _ in range(3 * limits.IGD_EXCHANGES_MAX)]
+    try:
+        for each in crowd[: -limits.IGD_EXCHANGES_MAX]:
+            assert each.recv(1) == b""
+        assert len(relay._exchanges) <= limits.IGD_EXCHANGES_MAX
+        assert sum(each.has_asked for each in relay._exchanges) == 1, "the library's own is not driven out"
+    finally:
+        for each in crowd:
+            each.close()
 
 
 # --- the machine ------------------------------------------------------------------------------------------------------

@@ -52,7 +52,7 @@ def test_ports_are_open_within_two_seconds_and_closed_at_the_end(
 
 
 def test_a_hung_http_server_freezes_nobody(fake: FakeRouter, keep: MakeKept) -> None:
-    """miniupnpc waits five seconds in C for it; other threads, greenlets too, go on, and close() waits for none."""
+    """miniupnpc waits seconds in C for it; other threads, greenlets too, go on, and close() does not wait for that."""
     fake.hangs = True
     kept = keep(("igd",))
     gaps, over = [], threading.Event()
@@ -77,11 +77,11 @@ def test_a_hung_http_server_freezes_nobody(fake: FakeRouter, keep: MakeKept) -> 
 
 
 def test_a_hung_http_server_is_told(fake: FakeRouter, keep: MakeKept) -> None:
-    """In a sentence, as soon as the library gives up."""
+    """In a sentence, before the library gives up."""
     fake.hangs = True
     kept = keep(("igd",))
     kept.want(TCP)
-    assert "UPnP: " in kept.wait_failure(20.0)
+    assert "UPnP: it did not answer in time" in kept.wait_failure(20.0)
 
 
 @pytest.mark.parametrize(
@@ -103,6 +103,63 @@ def test_a_description_that_sends_us_elsewhere(fake: FakeRouter, keep: MakeKept)
     kept = keep(("igd",))
     kept.want(TCP)
     assert "another machine (127.0.0.2)" in kept.wait_failure()
+
+
+@pytest.mark.parametrize("base", [True, False])
+def test_a_description_that_names_its_host(fake: FakeRouter, keep: MakeKept, base: bool) -> None:
+    """Another port of the same machine, by the description's base or by the address of its control itself."""
+    with FakeRouter() as other:
+        place = other.url.removesuffix("/desc.xml")
+        if base:
+            fake.base, fake.control = f"<URLBase>{place}/</URLBase>", "control"
+        else:
+            fake.control = f"{place}/control?x=1"
+        kept = keep(("igd",))
+        kept.want(TCP)
+        kept.wait_open(1)
+        assert list(other.router.table) == [("tcp", 4711)] and other.requests[0].startswith("POST /control")
+        assert fake.requests == ["GET /desc.xml HTTP/1.1"], "the description is read once"
+        assert kept.close() < limits.MAPPING_CLOSE and other.router.table == {}
+
+
+def test_a_connection_that_stays_open(fake: FakeRouter, keep: MakeKept, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers that say nowhere where they end: silence is the end."""
+    monkeypatch.setattr(limits, "IGD_ANSWER_QUIET", 0.2)
+    really, over = fake._serve_one, threading.Event()
+
+    class Open:
+        """A connection that is not closed."""
+
+        def __init__(self, connection: socket.socket) -> None:
+            self.recv, self.connection = connection.recv, connection
+
+        def sendall(self, data: bytes) -> None:
+            head, _, body = data.partition(b"\r\n\r\n")
+            self.connection.sendall(head.split(b"\r\n")[0] + b"\r\n\r\n" + body)
+
+        def __enter__(self) -> None: ...
+
+        def __exit__(self, *given: object) -> None:
+            over.wait(10)
+            self.connection.close()
+
+    monkeypatch.setattr(fake, "_serve_one", lambda connection: really(Open(connection)))
+    kept = keep(("igd",))
+    kept.want(TCP)
+    try:
+        kept.wait_open(1)
+    finally:
+        over.set()
+
+
+def test_nobody_at_the_description(fake: FakeRouter, keep: MakeKept, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told as it is; and the library, which would write to the program's stderr, does not meet it."""
+    monkeypatch.setattr(limits, "SSDP_WAIT", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        fake.location = f"http://127.0.0.1:{gone.getsockname()[1]}/desc.xml"
+    kept = keep(("igd",))
+    kept.want(TCP)
+    assert "UPnP: it could not be reached" in kept.wait_failure()
 
 
 def test_an_answer_that_names_another_host(fake: FakeRouter, keep: MakeKept) -> None:

@@ -13,7 +13,8 @@ Rules (docs/wire-format.md, "Sessions"):
 - Of two fresh sessions begun at once only the one with ``Use`` lives. The controller decides under one lock, so both
   sides see one session and raise one event.
 - A call that asks for a fresh session is stale if there was a session when its caller wrote that: it was told
-  ``duplicate``, or gave that call up.
+  ``duplicate``, or gave that call up. So it is if it was written before that session, as far as we can tell: somebody
+  on the way may have kept it back, and so its ``Use``, until the link of that session is cut, or its caller restarted.
 - A peer's new run (another ``incarnation``) ends the session with its old one.
 
 Lock order: the registry's lock comes before a conversation's. Events are posted while it is held, so that they come in
@@ -37,6 +38,7 @@ from ..paths import Attempt, Path
 from ..values import dataclass
 from ..wire import frames
 from ..wire.handshake import DenialCode, Introduction, Manner, Purpose, Resume, Role
+from .answers import DENIALS, gone_welcome
 from .conversation import Conversation, Host
 from .detached import Detached
 from .farewell import leave
@@ -79,6 +81,8 @@ class _Pending:
     peer_next: int
     window: int
     purpose: Purpose
+    since: float
+    """When we said so."""
 
 
 class Registry:
@@ -329,10 +333,13 @@ class Registry:
         """Why a new session cannot be; ends the one that it shows to be over (the lock is held)."""
         has_place = self._whereabouts.has_place(peer_id, self._sessions, self.max_peers)
         is_full = self._whereabouts.is_full(peer_id, _places(link), self.peers_per_address)
+        restarted = present is not None and present.incarnation != introduction.incarnation
         if present is None:
             if self.controls(peer_id) and self._ended_at.get(peer_id, link.asked_at) > link.asked_at:
                 return DenialCode.DUPLICATE
-        elif present.incarnation != introduction.incarnation:
+        elif link.asked_at < present.known_at and (restarted or self.controls(peer_id)):
+            return DenialCode.DUPLICATE  # who did not know of it calls again
+        elif restarted:
             present.end("restarted")
         elif self.controls(peer_id):  # else it is for the other side to decide which session lives
             state = present.session.state
@@ -366,7 +373,7 @@ class Registry:
         if code is DenialCode.BUSY and link.peer_id is not None and not text:
             self._host.refusals.count("limits.max_peers")
             alternates = self._host.alternates(link.peer_id, link.address)
-        link.write_control(frames.Denied(code, text or _DENIALS[code], alternates))
+        link.write_control(frames.Denied(code, text or DENIALS[code], alternates))
         link.verdict = "denied"
         link.error = f"refused: {code.name.lower()}"
         link.close()
@@ -385,7 +392,8 @@ class Registry:
             self._attach(link, conversation, 0, introduction.window, (), use)
         else:
             self._whereabouts.promise(link, link.peer_id, _places(link))
-            link.owner_data = _Pending(conversation, 0, introduction.window, introduction.purpose)
+            now = self._host.clock.now()
+            link.owner_data = _Pending(conversation, 0, introduction.window, introduction.purpose, now)
 
     def _resume_locked(
         self, link: Link, introduction: Introduction, resume: Resume, present: Conversation | None
@@ -393,7 +401,7 @@ class Registry:
         assert link.peer_id is not None
         known = present is not None and present.session_id == resume.session_id
         if present is None or not known or not present.session.outbox.can_resume(resume.next):
-            link.write_control(_gone_welcome(self._role, self.capabilities, self.incarnation))
+            link.write_control(gone_welcome(self._role, self.capabilities, self.incarnation))
             link.verdict, link.error = "failed", "the caller wanted to resume a session that is gone"
             link.close()
             return
@@ -402,7 +410,8 @@ class Registry:
         if use:
             self._attach(link, present, resume.next, introduction.window, (), use)
         else:
-            link.owner_data = _Pending(present, resume.next, introduction.window, introduction.purpose)
+            now = self._host.clock.now()
+            link.owner_data = _Pending(present, resume.next, introduction.window, introduction.purpose, now)
 
     def _send_welcome(self, link: Link, conversation: Conversation, outcome: frames.Outcome, use: int) -> None:
         with conversation.lock:
@@ -440,6 +449,9 @@ class Registry:
             if present is not conversation:
                 if conversation.session.state is not State.NEW:
                     link.fail("failed", "the session ended while it was being resumed")
+                    return
+                if present is not None and pending.since < present.known_at:
+                    link.fail("lost_race", "the other side has decided for another session since")
                     return
                 if present is not None:
                     present.end("replaced")
@@ -571,28 +583,3 @@ def _places(link: Link) -> set[str]:
     """The hosts among whose peers the other end counts. Of a circuit the introducer's too: that may say anything."""
     host = link.connection.remote.host
     return {host} if link.circuit is None or not link.address else {host, Said(link.address)}
-
-
-def _gone_welcome(role: Role, capabilities: int, incarnation: bytes) -> frames.Welcome:
-    return frames.Welcome(
-        role=role,
-        capabilities=capabilities,
-        session_id=bytes(limits.SESSION_ID_SIZE),
-        outcome=frames.Outcome.GONE,
-        next=0,
-        window=0,
-        max_message=0,
-        use=0,
-        incarnation=incarnation,
-    )
-
-
-_DENIALS = {
-    DenialCode.ROLE: "your role or address is not on the list of those allowed here",
-    DenialCode.BANNED: "you are banned here",
-    DenialCode.BUSY: "no room for another peer",
-    DenialCode.SELF: "you are calling yourself",
-    DenialCode.NOT_ACCEPTING: "this node does not accept bootstrap connections",
-    DenialCode.DUPLICATE: "we are connected already",
-    DenialCode.CLOSING: "this node is shutting down",
-}

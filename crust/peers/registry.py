@@ -35,9 +35,9 @@ from ..addresses import Endpoint, PeerId
 from ..crypto.agreement import same_key
 from ..exceptions import RemoteProtocolError
 from ..paths import Attempt, Path
-from ..values import dataclass
 from ..wire import frames
 from ..wire.handshake import DenialCode, Introduction, Manner, Purpose, Resume, Role
+from .agreed import Agreed, Pending
 from .answers import DENIALS, gone_welcome
 from .conversation import Conversation, Host
 from .detached import Detached
@@ -71,18 +71,6 @@ class RegistryHost(Host, Protocol):
 
     def is_crowded(self, peer_id: PeerId, address: str | None) -> bool:
         """Whether somebody who wants to bootstrap here is to ask others first."""
-
-
-@dataclass(frozen=True)
-class _Pending:
-    """A session that we agreed to and whose link waits for the controller's ``Use``."""
-
-    conversation: Conversation
-    peer_next: int
-    window: int
-    purpose: Purpose
-    since: float
-    """When we said so."""
 
 
 class Registry:
@@ -126,6 +114,7 @@ class Registry:
         self._lock = threading.RLock()  # guards everything below; re-entered by ended()
         self._sessions: dict[PeerId, Conversation] = {}
         self._detached = Detached()
+        self._agreed = Agreed(settings.resume_timeout)
         self._ended_at: collections.OrderedDict[PeerId, float] = collections.OrderedDict()  # the last ends
         self._whereabouts = Whereabouts()  # of peers, also where we have agreed to a new session and wait for Use
 
@@ -156,6 +145,7 @@ class Registry:
         self._lock = threading.RLock()
         self._closing = True
         sessions, self._sessions, self._detached = self._sessions, {}, Detached()
+        self._agreed = Agreed(0.0)
         for conversation in sessions.values():
             conversation.abandon()
             if hasattr(conversation, "peer"):  # else it is agreed to, but not begun
@@ -294,6 +284,13 @@ class Registry:
 
     # --- we were called -----------------------------------------------------------------------------------------------
 
+    def begins(self, link: Link, introduction: Introduction) -> bool:
+        """Whether the session that a caller wants has not begun here."""
+        assert link.peer_id is not None
+        with self._lock:
+            is_agreed = self._agreed.find(link.peer_id, introduction, self._host.clock.now()) is not None
+        return introduction.resume is None or is_agreed
+
     def introduced(self, link: Link, introduction: Introduction) -> None:
         """A caller has proven who it is: welcome it on ``link``, or deny it."""
         peer_id = link.peer_id
@@ -354,6 +351,11 @@ class Registry:
         joins = present is None and introduction.purpose is Purpose.BOOTSTRAP
         return DenialCode.BUSY if joins and self._host.is_crowded(peer_id, link.address) else None
 
+    def _has_room(self, link: Link, peer_id: PeerId) -> bool:
+        """Whether that caller may have a session that has not begun (the lock is held)."""
+        has_place = self._whereabouts.has_place(peer_id, self._sessions, self.max_peers)
+        return has_place and not self._whereabouts.is_full(peer_id, _places(link), self.peers_per_address)
+
     def _refusal(self, link: Link, introduction: Introduction) -> DenialCode | None:
         """What can be refused without looking at sessions."""
         if self._closing:
@@ -393,12 +395,19 @@ class Registry:
         else:
             self._whereabouts.promise(link, link.peer_id, _places(link))
             now = self._host.clock.now()
-            link.owner_data = _Pending(conversation, 0, introduction.window, introduction.purpose, now)
+            pending = Pending(conversation, 0, introduction.window, introduction.purpose, now)
+            link.owner_data = pending
+            self._agreed.note(pending)
 
     def _resume_locked(
         self, link: Link, introduction: Introduction, resume: Resume, present: Conversation | None
     ) -> None:
         assert link.peer_id is not None
+        purpose, now = introduction.purpose, self._host.clock.now()
+        agreed = self._agreed.find(link.peer_id, introduction, now)
+        if agreed is not None and self._has_room(link, link.peer_id):
+            present, purpose = agreed.conversation, agreed.purpose
+            self._whereabouts.promise(link, link.peer_id, _places(link))
         known = present is not None and present.session_id == resume.session_id
         if present is None or not known or not present.session.outbox.can_resume(resume.next):
             link.write_control(gone_welcome(self._role, self.capabilities, self.incarnation))
@@ -410,8 +419,7 @@ class Registry:
         if use:
             self._attach(link, present, resume.next, introduction.window, (), use)
         else:
-            now = self._host.clock.now()
-            link.owner_data = _Pending(present, resume.next, introduction.window, introduction.purpose, now)
+            link.owner_data = Pending(present, resume.next, introduction.window, purpose, now)
 
     def _send_welcome(self, link: Link, conversation: Conversation, outcome: frames.Outcome, use: int) -> None:
         with conversation.lock:
@@ -434,7 +442,7 @@ class Registry:
     def used(self, link: Link, decision: int) -> None:
         """The controller decided, for the ``decision``-th time, that ``link``, on which it called us, carries us."""
         pending, peer_id = link.owner_data, link.peer_id
-        if not isinstance(pending, _Pending) or peer_id is None:
+        if not isinstance(pending, Pending) or peer_id is None:
             raise RemoteProtocolError("Use before Welcome")
         link.owner_data = None
         conversation = pending.conversation
@@ -530,6 +538,7 @@ class Registry:
             link.close()
             return
         conversation.decision = decision
+        self._agreed.forget(conversation.peer_id)
         decided = self.controls(conversation.peer_id)
         conversation.attach(link, peer_next, window, lambda: self._path(link, attempts), decided=decided)
         if conversation.link is link and self._sessions.get(conversation.peer_id) is conversation:

@@ -43,6 +43,7 @@ DROP_MIN_PRIORITY = 2  # the original's: messages of this priority or less urgen
 DROP_MAX_AGE = 60.0
 DETACHED_SESSIONS_MAX = 1024
 ENDED_SESSIONS_KNOWN = 256  # peers whose last session's end is remembered, against calls that were under way then
+AGREED_SESSIONS_KNOWN = 256  # that were agreed to, of callers that have not decided as far as is known
 DETACHED_BYTES_MAX = 64 * 1024 * 1024
 UNFINISHED_SECONDS = 30.0  # that a peer has for a message that others wait for, which have no room meanwhile
 EVENTS_WAITING_MAX = 16_384  # events that wait for callbacks: beyond that no session begins,

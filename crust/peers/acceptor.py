@@ -251,19 +251,20 @@ class Acceptor:
         judging, access = self._host.judging, self._host.access
         peer_id, host = link.peer_id, link.address
         fresh = introduction.resume is None
+        begins = fresh or self._host.registry.begins(link, introduction)
         if peer_id is not None and not self.may_begin(link, peer_id):
             if fresh:
                 self._put_off(link, "you begin sessions too often")
             else:  # a refusal in words would end the session
                 link.fail("failed", "too many sessions resumed")
             return
-        if self.is_behind(fresh):
+        if self.is_behind(begins):
             if fresh:
                 self._put_off(link, "the application here has not kept up with what others have sent")
             else:
                 link.fail("failed", "too much waits for the application to resume a session")
             return
-        if fresh and judging.in_force and not access.is_banned(peer_id, host, self._now()):
+        if begins and judging.in_force and not access.is_banned(peer_id, host, self._now()):
             link.connection.pause()  # an honest caller is silent until it is welcome; its slot stays taken meanwhile
             view = view_of_link(link, introduction.role, introduction.purpose, self._host.wall())
             judging.ask(link, view, functools.partial(self._judged, link, introduction))

@@ -70,6 +70,7 @@ class Conversation(Holding):
         "_left",
         "_linked",
         "_redials",
+        "_was_heard",
         "address",
         "attempts",
         "bytes_before",
@@ -77,6 +78,7 @@ class Conversation(Holding):
         "desk",
         "incarnation",
         "inbound",
+        "known_at",
         "leaving",
         "path",
         "peer",
@@ -111,6 +113,10 @@ class Conversation(Holding):
         self.max_message_size = max_message_size
         self.inbound = inbound
         self._begin_signing()
+        self.known_at = float("-inf")
+        """When the other side was first heard in it, or else when it began: what it wrote without knowing of
+        this session is older."""
+        self._was_heard = False
         self.desk: Desk | None = None
         """Where messages wait to be verified, if any has to be."""
         self.peer: Peer
@@ -179,6 +185,8 @@ class Conversation(Holding):
             session = self.session
             if session.state is State.LOST:
                 return
+            if not self._was_heard:
+                self._was_heard, self.known_at = True, now
             outbox = self._outbox
             held = outbox.held_bytes
             deliveries: list[Delivery] = []
@@ -300,6 +308,8 @@ class Conversation(Holding):
                 link.close()
                 return
             before = self.session.state
+            if before is State.NEW:
+                self.known_at = now
             self.session.attach(
                 peer_next, window, now, control_only=not link.carries_data, keepalive=_keepalive(link)
             )

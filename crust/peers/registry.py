@@ -13,7 +13,8 @@ Rules (docs/wire-format.md, "Sessions"):
 - Of two fresh sessions begun at once only the one with ``Use`` lives. The controller decides under one lock, so both
   sides see one session and raise one event.
 - A call that asks for a fresh session is stale if there was a session when its caller wrote that: it was told
-  ``duplicate``, or gave that call up.
+  ``duplicate``, or gave that call up. So it is if it was written before that session, as far as we can tell: somebody
+  on the way may have kept it back, and so its ``Use``, until the link of that session is cut, or its caller restarted.
 - A peer's new run (another ``incarnation``) ends the session with its old one.
 
 Lock order: the registry's lock comes before a conversation's. Events are posted while it is held, so that they come in
@@ -34,9 +35,10 @@ from ..addresses import Endpoint, PeerId
 from ..crypto.agreement import same_key
 from ..exceptions import RemoteProtocolError
 from ..paths import Attempt, Path
-from ..values import dataclass
 from ..wire import frames
 from ..wire.handshake import DenialCode, Introduction, Manner, Purpose, Resume, Role
+from .agreed import Agreed, Pending
+from .answers import DENIALS, gone_welcome
 from .conversation import Conversation, Host
 from .detached import Detached
 from .farewell import leave
@@ -69,16 +71,6 @@ class RegistryHost(Host, Protocol):
 
     def is_crowded(self, peer_id: PeerId, address: str | None) -> bool:
         """Whether somebody who wants to bootstrap here is to ask others first."""
-
-
-@dataclass(frozen=True)
-class _Pending:
-    """A session that we agreed to and whose link waits for the controller's ``Use``."""
-
-    conversation: Conversation
-    peer_next: int
-    window: int
-    purpose: Purpose
 
 
 class Registry:
@@ -122,6 +114,7 @@ class Registry:
         self._lock = threading.RLock()  # guards everything below; re-entered by ended()
         self._sessions: dict[PeerId, Conversation] = {}
         self._detached = Detached()
+        self._agreed = Agreed(settings.resume_timeout)
         self._ended_at: collections.OrderedDict[PeerId, float] = collections.OrderedDict()  # the last ends
         self._whereabouts = Whereabouts()  # of peers, also where we have agreed to a new session and wait for Use
 
@@ -152,6 +145,7 @@ class Registry:
         self._lock = threading.RLock()
         self._closing = True
         sessions, self._sessions, self._detached = self._sessions, {}, Detached()
+        self._agreed = Agreed(0.0)
         for conversation in sessions.values():
             conversation.abandon()
             if hasattr(conversation, "peer"):  # else it is agreed to, but not begun
@@ -290,6 +284,13 @@ class Registry:
 
     # --- we were called -----------------------------------------------------------------------------------------------
 
+    def begins(self, link: Link, introduction: Introduction) -> bool:
+        """Whether the session that a caller wants has not begun here."""
+        assert link.peer_id is not None
+        with self._lock:
+            is_agreed = self._agreed.find(link.peer_id, introduction, self._host.clock.now()) is not None
+        return introduction.resume is None or is_agreed
+
     def introduced(self, link: Link, introduction: Introduction) -> None:
         """A caller has proven who it is: welcome it on ``link``, or deny it."""
         peer_id = link.peer_id
@@ -329,10 +330,13 @@ class Registry:
         """Why a new session cannot be; ends the one that it shows to be over (the lock is held)."""
         has_place = self._whereabouts.has_place(peer_id, self._sessions, self.max_peers)
         is_full = self._whereabouts.is_full(peer_id, _places(link), self.peers_per_address)
+        restarted = present is not None and present.incarnation != introduction.incarnation
         if present is None:
             if self.controls(peer_id) and self._ended_at.get(peer_id, link.asked_at) > link.asked_at:
                 return DenialCode.DUPLICATE
-        elif present.incarnation != introduction.incarnation:
+        elif link.asked_at < present.known_at and (restarted or self.controls(peer_id)):
+            return DenialCode.DUPLICATE  # who did not know of it calls again
+        elif restarted:
             present.end("restarted")
         elif self.controls(peer_id):  # else it is for the other side to decide which session lives
             state = present.session.state
@@ -346,6 +350,11 @@ class Registry:
             return DenialCode.BUSY
         joins = present is None and introduction.purpose is Purpose.BOOTSTRAP
         return DenialCode.BUSY if joins and self._host.is_crowded(peer_id, link.address) else None
+
+    def _has_room(self, link: Link, peer_id: PeerId) -> bool:
+        """Whether that caller may have a session that has not begun (the lock is held)."""
+        has_place = self._whereabouts.has_place(peer_id, self._sessions, self.max_peers)
+        return has_place and not self._whereabouts.is_full(peer_id, _places(link), self.peers_per_address)
 
     def _refusal(self, link: Link, introduction: Introduction) -> DenialCode | None:
         """What can be refused without looking at sessions."""
@@ -366,7 +375,7 @@ class Registry:
         if code is DenialCode.BUSY and link.peer_id is not None and not text:
             self._host.refusals.count("limits.max_peers")
             alternates = self._host.alternates(link.peer_id, link.address)
-        link.write_control(frames.Denied(code, text or _DENIALS[code], alternates))
+        link.write_control(frames.Denied(code, text or DENIALS[code], alternates))
         link.verdict = "denied"
         link.error = f"refused: {code.name.lower()}"
         link.close()
@@ -385,15 +394,23 @@ class Registry:
             self._attach(link, conversation, 0, introduction.window, (), use)
         else:
             self._whereabouts.promise(link, link.peer_id, _places(link))
-            link.owner_data = _Pending(conversation, 0, introduction.window, introduction.purpose)
+            now = self._host.clock.now()
+            pending = Pending(conversation, 0, introduction.window, introduction.purpose, now)
+            link.owner_data = pending
+            self._agreed.note(pending)
 
     def _resume_locked(
         self, link: Link, introduction: Introduction, resume: Resume, present: Conversation | None
     ) -> None:
         assert link.peer_id is not None
+        purpose, now = introduction.purpose, self._host.clock.now()
+        agreed = self._agreed.find(link.peer_id, introduction, now)
+        if agreed is not None and self._has_room(link, link.peer_id):
+            present, purpose = agreed.conversation, agreed.purpose
+            self._whereabouts.promise(link, link.peer_id, _places(link))
         known = present is not None and present.session_id == resume.session_id
         if present is None or not known or not present.session.outbox.can_resume(resume.next):
-            link.write_control(_gone_welcome(self._role, self.capabilities, self.incarnation))
+            link.write_control(gone_welcome(self._role, self.capabilities, self.incarnation))
             link.verdict, link.error = "failed", "the caller wanted to resume a session that is gone"
             link.close()
             return
@@ -402,7 +419,7 @@ class Registry:
         if use:
             self._attach(link, present, resume.next, introduction.window, (), use)
         else:
-            link.owner_data = _Pending(present, resume.next, introduction.window, introduction.purpose)
+            link.owner_data = Pending(present, resume.next, introduction.window, purpose, now)
 
     def _send_welcome(self, link: Link, conversation: Conversation, outcome: frames.Outcome, use: int) -> None:
         with conversation.lock:
@@ -425,7 +442,7 @@ class Registry:
     def used(self, link: Link, decision: int) -> None:
         """The controller decided, for the ``decision``-th time, that ``link``, on which it called us, carries us."""
         pending, peer_id = link.owner_data, link.peer_id
-        if not isinstance(pending, _Pending) or peer_id is None:
+        if not isinstance(pending, Pending) or peer_id is None:
             raise RemoteProtocolError("Use before Welcome")
         link.owner_data = None
         conversation = pending.conversation
@@ -440,6 +457,9 @@ class Registry:
             if present is not conversation:
                 if conversation.session.state is not State.NEW:
                     link.fail("failed", "the session ended while it was being resumed")
+                    return
+                if present is not None and pending.since < present.known_at:
+                    link.fail("lost_race", "the other side has decided for another session since")
                     return
                 if present is not None:
                     present.end("replaced")
@@ -518,6 +538,7 @@ class Registry:
             link.close()
             return
         conversation.decision = decision
+        self._agreed.forget(conversation.peer_id)
         decided = self.controls(conversation.peer_id)
         conversation.attach(link, peer_next, window, lambda: self._path(link, attempts), decided=decided)
         if conversation.link is link and self._sessions.get(conversation.peer_id) is conversation:
@@ -571,28 +592,3 @@ def _places(link: Link) -> set[str]:
     """The hosts among whose peers the other end counts. Of a circuit the introducer's too: that may say anything."""
     host = link.connection.remote.host
     return {host} if link.circuit is None or not link.address else {host, Said(link.address)}
-
-
-def _gone_welcome(role: Role, capabilities: int, incarnation: bytes) -> frames.Welcome:
-    return frames.Welcome(
-        role=role,
-        capabilities=capabilities,
-        session_id=bytes(limits.SESSION_ID_SIZE),
-        outcome=frames.Outcome.GONE,
-        next=0,
-        window=0,
-        max_message=0,
-        use=0,
-        incarnation=incarnation,
-    )
-
-
-_DENIALS = {
-    DenialCode.ROLE: "your role or address is not on the list of those allowed here",
-    DenialCode.BANNED: "you are banned here",
-    DenialCode.BUSY: "no room for another peer",
-    DenialCode.SELF: "you are calling yourself",
-    DenialCode.NOT_ACCEPTING: "this node does not accept bootstrap connections",
-    DenialCode.DUPLICATE: "we are connected already",
-    DenialCode.CLOSING: "this node is shutting down",
-}

@@ -1,0 +1,150 @@
+"""A link is cut when the word that begins its session is on the way: who has said it goes on with that session."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+
+import crust
+from crust import limits
+from crust.wire import frames
+from crust.wire.handshake import Resume
+from tests.support.nodes import Nodes, config, pair_of_identities, through
+from tests.support.proxy import UP
+from tests.support.puppet import PATIENCE, Caller
+from tests.support.waiting import wait_until
+
+
+def outcome(caller: Caller) -> frames.Outcome:
+    welcome = caller.expect(frames.Welcome)
+    assert isinstance(welcome, frames.Welcome)
+    return welcome.outcome
+
+
+def agreed(node: crust.Service, identity: crust.Identity, run: bytes) -> bytes:
+    """The id of a session whose controller's decision was lost with its link."""
+    with Caller(node, identity, incarnation=run) as caller:
+        welcome = caller.expect(frames.Welcome)
+        assert isinstance(welcome, frames.Welcome)
+        return welcome.session_id
+
+
+def greater_than(less: crust.Identity) -> crust.Identity:
+    """Another one who decides."""
+    while (other := crust.Identity.generate()).peer_id < less.peer_id:
+        pass
+    return other
+
+
+def test_nothing_is_lost_with_the_first_word(nodes: Nodes) -> None:
+    """``connect`` has returned, and messages have been taken."""
+    lesser, greater = pair_of_identities()
+    far, near = nodes.start(identity=lesser), nodes.start(identity=greater)
+    near.stop_listening()
+    wire = nodes.proxy(far)
+    pieces: list[bytes] = []
+
+    def how(number: int, data: bytes) -> bytes:
+        """Messages 1 and 3 of the first connection pass."""
+        if number == 1:
+            pieces.append(data)
+        if number != 1 or len(pieces) < 3:
+            return data
+        threading.Thread(target=wire.cut, daemon=True).start()
+        return b""
+
+    wire.change(UP, how)
+    to_far = near.connect(through(wire, far))
+    to_far.send(b"one")
+    to_far.send(b"two")
+    peer = nodes.heard(far).wait(crust.ConnectSuccess).peer
+    assert [peer.recv(PATIENCE), peer.recv(PATIENCE)] == [b"one", b"two"]
+    to_far.flush(PATIENCE)
+    assert nodes.heard(near).of(crust.LostPeer) == []
+    assert len(nodes.heard(far).of(crust.ConnectSuccess)) == 1
+
+
+def test_a_later_word_counts(nodes: Nodes) -> None:
+    """The link that was cut may not have ended here: what comes on it then is stale."""
+    less, greater = pair_of_identities()
+    node = nodes.start(identity=less)
+    run = os.urandom(limits.INCARNATION_SIZE)
+    with Caller(node, greater, incarnation=run) as first:
+        welcome = first.expect(frames.Welcome)
+        assert isinstance(welcome, frames.Welcome)
+        with Caller(node, greater, incarnation=run, resume=Resume(welcome.session_id, 0)) as again:
+            assert outcome(again) is frames.Outcome.RESUMED
+            again.send(frames.Use(2))
+            again.send(frames.Batch(0, 0, 1, [b"here"]))
+            assert nodes.heard(node).wait(crust.ConnectSuccess).peer.recv(PATIENCE) == b"here"
+            first.send(frames.Use(1))
+            assert first.rest() == []
+            again.send(frames.Batch(1, 0, 1, [b"still"]))
+            assert node.peers[0].recv(PATIENCE) == b"still"
+    assert len(nodes.heard(node).of(crust.ConnectSuccess)) == 1
+
+
+@pytest.mark.parametrize("other", ["run", "number", "peer"])
+def test_only_its_caller_goes_on_with_it(nodes: Nodes, other: str) -> None:
+    less, greater = pair_of_identities()
+    node = nodes.start(identity=less)
+    run = os.urandom(limits.INCARNATION_SIZE)
+    resume = Resume(agreed(node, greater, run), 1 if other == "number" else 0)
+    identity = greater_than(less) if other == "peer" else greater
+    later = os.urandom(limits.INCARNATION_SIZE) if other == "run" else run
+    with Caller(node, identity, incarnation=later, resume=resume) as again:
+        assert outcome(again) is frames.Outcome.GONE
+
+
+def test_it_needs_room_like_any_that_begins(nodes: Nodes) -> None:
+    less, greater = pair_of_identities()
+    node = nodes.start(config(limits__max_peers=1), identity=less)
+    run = os.urandom(limits.INCARNATION_SIZE)
+    session_id = agreed(node, greater, run)
+    wait_until(lambda: not any("crust-link-" in each.name for each in threading.enumerate()), what="its end")
+    with Caller(node, crust.Identity.generate()) as another:
+        another.begin()
+        nodes.heard(node).wait(crust.ConnectSuccess)
+        with Caller(node, greater, incarnation=run, resume=Resume(session_id, 0)) as again:
+            assert outcome(again) is frames.Outcome.GONE
+
+
+def test_the_function_of_a_ban_is_asked_before(nodes: Nodes) -> None:
+    """Such a one has been made since the call."""
+    less, greater = pair_of_identities()
+    node = nodes.start(identity=less)
+    run = os.urandom(limits.INCARNATION_SIZE)
+    session_id = agreed(node, greater, run)
+    node.ban(lambda peer: peer.id == greater.peer_id)
+    with Caller(node, greater, incarnation=run, resume=Resume(session_id, 0)) as again:
+        denied = again.expect(frames.Denied)
+        assert isinstance(denied, frames.Denied)
+    assert nodes.heard(node).of(crust.ConnectSuccess) == []
+
+
+def test_it_is_forgotten_as_who_called_would(nodes: Nodes) -> None:
+    """After the time for which a controller tries to resume it; and there are never many."""
+    less, greater = pair_of_identities()
+    node = nodes.start(config(session__heartbeat_interval=0.1, session__resume_timeout=0.5), identity=less)
+    run = os.urandom(limits.INCARNATION_SIZE)
+    session_id = agreed(node, greater, run)
+
+    def is_gone() -> bool:
+        with Caller(node, greater, incarnation=run, resume=Resume(session_id, 0)) as again:
+            return outcome(again) is frames.Outcome.GONE
+
+    wait_until(is_gone, what="the end of its time")
+
+
+def test_few_are_remembered(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "AGREED_SESSIONS_KNOWN", 2)
+    less, greater = pair_of_identities()
+    node = nodes.start(identity=less)
+    run = os.urandom(limits.INCARNATION_SIZE)
+    session_id = agreed(node, greater, run)
+    for _ in range(2):
+        agreed(node, greater_than(less), run)
+    with Caller(node, greater, incarnation=run, resume=Resume(session_id, 0)) as again:
+        assert outcome(again) is frames.Outcome.GONE

@@ -7,6 +7,7 @@ import errno
 import itertools
 import pathlib
 import random
+import selectors
 import socket
 import time
 from collections.abc import Callable
@@ -284,6 +285,34 @@ def test_http_without_end(
     assert len(native_workers()) == 1
     kept.close()
     wait_until(lambda: native_workers() == [], what="the end of the thread")
+
+
+def test_ever_new_descriptions(fake: FakeRouter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A router whose leases are over before they are renewed has it searched every few seconds, and may be another one
+    each time: the last ones are kept, and the one that is asked."""
+    settings = Settings(("igd",), 3600, "crust test", None)
+    line = Line(fake.gateway, settings, time.monotonic, random.Random(1))
+    told: list[object] = []
+    monkeypatch.setattr(line.mapper, "job_done", lambda job, result, now: told.append(result))
+    with selectors.DefaultSelector() as selector:
+        line.register(selector)
+
+        def call(what: str, url: str) -> object:
+            before = len(told)
+            line._call(Job(what, url), time.monotonic())
+            while len(told) == before:
+                for key, _ in selector.select(5.0):
+                    key.data()
+            return told[-1]
+
+        try:
+            for n in range(2 * limits.IGD_ROUTERS_KEPT):
+                assert isinstance(call("open", f"{fake.url}?{n}"), IgdInfo)
+                if n % 8 == 7:
+                    assert isinstance(call("status", f"{fake.url}?0"), IgdInfo), "its control is known"
+            assert len(line._routers) == limits.IGD_ROUTERS_KEPT
+        finally:
+            line.close(selector)
 
 
 def test_the_end_of_a_call_that_hangs(fake: FakeRouter, keep: MakeKept) -> None:

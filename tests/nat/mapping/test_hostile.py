@@ -25,7 +25,7 @@ from crust.nat.mapping.line import Line
 from crust.nat.mapping.mapper import Leftover
 from crust.nat.mapping.natpmp_way import NatPmpWay
 from crust.nat.mapping.offers import ask_gateway
-from crust.nat.mapping.ways import Ask, Wanted, WayState
+from crust.nat.mapping.ways import Ask, Outcome, Removed, Wanted, Way, WayState
 from crust.runtime.native import native_workers
 from tests.nat.mapping.conftest import TCP as REAL_TCP
 from tests.nat.mapping.conftest import MakeKept
@@ -522,3 +522,21 @@ def test_a_removal_that_is_answered_by_an_error() -> None:
     bench.router.natpmp_result = int(natpmp.Result.NOT_AUTHORIZED)
     bench.close()
     assert bench.mapper.closed and [each.ask.wanted for each in bench.mapper.in_table()] == [TCP]
+
+
+@pytest.mark.parametrize("protocol", ["natpmp", "igd"])
+def test_removals_that_are_never_confirmed(protocol: str) -> None:
+    """While ports change, so many are listed, the last ones: those that a router may still have."""
+    bench = Bench(only(protocol))
+    really = bench.mapper._take
+
+    def take(way: Way, outcome: Outcome, now: float) -> None:
+        really(way, Removed(outcome.ask, False) if isinstance(outcome, Removed) else outcome, now)
+
+    bench.mapper._take = take  # type: ignore[method-assign]
+    last = 5000 + 2 * limits.MAPPING_LEFTOVERS_MAX
+    for port in range(5000, last + 1):
+        bench.want(Wanted("tcp", port))
+        bench.run(1.0)
+    listed = [each.ask.wanted.port for each in bench.mapper.in_table()]
+    assert sorted(listed) == list(range(last - limits.MAPPING_LEFTOVERS_MAX, last + 1))

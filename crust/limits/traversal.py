@@ -237,6 +237,7 @@ SSDP_WAIT = 3.0  # and when that is over
 SSDP_PATIENCE = 1.2  # seconds that others who answer wait for the default gateway, which may take one (MX: 1)
 SSDP_ANSWER_MAX = 4096  # bytes
 IGD_ROUTERS_MAX = 4  # UPnP routers that are looked at
+IGD_ROUTERS_KEPT = 32  # of which is known what they are: more than one search finds, which may be others in each
 IGD_ANSWER_MAX = 256 * 1024  # bytes of one answer of a UPnP router: descriptions seldom have more than 32 KiB
 IGD_ANSWER_TIME = 4.5  # seconds for it, from the request on: miniupnpc waits for five
 IGD_ANSWER_QUIET = 2.0  # seconds of silence after which one that does not say where it ends has come to its end

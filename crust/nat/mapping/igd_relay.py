@@ -269,7 +269,12 @@ class _Exchange:
         assert self._router is not None
         if not self._relay.may_read():
             return
-        data = self._router.recv(_READ_MAX)
+        try:
+            data = self._router.recv(_READ_MAX)
+        except ConnectionResetError:
+            if not self._answer.has_body:
+                raise
+            data = b""  # some end so, with our request half read; what has come is all, as it is for the library
         self._heard = self._relay.now()
         if data:
             self._answer.feed(data)

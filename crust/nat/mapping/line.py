@@ -67,7 +67,7 @@ class Line:
         self.mapper = Mapper(gateway, settings.protocols, settings.lifetime, source, os.urandom)
         self._settings = settings
         self._now = now
-        self._routers: dict[str, IgdRouter] = {}
+        self._routers: dict[str, IgdRouter] = {}  # by URL, the one asked last at the end
         self._worker: NativeWorker | None = None
         self._relay: Relay | None = None
         self._bites = bites
@@ -189,12 +189,13 @@ class Line:
             if self._worker is None:
                 self._worker = NativeWorker("crust-upnp")
                 self._selector.register(self._worker.fileno(), selectors.EVENT_READ, self._read_calls)
-            router = self._routers.get(job.url)
+            router = self._routers.pop(job.url, None)
             if router is None or job.what == "open":
                 route = Route(job.url, self._relay.port)
-                router = self._routers[job.url] = IgdRouter(
-                    route, self.gateway.local, self._settings.description
-                )
+                router = IgdRouter(route, self.gateway.local, self._settings.description)
+            self._routers[job.url] = router
+            if len(self._routers) > limits.IGD_ROUTERS_KEPT:
+                del self._routers[next(iter(self._routers))]
             self._relay.begin(router.route)
         except (OSError, RuntimeError) as error:
             self.mapper.lost_thread(f"there is no thread for it: {error}", now)

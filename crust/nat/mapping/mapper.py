@@ -296,7 +296,7 @@ class Mapper:
             self._refused(way, outcome, now)
         elif isinstance(outcome, Removed):
             if not outcome.sure and (way.name, outcome.ask) in self._removing:
-                self._unsure.append((way.name, outcome.ask))
+                self._doubt((way.name, outcome.ask))
             self._removing = [each for each in self._removing if each != (way.name, outcome.ask)]
         elif isinstance(outcome, Restarted):
             if now >= self._restart_at:  # ages that jump with each answer would have us ask without end
@@ -307,8 +307,12 @@ class Mapper:
             if held is not None and held.lease is not None and held.lease.ask == outcome.ask:
                 self._ask_again([held], now)
         elif isinstance(outcome, Absent):
-            self._unsure += [each for each in self._removing if each[0] == way.name]
+            self._doubt(*(each for each in self._removing if each[0] == way.name))
             self._removing = [each for each in self._removing if each[0] != way.name]
+
+    def _doubt(self, *removals: tuple[str, Ask]) -> None:
+        """Nobody said that these are gone. The last ones are listed: a router may never answer, and ports change."""
+        self._unsure = [*self._unsure, *removals][-limits.MAPPING_LEFTOVERS_MAX :]
 
     def _ready(self, way: Way, now: float) -> None:
         for ask in self._leftovers.pop(way.name, []):

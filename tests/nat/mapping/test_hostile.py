@@ -7,6 +7,7 @@ import errno
 import itertools
 import pathlib
 import random
+import selectors
 import socket
 import time
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from crust.nat.mapping.line import Line
 from crust.nat.mapping.mapper import Leftover
 from crust.nat.mapping.natpmp_way import NatPmpWay
 from crust.nat.mapping.offers import ask_gateway
-from crust.nat.mapping.ways import Ask, Wanted, WayState
+from crust.nat.mapping.ways import Ask, Outcome, Removed, Wanted, Way, WayState
 from crust.runtime.native import native_workers
 from tests.nat.mapping.conftest import TCP as REAL_TCP
 from tests.nat.mapping.conftest import MakeKept
@@ -286,6 +287,34 @@ def test_http_without_end(
     wait_until(lambda: native_workers() == [], what="the end of the thread")
 
 
+def test_ever_new_descriptions(fake: FakeRouter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A router whose leases are over before they are renewed has it searched every few seconds, and may be another one
+    each time: the last ones are kept, and the one that is asked."""
+    settings = Settings(("igd",), 3600, "crust test", None)
+    line = Line(fake.gateway, settings, time.monotonic, random.Random(1))
+    told: list[object] = []
+    monkeypatch.setattr(line.mapper, "job_done", lambda job, result, now: told.append(result))
+    with selectors.DefaultSelector() as selector:
+        line.register(selector)
+
+        def call(what: str, url: str) -> object:
+            before = len(told)
+            line._call(Job(what, url), time.monotonic())
+            while len(told) == before:
+                for key, _ in selector.select(5.0):
+                    key.data()
+            return told[-1]
+
+        try:
+            for n in range(2 * limits.IGD_ROUTERS_KEPT):
+                assert isinstance(call("open", f"{fake.url}?{n}"), IgdInfo)
+                if n % 8 == 7:
+                    assert isinstance(call("status", f"{fake.url}?0"), IgdInfo), "its control is known"
+            assert len(line._routers) == limits.IGD_ROUTERS_KEPT
+        finally:
+            line.close(selector)
+
+
 def test_the_end_of_a_call_that_hangs(fake: FakeRouter, keep: MakeKept) -> None:
     """close() ends it, though the library would wait for five seconds."""
     fake.hangs = True
@@ -493,3 +522,21 @@ def test_a_removal_that_is_answered_by_an_error() -> None:
     bench.router.natpmp_result = int(natpmp.Result.NOT_AUTHORIZED)
     bench.close()
     assert bench.mapper.closed and [each.ask.wanted for each in bench.mapper.in_table()] == [TCP]
+
+
+@pytest.mark.parametrize("protocol", ["natpmp", "igd"])
+def test_removals_that_are_never_confirmed(protocol: str) -> None:
+    """While ports change, so many are listed, the last ones: those that a router may still have."""
+    bench = Bench(only(protocol))
+    really = bench.mapper._take
+
+    def take(way: Way, outcome: Outcome, now: float) -> None:
+        really(way, Removed(outcome.ask, False) if isinstance(outcome, Removed) else outcome, now)
+
+    bench.mapper._take = take  # type: ignore[method-assign]
+    last = 5000 + 2 * limits.MAPPING_LEFTOVERS_MAX
+    for port in range(5000, last + 1):
+        bench.want(Wanted("tcp", port))
+        bench.run(1.0)
+    listed = [each.ask.wanted.port for each in bench.mapper.in_table()]
+    assert sorted(listed) == list(range(last - limits.MAPPING_LEFTOVERS_MAX, last + 1))

@@ -6,6 +6,7 @@ import errno
 import json
 import pathlib
 import socket
+import struct
 import threading
 import time
 from typing import Any
@@ -150,6 +151,36 @@ def test_a_connection_that_stays_open(fake: FakeRouter, keep: MakeKept, monkeypa
         kept.wait_open(1)
     finally:
         over.set()
+
+
+@pytest.mark.parametrize("length", [None, 3], ids=["no length", "too long"])
+def test_a_connection_that_ends_with_a_reset(
+    fake: FakeRouter, keep: MakeKept, monkeypatch: pytest.MonkeyPatch, length: int | None
+) -> None:
+    """Some routers have not read all of the request when they close: what has come is all, as for the library."""
+    really = fake._serve_one
+
+    class Rude:
+        """A connection that is reset in the end, after an answer that does not say, or not truly, where it ends."""
+
+        def __init__(self, connection: socket.socket) -> None:
+            self.recv, self.connection = connection.recv, connection
+
+        def sendall(self, data: bytes) -> None:
+            head, _, body = data.partition(b"\r\n\r\n")
+            more = b"" if length is None else b"\r\nContent-Length: %d" % (len(body) + length)
+            self.connection.sendall(head.split(b"\r\n")[0] + more + b"\r\n\r\n" + body)
+
+        def __enter__(self) -> None: ...
+
+        def __exit__(self, *given: object) -> None:
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+
+    monkeypatch.setattr(fake, "_serve_one", lambda connection: really(Rude(connection)))
+    kept = keep(("igd",))
+    kept.want(TCP)
+    kept.wait_open(1)
 
 
 def test_nobody_at_the_description(fake: FakeRouter, keep: MakeKept, monkeypatch: pytest.MonkeyPatch) -> None:

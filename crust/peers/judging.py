@@ -249,7 +249,7 @@ class Judging:
 
 def _place_of(view: PeerView) -> bytes | None:
     """Where it comes from; of who comes by a circuit where its introducer is, who may say anything of him."""
-    remote = Endpoint.parse(view.path.remote, allow_relay=True)
+    remote = Endpoint.parse(view.path.remote, allow_relay=True, allow_port_zero=True)
     return address_key(remote.host) if remote.is_ip else None
 
 

@@ -408,6 +408,9 @@ class Registry:
         if agreed is not None and self._has_room(link, link.peer_id):
             present, purpose = agreed.conversation, agreed.purpose
             self._whereabouts.promise(link, link.peer_id, _places(link))
+        elif agreed is not None and self._whereabouts.is_promised(link.peer_id):
+            link.fail("failed", "calls of that caller's are in the way which have not ended here")  # it tries again
+            return
         known = present is not None and present.session_id == resume.session_id
         if present is None or not known or not present.session.outbox.can_resume(resume.next):
             link.write_control(gone_welcome(self._role, self.capabilities, self.incarnation))

@@ -136,6 +136,20 @@ def test_nor_does_a_session_that_begins_late(nodes: Nodes, cut: bool, restarted:
     assert [each.reason for each in nodes.heard(node).of(crust.LostPeer)] == ["replaced"]
 
 
+def test_it_waits_for_a_place_that_its_own_call_takes(nodes: Nodes) -> None:
+    """The link of that has not ended here."""
+    less, greater = pair_of_identities()
+    node = nodes.start(config(limits__max_peers=1), identity=less)
+    run = os.urandom(limits.INCARNATION_SIZE)
+    with Caller(node, greater, incarnation=run) as caller:
+        welcome = caller.expect(frames.Welcome)
+        assert isinstance(welcome, frames.Welcome)
+        with Caller(node, greater, incarnation=run, resume=Resume(welcome.session_id, 0)) as again:
+            assert again.rest() == []
+    wait_until(lambda: not node._node.registry._whereabouts._promised, what="the end of the link")  # type: ignore[union-attr]
+    goes_on(node, greater, run, welcome.session_id)
+
+
 @pytest.mark.parametrize("other", ["run", "number", "peer"])
 def test_only_its_caller_goes_on_with_it(nodes: Nodes, other: str) -> None:
     less, greater = pair_of_identities()

@@ -395,9 +395,9 @@ class Registry:
         else:
             self._whereabouts.promise(link, link.peer_id, _places(link))
             now = self._host.clock.now()
-            pending = Pending(conversation, 0, introduction.window, introduction.purpose, now)
+            pending = Pending(conversation, 0, introduction.window, introduction.purpose, now, link.asked_at)
             link.owner_data = pending
-            self._agreed.note(pending)
+            self._agreed.note(pending, link.connection.remote.host)
 
     def _resume_locked(
         self, link: Link, introduction: Introduction, resume: Resume, present: Conversation | None
@@ -408,6 +408,9 @@ class Registry:
         if agreed is not None and self._has_room(link, link.peer_id):
             present, purpose = agreed.conversation, agreed.purpose
             self._whereabouts.promise(link, link.peer_id, _places(link))
+        elif agreed is not None and self._whereabouts.is_promised(link.peer_id):
+            link.fail("failed", "calls of that caller's are in the way which have not ended here")  # it tries again
+            return
         known = present is not None and present.session_id == resume.session_id
         if present is None or not known or not present.session.outbox.can_resume(resume.next):
             link.write_control(gone_welcome(self._role, self.capabilities, self.incarnation))
@@ -419,7 +422,7 @@ class Registry:
         if use:
             self._attach(link, present, resume.next, introduction.window, (), use)
         else:
-            link.owner_data = Pending(present, resume.next, introduction.window, purpose, now)
+            link.owner_data = Pending(present, resume.next, introduction.window, purpose, now, link.asked_at)
 
     def _send_welcome(self, link: Link, conversation: Conversation, outcome: frames.Outcome, use: int) -> None:
         with conversation.lock:
@@ -538,7 +541,7 @@ class Registry:
             link.close()
             return
         conversation.decision = decision
-        self._agreed.forget(conversation.peer_id)
+        self._agreed.begun(conversation)
         decided = self.controls(conversation.peer_id)
         conversation.attach(link, peer_next, window, lambda: self._path(link, attempts), decided=decided)
         if conversation.link is link and self._sessions.get(conversation.peer_id) is conversation:

@@ -94,6 +94,10 @@ class Whereabouts:
         """That peer may have a session, of a call from there; it has not begun."""
         self._promised[call] = peer_id, _keys(hosts)
 
+    def is_promised(self, peer_id: PeerId) -> bool:
+        """Whether a call of that peer's waits for what it was promised."""
+        return any(each == peer_id for each, _ in self._promised.values())
+
     def redeem(self, call: Hashable) -> None:
         """It begins now, or never will. Harmless if nothing was promised."""
         self._promised.pop(call, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 
@@ -13,7 +14,7 @@ from crust.wire import frames
 from crust.wire.handshake import Resume
 from tests.support.nodes import Nodes, config, pair_of_identities, through
 from tests.support.proxy import UP
-from tests.support.puppet import PATIENCE, Caller
+from tests.support.puppet import PATIENCE, Caller, answered
 from tests.support.waiting import wait_until
 
 
@@ -23,9 +24,9 @@ def outcome(caller: Caller) -> frames.Outcome:
     return welcome.outcome
 
 
-def agreed(node: crust.Service, identity: crust.Identity, run: bytes) -> bytes:
+def agreed(node: crust.Service, identity: crust.Identity, run: bytes, source: str = "") -> bytes:
     """The id of a session whose controller's decision was lost with its link."""
-    with Caller(node, identity, incarnation=run) as caller:
+    with Caller(node, identity, incarnation=run, source=source) as caller:
         welcome = caller.expect(frames.Welcome)
         assert isinstance(welcome, frames.Welcome)
         return welcome.session_id
@@ -84,6 +85,69 @@ def test_a_later_word_counts(nodes: Nodes) -> None:
             again.send(frames.Batch(1, 0, 1, [b"still"]))
             assert node.peers[0].recv(PATIENCE) == b"still"
     assert len(nodes.heard(node).of(crust.ConnectSuccess)) == 1
+
+
+def goes_on(node: crust.Service, identity: crust.Identity, run: bytes, session_id: bytes) -> None:
+    """Its caller resumes it, and what it has sent arrives."""
+    got: list[bytes] = []
+    node.on(crust.NewMessage, lambda event: got.append(event.data))
+    with Caller(node, identity, incarnation=run, resume=Resume(session_id, 0)) as again:
+        assert outcome(again) is frames.Outcome.RESUMED
+        again.send(frames.Use(2))
+        again.send(frames.Batch(0, 0, 1, [b"here"]))
+        wait_until(lambda: got == [b"here"], what="the message")
+
+
+@pytest.mark.parametrize("calls", [1, limits.AGREED_SESSIONS_OF_ONE])
+def test_calls_that_were_held_up_do_not_displace_it(nodes: Nodes, calls: int) -> None:
+    """Their caller has given them up; what it said in them comes after the call that counts."""
+    less, greater = pair_of_identities()
+    node = nodes.start(identity=less)
+    run = os.urandom(limits.INCARNATION_SIZE)
+    with contextlib.ExitStack() as stack:
+        held_up = [stack.enter_context(answered(node, greater, run)) for _ in range(calls)]
+        with Caller(node, greater, incarnation=run) as caller:
+            welcome = caller.expect(frames.Welcome)
+            assert isinstance(welcome, frames.Welcome)
+            for each in held_up:
+                each.introduce()
+                assert outcome(each) is frames.Outcome.FRESH
+    goes_on(node, greater, run, welcome.session_id)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("cut", [False, True])
+def test_nor_does_a_session_that_begins_late(nodes: Nodes, cut: bool, restarted: bool) -> None:
+    """The first word of its caller, who has let go of it since, or was restarted, was held up."""
+    less, greater = pair_of_identities()
+    node = nodes.start(identity=less)
+    run = os.urandom(limits.INCARNATION_SIZE)
+    with Caller(node, greater, incarnation=os.urandom(limits.INCARNATION_SIZE) if restarted else run) as first:
+        first.expect(frames.Welcome)
+        with Caller(node, greater, incarnation=run) as caller:
+            welcome = caller.expect(frames.Welcome)
+            assert isinstance(welcome, frames.Welcome)
+            first.send(frames.Use(1))
+            nodes.heard(node).wait(crust.ConnectSuccess)
+            if not cut:
+                caller.send(frames.Use(1))
+                assert caller.rest() == []
+    goes_on(node, greater, run, welcome.session_id)
+    assert [each.reason for each in nodes.heard(node).of(crust.LostPeer)] == ["replaced"]
+
+
+def test_it_waits_for_a_place_that_its_own_call_takes(nodes: Nodes) -> None:
+    """The link of that has not ended here."""
+    less, greater = pair_of_identities()
+    node = nodes.start(config(limits__max_peers=1), identity=less)
+    run = os.urandom(limits.INCARNATION_SIZE)
+    with Caller(node, greater, incarnation=run) as caller:
+        welcome = caller.expect(frames.Welcome)
+        assert isinstance(welcome, frames.Welcome)
+        with Caller(node, greater, incarnation=run, resume=Resume(welcome.session_id, 0)) as again:
+            assert again.rest() == []
+    wait_until(lambda: not node._node.registry._whereabouts._promised, what="the end of the link")  # type: ignore[union-attr]
+    goes_on(node, greater, run, welcome.session_id)
 
 
 @pytest.mark.parametrize("other", ["run", "number", "peer"])
@@ -148,3 +212,15 @@ def test_few_are_remembered(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> No
         agreed(node, greater_than(less), run)
     with Caller(node, greater, incarnation=run, resume=Resume(session_id, 0)) as again:
         assert outcome(again) is frames.Outcome.GONE
+
+
+def test_those_at_one_address_displace_their_own(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key costs nothing."""
+    monkeypatch.setattr(limits, "AGREED_SESSIONS_KNOWN", 3)
+    less, greater = pair_of_identities()
+    node = nodes.start(identity=less)
+    run = os.urandom(limits.INCARNATION_SIZE)
+    session_id = agreed(node, greater, run)
+    for _ in range(4):
+        agreed(node, greater_than(less), run, "127.0.0.5")
+    goes_on(node, greater, run, session_id)

@@ -11,16 +11,8 @@ from crust import Identity, limits
 from crust.wire import frames
 from crust.wire.handshake import DenialCode, Resume
 from tests.support.nodes import Nodes, pair_of_identities
-from tests.support.puppet import PATIENCE, Caller
+from tests.support.puppet import PATIENCE, Caller, answered
 from tests.support.waiting import wait_until
-
-
-def answered(node: crust.Service, identity: Identity, run: bytes) -> Caller:
-    """A call that has been answered, and says who calls when the test wants it."""
-    caller = Caller(node, identity, incarnation=run, introduce=False)
-    caller.sock.sendall(caller.handshake.start())
-    caller.answer()
-    return caller
 
 
 def refused(caller: Caller) -> DenialCode:

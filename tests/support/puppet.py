@@ -196,6 +196,14 @@ class Caller(Wire):
         return welcome
 
 
+def answered(service: Service, identity: Identity, run: bytes) -> Caller:
+    """A call that has been answered, and says who calls when the test wants it."""
+    caller = Caller(service, identity, incarnation=run, introduce=False)
+    caller.sock.sendall(caller.handshake.start())
+    caller.answer()
+    return caller
+
+
 def bring(introducer: Caller, node: Service, number: int, seen: tuple[str, int] | None) -> frames.Frame:
     """
     What the node says to a caller that is made up by an introducer.

@@ -43,9 +43,9 @@ from .conversation import Conversation, Host
 from .detached import Detached
 from .farewell import leave
 from .link import Link, Stage
-from .paths import Way, class_of
+from .paths import Way
 from .session import Session, Settings, State
-from .views import path_of
+from .views import path_of, way_of
 from .whereabouts import Said, Whereabouts
 
 __all__ = ["Registry", "RegistryHost"]
@@ -255,7 +255,7 @@ class Registry:
                     link.fail("failed", "the other side remembers more of the session than there was")
                     present.end("gone")
                     return
-                if not welcome.use and not self._is_wanted(present, _way(link)):
+                if not welcome.use and not self._is_wanted(present, way_of(link)):
                     link.fail("lost_race", "the session is well, on a way that is no worse")
                     return
                 self._attach(link, present, welcome.next, welcome.window, attempts, welcome.use)
@@ -296,9 +296,9 @@ class Registry:
         peer_id = link.peer_id
         assert peer_id is not None
         with self._lock:  # from the look at the bans to the session: a ban in between would miss it
-            code = self._refusal(link, introduction)
+            present = self._sessions.get(peer_id)
+            code = self._refusal(link, introduction, present)
             if code is None:
-                present = self._sessions.get(peer_id)
                 if introduction.resume is None:
                     code = self._refusal_of_fresh(link, peer_id, introduction, present)
                 elif self._is_outdated(link, introduction.resume, present):
@@ -308,7 +308,9 @@ class Registry:
                     return
             if code is None:
                 self._welcome_locked(link, introduction)
-        if code is not None:
+        if code is DenialCode.ROLE and link.circuit is not None and _goes_on(introduction, present):
+            link.fail("failed", "no list lets in whom its introducer says to be there")  # words would end the session
+        elif code is not None:
             self._deny(link, code)
 
     def _is_outdated(self, link: Link, resume: Resume, present: Conversation | None) -> bool:
@@ -321,8 +323,8 @@ class Registry:
         chosen = present.link
         if chosen is None or not present.is_well or link.asked_at >= chosen.since:
             return False
-        path_class = _way(link).path_class
-        return path_class != _way(chosen).path_class and not present.would_gain(path_class)
+        path_class = way_of(link).path_class
+        return path_class != way_of(chosen).path_class and not present.would_gain(path_class)
 
     def _refusal_of_fresh(
         self, link: Link, peer_id: PeerId, introduction: Introduction, present: Conversation | None
@@ -356,15 +358,16 @@ class Registry:
         has_place = self._whereabouts.has_place(peer_id, self._sessions, self.max_peers)
         return has_place and not self._whereabouts.is_full(peer_id, _places(link), self.peers_per_address)
 
-    def _refusal(self, link: Link, introduction: Introduction) -> DenialCode | None:
-        """What can be refused without looking at sessions."""
+    def _refusal(self, link: Link, introduction: Introduction, present: Conversation | None) -> DenialCode | None:
+        """Why a caller gets nothing, whatever he wants; who goes on with a session that we began needs no list."""
         if self._closing:
             return DenialCode.CLOSING
         assert link.peer_id is not None
         if same_key(link.peer_id, self._own_id):
             return DenialCode.SELF
         code = self._host.admit(link.peer_id, introduction.role, link.address)
-        if code is not None:
+        is_ours = present is not None and not present.inbound and _goes_on(introduction, present)
+        if code is not None and not (is_ours and code is DenialCode.ROLE):
             return code
         if introduction.purpose is Purpose.BOOTSTRAP and introduction.resume is None and not self.accept_bootstrap:
             return DenialCode.NOT_ACCEPTING
@@ -454,7 +457,7 @@ class Registry:
             if self._closing:
                 leave(link, frames.GoodbyeCode.CLOSED, "the service is closing")
                 return
-            if self._dropped_refused(link, peer_id, conversation.role):
+            if self._dropped_refused(link, peer_id, conversation.role if conversation.inbound else None):
                 return
             present = self._sessions.get(peer_id)
             if present is not conversation:
@@ -585,10 +588,10 @@ class Registry:
             each.end("overloaded")
 
 
-def _way(link: Link) -> Way:
-    """How a link reaches its peer."""
-    connection = link.connection
-    return Way(class_of(link.manner, connection.transport), connection.remote, link.rtt)
+def _goes_on(introduction: Introduction, present: Conversation | None) -> bool:
+    """Whether a caller wants the session that there is."""
+    resume = introduction.resume
+    return resume is not None and present is not None and resume.session_id == present.session_id
 
 
 def _places(link: Link) -> set[str]:

@@ -8,13 +8,13 @@ from ..addresses import PeerId
 from ..paths import Attempt, Path
 from ..values import dataclass
 from ..wire.handshake import Purpose, Role
-from .paths import class_of
+from .paths import Way, class_of
 
 if TYPE_CHECKING:
     from .conversation import Conversation
     from .link import Link
 
-__all__ = ["PeerView", "path_of", "view_of_link", "view_of_session"]
+__all__ = ["PeerView", "path_of", "view_of_link", "view_of_session", "way_of"]
 
 
 @dataclass(frozen=True)
@@ -87,3 +87,9 @@ def view_of_session(conversation: Conversation) -> PeerView | None:
         purpose=conversation.purpose.name.lower(),
         has_session=True,
     )
+
+
+def way_of(link: Link) -> Way:
+    """How a link reaches its peer."""
+    connection = link.connection
+    return Way(class_of(link.manner, connection.transport), connection.remote, link.rtt)

@@ -20,12 +20,13 @@ import pytest
 
 import crust
 from crust import limits
+from crust.peers.circuits import relayed
 from crust.peers.circuits.introducing import Introducing
 from crust.peers.circuits.relayed import Leg
 from crust.peers.conversation import Conversation
 from crust.peers.link import Link
 from crust.wire.frames import CircuitData, CircuitOpen
-from tests.support.nodes import Nodes
+from tests.support.nodes import Nodes, Pair, pair_of_identities
 from tests.support.trios import SERVES, Trio, hidden
 from tests.support.waiting import wait_until
 
@@ -186,3 +187,35 @@ def test_whoever_lets_no_call_through_comes_after_others(
     other = nodes.start(hidden())
     start, none = inner.circuits.introducers.handicaps(trio.far.id, [trio.relay.id, other.id])
     assert start >= 2 * limits.CIRCUIT_HANDICAP and not none
+
+
+@pytest.mark.parametrize("controller", ["near", "far"])
+@pytest.mark.parametrize("seen", [None, ("192.0.2.7", 4000)], ids=["silent", "lying"])
+def test_an_introducer_does_not_end_a_session_by_where_it_says_that_a_peer_is(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch, controller: str, seen: tuple[str, int] | None
+) -> None:
+    """No list lets in who is said to be there; the session waits for another way, and loses nothing."""
+    offers: list[Link] = []
+
+    def say(link: Link) -> tuple[str, int] | None:
+        offers.append(link)
+        return seen
+
+    monkeypatch.setattr(relayed, "address_of", say)
+    lesser, greater = pair_of_identities()
+    ours, theirs = (greater, lesser) if controller == "near" else (lesser, greater)
+    relay = nodes.start(SERVES)
+    near = nodes.start(hidden(), identity=ours)
+    far = nodes.start(hidden(access__node_networks=("127.0.0.0/8",)), identity=theirs)
+    pair = Pair(nodes, near, far, nodes.proxy(far))
+    near.stop_listening()
+    for each in (near, far):
+        each.connect(relay.contact)
+    pair.suspend()
+    pair.to_far.send(b"there")
+    pair.to_near.send(b"back")
+    wait_until(lambda: len(offers) >= 2, PATIENCE, "a call by way of the introducer")
+    pair.wire.heal()
+    assert (pair.to_near.recv(PATIENCE), pair.to_far.recv(PATIENCE)) == (b"there", b"back")
+    for heard, peer in ((pair.near_heard, far), (pair.far_heard, near)):
+        assert "LostPeer" not in heard.names(peer.id)

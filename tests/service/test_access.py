@@ -11,7 +11,7 @@ import pytest
 
 import crust
 from crust import Contact, Endpoint, Identity, Service, limits
-from tests.support.nodes import Nodes, Pair, config, through
+from tests.support.nodes import Nodes, Pair, config, pair_of_identities, through
 from tests.support.sockets import silent_listener
 from tests.support.threads import Background
 from tests.support.waiting import wait_until
@@ -53,6 +53,35 @@ def test_allowed_peers(nodes: Nodes) -> None:
     assert (refused.reason, refused.alternates) == ("role", ())
     assert "list" in str(refused)
     assert far.connect(stranger.contact).id == stranger.id
+
+
+@pytest.mark.parametrize("controller", ["near", "far"])
+@pytest.mark.parametrize("key", ["access__allow_peers", "access__node_networks"])
+def test_whom_we_called_may_call_back_after_a_cut(nodes: Nodes, controller: str, key: str) -> None:
+    """The lists are about callers: who goes on with a session that we began is not refused, or it would be over."""
+    lesser, greater = pair_of_identities()
+    ours, theirs = (greater, lesser) if controller == "near" else (lesser, greater)
+    near = nodes.start(config(**{key: ()}), identity=ours)
+    far = nodes.start(contacts=[near.contact], identity=theirs)
+    pair = Pair(nodes, near, far, nodes.proxy(far))
+    pair.suspend()
+    pair.to_near.send(b"there")
+    pair.to_far.send(b"back")
+    assert pair.far_heard.wait(crust.PeerResumed, timeout=PATIENCE).path.inbound is False
+    assert (pair.to_far.recv(PATIENCE), pair.to_near.recv(PATIENCE)) == (b"there", b"back")
+    pair.to_near.disconnect()
+    pair.near_heard.wait(crust.LostPeer)
+    assert denial(far, near).reason == "role"  # a session that he begins is another matter
+
+
+def test_whom_we_called_and_banned_does_not_come_back(nodes: Nodes) -> None:
+    """Bans hold for sessions that we began, too, whoever brings them back."""
+    near = nodes.start(config(access__allow_peers=()))
+    far = nodes.start(contacts=[near.contact])
+    pair = Pair(nodes, near, far, nodes.proxy(far))
+    near.ban(far.id)
+    assert pair.far_heard.wait(crust.LostPeer).reason == "banned"
+    assert denial(far, near).reason == "banned"
 
 
 def test_a_denied_call_is_an_event_at_the_caller_only(nodes: Nodes) -> None:

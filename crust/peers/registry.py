@@ -308,8 +308,8 @@ class Registry:
                     return
             if code is None:
                 self._welcome_locked(link, introduction)
-        if code is DenialCode.ROLE and link.circuit is not None and _goes_on(introduction, present):
-            link.fail("failed", "no list lets in whom its introducer says to be there")  # words would end the session
+        if code is DenialCode.ROLE and _goes_on(introduction, present):  # it may have other ways; words would end it
+            link.fail("failed", "no list has the address from which the caller would go on")
         elif code is not None:
             self._deny(link, code)
 

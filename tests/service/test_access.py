@@ -10,8 +10,8 @@ from collections.abc import Callable
 import pytest
 
 import crust
-from crust import Contact, Endpoint, Identity, Service, limits
-from tests.support.nodes import Nodes, Pair, config, pair_of_identities, through
+from crust import Contact, Endpoint, Identity, ListenConfig, Service, limits
+from tests.support.nodes import LOOPBACK, LOOPBACK_6, Nodes, Pair, config, pair_of_identities, through
 from tests.support.sockets import silent_listener
 from tests.support.threads import Background
 from tests.support.waiting import wait_until
@@ -72,6 +72,30 @@ def test_whom_we_called_may_call_back_after_a_cut(nodes: Nodes, controller: str,
     pair.to_near.disconnect()
     pair.near_heard.wait(crust.LostPeer)
     assert denial(far, near).reason == "role"  # a session that he begins is another matter
+
+
+@pytest.mark.parametrize("controller", ["near", "far"])
+def test_a_call_from_elsewhere_ends_no_session(nodes: Nodes, controller: str) -> None:
+    """From an address that is on no list it does not go on, and waits for one that is."""
+    lesser, greater = pair_of_identities()
+    ours, theirs = (greater, lesser) if controller == "near" else (lesser, greater)
+    both = ListenConfig(addresses=(LOOPBACK, LOOPBACK_6))
+    near = nodes.start(identity=ours)
+    far = nodes.start(config(access__node_networks=("127.0.0.0/8",), listen=both), identity=theirs)
+    proxy = nodes.proxy(far)
+    to_far = near.connect(through(proxy, far))
+    to_near = nodes.heard(far).wait(crust.ConnectSuccess).peer
+    proxy.refuse()
+    proxy.cut()
+    nodes.heard(near).wait(crust.PeerSuspended)
+    before = far.stats().gate.admitted
+    elsewhere = near.dial(Contact(far.id, far.addresses[1:]))
+    wait_until(lambda: far.stats().gate.admitted > before and not far.stats().gate.current, PATIENCE, "that call")
+    to_far.send(b"still here")
+    proxy.heal()
+    assert to_near.recv(PATIENCE) == b"still here"
+    elsewhere.result(PATIENCE)
+    assert all(nodes.heard(each).of(crust.LostPeer) == [] for each in (near, far))
 
 
 def test_whom_we_called_and_banned_does_not_come_back(nodes: Nodes) -> None:

@@ -274,8 +274,10 @@ class Acceptor:
     def _judged(self, link: Link, introduction: Introduction, verdict: Verdict) -> None:
         """The application has been asked (the thread of judging)."""
         if not link.verdict:
-            if verdict is Verdict.FAILED:
+            if verdict is Verdict.FAILED and introduction.resume is None:
                 self._put_off(link, "this node cannot tell now whether you are welcome")
+            elif verdict is Verdict.FAILED:  # a refusal in words would end the session, as its caller has it
+                link.fail("failed", "this node cannot tell now whether its caller is welcome")
             else:  # the registry finds those banned who are
                 self._decide(link, introduction)
             if link.verdict and link.conversation is not None:  # cut meanwhile, perhaps before it was the session's

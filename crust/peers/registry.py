@@ -308,7 +308,8 @@ class Registry:
                     return
             if code is None:
                 self._welcome_locked(link, introduction)
-        if code is DenialCode.ROLE and _goes_on(introduction, present):  # it may have other ways; words would end it
+        lives = _goes_on(introduction.resume, present) or (introduction.resume and self.begins(link, introduction))
+        if code is DenialCode.ROLE and lives:  # it may have other ways; words would end it
             link.fail("failed", "no list has the address from which the caller would go on")
         elif code is not None:
             self._deny(link, code)
@@ -366,7 +367,7 @@ class Registry:
         if same_key(link.peer_id, self._own_id):
             return DenialCode.SELF
         code = self._host.admit(link.peer_id, introduction.role, link.address)
-        is_ours = present is not None and not present.inbound and _goes_on(introduction, present)
+        is_ours = present is not None and not present.inbound and _goes_on(introduction.resume, present)
         if code is not None and not (is_ours and code is DenialCode.ROLE):
             return code
         if introduction.purpose is Purpose.BOOTSTRAP and introduction.resume is None and not self.accept_bootstrap:
@@ -588,9 +589,8 @@ class Registry:
             each.end("overloaded")
 
 
-def _goes_on(introduction: Introduction, present: Conversation | None) -> bool:
+def _goes_on(resume: Resume | None, present: Conversation | None) -> bool:
     """Whether a caller wants the session that there is."""
-    resume = introduction.resume
     return resume is not None and present is not None and resume.session_id == present.session_id
 
 

@@ -136,6 +136,38 @@ def test_nor_does_a_session_that_begins_late(nodes: Nodes, cut: bool, restarted:
     assert [each.reason for each in nodes.heard(node).of(crust.LostPeer)] == ["replaced"]
 
 
+def test_a_call_from_elsewhere_does_not_end_it(nodes: Nodes) -> None:
+    """Its address is on no list; the next one may come from where the session was agreed to."""
+    less, greater = pair_of_identities()
+    node = nodes.start(config(access__node_networks=("127.0.0.1",)), identity=less)
+    run = os.urandom(limits.INCARNATION_SIZE)
+    session_id = agreed(node, greater, run)
+    with Caller(node, greater, incarnation=run, resume=Resume(session_id, 0), source="127.0.0.3") as elsewhere:
+        assert elsewhere.rest() == []
+    goes_on(node, greater, run, session_id)
+
+
+def test_nor_does_a_function_that_fails(nodes: Nodes) -> None:
+    """It could tell that the caller was welcome, and may be able to again."""
+    less, greater = pair_of_identities()
+    node = nodes.start(identity=less)
+    asked: list[crust.PeerView] = []
+
+    def fails_once(view: crust.PeerView) -> bool:
+        asked.append(view)
+        if len(asked) == 2:
+            raise ValueError("out of order")
+        return False
+
+    node.ban(fails_once)
+    run = os.urandom(limits.INCARNATION_SIZE)
+    session_id = agreed(node, greater, run)
+    with Caller(node, greater, incarnation=run, resume=Resume(session_id, 0)) as caller:
+        assert caller.rest() == []
+    goes_on(node, greater, run, session_id)
+    assert len(asked) == 3
+
+
 def test_it_waits_for_a_place_that_its_own_call_takes(nodes: Nodes) -> None:
     """The link of that has not ended here."""
     less, greater = pair_of_identities()

@@ -148,7 +148,7 @@ class Registry:
         self._agreed = Agreed(0.0)
         for conversation in sessions.values():
             conversation.abandon()
-            if hasattr(conversation, "peer"):  # else it is agreed to, but not begun
+            if hasattr(conversation, "peer"):  # else it is just beginning
                 conversation.peer._abandon()
 
     def controls(self, peer_id: PeerId) -> bool:

@@ -8,7 +8,6 @@ cannot be ended, only abandoned and shown (:meth:`Dispatcher.stack`).
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -143,17 +142,11 @@ class Dispatcher:
 
     def _run(self) -> None:
         self._ident = threading.get_ident()
-        get, waiting, clock = self._queue.get, self._queue.qsize, time.monotonic
-        turn, turn_ends = limits.CALLBACKS_TURN_SECONDS if mode() == "gevent" else math.inf, 0.0
+        get, on_greenlets, turn_ends = self._queue.get, mode() == "gevent", 0.0
         try:
             while fork_generation() == self._generation:
-                if not waiting():
-                    turn_ends = 0.0  # others run while this one waits
-                elif not turn_ends:
-                    turn_ends = clock() + turn
-                elif clock() >= turn_ends:
-                    time.sleep(limits.TURN_PAUSE)  # greenlets run only if we let them
-                    turn_ends = 0.0
+                if on_greenlets:
+                    turn_ends = self._let_others_run(turn_ends)
                 job: _Job | None = get()
                 if job is None or self._abandoned:
                     return
@@ -167,3 +160,15 @@ class Dispatcher:
             self._running = False
             self._ident = None
             self._ended.set()
+
+    def _let_others_run(self, turn_ends: float) -> float:
+        """Rest if the turn that ends then is over. When the next one ends; 0.0: none has begun."""
+        if not self._queue.qsize():
+            return 0.0  # they run while this one waits
+        now = time.monotonic()
+        if not turn_ends:
+            return now + limits.CALLBACKS_TURN_SECONDS
+        if now < turn_ends:
+            return turn_ends
+        time.sleep(limits.TURN_PAUSE)  # greenlets run only if we let them
+        return 0.0

@@ -28,7 +28,6 @@ import os
 import random
 import threading
 from collections.abc import Callable
-from typing import Protocol
 
 from .. import limits
 from ..addresses import Endpoint, PeerId
@@ -39,38 +38,17 @@ from ..wire import frames
 from ..wire.handshake import DenialCode, Introduction, Manner, Purpose, Resume, Role
 from .agreed import Agreed, Pending
 from .answers import DENIALS, gone_welcome
-from .conversation import Conversation, Host
+from .conversation import Conversation
 from .detached import Detached
 from .farewell import leave
 from .link import Link, Stage
 from .paths import Way
+from .registry_host import RegistryHost
 from .session import Session, Settings, State
 from .views import path_of, way_of
 from .whereabouts import Said, Whereabouts
 
-__all__ = ["Registry", "RegistryHost"]
-
-
-class RegistryHost(Host, Protocol):
-    """What the registry needs of its node beside what conversations need. Nothing here blocks."""
-
-    def admit(self, peer_id: PeerId, role: Role, address: str | None) -> DenialCode | None:
-        """Bans and allow-lists: why this peer is refused, or None."""
-
-    def is_banned(self, peer_id: PeerId, address: str | None) -> bool:
-        """Bans alone: those hold whoever called."""
-
-    def began(self, conversation: Conversation, purpose: Purpose, path: Path) -> None:
-        """A new session: make its ``peer`` and raise its one event."""
-
-    def connected(self, conversation: Conversation) -> None:
-        """A link carries the session, for the first time or again."""
-
-    def alternates(self, peer_id: PeerId, address: str | None) -> tuple[str, ...]:
-        """Contacts for a caller that we have no room for."""
-
-    def is_crowded(self, peer_id: PeerId, address: str | None) -> bool:
-        """Whether somebody who wants to bootstrap here is to ask others first."""
+__all__ = ["Registry"]
 
 
 class Registry:
@@ -286,10 +264,11 @@ class Registry:
 
     def begins(self, link: Link, introduction: Introduction) -> bool:
         """Whether the session that a caller wants has not begun here."""
+        if introduction.resume is None:
+            return True
         assert link.peer_id is not None
         with self._lock:
-            is_agreed = self._agreed.find(link.peer_id, introduction, self._host.clock.now()) is not None
-        return introduction.resume is None or is_agreed
+            return self._agreed.find(link.peer_id, introduction, self._host.clock.now()) is not None
 
     def introduced(self, link: Link, introduction: Introduction) -> None:
         """A caller has proven who it is: welcome it on ``link``, or deny it."""
@@ -308,11 +287,15 @@ class Registry:
                     return
             if code is None:
                 self._welcome_locked(link, introduction)
-        lives = _goes_on(introduction.resume, present) or (introduction.resume and self.begins(link, introduction))
-        if code is DenialCode.ROLE and lives:  # it may have other ways; words would end it
+        if code is DenialCode.ROLE and self._may_go_on(link, introduction, present):
             link.fail("failed", "no list has the address from which the caller would go on")
         elif code is not None:
             self._deny(link, code)
+
+    def _may_go_on(self, link: Link, introduction: Introduction, present: Conversation | None) -> bool:
+        """Whether the session that a caller wants to resume has other ways: a refusal in words would end it."""
+        resume = introduction.resume
+        return resume is not None and (_goes_on(resume, present) or self.begins(link, introduction))
 
     def _is_outdated(self, link: Link, resume: Resume, present: Conversation | None) -> bool:
         """

@@ -250,19 +250,12 @@ class Acceptor:
             return
         judging, access = self._host.judging, self._host.access
         peer_id, host = link.peer_id, link.address
-        fresh = introduction.resume is None
-        begins = fresh or self._host.registry.begins(link, introduction)
+        begins = self._host.registry.begins(link, introduction)
         if peer_id is not None and not self.may_begin(link, peer_id):
-            if fresh:
-                self._put_off(link, "you begin sessions too often")
-            else:  # a refusal in words would end the session
-                link.fail("failed", "too many sessions resumed")
+            self._put_off(link, introduction, "you begin sessions too often")
             return
         if self.is_behind(begins):
-            if fresh:
-                self._put_off(link, "the application here has not kept up with what others have sent")
-            else:
-                link.fail("failed", "too much waits for the application to resume a session")
+            self._put_off(link, introduction, "the application here has not kept up with what others have sent")
             return
         if begins and judging.in_force and not access.is_banned(peer_id, host, self._now()):
             link.connection.pause()  # an honest caller is silent until it is welcome; its slot stays taken meanwhile
@@ -274,10 +267,8 @@ class Acceptor:
     def _judged(self, link: Link, introduction: Introduction, verdict: Verdict) -> None:
         """The application has been asked (the thread of judging)."""
         if not link.verdict:
-            if verdict is Verdict.FAILED and introduction.resume is None:
-                self._put_off(link, "this node cannot tell now whether you are welcome")
-            elif verdict is Verdict.FAILED:  # a refusal in words would end the session, as its caller has it
-                link.fail("failed", "this node cannot tell now whether its caller is welcome")
+            if verdict is Verdict.FAILED:
+                self._put_off(link, introduction, "this node cannot tell now whether you are welcome")
             else:  # the registry finds those banned who are
                 self._decide(link, introduction)
             if link.verdict and link.conversation is not None:  # cut meanwhile, perhaps before it was the session's
@@ -292,8 +283,11 @@ class Acceptor:
         if link.conversation is not None or link.verdict:
             self._begun(link)
 
-    def _put_off(self, link: Link, why: str) -> None:
+    def _put_off(self, link: Link, introduction: Introduction, why: str) -> None:
         """It may come again later. It holds no slot while it takes the answer: nobody else could have that."""
+        if introduction.resume is not None:  # a refusal in words would end the session
+            link.fail("failed", f"its caller was not let go on with a session: {why}")
+            return
         self._release(link)
         self._host.registry.put_off(link, why)
 

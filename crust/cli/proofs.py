@@ -47,7 +47,7 @@ def keep(file: Path, proof: bytes) -> Path:
             path.unlink()  # half a proof is none
             raise
         return path
-    raise FileExistsError(f"too many proofs beside {file} exist")
+    raise FileExistsError(f"too many proofs beside {file} exist: move some away")
 
 
 def read(path: Path) -> bytes:

@@ -98,7 +98,7 @@ def publish_new(
             continue
         sync_folder(folder)
         return target
-    raise FileExistsError(errno.EEXIST, "too many files of this name exist", str(folder / name))
+    raise FileExistsError(errno.EEXIST, "too many files of this name exist: move some away", str(folder / name))
 
 
 def _candidates(folder: pathlib.Path, name: str) -> Iterator[pathlib.Path]:

@@ -156,6 +156,29 @@ def test_no_process_is_left_behind(ending: signal.Signals) -> None:
         run.communicate()
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/environ"), reason="looks at processes in /proc")
+def test_what_a_node_remembers_is_gone_with_it(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    """The nodes of a benchmark are no more: the next ones, and the user's own, would go on dialling them."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    run = begin("--only", "rtt", "--peers", "tcp", "--seconds", "60")
+
+    def folders() -> set[str]:
+        """Of the two sides, when both have begun."""
+        variables = [pathlib.Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") for pid in children_of(run.pid)]
+        mark = b"XDG_STATE_HOME="
+        return {each.removeprefix(mark).decode() for of_one in variables for each in of_one if each.startswith(mark)}
+
+    try:
+        assert eventually(lambda: len(folders() - {str(tmp_path)}) == 2, 20.0)
+        run.send_signal(signal.SIGINT)
+        run.communicate(timeout=20)
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        run.kill()
+        run.communicate()
+
+
 # --- the arithmetic ---------------------------------------------------------------------------------------------------
 
 SPEED = Metric("speed", "MB/s")

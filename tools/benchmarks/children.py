@@ -48,10 +48,10 @@ class Child:
     ) -> None:
         self.side = side
         self._buffer = b""
+        self._state = tempfile.TemporaryDirectory(prefix="crust-bench-")
         self._control, theirs = socket.socketpair()
         order = {"mode": mode, "cpus": cpus, "fd": theirs.fileno(), "parent": os.getpid(), "limit": int(limit) + 1}
         path = os.pathsep.join([str(_TOOLS.parent), str(_TOOLS), *filter(None, [os.environ.get("PYTHONPATH")])])
-        self._state = tempfile.TemporaryDirectory(prefix="crust-bench-")
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.child", json.dumps(order)],

@@ -234,19 +234,10 @@ def test_it_is_forgotten_as_who_called_would(nodes: Nodes) -> None:
     wait_until(is_gone, what="the end of its time")
 
 
-def test_few_are_remembered(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "AGREED_SESSIONS_KNOWN", 2)
-    less, greater = pair_of_identities()
-    node = nodes.start(identity=less)
-    run = os.urandom(limits.INCARNATION_SIZE)
-    session_id = agreed(node, greater, run)
-    for _ in range(2):
-        agreed(node, greater_than(less), run)
-    with Caller(node, greater, incarnation=run, resume=Resume(session_id, 0)) as again:
-        assert outcome(again) is frames.Outcome.GONE
-
-
-def test_those_at_one_address_displace_their_own(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("source", "is_kept"), [("", False), ("127.0.0.5", True)])
+def test_few_are_remembered_and_those_at_one_address_displace_their_own(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch, source: str, is_kept: bool
+) -> None:
     """A key costs nothing."""
     monkeypatch.setattr(limits, "AGREED_SESSIONS_KNOWN", 3)
     less, greater = pair_of_identities()
@@ -254,5 +245,9 @@ def test_those_at_one_address_displace_their_own(nodes: Nodes, monkeypatch: pyte
     run = os.urandom(limits.INCARNATION_SIZE)
     session_id = agreed(node, greater, run)
     for _ in range(4):
-        agreed(node, greater_than(less), run, "127.0.0.5")
-    goes_on(node, greater, run, session_id)
+        agreed(node, greater_than(less), run, source)
+    if is_kept:
+        goes_on(node, greater, run, session_id)
+        return
+    with Caller(node, greater, incarnation=run, resume=Resume(session_id, 0)) as again:
+        assert outcome(again) is frames.Outcome.GONE

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import pathlib
 import socket
 import struct
+import sys
 import threading
 import time
 from typing import Any
@@ -121,6 +123,25 @@ def test_a_description_that_names_its_host(fake: FakeRouter, keep: MakeKept, bas
         assert list(other.router.table) == [("tcp", 4711)] and other.requests[0].startswith("POST /control")
         assert fake.requests == ["GET /desc.xml HTTP/1.1"], "the description is read once"
         assert kept.close() < limits.MAPPING_CLOSE and other.router.table == {}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="loopback may have only one address here")
+def test_the_router_sees_the_address_that_the_port_is_to_lead_to(
+    fake: FakeRouter, keep: MakeKept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not another one of ours: some routers open ports for whoever asks alone."""
+    local, really = "127.0.0.3", fake._serve_one
+    seen: set[str] = set()
+
+    def note(connection: socket.socket) -> None:
+        seen.add(connection.getpeername()[0])
+        really(connection)
+
+    monkeypatch.setattr(fake, "_serve_one", note)
+    kept = keep(("igd",), lambda: [dataclasses.replace(fake.gateway, local=local)])
+    kept.want(TCP)
+    kept.wait_open(1)
+    assert seen == {local} and [line.client for line in fake.router.table.values()] == [local]
 
 
 def test_a_connection_that_stays_open(fake: FakeRouter, keep: MakeKept, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "Event",
     "HandshakeConfig",
     "HandshakeResult",
+    "HelloImpossible",
     "HelloReceived",
     "IntroductionReceived",
     "SaltMemory",
@@ -125,6 +126,16 @@ class HelloReceived:
 
 
 @dataclass(frozen=True)
+class HelloImpossible:
+    """
+    What came cannot be a message 1 for the responder: send nothing, and go on reading, for as long as somebody else
+    would be waited for. Else when the stream is closed shows whose it is.
+    """
+
+    why: str
+
+
+@dataclass(frozen=True)
 class AnswerReceived:
     """The responder is who we called and accepts: call ``introduce``."""
 
@@ -153,7 +164,7 @@ class SelfIntroduced:
     introduction: wire.Introduction
 
 
-Event = HelloReceived | AnswerReceived | AnswerDenied | IntroductionReceived | SelfIntroduced
+Event = HelloReceived | HelloImpossible | AnswerReceived | AnswerDenied | IntroductionReceived | SelfIntroduced
 
 
 class SaltMemory:

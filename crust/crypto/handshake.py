@@ -11,8 +11,9 @@ Noise XK (XKpsk3 in a network with a secret) with prologue ``"crust/1\\0" || res
 Lengths are u16 and at most 1,024. ``SHAKE128("crust/1 mask" || salt || responder id || gate)`` is XORed over length 1,
 the first 32 bytes of message 1 (the ephemeral key, whose top bit would show), length 2, the first 32 bytes of message 2
 and length 3, in that order. The rest is AEAD ciphertext. So no byte is constant, and who does not know the responder's
-id (and the network's secret) can neither read a length nor get an answer: any fault in message 1, and a salt seen
-before, is a MalformedMessage with nothing to send.
+id (and the network's secret) can neither read a length nor get an answer. Any fault in message 1, and a salt seen
+before, is a HelloImpossible: there is nothing to send, and what follows is read in silence, up to as many bytes as any
+message 1 can have. Who makes up bytes sees the same of every responder.
 
 A payload is ``u16 length | body | 0–255 random bytes``; the bodies are defined in ``crust.wire.handshake``.
 
@@ -47,6 +48,7 @@ from .agreement import (
     Event,
     HandshakeConfig,
     HandshakeResult,
+    HelloImpossible,
     HelloReceived,
     IntroductionReceived,
     SaltMemory,
@@ -66,6 +68,7 @@ __all__ = [
     "Event",
     "HandshakeConfig",
     "HandshakeResult",
+    "HelloImpossible",
     "HelloReceived",
     "Initiator",
     "IntroductionReceived",
@@ -83,6 +86,10 @@ Random = Callable[[int], bytes]
 _PROLOGUE = b"crust/1\0"
 _STUN_REQUEST, _STUN_COOKIE = b"\x00\x01", b"\x21\x12\xa4\x42"  # its bytes 0 and 1, 4 to 7: RFC 8489 section 5
 _LENGTH_SIZE = 2
+_HEAD_SIZE = limits.SALT_SIZE + _LENGTH_SIZE
+_HELLO_MAX = _HEAD_SIZE + limits.HANDSHAKE_MESSAGE_MAX  # salt, length, and the longest message 1
+_SEEN_BEFORE = "this message 1 has been here before"
+_NOT_FOR_US = "this is no message 1 for us"
 
 # Where in the mask each message's length and key lie. Message 3 begins with an encrypted key: it needs no mask.
 _MASK_SIZE = 70
@@ -101,6 +108,7 @@ class State(enum.Enum):
 
     NEW = "nothing sent"
     AWAIT_HELLO = "waiting for message 1"
+    DEAF = "there will be no message 1 for us; whatever comes is read in silence"
     HELLO = "message 1 is valid; our answer is due"
     AWAIT_ANSWER = "waiting for message 2"
     ACCEPTED = "message 2 accepts us; our introduction is due"
@@ -115,6 +123,7 @@ class Step(enum.Enum):
 
     START = "send message 1"
     HELLO = "message 1 is valid"
+    NOISE = "what has come is no message 1 for us"
     ACCEPT = "send message 2, accepting"
     REFUSE = "send message 2, refusing"
     ACCEPTED = "message 2 accepts"
@@ -135,6 +144,8 @@ INITIATOR_TABLE: dict[tuple[State, Step], State] = {
 
 RESPONDER_TABLE: dict[tuple[State, Step], State] = {
     (State.AWAIT_HELLO, Step.HELLO): State.HELLO,
+    (State.AWAIT_HELLO, Step.NOISE): State.DEAF,
+    (State.DEAF, Step.FAULT): State.FAILED,
     (State.AWAIT_HELLO, Step.FAULT): State.FAILED,
     (State.HELLO, Step.ACCEPT): State.AWAIT_INTRODUCTION,
     (State.HELLO, Step.REFUSE): State.DENIED,
@@ -377,7 +388,7 @@ class _Candidate(NamedTuple):
 class Responder(_Side):
     """
     The side that is called: ``receive`` until HelloReceived, ``answer``, ``receive`` until IntroductionReceived; then
-    ``result`` is set.
+    ``result`` is set. After HelloImpossible it takes what any message 1 may have of bytes, and then fails.
 
     Args:
         config: What our node brings.
@@ -426,33 +437,39 @@ class Responder(_Side):
     def _receive(self) -> list[Event]:
         if self.state is State.HELLO:
             raise MalformedMessage("the caller spoke before our answer")
-        if self.state is State.AWAIT_HELLO:
-            return self._receive_hello()
-        return self._receive_introduction()
+        if self.state is State.AWAIT_INTRODUCTION:
+            return self._receive_introduction()
+        if len(self._buffer) > _HELLO_MAX:
+            raise MalformedMessage(_NOT_FOR_US)
+        return self._receive_hello() if self.state is State.AWAIT_HELLO else []
 
     def _receive_hello(self) -> list[Event]:
         buffer = self._buffer
-        head = limits.SALT_SIZE + _LENGTH_SIZE
-        if len(buffer) < head:
+        if len(buffer) < _HEAD_SIZE:
             return []
         salt = bytes(buffer[: limits.SALT_SIZE])
         if self._candidates is None:
             if salt in self._salts:
-                raise MalformedMessage("this message 1 has been here before")
-            self._candidates = self._find_candidates(salt, bytes(buffer[limits.SALT_SIZE : head]))
-        arrived = len(buffer) - head
+                return self._turn_deaf(_SEEN_BEFORE)
+            self._candidates = self._find_candidates(salt, bytes(buffer[limits.SALT_SIZE : _HEAD_SIZE]))
+        arrived = len(buffer) - _HEAD_SIZE
         waiting = []
         for candidate in self._candidates:
             if candidate.length > arrived:
                 waiting.append(candidate)
             elif candidate.length == arrived:  # more cannot be: the caller has to wait for our answer
-                hello = self._try(candidate, bytes(buffer[head:]))
+                hello = self._try(candidate, bytes(buffer[_HEAD_SIZE:]))
                 if hello is not None:
                     return self._accept_hello(hello, candidate, salt)
         if not waiting:
-            raise MalformedMessage("this is no message 1 for us")
+            return self._turn_deaf(_NOT_FOR_US)
         self._candidates = waiting
         return []
+
+    def _turn_deaf(self, why: str) -> list[Event]:
+        self._candidates = self._noise = None
+        self._advance(Step.NOISE)
+        return [HelloImpossible(why)]
 
     def _find_candidates(self, salt: bytes, masked_length: bytes) -> list[_Candidate]:
         own_id = self._config.key_pair.peer_id
@@ -487,7 +504,7 @@ class Responder(_Side):
 
     def _accept_hello(self, hello: wire.Hello, candidate: _Candidate, salt: bytes) -> list[Event]:
         if not self._salts.add(salt):  # it may have come on another stream meanwhile
-            raise MalformedMessage("this message 1 has been here before")
+            return self._turn_deaf(_SEEN_BEFORE)
         self._mask = candidate.mask
         self._candidates = None
         self._buffer.clear()
@@ -532,17 +549,16 @@ def end_of_hello(config: HandshakeConfig, data: bytes) -> int | None:
     Raises:
         MalformedMessage: It is no message 1 for us.
     """
-    head = limits.SALT_SIZE + _LENGTH_SIZE
-    if len(data) < head:
+    if len(data) < _HEAD_SIZE:
         return None
     reader = Responder(config, salts=SaltMemory(1))
     waiting = False
-    for candidate in reader._find_candidates(data[: limits.SALT_SIZE], data[limits.SALT_SIZE : head]):
-        end = head + candidate.length
+    for candidate in reader._find_candidates(data[: limits.SALT_SIZE], data[limits.SALT_SIZE : _HEAD_SIZE]):
+        end = _HEAD_SIZE + candidate.length
         if len(data) < end:
             waiting = True
-        elif reader._try(candidate, data[head:end]) is not None:
+        elif reader._try(candidate, data[_HEAD_SIZE:end]) is not None:
             return end
     if not waiting:
-        raise MalformedMessage("this is no message 1 for us")
+        raise MalformedMessage(_NOT_FOR_US)
     return None

@@ -22,6 +22,7 @@ RESUME_TIMEOUT = 120.0  # the original's inactivity limit
 CONNECT_TIMEOUT = 60.0  # the original's
 HANDSHAKE_TIMEOUT = 10.0
 FIRST_MESSAGE_TIMEOUT = 5.0  # a caller must have sent a valid message 1 by then
+FIRST_MESSAGE_REST = 2.0  # and all of it so long after its first byte: the system sends a lost part again within that
 SEND_TIMEOUT = 30.0
 JITTER = 0.25  # heartbeats and redials vary by this share, so that they do not march in step
 SUSPICION_MIN = 1.0  # seconds of silence with unacknowledged data before other paths are tried (or 3 RTO)

@@ -14,13 +14,14 @@ Reaching a peer:    ``dialer`` (outbound links; ``dialer_host``: what it needs),
                     ``paths`` (which way is better), ``attempts`` and ``failures`` (what was tried, and why in vain),
                     ``meeting`` (both ends have called on one connection), ``knocks`` (is somebody there?),
                     ``circuits/`` (through another peer)
-The session:        ``link`` (one encrypted stream), ``scratches`` (buffers for its records), ``lanes``, ``outbox``,
-                    ``filler`` and ``inbox`` (numbers, credit, priorities), ``forbearance`` (how long a link may bring
-                    nothing), ``session`` (their sans-IO whole), ``conversation`` and ``sending`` (the same with
-                    threads; ``host``: what they need), ``registry`` (which sessions there are, and by what rules;
-                    ``registry_host``: what it needs), ``agreed`` (those that may begin), ``detached`` (those that wait
-                    for a link), ``answers`` (to callers that get none), ``farewell`` (its end), ``holding`` (what it
-                    holds of the memory for messages), ``signing`` and ``verifying`` (messages that are proof)
+The session:        ``link`` (one encrypted stream; ``link_owner``: what it asks of who made it), ``scratches``
+                    (buffers for its records), ``lanes``, ``outbox``, ``filler`` and ``inbox`` (numbers, credit,
+                    priorities), ``forbearance`` (how long a link may bring nothing), ``session`` (their sans-IO whole),
+                    ``conversation`` and ``sending`` (the same with threads; ``host``: what they need), ``registry``
+                    (which sessions there are, and by what rules; ``registry_host``: what it needs), ``agreed`` (those
+                    that may begin), ``detached`` (those that wait for a link), ``answers`` (to callers that get none),
+                    ``farewell`` (its end), ``holding`` (what it holds of the memory for messages), ``signing`` and
+                    ``verifying`` (messages that are proof)
 For applications:   ``peer``, ``messages``, ``echoes`` (a peer tries whether strangers reach us)
 Files:              ``transfer`` (sans-IO), ``upload`` and ``download`` (disk), ``files`` (all of a node's),
                     ``file_contract`` (what they need and show)

@@ -2,9 +2,12 @@
 Accepting: listeners, and what strangers may cost before they have proven who they are.
 
 A connection gets a slot of the gate before anything is made for it; banned addresses and those over their rate are
-closed without a byte. Whoever has a slot must show a valid message 1 within ``FIRST_MESSAGE_TIMEOUT`` and finish the
-handshake within the configured time, both counted from the accept: trickling bytes extends nothing. Those who only ask
-for their address (STUN) have the former time.
+closed without a byte. Whoever has a slot must show a valid message 1 within ``FIRST_MESSAGE_TIMEOUT``, and within
+``FIRST_MESSAGE_REST`` of its first byte, and finish the handshake within the configured time, counted from the accept:
+trickling bytes extends nothing. Those who only ask for their address (STUN) have the first of these.
+
+What cannot be a message 1 for us is read in silence until then, or until it is longer than any. When we close says
+nothing about our key or secrets.
 """
 
 from __future__ import annotations
@@ -220,7 +223,7 @@ class Acceptor:
     def _overdue(self, link: Link, started: float) -> None:
         """A deadline of the handshake has come (io thread)."""
         if link.stage is Stage.HANDSHAKE and not link.greeted:
-            link.fail("timeout", "no valid first message in time")
+            link.fail("timeout", link.misheard or "no valid first message in time")
             return
         total = started + self._handshake_timeout
         if link.stage in (Stage.HANDSHAKE, Stage.ANSWER):
@@ -241,6 +244,18 @@ class Acceptor:
         slot = link.owner_data
         if isinstance(slot, Slot) and not slot.message1_valid(self._now()):
             link.fail("failed", _MADE_ROOM)
+
+    def link_spoke(self, link: Link) -> None:
+        """
+        That counts now, and the rest must be there soon, whether it may still come or not. Who makes up what it says
+        must not see by anything whether that could be meant for us.
+        """
+        self.came_to_nothing(link, False)
+        timer, now = link.handshake_timer, self._now()
+        until = now + limits.FIRST_MESSAGE_REST
+        if timer.callback is not None and until < timer.when:
+            link.handshake_timer = self._host.io.call_at(until, timer.callback)
+            timer.cancel()
 
     def link_introduced(self, link: Link, introduction: Introduction) -> None:
         """The caller has proven who it is: the application may be asked, and the registry decides."""
@@ -313,12 +328,15 @@ class Acceptor:
         address = link.connection.remote.host
         if link.verdict in ("cancelled", "lost_race") or (link.door is not None and link.door.requests):
             return
-        if not link.greeted:
+        if not link.greeted and not link.spoken:
             self.came_to_nothing(link, link.error == _MADE_ROOM)
         held_back = self._limited.permit(("bad", address), now)
         if held_back is not None:
             self._host.log.info(
-                "a connection from %s came to nothing: %s (%d more were not logged)", address, link.error, held_back
+                "a connection from %s came to nothing: %s (%d more were not logged)",
+                address,
+                link.misheard or link.error,
+                held_back,
             )
 
     def link_answered(self, link: Link) -> None:

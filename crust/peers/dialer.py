@@ -426,8 +426,7 @@ class Dialer(Efforts):
             duration = now - attempt.started
             wall = self._host.wall()
             self._host.attempted(effort.peer_id, effort.note(candidate, duration, verdict, error, wall, attempt.link))
-            # To another secret, message 1 is noise: it is hung up on, or, once in seventy times, taken for the
-            # beginning of something longer, and waited for.
+            # To another secret, message 1 is noise: it is waited out, and then hung up on.
             unheard = verdict in ("failed", "timeout") and attempt.link is not None
             other = candidate._replace(secret_index=candidate.secret_index + 1)
             secrets = unheard and other.secret_index < len(self._host.handshake.secrets)
@@ -494,6 +493,9 @@ class Dialer(Efforts):
     # --- LinkOwner (the link's reader thread) -------------------------------------------------------------------------
 
     def link_hello(self, link: Link) -> None:
+        """Not for callers."""
+
+    def link_spoke(self, link: Link) -> None:
         """Not for callers."""
 
     def link_used(self, link: Link, decision: int) -> None:

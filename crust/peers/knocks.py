@@ -98,6 +98,9 @@ class _Caller:
     def link_hello(self, link: Link) -> None:
         """Not for callers."""
 
+    def link_spoke(self, link: Link) -> None:
+        """Not for callers."""
+
     def link_introduced(self, link: Link, introduction: Introduction) -> None:
         """Not for callers."""
 

@@ -15,13 +15,14 @@ import enum
 import os
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from .. import limits
 from ..addresses import PeerId
 from ..crypto.handshake import (
     AnswerDenied,
     AnswerReceived,
+    HelloImpossible,
     HelloReceived,
     Initiator,
     IntroductionReceived,
@@ -34,9 +35,10 @@ from ..exceptions import RemoteProtocolError
 from ..transports.contract import Connection
 from ..transports.errors import LeftUnread
 from ..wire import frames
-from ..wire.handshake import DenialCode, Introduction, Manner
+from ..wire.handshake import Introduction, Manner
 from .circuits.connection import CircuitConnection
 from .circuits.words import CircuitEnded
+from .link_owner import LinkOwner
 from .meter import dear_words
 from .scratches import SCRATCH_FROM, give_back, take_scratch
 from .splitting import Splitting
@@ -48,7 +50,7 @@ if TYPE_CHECKING:
     from .circuits.legs import Legs
     from .conversation import Conversation
 
-__all__ = ["Link", "LinkOwner", "Stage"]
+__all__ = ["Link", "Stage"]
 
 
 class Stage(enum.Enum):
@@ -58,31 +60,6 @@ class Stage(enum.Enum):
     ANSWER = "answer"
     OPEN = "open"
     DEAD = "dead"
-
-
-class LinkOwner(Protocol):
-    """Who decides what a new link is for. Every method runs on the link's reader thread."""
-
-    def link_hello(self, link: Link) -> None:
-        """A caller's message 1 is valid (callee only)."""
-
-    def link_answered(self, link: Link) -> None:
-        """The callee's message 2 is valid: call :meth:`Link.introduce`, now or later, or end the link (caller only)."""
-
-    def link_introduced(self, link: Link, introduction: Introduction) -> None:
-        """The caller is proven to be ``link.peer_id`` (callee only): welcome or deny it."""
-
-    def link_welcomed(self, link: Link, welcome: frames.Welcome) -> None:
-        """The callee welcomes us (caller only)."""
-
-    def link_used(self, link: Link, decision: int) -> None:
-        """The caller decided that this link carries the session (callee only)."""
-
-    def link_denied(self, link: Link, code: DenialCode, text: str, alternates: tuple[str, ...]) -> None:
-        """The callee refused (caller only)."""
-
-    def link_lost(self, link: Link) -> None:
-        """The link ended before it carried a session; ``link.verdict`` and ``link.error`` say why."""
 
 
 class Link:
@@ -118,11 +95,13 @@ class Link:
         "inbound",
         "introduction",
         "manner",
+        "misheard",
         "observed",
         "owner_data",
         "peer_id",
         "rtt",
         "since",
+        "spoken",
         "stage",
         "verdict",
     )
@@ -156,6 +135,10 @@ class Link:
         """Our own address as the callee sees it."""
         self.greeted = False
         """The caller's message 1 was valid (callee only)."""
+        self.spoken = False
+        """The caller has said something (callee only)."""
+        self.misheard = ""
+        """Why it will never be a message 1, for the log alone: who calls must not notice (callee only)."""
         self.door: Door | None = None
         """Looks at what comes before the handshake; set by the owner (callee only)."""
         self.cipher = ""
@@ -370,7 +353,12 @@ class Link:
             return True
 
     def _advance_callee(self, handshake: Responder, data: memoryview | bytes) -> None:
-        for event in handshake.receive(data):
+        events = handshake.receive(data)
+        if not self.spoken:
+            self.spoken = True
+            if not any(isinstance(event, HelloReceived) for event in events):
+                self._owner.link_spoke(self)
+        for event in events:
             if isinstance(event, HelloReceived):
                 self.greeted = True
                 self._owner.link_hello(self)
@@ -385,6 +373,8 @@ class Link:
                     self.error = f"refused: {handshake.denied.name.lower()}"
                     self.connection.close()
                     return
+            elif isinstance(event, HelloImpossible):
+                self.misheard = event.why
             elif isinstance(event, (IntroductionReceived, SelfIntroduced)):
                 self.rtt = self._now() - self._hello_sent
                 self.peer_id = PeerId(event.introduction.peer_id)

@@ -180,7 +180,7 @@ class Misbehaviour:
     def _came_to_nothing(self, link: Link, evicted: bool) -> None:
         if link.circuit is not None or evicted:
             return  # the address is the introducer's; or the gate has counted it
-        knew_nothing = link.bytes_received > 0 and link.verdict != "timeout"
+        knew_nothing = link.spoken or (link.bytes_received > 0 and link.verdict != "timeout")
         self.by_address(link.connection.remote.host, "invalid-handshake" if knew_nothing else "half-open")
 
     def _may_begin(self, link: Link, peer_id: PeerId) -> bool:

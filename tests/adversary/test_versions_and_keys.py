@@ -33,8 +33,11 @@ BEST = CIPHERS[supported_aeads()[0]].name
 
 
 @pytest.mark.parametrize("direction", [UP, DOWN])
-def test_a_bit_changed_on_the_path_is_no_weaker_cipher(nodes: Nodes, direction: str) -> None:
+def test_a_bit_changed_on_the_path_is_no_weaker_cipher(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch, direction: str
+) -> None:
     """But no connection; and what comes about without him has the best cipher that both have."""
+    monkeypatch.setattr(limits, "FIRST_MESSAGE_REST", 0.2)
     far = nodes.start(config(session__handshake_timeout=2.0, gossip__enabled=False))
     near = nodes.start(config(session__handshake_timeout=2.0, gossip__enabled=False))
     proxy = nodes.proxy(far)

@@ -290,8 +290,8 @@ def test_the_next_secret_is_tried_where_the_first_is_waited_for(
     nodes: Nodes, secrets: Secrets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    A callee may take message 1 under another secret for the beginning of something longer, and wait. The caller then
-    goes on to its next secret, as if it had been hung up on.
+    A callee waits for two seconds when it has message 1 under another secret. If it waited for longer, the caller would
+    go on to its next secret by itself, as if it had been hung up on.
     """
     far = nodes.start(secrets.config(secrets.old))
     near = nodes.start(secrets.config(secrets.new, secrets.old))

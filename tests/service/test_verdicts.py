@@ -130,25 +130,33 @@ def test_what_is_done_to_an_address(
 
 
 @pytest.mark.parametrize(
-    ("circuit", "received", "verdict", "evicted", "kind"),
+    ("circuit", "received", "spoken", "verdict", "evicted", "kind"),
     [
-        (None, 0, "failed", False, "half-open"),
-        (None, 9, "failed", False, "invalid-handshake"),
-        (None, 9, "timeout", False, "half-open"),
-        (None, 0, "failed", True, None),
-        ("one", 9, "failed", False, None),
+        (None, 0, False, "failed", False, "half-open"),
+        (None, 9, True, "", False, "invalid-handshake"),
+        (None, 2000, False, "failed", False, "invalid-handshake"),
+        (None, 9, False, "timeout", False, "half-open"),
+        (None, 0, False, "failed", True, None),
+        ("one", 9, True, "", False, None),
     ],
 )
 def test_what_came_to_nothing(
-    net: Network, monkeypatch: pytest.MonkeyPatch, circuit: Any, received: int, verdict: str, evicted: bool, kind: Any
+    net: Network,
+    monkeypatch: pytest.MonkeyPatch,
+    circuit: Any,
+    received: int,
+    spoken: bool,
+    verdict: str,
+    evicted: bool,
+    kind: Any,
 ) -> None:
-    """Who said what is wrong did not know us; who said too little in its time may have; others count elsewhere."""
+    """Who said what is not valid did not know us; who has said nothing may; others count elsewhere."""
     inner = net.service()._running()
     noted: list[tuple[str, str]] = []
     monkeypatch.setattr(inner.misbehaviour, "by_address", lambda *what: noted.append(what))
     connection = types.SimpleNamespace(remote=Endpoint("tcp", "192.0.2.1", 4711))
     link: Any = types.SimpleNamespace(
-        circuit=circuit, bytes_received=received, verdict=verdict, connection=connection
+        circuit=circuit, bytes_received=received, spoken=spoken, verdict=verdict, connection=connection
     )
     inner.misbehaviour._came_to_nothing(link, evicted)
     assert noted == ([] if kind is None else [("192.0.2.1", kind)])

@@ -204,6 +204,8 @@ def test_the_aeads_are_listed() -> None:
         (limits.HANDSHAKE_MESSAGE_MAX, "the message that follows, {:,} at most"),
         (limits.HANDSHAKE_PADDING_MAX, "0 to {} bytes whose number is random"),
         (int(limits.FIRST_MESSAGE_TIMEOUT), "{} seconds until a valid message 1"),
+        (int(limits.FIRST_MESSAGE_REST), "{} seconds from its first byte"),
+        (limits.SALT_SIZE + 2 + limits.HANDSHAKE_MESSAGE_MAX, "after {:,} bytes: no message 1 is longer"),
         (int(limits.HANDSHAKE_TIMEOUT), "{} seconds until WELCOME or DENIED"),
         (limits.RECORD_PLAINTEXT_MAX, "The plaintext is 1 to {:,} bytes"),
         (limits.MASKS_PER_DRAW, "drawn {} at a time"),

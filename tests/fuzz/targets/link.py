@@ -69,6 +69,9 @@ class _Owner:
     def link_hello(self, link: Link) -> None:
         assert link.inbound and link.stage is Stage.HANDSHAKE
 
+    def link_spoke(self, link: Link) -> None:
+        assert link.inbound and not link.greeted and link.spoken
+
     def link_answered(self, link: Link) -> None:
         link.introduce(_introduction(False))
 

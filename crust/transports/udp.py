@@ -505,6 +505,8 @@ class UdpHub:
                 self._hand_over(member, [(packet, 1, 0)], payload[:0], now)
                 return
             self._met(True, now)
+            if not self._sieve.lets_in():
+                return
             if self.acceptor is not None:
                 self.acceptor.called(packet, address, source, now)
             else:
@@ -523,8 +525,9 @@ class UdpHub:
         if self.probes is not None and self.probes(memoryview(bytes(header) + payload), address, now):
             return
         self._met(True, now)
-        self._stray(address)
-        self.reset(packet, address, source, now)
+        if self._sieve.lets_in():
+            self._stray(address)
+            self.reset(packet, address, source, now)
 
     # --- strangers ----------------------------------------------------------------------------------------------------
 

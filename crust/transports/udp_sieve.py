@@ -11,7 +11,10 @@ gone, and have not come in pulses. Spoofed sources make no difference: no source
 
 A machine that is slow, or has other things to do, is behind before so many come: what connections get then lies in the
 socket's buffer behind thousands of strangers' datagrams, for seconds. So while more than ``SIEVE_BEHIND`` waits there,
-half as many strangers get through with each look, however few they are.
+half as many strangers get through with each look, however few they are. So it is in the first moments of a flood, too:
+before as many have been met as make one, 22,000 wait, which is all that there is room for. Therefore what waits is
+looked at as soon as strangers come and something does, and of those that were queued before there was a sieve the node
+hears as small a share (:meth:`Sieve.lets_in`).
 
 Callers who have yet to show that they are there are among the connections, the latest of them, as far as there is room:
 they come and go as anybody likes. Where the system has no such filters, or a socket has more than ``SIEVE_MEMBERS``
@@ -195,6 +198,11 @@ class Sieve:
         self._met = [0.0, 0.0]
         self._above = [0.0, 0.0]  # how many of either kind came beyond those for which there would be no sieve
         self._since = 0.0
+        self._queued = 0.0  # how many wait, at most, that came before the sieve
+        self._queued_since = 0.0
+        self._owed = 0.0  # how many of these are to be heard
+        self._ignored = 0  # how many were not
+        self._waited = 0  # how much waited to be read at the last look
         self._most = limits.SIEVE_MEMBERS  # that the system has taken a program for, or may take
         self._attached = False
         self._set_at = 0.0
@@ -210,14 +218,36 @@ class Sieve:
 
     def met(self, like_utp: bool, now: float, count: float = 1) -> bool:
         """Strangers' datagrams came through (to one thread). True if it is time for a :meth:`look`."""
-        self._met[not like_utp] += count
+        kind = not like_utp
+        self._met[kind] += count if self._queued < 1.0 else count * self.shares[kind]  # it has passed no sieve
         return self.is_due(now)
 
+    def lets_in(self) -> bool:
+        """
+        Whether a stranger's packet of µTP that has come is to be heard. Of those that were queued before the kernel
+        had the program as many are as it lets through: to hear a buffer full of them takes seconds.
+        """
+        if self._queued < 1.0:
+            return True
+        self._queued -= 1.0
+        self._owed += self.shares[0]
+        if self._owed >= 1.0:
+            self._owed -= 1.0
+            return True
+        self._ignored += 1
+        return False
+
     def is_due(self, now: float) -> bool:
-        """Whether it is time for a :meth:`look`: a sudden flood is not waited for, else one that comes in pulses would
-        have most of each let in."""
-        sudden = not self._attached and sum(self._met) >= limits.SIEVE_SUDDEN
-        return now - self._since >= (_SOON if sudden else limits.SIEVE_PERIOD)
+        """
+        Whether it is time for a :meth:`look`. A sudden flood is not waited for, else one that comes in pulses would
+        have most of each let in; still less if it leaves a busy node behind from the first moment on.
+        """
+        seconds = now - self._since
+        if self._attached or not _SOON <= seconds < limits.SIEVE_PERIOD:
+            return seconds >= limits.SIEVE_PERIOD
+        met = sum(self._met)
+        many = met >= limits.SIEVE_SUDDEN_BEHIND * max(seconds, 2 * _SOON)
+        return met >= limits.SIEVE_SUDDEN or (many and self._waiting() > limits.SIEVE_BEHIND)
 
     def look(self, now: float) -> int:
         """
@@ -230,7 +260,15 @@ class Sieve:
         if not self.is_due(now):
             return 0
         met, self._met, self._since = self._met, [0.0, 0.0], now
-        behind = self._waiting() > limits.SIEVE_BEHIND
+        waits, waited = self._waiting(), self._waited
+        quiet = seconds > 2 * limits.SIEVE_PERIOD
+        self._waited = 0 if quiet else waits  # what waits now has come since then
+        behind = waits > limits.SIEVE_BEHIND
+        sudden = behind and not self._attached and sum(met) >= limits.SIEVE_SUDDEN_BEHIND * seconds
+        if not behind or now >= self._queued_since + limits.SIEVE_LINGERS:
+            self._queued = 0.0
+        if sudden:  # what waits comes, too, and most of it will be what most are that have been met
+            met[met[1] > met[0]] += max(0, waits - waited) / limits.SIEVE_DATAGRAM
         # Of those that wait, most may have been queued before.
         for index, share in enumerate(self.shares):
             self._count_above(index, met[index] / (1.0 if behind else share), seconds)
@@ -240,9 +278,9 @@ class Sieve:
                 self._set(now)
             return 0
         held = 0.0 if behind else sum(count / share - count for count, share in zip(met, self.shares, strict=True))
-        if seconds > 2 * limits.SIEVE_PERIOD and not self._attached and not behind:
+        if quiet and not self._attached and not behind:
             return 0  # few have come since the last look, or it is the first one
-        self._slow = behind or (self._slow and self._attached)
+        self._slow = (behind and not sudden) or (self._slow and self._attached)
         shares = [
             _share(count / seconds, share, behind, self._slow, above > 0.0)
             for count, share, above in zip(met, self.shares, self._above, strict=True)
@@ -252,7 +290,10 @@ class Sieve:
             self.shares = shares
             self._set(now)
             self._finer = finer and self._attached
-        return round(held)
+            if self._finer and behind:
+                self._queued, self._queued_since = waits / limits.SIEVE_DATAGRAM, now
+        ignored, self._ignored = self._ignored, 0
+        return round(held) + ignored
 
     def _count_above(self, kind: int, came: float, seconds: float) -> None:
         """What came beyond that for which there is no sieve is remembered until as much less has come: else a flood in

@@ -6,6 +6,7 @@ import random
 import socket
 import sys
 import threading
+from unittest import mock
 
 import pytest
 
@@ -223,6 +224,55 @@ def test_a_sudden_flood_is_not_waited_for() -> None:
     bench.come(10, 10, 3.0)
     bench.come(100_000, 0, 0.05)
     assert bench.sieve.closed and bench.sieve.shares[0] <= 0.2
+
+
+def flooded(bench: Bench, rate: float, able: float, seconds: float) -> int:
+    """So many come, of which the node gets to as many a second: the others wait. How much waited at most."""
+    most = 0
+    for _ in range(round(seconds / 0.001)):
+        passed = rate * bench.sieve.shares[0] * 0.001
+        bench.now += 0.001
+        bench.backlog += round(passed * limits.SIEVE_DATAGRAM)
+        for _ in range(round(min(able * 0.001, bench.backlog / limits.SIEVE_DATAGRAM))):
+            bench.backlog -= limits.SIEVE_DATAGRAM
+            if bench.sieve.met(True, bench.now):
+                bench.sieve.look(bench.now)
+        bench.sieve.look(bench.now)
+        most = max(most, bench.backlog)
+    return most
+
+
+def test_a_flood_that_leaves_a_node_behind_is_seen_at_once() -> None:
+    """One that has other things to do has met few when the buffer is full; what waits there tells how many come."""
+    bench = Bench()
+    bench.come(10, 10, 3.0)
+    assert flooded(bench, 150_000, 4_000, 1.0) < 10_000 * limits.SIEVE_DATAGRAM  # a buffer holds 22,000
+    assert bench.sieve.closed and bench.sieve.shares[0] <= 0.05
+
+
+def test_of_what_was_queued_before_a_share_is_heard() -> None:
+    """As of what comes later; all of it is read, since connections have theirs in between."""
+    bench = Bench()
+    flooded(bench, 150_000, 4_000, 0.05)
+    share, queued = bench.sieve.shares[0], bench.backlog // limits.SIEVE_DATAGRAM
+    assert share < 0.05 and queued > 1_000
+    heard = sum(bench.sieve.lets_in() for _ in range(queued))
+    assert heard == pytest.approx(queued * share, abs=2)
+    flooded(bench, 150_000, 40_000, limits.SIEVE_PERIOD)
+    bench.backlog = 0
+    held = bench.come(150_000, 0, 2 * limits.SIEVE_PERIOD)
+    assert held >= queued - heard  # they are told of
+    assert all(bench.sieve.lets_in() for _ in range(100))
+
+
+def test_what_was_queued_before_is_over_in_a_while() -> None:
+    """Though much waits that is of connections."""
+    bench = Bench()
+    flooded(bench, 150_000, 4_000, 0.05)
+    assert not all(bench.sieve.lets_in() for _ in range(100))
+    bench.now += limits.SIEVE_LINGERS
+    bench.sieve.look(bench.now)
+    assert bench.backlog > limits.SIEVE_BEHIND and all(bench.sieve.lets_in() for _ in range(100))
 
 
 def test_a_new_connection_passes_at_once() -> None:
@@ -462,6 +512,22 @@ def test_a_hub_counts_strangers_as_the_kernel_tells_them_apart(monkeypatch: pyte
             monkeypatch.setattr(hub, "_met", lambda like_utp, now, kinds=kinds: kinds.append(like_utp))
             hub._datagram(memoryview(datagram), ("127.0.0.1", 9), None, 1000.0)
             assert kinds == [pair.passes(datagram) == [datagram]], datagram.hex()
+        hub.close()
+
+
+def test_a_hub_hears_no_stranger_whom_its_sieve_does_not_let_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither who calls nor who belongs to nothing costs an answer."""
+    io = IoLoop()
+    with Filtered() as pair:
+        hub = UdpHub(pair.inner, io, lambda name, error: None)
+        heard: list[str] = []
+        hub.acceptor = mock.Mock(called=lambda *_: heard.append("call"))
+        monkeypatch.setattr(hub, "reset", lambda *_: heard.append("stray"))
+        for let_in, expected in ((False, []), (True, ["call", "stray"])):
+            monkeypatch.setattr(hub._sieve, "lets_in", lambda let_in=let_in: let_in)
+            for first in (0x41, 0x01):
+                hub._datagram(memoryview(bytes((first, 0)) + bytes(18)), ("127.0.0.1", 9), None, 1000.0)
+            assert heard == expected
         hub.close()
 
 

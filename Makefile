@@ -22,7 +22,7 @@ SHELL := /bin/sh
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv demo lint style check test tools plain patched packaging lab surveys matrix soak versions fuzz properties simulate bench docs dist clean
+.PHONY: help venv demo lint style check test tools timings plain patched packaging lab surveys matrix soak versions fuzz properties simulate bench docs dist clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s%s\n", $$1, $$2 }'
@@ -52,6 +52,9 @@ test: style tools ## everything: the whole suite on threads, on gevent, and from
 
 tools: ## install what some tests run and pip does not have, if this is root's Debian
 	@sh .ci/tools
+
+timings: $(STAMP) ## measure the tests, and list those that `make check` leaves out: tests/slow.txt (a quarter of an hour)
+	$(BIN)/python -m tests.support.slow $(PYTEST_ARGS)
 
 plain: $(STAMP) ## the suite on threads
 	$(PLAIN) -m 'not packaging' $(PYTEST_ARGS)

@@ -16,6 +16,7 @@ import pytest
 from crust.nat.mapping.gateway import SWITCH
 from tests.support import leaks
 from tests.support.modes import on_greenlets
+from tests.support.slow import listed
 from tests.support.sockets import release_ports
 
 pytest.register_assert_rewrite("tests.transports.conformance")
@@ -38,92 +39,6 @@ def _forget(folder: str = os.environ["XDG_STATE_HOME"], owner: int = os.getpid()
     if os.getpid() == owner:  # a forked child leaves it alone
         shutil.rmtree(folder, ignore_errors=True)
 
-
-SLOW = (
-    "tests/service/test_misbehaviour.py::test_each_kind",
-    "tests/adversary/test_cuts",
-    "tests/adversary/test_flood",
-    "tests/adversary/test_looks_random",
-    "tests/adversary/test_file_names",
-    "tests/adversary/test_key_files.py::test_the_command",
-    "tests/adversary/test_on_the_path.py::test_records",
-    "tests/adversary/test_relays",
-    "tests/adversary/test_strangers",
-    "tests/cli/test_control_socket.py::test_a_program_that_does_not_read",
-    "tests/cli/test_programs_",
-    "tests/nat/mapping/test_keeper.py::test_a_description_that",
-    "tests/nat/mapping/test_keeper.py::test_a_hung",
-    "tests/nat/mapping/test_keeper.py::test_answers_from",
-    "tests/nat/mapping/test_keeper.py::test_garbage",
-    "tests/nat/mapping/test_keeper.py::test_the_library",
-    "tests/cli/punch_test/test_pair.py",
-    "tests/cli/status/test_command.py::test_the_real",
-    "tests/service/status/test_outlets.py::test_a_forked",
-    "tests/cli/punch_test/test_pair_program",
-    "tests/cli/punch_test/test_program",
-    "tests/discovery/beacon/test_crowd",
-    "tests/nat/mapping/test_hostile",
-    "tests/nat/mapping/test_keeper",
-    "tests/nat/probe/test_plans.py::test_every_kind",
-    "tests/nat/probe/test_survey",
-    "tests/nat/punch/test_hostile_events.py::test_nothing_goes",
-    "tests/nat/punch/test_punch_udp.py::test_pairs",
-    "tests/nat/punch/test_search_udp.py::test_a_crowded",
-    "tests/nat/punch/test_search_udp.py::test_ports_",
-    "tests/nat/punch/test_search_udp.py::test_signals_in",
-    "tests/nat/punch/test_tcp_plans.py::test_homes_meet",
-    "tests/nat/punch/test_tcp_plans.py::test_the_next_port",
-    "tests/nat/punch/test_tcp_plans.py::test_two_that_count",
-    "tests/nat/stun/test_coturn",
-    "tests/peers/test_files.py::test_both_sides_send_at_once",
-    "tests/peers/test_outbox_interrupts",
-    "tests/peers/test_pursuits.py::test_a_thousand",
-    "tests/platforms/test_service",
-    "tests/recipes/",
-    "tests/runtime/test_flusher.py::test_timers_fire_when_due",
-    "tests/runtime/test_native.py::test_the_interpreter_ends",
-    "tests/runtime/test_threads.py::test_a_forked_child",
-    "tests/runtime/test_threads.py::test_late_or_partial",
-    "tests/runtime/test_threads.py::test_worlds",
-    "tests/service/finding/gossip/test_gossiping.py::test_other_ports",
-    "tests/service/finding/gossip/test_looking_around.py::test_two_halves",
-    "tests/service/finding/test_clock_jumps",
-    "tests/service/groups/test_groups.py::test_one_goes",
-    "tests/service/groups/test_keep.py::test_many",
-    "tests/service/test_bad_input.py::test_a_flood_of_silent_callers",
-    "tests/service/test_circuits_time",
-    "tests/service/test_close.py::test_close_with_a_full",
-    "tests/service/test_descriptors",
-    "tests/service/test_exit",
-    "tests/service/test_flood",
-    "tests/service/test_fork",
-    "tests/service/test_interrupts",
-    "tests/service/test_left_behind",
-    "tests/service/test_lifecycle.py::test_a_late_monkey_patch",
-    "tests/service/test_lifecycle.py::test_the_interpreter_ends",
-    "tests/service/test_messages.py::test_a_slow_reader",
-    "tests/service/test_port_mapping.py::test_a_forked",
-    "tests/service/test_process_local",
-    "tests/service/test_resume",
-    "tests/service/test_simultaneous.py::test_simultaneous_connects_with_delays",
-    "tests/service/test_rotation",
-    "tests/service/test_slow_code",
-    "tests/service/test_terrain.py::test_a_child",
-    "tests/service/test_two_transports",
-    "tests/test_support.py::test_leaks_are_found",
-    "tests/testing/test_documentation",
-    "tests/testing/test_network.py::test_many_nodes",
-    "tests/testing/test_network.py::test_waits_for_ever",
-    "tests/tools/",
-    "tests/transports/utp/test_simulated",
-    "tests/transports/utp/test_bad_input.py",
-    "tests/transports/utp/test_bad_packets.py::test_a_peer_without",
-    "tests/transports/utp/test_libtorrent",
-)
-"""
-Beginnings of the names of tests that start programs, wait for real time, or simulate much: the inner loop goes without
-them.
-"""
 
 _CORES = "there are neither threads nor sockets in it: once is enough"
 
@@ -181,12 +96,13 @@ ONCE = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    slow = listed()
     for item in items:
         if on_greenlets():
             for beginning, reason in ONCE.items():
                 if item.nodeid.startswith(beginning):
                     item.add_marker(pytest.mark.skip(reason=reason))
-        if item.nodeid.startswith(SLOW) or "laboratory" in getattr(item, "fixturenames", ()):
+        if item.nodeid.startswith(slow) or "laboratory" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
 
 

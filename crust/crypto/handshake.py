@@ -13,7 +13,8 @@ the first 32 bytes of message 1 (the ephemeral key, whose top bit would show), l
 and length 3, in that order. The rest is AEAD ciphertext. So no byte is constant, and who does not know the responder's
 id (and the network's secret) can neither read a length nor get an answer. Any fault in message 1, and a salt seen
 before, is a HelloImpossible: there is nothing to send, and what follows is read in silence, up to as many bytes as any
-message 1 can have. Who makes up bytes sees the same of every responder.
+message 1 can have. Who makes up bytes sees the same of every responder, but for the time that a key agreement takes
+where they are as long as they would say there.
 
 A payload is ``u16 length | body | 0–255 random bytes``; the bodies are defined in ``crust.wire.handshake``.
 

@@ -135,6 +135,7 @@ class _Receiver:
         self._announcing = Announcing(
             self._terminal, self._show, lambda contact: self._tell("addresses_changed", contact), links
         )
+        self._taken: set[crust.PeerId] = set()  # of whom the person has taken a file
         self._inbox: queue.SimpleQueue[_Question | crust.FileReceived | crust.FileFailed] = (
             queue.SimpleQueue()
         )
@@ -226,13 +227,23 @@ class _Receiver:
                 continue
             self._close_bar()
             arrived = self._report(item)
-            if once:
+            if once and (arrived or self._is_wanted(item.peer)):
                 return 0 if arrived else 1
+
+    def _is_wanted(self, peer: crust.Peer) -> bool:
+        """Whether what fails of that peer may be the file of --once: anybody offers what has no room, or leaves."""
+        if self._senders:
+            return peer.id in self._senders
+        if self._take_all:
+            return not self._links.covers(peer)
+        return peer.id in self._taken
 
     def _answer(self, question: _Question) -> None:
         taken = False
         try:
             taken = self._ask(question.offer)
+            if taken:
+                self._taken.add(question.offer.peer.id)
         finally:  # Ctrl-C is a no
             question.answer.set_result(taken)
 

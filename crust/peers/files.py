@@ -353,16 +353,16 @@ class Files:
                     return  # a greenlet that a forked child has inherited: the files are the parent's
                 if self._closed:
                     break
-                answers = list(self._answers)
-                self._answers.clear()
+                answers, self._answers = self._answers, collections.deque()
                 exchange = self._ready.popleft() if self._ready else None
+            began = self._clock.now()
             for answer in answers:
                 self._decided(*answer)
             if exchange is not None:
                 self._serve(exchange)
-            served += 1
-            if served % _YIELD_EVERY == 0:
-                time.sleep(limits.TURN_PAUSE)  # greenlets run only if we let them
+            served, took = served + 1, self._clock.now() - began
+            if took > limits.DISK_TURN_SECONDS or served % _YIELD_EVERY == 0:  # greenlets run only if we let them,
+                time.sleep(max(limits.TURN_PAUSE, took * limits.DISK_REST))  # and none has while the disk was slow
         self._shut_down()
 
     def _wait_locked(self) -> None:

@@ -5,6 +5,7 @@ dial, and a node that closes, may leave behind: daemons that hold nothing of eit
 
 from __future__ import annotations
 
+import _socket
 import collections
 import errno
 import queue
@@ -187,15 +188,22 @@ class Lookup:
 def read(endpoint: Endpoint) -> list[Any]:
     """The address that is written there in digits, as ``getaddrinfo`` gives it; OSError if this system knows none."""
     try:
-        return look_up(endpoint, socket.AI_NUMERICHOST)
+        # The C function itself: gevent's has digits, too, wait for one of its ten threads, and while the system's
+        # resolver is silent names have them all. Nothing dials then, and no dial can be cancelled.
+        found = _socket.getaddrinfo(*_question(endpoint), socket.AI_NUMERICHOST)
     except socket.gaierror as error:  # what this system does not know is its family, or its scope
         raise OSError(errno.EAFNOSUPPORT, error.strerror or str(error), str(endpoint)) from error
+    return list(dict.fromkeys(found))
 
 
-def look_up(endpoint: Endpoint, flags: int = 0) -> list[Any]:
-    """The addresses of an endpoint as ``getaddrinfo`` gives them, each once; OSError: none. Blocks if it is a name."""
+def look_up(endpoint: Endpoint) -> list[Any]:
+    """The addresses of a name as ``getaddrinfo`` gives them, each once; OSError: none. Blocks."""
     try:
-        found = socket.getaddrinfo(endpoint.host, endpoint.port, socket.AF_UNSPEC, socket.SOCK_STREAM, 0, flags)
-    except RuntimeError as error:  # gevent asks on a thread of its own, even for digits, and none is to be had
+        found = socket.getaddrinfo(*_question(endpoint), 0)
+    except RuntimeError as error:  # gevent asks on a thread of its own, and none is to be had
         raise OSError(errno.EAGAIN, f"no thread to look it up: {error}", str(endpoint)) from error
     return list(dict.fromkeys(found))
+
+
+def _question(endpoint: Endpoint) -> tuple[str, int, int, int, int]:
+    return endpoint.host, endpoint.port, socket.AF_UNSPEC, socket.SOCK_STREAM, 0

@@ -162,6 +162,35 @@ def test_from_takes_from_these_and_nobody_else(
     assert "bob" in shown(terminal)  # people are called by the names of the book
 
 
+@pytest.mark.parametrize("words", [("--from", str(ALICE)), ()])
+def test_once_is_not_ended_by_a_file_that_nobody_wanted(
+    fake_service: type[FakeService], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    """Whoever knows the id can offer one that the disk has no room for, or leave; the node decides nothing then."""
+
+    def act(node: FakeService, decide: Any) -> None:
+        node.happen(FAILED)  # Bob's
+        assert decide(offer(ALICE)) is True
+        node.happen(crust.FileReceived(FakePeer(ALICE), "/in/a", "a", 1, "cd" * 32))
+
+    terminal = make_terminal(tty=True, answers="y\n")
+    code, _ = receive(monkeypatch, tmp_path, act, *words, "--once", terminal=terminal)
+    assert code == 0
+    assert "/in/a" in printed(terminal) and "did not arrive" in shown(terminal)
+
+
+@pytest.mark.parametrize("words", [("--from", str(BOB)), ()])
+def test_once_is_ended_by_a_wanted_file_that_fails(
+    fake_service: type[FakeService], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    def act(node: FakeService, decide: Any) -> None:
+        assert decide(offer()) is True
+        node.happen(FAILED)
+
+    terminal = make_terminal(tty=True, answers="y\n")
+    assert receive(monkeypatch, tmp_path, act, *words, "--once", terminal=terminal)[0] == 1
+
+
 @pytest.mark.parametrize(
     ("answer", "decision"), [("y\n", True), ("n\n", "the receiver said no"), ("", "the receiver said no")]
 )

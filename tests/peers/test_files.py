@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
+import itertools
 import os
 import pathlib
 import stat
@@ -235,6 +237,30 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(
     peer.say(Offer(0, 4, "name"), FileData(0, 0, b"data"), End(0, digest(b"data")))
     peer.expect(Done(0))
     assert steps == [(4, False, False)]
+
+
+def test_a_slow_disk_leaves_others_their_turns(
+    node: FileNode, inbox: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On greenlets nobody runs while the disk is waited for: so others do after each file, and not after many."""
+    peer, synced, fsync = puppet(node), list[int](), os.fsync
+    usleep = ctypes.CDLL(None).usleep  # blocks in C, unknown to gevent
+
+    def slow(descriptor: int) -> None:
+        usleep(30_000)
+        synced.append(descriptor)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    node.files.accept_files(inbox)
+    for number in range(0, 16, 2):
+        peer.say(Offer(number, 0, f"{number}"), End(number, digest(b"")))
+    steps, pause = [0], threading.Event()
+    while len(node.received) < 8:
+        pause.wait(0.001)
+        steps.append(len(synced))
+    most = max(after - before for before, after in itertools.pairwise(steps))
+    assert most <= 6, f"{most} times the disk was waited for, and nobody else had a turn"
 
 
 # --- decisions --------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ fallbacks work, not that those systems behave as described.
 
 from __future__ import annotations
 
+import _socket
 import errno
 import os
 import selectors
@@ -78,7 +79,7 @@ def select_alone(patch: Patch) -> None:
 
 def no_ipv6_in_python(patch: Patch) -> None:
     """A Python that was built without IPv6."""
-    real, inet6 = socket.getaddrinfo, socket.AF_INET6
+    real, inet6 = _socket.getaddrinfo, socket.AF_INET6
 
     def getaddrinfo(host: str, *arguments: Any, **named: Any) -> list[Any]:
         if ":" in host:
@@ -87,6 +88,7 @@ def no_ipv6_in_python(patch: Patch) -> None:
 
     patch.setattr(socket, "has_ipv6", False)
     patch.setattr(socket, "getaddrinfo", getaddrinfo)
+    patch.setattr(_socket, "getaddrinfo", getaddrinfo)  # what is written in digits goes there at once
 
 
 def no_ipv6_in_the_system(patch: Patch) -> None:

@@ -13,6 +13,7 @@ from crust import limits
 from crust.addresses import Endpoint
 from crust.transports.resolving import Answers, Resolver, look_up, read
 from tests.support.bitten import Bitten
+from tests.support.threads import Background
 from tests.support.waiting import wait_until
 
 FOUND = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 1))]
@@ -135,16 +136,36 @@ def refuse(thread: threading.Thread) -> None:
 
 def test_the_system_knows_addresses() -> None:
     """What is written in digits needs no resolver; each answer is there once."""
-    (found,) = look_up(Endpoint("tcp", "127.0.0.1", 7), socket.AI_NUMERICHOST)
-    assert found[4] == ("127.0.0.1", 7)
+    for host, address in (("127.0.0.1", ("127.0.0.1", 7)), ("::1", ("::1", 7, 0, 0))):
+        (found,) = read(Endpoint("tcp", host, 7))
+        assert found[4] == address
 
 
-def test_the_system_has_no_thread_to_look_digits_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """gevent takes one for them, too: a lack of them is an error like every other of a dial."""
+def test_digits_do_not_wait_for_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    gevent asks the system on ten threads, digits, too. While the system's resolver is silent names have them all, and
+    nothing in digits was dialled: a session that had lost its link was not back for half a minute.
+    """
+    silent = threading.Event()
+
+    def getaddrinfo(*_: object) -> list[Any]:
+        silent.wait(10)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    try:
+        (found,) = Background(read, Endpoint("tcp", "127.0.0.1", 7)).result(5)
+        assert found[4] == ("127.0.0.1", 7)
+    finally:
+        silent.set()
+
+
+def test_the_system_has_no_thread_to_look_a_name_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """gevent takes one: a lack of them is an error like every other of a dial."""
 
     def getaddrinfo(*_: object) -> list[Any]:
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     with pytest.raises(OSError, match="no thread to look it up: can't start new thread"):
-        read(Endpoint("tcp", "127.0.0.1", 7))
+        look_up(name(0))

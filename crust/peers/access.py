@@ -415,7 +415,11 @@ class Access:
         if self.is_banned(peer_id, address, now):
             self.refused += 1
             return DenialCode.BANNED
-        return None if self._allowed.admit(peer_id, role, address, now) else DenialCode.ROLE
+        return None if self.lists(peer_id, role, address, now) else DenialCode.ROLE
+
+    def lists(self, peer_id: PeerId, role: Role, address: str | IPAddress | None, now: float) -> bool:
+        """Whether the allow lists let this peer begin a session from that address."""
+        return self._allowed.admit(peer_id, role, address, now)
 
     def _ban_locked(self, target: Target, until: float) -> bool:
         """Whether it was not banned before."""

@@ -32,7 +32,7 @@ from ..wire.handshake import DenialCode, Introduction, Purpose
 from .conversation import Conversation
 from .dialer_host import DialerHost
 from .effort import Avoid, Effort, Try, Waiter
-from .efforts import BANNED, LOST, Efforts
+from .efforts import LOST, Efforts
 from .failures import ENDS, FINAL, IN_VAIN, REFUSALS, failure_of, nowhere, reason_of, verdict_of
 from .judging import Verdict
 from .link import Link
@@ -271,8 +271,8 @@ class Dialer(Efforts):
             is_new = effort.session is None and effort.resuming is None
             local_port = self._host.local_port(endpoint) if is_new else None
             prepare = functools.partial(transport.dialling, endpoint, local_port=local_port)
-        if endpoint.is_ip and self._is_banned(endpoint.host):
-            return BANNED
+        if endpoint.is_ip and (wrong := self._wrong_with(effort, candidate, endpoint.host)):
+            return wrong
         # Who asked for it ends it in time; its own end at the same moment would only hide that behind an error.
         try:
             dialling = prepare(effort.dial_seconds(now, endpoint))
@@ -401,8 +401,8 @@ class Dialer(Efforts):
             cancelled = attempt.given_up
         if cancelled:
             link.fail("cancelled", "the attempt was given up")
-        elif self._is_banned(connection.remote.host):  # what a name stands for
-            link.fail("failed", BANNED)
+        elif wrong := self._wrong_with(effort, candidate, connection.remote.host):  # what a name stands for
+            link.fail("failed", wrong)
         elif effort.avoid is not None and effort.avoid(connection.remote.host):
             link.fail("failed", "that address is blacklisted here")
         seconds = effort.handshake_seconds(self._handshake_timeout, self._now())

@@ -12,7 +12,7 @@ from ..addresses import Endpoint, PeerId
 from ..exceptions import ConnectError, CrustError
 from ..paths import Attempt
 from ..wire.frames import GoodbyeCode
-from ..wire.handshake import Purpose
+from ..wire.handshake import Manner, Purpose
 from .conversation import Conversation
 from .dialer_host import DialerHost
 from .effort import Effort
@@ -21,9 +21,10 @@ from .link import Link
 from .pursuits import Pursuits
 from .race import Candidate
 
-__all__ = ["BANNED", "LOST", "Efforts"]
+__all__ = ["LOST", "Efforts"]
 
-BANNED = "that address is banned here"
+_BANNED = "that address is banned here"
+_UNLISTED = "that address is on no list here, and the peer began this session"
 LOST = "another connection to this peer was quicker"
 
 
@@ -269,7 +270,20 @@ class Efforts(abc.ABC):
                 if link is None and endpoint.is_ip and self._is_banned(endpoint.host):
                     attempt.dialling.cancel()
                 elif link is not None and not attempt.welcomed and self._is_banned(link.address):
-                    link.fail("failed", BANNED)
+                    link.fail("failed", _BANNED)
+
+    def _wrong_with(self, effort: Effort, candidate: Candidate, host: str) -> str:
+        """
+        What keeps us from dialling that address; empty: nothing. A session that its peer began does not go on by our
+        call where its peer may begin none, unless the application wants that peer called.
+        """
+        if self._is_banned(host):
+            return _BANNED
+        session = effort.resuming
+        if session is None or not session.inbound or effort.waiters or candidate.manner is not Manner.DIRECT:
+            return ""
+        listed = self._host.access.lists(effort.peer_id, session.role, host, self._now())
+        return "" if listed else _UNLISTED
 
     def _is_banned(self, host: str | None) -> bool:
         return self._host.access.is_banned(None, host, self._now())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import sys
 import time
 from collections.abc import Callable
 
@@ -106,6 +107,25 @@ def test_whom_we_called_and_banned_does_not_come_back(nodes: Nodes) -> None:
     near.ban(far.id)
     assert pair.far_heard.wait(crust.LostPeer).reason == "banned"
     assert denial(far, near).reason == "banned"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="loopback may have only one address here")
+@pytest.mark.parametrize("controller", ["near", "far"])
+def test_who_called_us_is_not_called_where_it_may_begin_nothing(nodes: Nodes, controller: str) -> None:
+    """By ourselves; it would go on from an address that is on no list. ``connect`` goes where it is told to."""
+    lesser, greater = pair_of_identities()
+    ours, theirs = (greater, lesser) if controller == "near" else (lesser, greater)
+    near = nodes.start(config(listen__addresses=("tcp://127.0.0.5:0",)), identity=ours)
+    far = nodes.start(config(access__node_networks=("127.0.0.1/32",)), identity=theirs, contacts=[near.contact])
+    pair = Pair(nodes, near, far, nodes.proxy(far))  # that calls from 127.0.0.1
+    tried: list[crust.PathAttempted] = []
+    far.on(crust.PathAttempted, tried.append)
+    pair.suspend()
+    pair.to_far.send(b"still here")
+    wait_until(lambda: any("on no list" in each.attempt.error for each in tried), PATIENCE, "an attempt")
+    assert nodes.heard(far).of(crust.PeerResumed) == []
+    assert far.connect(near.contact, timeout=PATIENCE) is pair.to_near
+    assert pair.to_near.recv(PATIENCE) == b"still here"
 
 
 def test_a_denied_call_is_an_event_at_the_caller_only(nodes: Nodes) -> None:

@@ -251,6 +251,8 @@ class Acceptor:
         must not see by anything whether that could be meant for us.
         """
         self.came_to_nothing(link, False)
+        if isinstance(link.owner_data, Slot):
+            link.owner_data.spoke()
         timer, now = link.handshake_timer, self._now()
         until = now + limits.FIRST_MESSAGE_REST
         if timer.callback is not None and until < timer.when:

@@ -14,11 +14,12 @@ that:
   time, or holds its slots, does so for itself: it leaves half of the starts to others there, who have room made for
   them, and keep their ranks.
 - **Slowing**: an address that misbehaves may be made to begin less often for a while.
-- **Eviction**: where slots have run out, one whose caller has not sent a valid message 1 makes room: the oldest of
-  those who call all the time, if there are any, else of all. Only where most callers have shown that they know our key,
-  one of those does before the others: the one that has shown it first of those who call all the time, whose address has
-  two slots more than the newcomer's, or who have not introduced themselves for some seconds. Nobody is evicted who has.
-  Of an address with too many slots the newest goes: many honest callers behind it get in one after the other.
+- **Eviction**: where slots have run out, one whose caller has not sent a valid message 1 makes room: one that has said
+  something else, else the oldest of those who call all the time, if there are any, else of all. Only where most callers
+  have shown that they know our key, one of those does before the others: the one that has shown it first of those who
+  call all the time, whose address has two slots more than the newcomer's, or who have not introduced themselves for
+  some seconds. Nobody is evicted who has. Of an address with too many slots the newest goes: many honest callers behind
+  it get in one after the other.
 - **Holding**: an address that shows that it knows our key, and then holds its slots, counts as one that calls all the
   time, also if it is known: a second of holding as several calls.
 
@@ -122,7 +123,7 @@ class Slot:
     Thread-safe.
     """
 
-    __slots__ = ("_behind", "_evict", "_gate", "_key", "_rank", "_since", "_site")
+    __slots__ = ("_behind", "_evict", "_gate", "_key", "_rank", "_since", "_site", "_spoken")
 
     def __init__(
         self, gate: Gate, key: bytes, behind: bytes | None, rank: _Rank, evict: Callable[[], None]
@@ -134,6 +135,11 @@ class Slot:
         self._rank = rank
         self._evict = evict
         self._since = 0.0  # when it was proven
+        self._spoken = False
+
+    def spoke(self) -> None:
+        """The caller has said something that is no whole message 1: it makes room before those who may say one yet."""
+        self._gate._defer(self)
 
     def message1_valid(self, now: float) -> bool:
         """
@@ -195,7 +201,8 @@ class Gate:
         """Guards everything above and below. Nothing is called while it is held."""
         self._callers: collections.OrderedDict[bytes, _Caller] = collections.OrderedDict()
         self._all_starts = Bucket(config.starts_per_second)
-        self._waiting: dict[Slot, None] = {}  # oldest first, without a valid message 1
+        self._waiting: collections.OrderedDict[Slot, None] = collections.OrderedDict()
+        """Without a valid message 1: those who have spoken, the last one first; then the others, oldest first."""
         self._proven: dict[Slot, None] = {}  # oldest first, with one, and not introduced
         self._introduced: set[Slot] = set()
         self._per_key: dict[bytes, int] = {}
@@ -381,6 +388,8 @@ class Gate:
         for slot in self._waiting:
             if crowded is not None and crowded not in (slot._key, slot._site):
                 continue
+            if slot._spoken and slot._rank is not _Rank.KNOWN:
+                return slot
             if victim is None or slot._rank < victim._rank:
                 victim = slot
                 if slot._rank <= least:
@@ -455,6 +464,12 @@ class Gate:
             caller = None if part is None else self._callers.get(part)
             if caller is not None:
                 calls = caller.held(calls, now)
+
+    def _defer(self, slot: Slot) -> None:
+        with self._lock:
+            if slot in self._waiting:
+                slot._spoken = True
+                self._waiting.move_to_end(slot, last=False)
 
     def _prove(self, slot: Slot, now: float) -> bool:
         with self._lock:

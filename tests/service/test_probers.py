@@ -137,6 +137,18 @@ def test_they_count_alike_and_at_once(net: Network, monkeypatch: pytest.MonkeyPa
     assert len(noted) == len(PROBES)
 
 
+def test_who_has_said_something_else_makes_room_first(net: Network) -> None:
+    """It is not waited for at the cost of who has said nothing yet."""
+    node = net.service(crust.Config(limits=crust.LimitsConfig(half_open=4)))
+    probes = []
+    for number in range(3):  # the fourth place is for addresses of peers
+        probes.append(Probe(net, node))
+        if number == 1:
+            probes[1].say(PROBES["for another"](node.id))
+    Probe(net, node)
+    assert [each.lasted is None for each in probes] == [True, False, True]
+
+
 def test_a_first_message_is_answered_once(net: Network) -> None:
     """So that the silence above says something; played again, it is waited for as anything else."""
     node = net.service()

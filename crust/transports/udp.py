@@ -506,6 +506,7 @@ class UdpHub:
                 return
             self._met(True, now)
             if not self._sieve.lets_in():
+                self.on_limit("UTP_SYNS_PER_SECOND", str(address[0]), 1)
                 return
             if self.acceptor is not None:
                 self.acceptor.called(packet, address, source, now)
@@ -525,8 +526,8 @@ class UdpHub:
         if self.probes is not None and self.probes(memoryview(bytes(header) + payload), address, now):
             return
         self._met(True, now)
+        self._stray(address)
         if self._sieve.lets_in():
-            self._stray(address)
             self.reset(packet, address, source, now)
 
     # --- strangers ----------------------------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ A machine that is slow, or has other things to do, is behind before so many come
 socket's buffer behind thousands of strangers' datagrams, for seconds. So while more than ``SIEVE_BEHIND`` waits there,
 half as many strangers get through with each look, however few they are. So it is in the first moments of a flood, too:
 before as many have been met as make one, 22,000 wait, which is all that there is room for. Therefore what waits is
-looked at as soon as strangers come and something does, and of those that were queued before there was a sieve the node
-hears as small a share (:meth:`Sieve.lets_in`).
+looked at as soon as strangers come, and of those that were queued before there was a sieve the node hears as small a
+share (:meth:`Sieve.lets_in`), though it counts them all.
 
 Callers who have yet to show that they are there are among the connections, the latest of them, as far as there is room:
 they come and go as anybody likes. Where the system has no such filters, or a socket has more than ``SIEVE_MEMBERS``
@@ -201,7 +201,6 @@ class Sieve:
         self._queued = 0.0  # how many wait, at most, that came before the sieve
         self._queued_since = 0.0
         self._owed = 0.0  # how many of these are to be heard
-        self._ignored = 0  # how many were not
         self._waited = 0  # how much waited to be read at the last look
         self._most = limits.SIEVE_MEMBERS  # that the system has taken a program for, or may take
         self._attached = False
@@ -234,7 +233,6 @@ class Sieve:
         if self._owed >= 1.0:
             self._owed -= 1.0
             return True
-        self._ignored += 1
         return False
 
     def is_due(self, now: float) -> bool:
@@ -246,8 +244,10 @@ class Sieve:
         if self._attached or not _SOON <= seconds < limits.SIEVE_PERIOD:
             return seconds >= limits.SIEVE_PERIOD
         met = sum(self._met)
-        many = met >= limits.SIEVE_SUDDEN_BEHIND * max(seconds, 2 * _SOON)
-        return met >= limits.SIEVE_SUDDEN or (many and self._waiting() > limits.SIEVE_BEHIND)
+        if met >= limits.SIEVE_SUDDEN:
+            return True
+        many = met >= limits.SIEVE_SUDDEN_FROM * max(seconds, 2 * _SOON)  # then most of what waits are such
+        return many and met + self._waiting() / limits.SIEVE_DATAGRAM >= limits.SIEVE_SUDDEN_WAITING
 
     def look(self, now: float) -> int:
         """
@@ -264,7 +264,7 @@ class Sieve:
         quiet = seconds > 2 * limits.SIEVE_PERIOD
         self._waited = 0 if quiet else waits  # what waits now has come since then
         behind = waits > limits.SIEVE_BEHIND
-        sudden = behind and not self._attached and sum(met) >= limits.SIEVE_SUDDEN_BEHIND * seconds
+        sudden = behind and not self._attached and sum(met) >= limits.SIEVE_SUDDEN_FROM * seconds
         if not behind or now >= self._queued_since + limits.SIEVE_LINGERS:
             self._queued = 0.0
         if sudden:  # what waits comes, too, and most of it will be what most are that have been met
@@ -292,8 +292,7 @@ class Sieve:
             self._finer = finer and self._attached
             if self._finer and behind:
                 self._queued, self._queued_since = waits / limits.SIEVE_DATAGRAM, now
-        ignored, self._ignored = self._ignored, 0
-        return round(held) + ignored
+        return round(held)
 
     def _count_above(self, kind: int, came: float, seconds: float) -> None:
         """What came beyond that for which there is no sieve is remembered until as much less has come: else a flood in

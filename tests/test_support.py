@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import socket
 import threading
 import time
@@ -10,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.support import leaks, waiting
+from tests.support import leaks, slow, waiting
 from tests.support.proxy import DOWN, UP, Proxy
 from tests.support.waiting import STRIDE, Patience, busy, eventually, wait_until
 
@@ -175,6 +176,17 @@ def test_leaks_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # --- waiting ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_list_of_slow_tests_is_of_tests() -> None:
+    """Each line begins the name of some that there are; `make timings` writes it anew."""
+    root = pathlib.Path(__file__).parents[1]
+    files = {str(each.relative_to(root)): each.read_text("utf-8") for each in root.glob("tests/**/test_*.py")}
+    for line in slow.listed():
+        path, _, name = line.partition("::")
+        found = [text for file, text in files.items() if file.startswith(path)]
+        name = name.partition("::")[0]
+        assert any(f"def {name}" in text or f"{name} = " in text for text in found) if name else found, line
 
 
 def test_a_standstill_is_no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,9 +21,9 @@ from .link import Link
 from .pursuits import Pursuits
 from .race import Candidate
 
-__all__ = ["LOST", "Efforts"]
+__all__ = ["BANNED", "LOST", "Efforts"]
 
-_BANNED = "that address is banned here"
+BANNED = "that address is banned here"
 _UNLISTED = "that address is on no list here, and the peer began this session"
 LOST = "another connection to this peer was quicker"
 
@@ -270,7 +270,7 @@ class Efforts(abc.ABC):
                 if link is None and endpoint.is_ip and self._is_banned(endpoint.host):
                     attempt.dialling.cancel()
                 elif link is not None and not attempt.welcomed and self._is_banned(link.address):
-                    link.fail("failed", _BANNED)
+                    link.fail("failed", BANNED)
 
     def _wrong_with(self, effort: Effort, candidate: Candidate, host: str) -> str:
         """
@@ -278,7 +278,7 @@ class Efforts(abc.ABC):
         call where its peer may begin none, unless the application wants that peer called.
         """
         if self._is_banned(host):
-            return _BANNED
+            return BANNED
         session = effort.resuming
         if session is None or not session.inbound or effort.waiters or candidate.manner is not Manner.DIRECT:
             return ""

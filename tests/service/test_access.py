@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
+import os
 import socket
 import sys
 import time
@@ -13,7 +15,10 @@ import pytest
 import crust
 from crust import Contact, Endpoint, Identity, ListenConfig, Service, limits
 from crust.peers.race import Candidate
+from crust.wire import frames
+from crust.wire.handshake import Resume, Role
 from tests.support.nodes import LOOPBACK, LOOPBACK_6, Nodes, Pair, config, pair_of_identities, through
+from tests.support.puppet import Caller
 from tests.support.sockets import silent_listener
 from tests.support.threads import Background
 from tests.support.trios import SERVES, Trio, hidden
@@ -99,6 +104,29 @@ def test_a_call_from_elsewhere_ends_no_session(nodes: Nodes, controller: str) ->
     assert to_near.recv(PATIENCE) == b"still here"
     elsewhere.result(PATIENCE)
     assert all(nodes.heard(each).of(crust.LostPeer) == [] for each in (near, far))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="loopback may have only one address here")
+@pytest.mark.parametrize("controls", [True, False])
+def test_a_session_goes_on_by_the_list_of_the_role_that_it_began_in(nodes: Nodes, controls: bool) -> None:
+    """Who says in a later call that it is something else has another list, but the same session."""
+    lesser, greater = pair_of_identities()
+    ours, theirs = (greater, lesser) if controls else (lesser, greater)
+    node = nodes.start(config(access__node_networks=("127.0.0.1/32",)), identity=ours)
+    run = os.urandom(limits.INCARNATION_SIZE)
+    with Caller(node, theirs, incarnation=run) as first:
+        resume = Resume(first.begin().session_id, 0)
+        peer = nodes.heard(node).wait(crust.ConnectSuccess).peer
+        elsewhere = Caller(node, theirs, incarnation=run, resume=resume, source="127.0.0.5", introduce=False)
+        with elsewhere:
+            elsewhere.introduction = dataclasses.replace(elsewhere.introduction, role=Role.CLIENT)
+            elsewhere.sock.sendall(elsewhere.handshake.start())
+            elsewhere.answer()
+            elsewhere.introduce()
+            assert elsewhere.rest() == []
+        first.send(frames.Batch(0, 0, 1, [b"still here"]))
+        assert peer.recv(PATIENCE) == b"still here"
+        assert (peer.role, nodes.heard(node).of(crust.PathChanged, crust.LostPeer)) == ("node", [])
 
 
 def test_whom_we_called_and_banned_does_not_come_back(nodes: Nodes) -> None:

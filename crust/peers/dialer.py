@@ -271,7 +271,8 @@ class Dialer(Efforts):
             is_new = effort.session is None and effort.resuming is None
             local_port = self._host.local_port(endpoint) if is_new else None
             prepare = functools.partial(transport.dialling, endpoint, local_port=local_port)
-        if endpoint.is_ip and (wrong := self._wrong_with(effort, candidate, endpoint.host)):
+        asked_for = bool(effort.waiters)
+        if endpoint.is_ip and (wrong := self._wrong_with(effort, candidate, endpoint.host, asked_for=asked_for)):
             return wrong
         # Who asked for it ends it in time; its own end at the same moment would only hide that behind an error.
         try:
@@ -401,8 +402,8 @@ class Dialer(Efforts):
             cancelled = attempt.given_up
         if cancelled:
             link.fail("cancelled", "the attempt was given up")
-        elif wrong := self._wrong_with(effort, candidate, connection.remote.host):  # what a name stands for
-            link.fail("failed", wrong)
+        elif wrong := self._wrong_with(effort, candidate, connection.remote.host, asked_for=attempt.asked_for):
+            link.fail("failed", wrong)  # what a name stands for
         elif effort.avoid is not None and effort.avoid(connection.remote.host):
             link.fail("failed", "that address is blacklisted here")
         seconds = effort.handshake_seconds(self._handshake_timeout, self._now())
@@ -512,6 +513,9 @@ class Dialer(Efforts):
         with self._lock:
             if attempt.given_up or attempt.ended:
                 link.fail("lost_race", LOST)
+                return
+            if link.circuit is not None and not attempt.asked_for and (wrong := self._unlisted(effort, link.address)):
+                link.fail("failed", wrong)  # now it is known where the introducer sees the peer
                 return
             attempt.patience = self._now() + min(link.rtt or 0.0, limits.BETTER_CLASS_WAIT)
             effort.answered.append(attempt)

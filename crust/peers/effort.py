@@ -44,6 +44,7 @@ class Try:
     """One attempt to reach one endpoint."""
 
     __slots__ = (
+        "asked_for",
         "candidate",
         "dialling",
         "effort",
@@ -62,6 +63,8 @@ class Try:
         self.candidate = candidate
         self.dialling = dialling
         self.started = started
+        self.asked_for = bool(effort.waiters)
+        """An application wanted that peer called when it began."""
         self.path_class = class_of(candidate.manner, candidate.endpoint.transport)
         self.link: Link | None = None
         self.ended = False

@@ -272,15 +272,26 @@ class Efforts(abc.ABC):
                 elif link is not None and not attempt.welcomed and self._is_banned(link.address):
                     link.fail("failed", BANNED)
 
-    def _wrong_with(self, effort: Effort, candidate: Candidate, host: str) -> str:
+    def _wrong_with(self, effort: Effort, candidate: Candidate, host: str, *, asked_for: bool) -> str:
         """
-        What keeps us from dialling that address; empty: nothing. A session that its peer began does not go on by our
-        call where its peer may begin none, unless the application wants that peer called.
+        What keeps us from dialling that address; empty: nothing.
+
+        Args:
+            asked_for: An application wants that peer called.
         """
         if self._is_banned(host):
             return BANNED
-        session = effort.resuming
-        if session is None or not session.inbound or effort.waiters or candidate.manner is not Manner.DIRECT:
+        if asked_for or candidate.manner is Manner.RELAY:  # that host is the introducer's
+            return ""
+        return self._unlisted(effort, host)
+
+    def _unlisted(self, effort: Effort, host: str | None) -> str:
+        """
+        Why a session is not to go on by our call where its peer is now: the peer began it, and may begin none there.
+        Empty if it may, or where the session has been last: there an application has had it called.
+        """
+        session = effort.resuming or effort.session
+        if session is None or not session.inbound or (host is not None and host == session.address):
             return ""
         listed = self._host.access.lists(effort.peer_id, session.role, host, self._now())
         return "" if listed else _UNLISTED

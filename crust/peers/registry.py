@@ -349,8 +349,10 @@ class Registry:
         assert link.peer_id is not None
         if same_key(link.peer_id, self._own_id):
             return DenialCode.SELF
-        code = self._host.admit(link.peer_id, introduction.role, link.address)
-        is_ours = present is not None and not present.inbound and _goes_on(introduction.resume, present)
+        goes_on = present if _goes_on(introduction.resume, present) else None
+        role = introduction.role if goes_on is None else goes_on.role  # it stays what it has begun as
+        code = self._host.admit(link.peer_id, role, link.address)
+        is_ours = goes_on is not None and not goes_on.inbound
         if code is not None and not (is_ours and code is DenialCode.ROLE):
             return code
         if introduction.purpose is Purpose.BOOTSTRAP and introduction.resume is None and not self.accept_bootstrap:

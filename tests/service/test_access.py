@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
+import os
 import socket
 import sys
 import time
@@ -12,9 +14,14 @@ import pytest
 
 import crust
 from crust import Contact, Endpoint, Identity, ListenConfig, Service, limits
+from crust.peers.race import Candidate
+from crust.wire import frames
+from crust.wire.handshake import Resume, Role
 from tests.support.nodes import LOOPBACK, LOOPBACK_6, Nodes, Pair, config, pair_of_identities, through
+from tests.support.puppet import Caller
 from tests.support.sockets import silent_listener
 from tests.support.threads import Background
+from tests.support.trios import SERVES, Trio, hidden
 from tests.support.waiting import wait_until
 
 PATIENCE = 5.0  # seconds in which what should be at once must have happened, on a busy machine
@@ -99,6 +106,29 @@ def test_a_call_from_elsewhere_ends_no_session(nodes: Nodes, controller: str) ->
     assert all(nodes.heard(each).of(crust.LostPeer) == [] for each in (near, far))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="loopback may have only one address here")
+@pytest.mark.parametrize("controls", [True, False])
+def test_a_session_goes_on_by_the_list_of_the_role_that_it_began_in(nodes: Nodes, controls: bool) -> None:
+    """Who says in a later call that it is something else has another list, but the same session."""
+    lesser, greater = pair_of_identities()
+    ours, theirs = (greater, lesser) if controls else (lesser, greater)
+    node = nodes.start(config(access__node_networks=("127.0.0.1/32",)), identity=ours)
+    run = os.urandom(limits.INCARNATION_SIZE)
+    with Caller(node, theirs, incarnation=run) as first:
+        resume = Resume(first.begin().session_id, 0)
+        peer = nodes.heard(node).wait(crust.ConnectSuccess).peer
+        elsewhere = Caller(node, theirs, incarnation=run, resume=resume, source="127.0.0.5", introduce=False)
+        with elsewhere:
+            elsewhere.introduction = dataclasses.replace(elsewhere.introduction, role=Role.CLIENT)
+            elsewhere.sock.sendall(elsewhere.handshake.start())
+            elsewhere.answer()
+            elsewhere.introduce()
+            assert elsewhere.rest() == []
+        first.send(frames.Batch(0, 0, 1, [b"still here"]))
+        assert peer.recv(PATIENCE) == b"still here"
+        assert (peer.role, nodes.heard(node).of(crust.PathChanged, crust.LostPeer)) == ("node", [])
+
+
 def test_whom_we_called_and_banned_does_not_come_back(nodes: Nodes) -> None:
     """Bans hold for sessions that we began, too, whoever brings them back."""
     near = nodes.start(config(access__allow_peers=()))
@@ -125,6 +155,68 @@ def test_who_called_us_is_not_called_where_it_may_begin_nothing(nodes: Nodes, co
     wait_until(lambda: any("on no list" in each.attempt.error for each in tried), PATIENCE, "an attempt")
     assert nodes.heard(far).of(crust.PeerResumed) == []
     assert far.connect(near.contact, timeout=PATIENCE) is pair.to_near
+    assert pair.to_near.recv(PATIENCE) == b"still here"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="loopback may have only one address here")
+@pytest.mark.parametrize("controller", ["near", "far"])
+def test_where_connect_has_led_a_session_it_comes_back(nodes: Nodes, controller: str) -> None:
+    """A cut there is a cut as any other, though its peer could begin nothing from there."""
+    lesser, greater = pair_of_identities()
+    ours, theirs = (greater, lesser) if controller == "near" else (lesser, greater)
+    near = nodes.start(config(listen__addresses=("tcp://127.0.0.5:0",)), identity=ours)
+    far = nodes.start(config(access__node_networks=("127.0.0.1/32",)), identity=theirs)
+    pair = Pair(nodes, near, far, nodes.proxy(far))
+    pair.suspend()
+    assert far.connect(near.contact, timeout=PATIENCE) is pair.to_near
+    pair.to_near._conversation.link.connection.abort()
+    pair.far_heard.wait(crust.PeerSuspended, 2)
+    pair.to_far.send(b"still here")
+    assert pair.to_near.recv(PATIENCE) == b"still here"
+    assert pair.far_heard.of(crust.LostPeer) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="loopback may have only one address here")
+@pytest.mark.parametrize("controller", ["near", "far"])
+def test_who_called_us_is_not_moved_where_it_may_begin_nothing(nodes: Nodes, controller: str) -> None:
+    """A better way that its peer names is none there, but where a list has it."""
+    near = hidden(listen__addresses=("tcp://127.0.0.5:0", "tcp://127.0.0.1:0"))
+    trio = Trio(nodes, near=near, far=hidden(access__node_networks=("127.0.0.1/32",)), controller=controller)
+    _, to_near = trio.meet()  # the introducer sees it at 127.0.0.1
+    tried: list[crust.PathAttempted] = []
+    trio.far.on(crust.PathAttempted, tried.append)
+    trio.near.start_listening()
+    elsewhere, listed = trio.near.addresses
+    node = trio.far._node
+    assert node is not None
+    assert not node.dialer.pursue(to_near._conversation, Candidate(elsewhere))
+    wait_until(lambda: any("on no list" in each.attempt.error for each in tried), PATIENCE, "the attempt")
+    node.dialer.pursue(to_near._conversation, Candidate(listed))
+    wait_until(lambda: (path := to_near.path) is not None and path.path_class == "direct-tcp", PATIENCE, "the move")
+    assert to_near.path is not None and "127.0.0.1" in to_near.path.remote
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="loopback may have only one address here")
+@pytest.mark.parametrize("controller", ["near", "far"])
+def test_who_called_us_is_not_called_through_others_where_it_may_begin_nothing(nodes: Nodes, controller: str) -> None:
+    """The lists hold for where the introducer sees it, whichever side opens the circuit; ``connect`` opens it."""
+    lesser, greater = pair_of_identities()
+    ours, theirs = (greater, lesser) if controller == "near" else (lesser, greater)
+    relay = nodes.start(SERVES)
+    near = nodes.start(hidden(listen__addresses=("tcp://127.0.0.5:0",)), identity=ours)
+    far = nodes.start(hidden(access__node_networks=("127.0.0.1/32",)), identity=theirs)
+    pair = Pair(nodes, near, far, nodes.proxy(far))  # that calls from 127.0.0.1
+    far.connect(relay.contact)
+    relay.connect(near.contact)  # so it sees it at 127.0.0.5
+    for each in (near, far):
+        each.stop_listening()
+    tried: list[crust.PathAttempted] = []
+    far.on(crust.PathAttempted, tried.append)
+    pair.suspend()
+    pair.to_far.send(b"still here")
+    wait_until(lambda: any("on no list" in each.attempt.error for each in tried), PATIENCE, "an attempt")
+    assert pair.far_heard.of(crust.PeerResumed, crust.LostPeer) == []
+    assert far.connect(near.id, timeout=PATIENCE) is pair.to_near
     assert pair.to_near.recv(PATIENCE) == b"still here"
 
 

@@ -158,7 +158,13 @@ class Server:
                 sock.close()
                 return
             self._clients[thread] = sock
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:  # the system has none: the node goes on for the others
+            _log.warning("cannot take a program in: %s", error)
+            with self._lock:
+                del self._clients[thread]
+            sock.close()
 
     def _run_client(self, sock: socket.socket) -> None:
         """Read one program's commands; its lines are written by a thread beside this one."""
@@ -166,7 +172,13 @@ class Server:
         writer = threading.Thread(
             target=_write, args=(sock, subscriber), name="crust-control-writer", daemon=True
         )
-        writer.start()
+        try:
+            writer.start()
+        except RuntimeError as error:  # the system has none
+            _log.warning("cannot take a program in: %s", error)
+            self._hub.leave(subscriber)
+            self._forget(sock)
+            return
         control = self._make_control(
             subscriber.reply, lambda events, peers: self._hub.subscribe(subscriber, events, peers)
         )
@@ -182,9 +194,13 @@ class Server:
             control.close()  # its commands under way are still answered
             subscriber.finish()
             writer.join()
-            with self._lock:
-                del self._clients[threading.current_thread()]
-            sock.close()
+            self._forget(sock)
+
+    def _forget(self, sock: socket.socket) -> None:
+        """The last thing that the thread of a program does."""
+        with self._lock:
+            del self._clients[threading.current_thread()]
+        sock.close()
 
 
 def _read(lines: Lines, subscriber: Subscriber, control: Control) -> None:

@@ -329,8 +329,13 @@ class Hub:
 
     def _start(self, tap: _Tap) -> None:
         name = f"crust-tap-{tap.peer.id.short}"
-        tap.thread = threading.Thread(target=self._run, args=(tap,), name=name, daemon=True)
-        tap.thread.start()
+        thread = threading.Thread(target=self._run, args=(tap,), name=name, daemon=True)
+        try:
+            thread.start()  # it needs the lock, which we hold
+        except RuntimeError as error:  # what is settled next tries again
+            _log.warning("the messages of peer %s wait: %s", tap.peer.id, error)
+            return
+        tap.thread = thread
 
     def _remove(self, tap: _Tap) -> None:
         taps = self._taps[tap.peer.id]

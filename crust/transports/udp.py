@@ -301,10 +301,12 @@ class UdpHub:
             if not address:
                 continue  # woken to be closed
             now = clock()
+            self._sieve.heard += total + limits.SIEVE_DATAGRAM
             try:
                 self._take(receiver.buffer, total, segment, address, source, now)
                 spare, receiver.spare = receiver.spare, None
                 if spare is not None:
+                    self._sieve.heard += len(spare[0]) + limits.SIEVE_DATAGRAM
                     self._pieces(*spare, now)
             except Exception as error:  # one connection's trouble is not the others'
                 self._on_crash(f"crust-udp-{self.port}", error)

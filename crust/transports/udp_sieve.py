@@ -13,8 +13,9 @@ A machine that is slow, or has other things to do, is behind before so many come
 socket's buffer behind thousands of strangers' datagrams, for seconds. So while more than ``SIEVE_BEHIND`` waits there,
 half as many strangers get through with each look, however few they are. So it is in the first moments of a flood, too:
 before as many have been met as make one, 22,000 wait, which is all that there is room for. Therefore what waits is
-looked at as soon as strangers come, and of those that were queued before there was a sieve the node hears as small a
-share (:meth:`Sieve.lets_in`), though it counts them all.
+looked at as soon as strangers come: it is strangers' as far as what has been read since the last look was, since a busy
+connection may have megabytes there. Of those that were queued before there was a sieve the node hears as small a share
+(:meth:`Sieve.lets_in`), though it counts them all.
 
 Callers who have yet to show that they are there are among the connections, the latest of them, as far as there is room:
 they come and go as anybody likes. Where the system has no such filters, or a socket has more than ``SIEVE_MEMBERS``
@@ -192,6 +193,9 @@ class Sieve:
     ) -> None:
         self.shares = [1.0, 1.0]
         """Of strangers' datagrams that get through: of what looks like µTP, and of others."""
+        self.heard = 0
+        """The reader's: what all that has been read took of the kernel's memory while it waited, about."""
+        self._heard_before = 0  # the last look
         self._attach = attach
         self._members = members
         self._waiting = waiting
@@ -246,8 +250,14 @@ class Sieve:
         met = sum(self._met)
         if met >= limits.SIEVE_SUDDEN:
             return True
-        many = met >= limits.SIEVE_SUDDEN_FROM * max(seconds, 2 * _SOON)  # then most of what waits are such
-        return many and met + self._waiting() / limits.SIEVE_DATAGRAM >= limits.SIEVE_SUDDEN_WAITING
+        many = met >= limits.SIEVE_SUDDEN_FROM * max(seconds, 2 * _SOON)
+        return many and met + self._strangers(met, self._waiting() - self._waited) >= limits.SIEVE_SUDDEN_WAITING
+
+    def _strangers(self, met: float, waits: float) -> float:
+        """How many are among what waits, if they are as great a part of it as of what has been read since the last
+        look, of which ``met`` were."""
+        heard = max(self.heard - self._heard_before, met * limits.SIEVE_DATAGRAM, 1.0)
+        return met * max(0.0, waits) / heard
 
     def look(self, now: float) -> int:
         """
@@ -261,6 +271,8 @@ class Sieve:
             return 0
         met, self._met, self._since = self._met, [0.0, 0.0], now
         waits, waited = self._waiting(), self._waited
+        queued, fresh = (self._strangers(sum(met), size) for size in (waits, waits - waited))
+        self._heard_before = self.heard
         quiet = seconds > 2 * limits.SIEVE_PERIOD
         self._waited = 0 if quiet else waits  # what waits now has come since then
         behind = waits > limits.SIEVE_BEHIND
@@ -268,7 +280,7 @@ class Sieve:
         if not behind or now >= self._queued_since + limits.SIEVE_LINGERS:
             self._queued = 0.0
         if sudden:  # what waits comes, too, and most of it will be what most are that have been met
-            met[met[1] > met[0]] += max(0, waits - waited) / limits.SIEVE_DATAGRAM
+            met[met[1] > met[0]] += fresh
         # Of those that wait, most may have been queued before.
         for index, share in enumerate(self.shares):
             self._count_above(index, met[index] / (1.0 if behind else share), seconds)
@@ -291,7 +303,7 @@ class Sieve:
             self._set(now)
             self._finer = finer and self._attached
             if self._finer and behind:
-                self._queued, self._queued_since = waits / limits.SIEVE_DATAGRAM, now
+                self._queued, self._queued_since = queued, now
         return round(held)
 
     def _count_above(self, kind: int, came: float, seconds: float) -> None:

@@ -257,6 +257,23 @@ def test_too_many_programs_are_turned_away(shared: Shared, monkeypatch: pytest.M
     assert first.ask("info")["ok"]
 
 
+@pytest.mark.parametrize("name", ["crust-control-client", "crust-control-writer"])
+def test_a_program_for_which_there_is_no_thread(shared: Shared, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """It is turned away, and the node goes on: it had ended, for all."""
+    first, start = shared.join(), threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == name:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises((EOFError, ConnectionResetError)):
+            Program(shared.path)
+    assert first.ask("info")["ok"] and shared.join().ask("info")["ok"]
+
+
 # --- the socket -------------------------------------------------------------------------------------------------------
 
 

@@ -142,6 +142,20 @@ def test_without_a_subscriber_a_message_stays_where_credit_bounds_it(programs: P
     assert programs.words(first, 1) == programs.words(second, 1) == ["Z2hp"]
 
 
+def test_messages_wait_while_there_is_no_thread(programs: Programs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is settled next tries again: they had waited for ever, and the node had not closed."""
+    programs.session().write(b"abc")
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        first = programs.join("new_message")
+    second = programs.join("new_message")
+    assert programs.words(first, 1) == programs.words(second, 1) == ["YWJj"]
+
+
 def test_subscribers_choose_peers(programs: Programs) -> None:
     """Messages of a peer that nobody chose are kept; those of others come at once."""
     alice, bob = programs.session(ALICE), programs.session(BOB)

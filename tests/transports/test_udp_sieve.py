@@ -226,8 +226,9 @@ def test_a_sudden_flood_is_not_waited_for() -> None:
     assert bench.sieve.closed and bench.sieve.shares[0] <= 0.2
 
 
-def flooded(bench: Bench, rate: float, able: float, seconds: float) -> int:
-    """So many come, of which the node gets to as many a second: the others wait. How much waited at most."""
+def flooded(bench: Bench, rate: float, able: float, seconds: float, beside: int = 0) -> int:
+    """So many come, of which the node gets to as many a second, and reads so much of connections beside each: the
+    others wait. How much waited at most."""
     most = 0
     for _ in range(round(seconds / 0.001)):
         passed = rate * bench.sieve.shares[0] * 0.001
@@ -235,6 +236,7 @@ def flooded(bench: Bench, rate: float, able: float, seconds: float) -> int:
         bench.backlog += round(passed * limits.SIEVE_DATAGRAM)
         for _ in range(round(min(able * 0.001, bench.backlog / limits.SIEVE_DATAGRAM))):
             bench.backlog -= limits.SIEVE_DATAGRAM
+            bench.sieve.heard += limits.SIEVE_DATAGRAM + beside
             if bench.sieve.met(True, bench.now):
                 bench.sieve.look(bench.now)
         bench.sieve.look(bench.now)
@@ -242,12 +244,29 @@ def flooded(bench: Bench, rate: float, able: float, seconds: float) -> int:
     return most
 
 
-def test_a_flood_that_leaves_a_node_behind_is_seen_at_once() -> None:
+@pytest.mark.parametrize("beside", [0, 1500])
+def test_a_flood_that_leaves_a_node_behind_is_seen_at_once(beside: int) -> None:
     """One that has other things to do has met few when the buffer is full; what waits there tells how many come."""
     bench = Bench()
     bench.come(10, 10, 3.0)
-    assert flooded(bench, 150_000, 4_000, 1.0) < 10_000 * limits.SIEVE_DATAGRAM  # a buffer holds 22,000
-    assert bench.sieve.closed and bench.sieve.shares[0] <= 0.05
+    assert flooded(bench, 150_000, 4_000, 1.0, beside) < 15_000 * limits.SIEVE_DATAGRAM  # a buffer holds 22,000
+    assert bench.sieve.closed and bench.sieve.shares[0] <= (0.1 if beside else 0.05)
+
+
+@pytest.mark.parametrize("together", [9, 20])
+def test_few_strangers_beside_a_busy_connection_are_no_flood(together: int) -> None:
+    """What waits is the connection's, as what is read is: nine datagrams twice a second kept strangers out."""
+    bench = Bench()
+    bench.backlog = 20 * limits.SIEVE_BEHIND
+    for _ in range(20):
+        bench.come(10, 0, limits.SIEVE_PERIOD)
+        for _ in range(together):
+            bench.now += 0.02 / together
+            bench.sieve.heard += 6_000_000 // together
+            if bench.sieve.met(True, bench.now):
+                bench.sieve.look(bench.now)
+        bench.sieve.heard += 50_000_000
+    assert bench.programs == [] and not bench.sieve.closed
 
 
 def test_of_what_was_queued_before_a_share_is_heard() -> None:

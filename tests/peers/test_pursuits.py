@@ -37,6 +37,7 @@ class Tarpits:
         return SimpleNamespace(
             peer_id=PeerId(number.to_bytes(32, "big")),
             redial=(),
+            inbound=False,
             attempts=Attempts(),
             would_gain=lambda path_class: True,
         )

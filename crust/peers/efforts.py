@@ -24,7 +24,10 @@ from .race import Candidate
 __all__ = ["BANNED", "LOST", "Efforts"]
 
 BANNED = "that address is banned here"
-_UNLISTED = "that address is on no list here, and the peer began this session"
+_UNLISTED = (
+    "that address is on no list here, and the peer began this session: "
+    "add it to access.node_networks or client_networks, or call connect() to go there all the same"
+)
 LOST = "another connection to this peer was quicker"
 
 

@@ -42,6 +42,7 @@ _log = logging.getLogger("crust.cli.control_socket")
 
 CLIENTS_MAX = 256  # connections at once; more are told so and closed
 CLOSE_TIMEOUT = 2.0  # seconds that programs have to read what is left when the node has closed
+_NO_THREAD = "a program at the control socket was turned away: %s (more memory, or a higher ulimit -u, would help)"
 _ACCEPT_PAUSE = 1.0  # seconds without new connections after the system refused one
 
 
@@ -161,10 +162,8 @@ class Server:
         try:
             thread.start()
         except RuntimeError as error:  # the system has none: the node goes on for the others
-            _log.warning("cannot take a program in: %s", error)
-            with self._lock:
-                del self._clients[thread]
-            sock.close()
+            _log.warning(_NO_THREAD, error)
+            self._forget(thread, sock)
 
     def _run_client(self, sock: socket.socket) -> None:
         """Read one program's commands; its lines are written by a thread beside this one."""
@@ -175,9 +174,9 @@ class Server:
         try:
             writer.start()
         except RuntimeError as error:  # the system has none
-            _log.warning("cannot take a program in: %s", error)
+            _log.warning(_NO_THREAD, error)
             self._hub.leave(subscriber)
-            self._forget(sock)
+            self._forget(threading.current_thread(), sock)
             return
         control = self._make_control(
             subscriber.reply, lambda events, peers: self._hub.subscribe(subscriber, events, peers)
@@ -194,12 +193,12 @@ class Server:
             control.close()  # its commands under way are still answered
             subscriber.finish()
             writer.join()
-            self._forget(sock)
+            self._forget(threading.current_thread(), sock)
 
-    def _forget(self, sock: socket.socket) -> None:
-        """The last thing that the thread of a program does."""
+    def _forget(self, thread: threading.Thread, sock: socket.socket) -> None:
+        """The last thing that the thread of a program does, or that is done for one that cannot begin."""
         with self._lock:
-            del self._clients[threading.current_thread()]
+            del self._clients[thread]
         sock.close()
 
 

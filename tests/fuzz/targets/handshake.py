@@ -6,6 +6,7 @@ nothing; two that have both finished have the same keys and each the other's id,
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import itertools
 from collections.abc import Callable, Iterable
@@ -19,19 +20,16 @@ from crust.crypto.handshake import (
     Responder,
     SaltMemory,
     State,
-    derive_secret,
 )
-from crust.crypto.identity import KeyPair
 from crust.exceptions import MalformedMessage
-from crust.wire.handshake import Aead, Introduction, Manner, Purpose, Resume, Role
+from crust.wire.handshake import Introduction, Resume
 from tests.fuzz.source import Source, noise
+from tests.support.handshakes import ALICE, BOB, BOTH_AEADS, NEW, OLD, SEEN, introduction
 
 ROUNDS = 120
 SIZE_MAX = 1024
 
-_ALICE, _BOB = KeyPair(bytes([1]) * 32), KeyPair(bytes([2]) * 32)
-_SECRETS = derive_secret(b"n" * 32), derive_secret(b"o" * 32)
-_AEADS = (Aead.AEGIS_256, Aead.CHACHA20_POLY1305)
+_SECRETS = NEW, OLD
 _OVER = (State.FAILED, State.DONE, State.DENIED)
 
 
@@ -42,30 +40,21 @@ def _random(name: str) -> Callable[[int], bytes]:
 
 
 def _introduction(resume: bool) -> Introduction:
-    return Introduction(
-        peer_id=_ALICE.peer_id.public_key,
-        role=Role.NODE,
-        purpose=Purpose.CONNECT,
-        manner=Manner.DIRECT,
-        capabilities=3,
-        incarnation=bytes(16),
-        observed=("192.0.2.7", 5483),
-        window=1000,
-        max_message=500,
-        resume=Resume(bytes(16), 7) if resume else None,
+    return dataclasses.replace(
+        introduction(ALICE), capabilities=3, resume=Resume(bytes(16), 7) if resume else None
     )
 
 
 def run(data: bytes) -> None:
     source = Source(data)
     secret = source.number(0, 2)
-    network, aeads = bytes(32), _AEADS[source.number(0, 1) :]
+    network, aeads = bytes(32), BOTH_AEADS[source.number(0, 1) :]
     caller_secrets = (_SECRETS[secret - 1],) if secret else ()
     caller = Initiator(
-        HandshakeConfig(_ALICE, network, caller_secrets, aeads), _BOB.peer_id, _random("caller")
+        HandshakeConfig(ALICE, network, caller_secrets, aeads), BOB.peer_id, _random("caller")
     )
     callee = Responder(
-        HandshakeConfig(_BOB, network if source.number(0, 7) else b"x" * 32, _SECRETS if secret else (), _AEADS),
+        HandshakeConfig(BOB, network if source.number(0, 7) else b"x" * 32, _SECRETS if secret else (), BOTH_AEADS),
         _random("callee"),
         salts=SaltMemory(4),
     )
@@ -77,9 +66,9 @@ def run(data: bytes) -> None:
         for part in way.cut(to_callee):
             for event in _fed(callee, part):
                 if isinstance(event, HelloReceived):
-                    to_caller += way.through(callee.answer(("192.0.2.7", 5483)))
+                    to_caller += way.through(callee.answer(SEEN))
                 elif isinstance(event, IntroductionReceived):
-                    assert event.introduction == asked and event.peer_id == _ALICE.peer_id
+                    assert event.introduction == asked and event.peer_id == ALICE.peer_id
         to_callee = b""
         for part in way.cut(to_caller):
             for event in _fed(caller, part):
@@ -91,7 +80,7 @@ def run(data: bytes) -> None:
         one, other = caller.result, callee.result
         assert (one.send_key, one.receive_key) == (other.receive_key, other.send_key)
         assert (one.hash, one.aead, one.version) == (other.hash, other.aead, other.version)
-        assert (one.peer_id, other.peer_id) == (_BOB.peer_id, _ALICE.peer_id)
+        assert (one.peer_id, other.peer_id) == (BOB.peer_id, ALICE.peer_id)
     if callee.result:
         assert caller.result, "nobody but the caller can have introduced it"
 

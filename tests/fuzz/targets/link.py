@@ -20,7 +20,8 @@ from crust.wire import frames
 from crust.wire.handshake import Introduction, Role
 from tests.fuzz.source import Source, noise
 from tests.fuzz.targets.frames import seeds as records_of_frames
-from tests.fuzz.targets.handshake import _AEADS, _ALICE, _BOB, _introduction, _random
+from tests.fuzz.targets.handshake import _introduction, _random
+from tests.support.handshakes import ALICE, BOB, BOTH_AEADS
 
 ROUNDS = 80
 SIZE_MAX = 1024
@@ -28,7 +29,7 @@ SIZE_MAX = 1024
 _UPDATE = frames.build_record([frames.KeyUpdate()])
 _RECORDS = [record for record in records_of_frames() if record != _UPDATE]
 _WELCOME = frames.Welcome(Role.NODE, 0, bytes(16), frames.Outcome.FRESH, 0, 1000, 1000, 1, bytes(16))
-_CONFIGS = [HandshakeConfig(keys, bytes(32), (), _AEADS) for keys in (_ALICE, _BOB)]
+_CONFIGS = [HandshakeConfig(keys, bytes(32), (), BOTH_AEADS) for keys in (ALICE, BOB)]
 
 
 class _Connection:
@@ -76,7 +77,7 @@ class _Owner:
         link.introduce(_introduction(False))
 
     def link_introduced(self, link: Link, introduction: Introduction) -> None:
-        assert link.inbound and introduction.peer_id == _ALICE.peer_id.public_key
+        assert link.inbound and introduction.peer_id == ALICE.peer_id.public_key
         link.write_control(_WELCOME)
 
     def _open(self, link: Link) -> None:
@@ -124,11 +125,11 @@ def _begun(called: bool) -> tuple[Link, _Owner, _Connection, RecordSealer]:
     inner: Any = connection
     if called:
         ours: Any = Responder(_CONFIGS[1], _random("ours"), salts=SaltMemory(4))
-        theirs: Any = Initiator(_CONFIGS[0], _BOB.peer_id, _random("theirs"))
+        theirs: Any = Initiator(_CONFIGS[0], BOB.peer_id, _random("theirs"))
     else:
-        ours = Initiator(_CONFIGS[0], _BOB.peer_id, _random("ours"))
+        ours = Initiator(_CONFIGS[0], BOB.peer_id, _random("ours"))
         theirs = Responder(_CONFIGS[1], _random("theirs"), salts=SaltMemory(4))
-    link = Link(inner, ours, owner, owner.faults.append, lambda: 1000.0, None if called else _BOB.peer_id)
+    link = Link(inner, ours, owner, owner.faults.append, lambda: 1000.0, None if called else BOB.peer_id)
     owner.link = link
     link.begin()
     if called:

@@ -139,15 +139,23 @@ def test_whom_we_called_and_banned_does_not_come_back(nodes: Nodes) -> None:
     assert denial(far, near).reason == "banned"
 
 
+def listening_elsewhere(nodes: Nodes, controller: str, *, known: bool = False) -> Pair:
+    """``near`` calls from 127.0.0.1, the only address that ``far`` lists, and listens at another: is it known there?"""
+    lesser, greater = pair_of_identities()
+    ours, theirs = (greater, lesser) if controller == "near" else (lesser, greater)
+    near = nodes.start(config(listen__addresses=("tcp://127.0.0.5:0",)), identity=ours)
+    far = nodes.start(
+        config(access__node_networks=("127.0.0.1/32",)), identity=theirs, contacts=[near.contact] if known else []
+    )
+    return Pair(nodes, near, far, nodes.proxy(far))
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="loopback may have only one address here")
 @pytest.mark.parametrize("controller", ["near", "far"])
 def test_who_called_us_is_not_called_where_it_may_begin_nothing(nodes: Nodes, controller: str) -> None:
     """By ourselves; it would go on from an address that is on no list. ``connect`` goes where it is told to."""
-    lesser, greater = pair_of_identities()
-    ours, theirs = (greater, lesser) if controller == "near" else (lesser, greater)
-    near = nodes.start(config(listen__addresses=("tcp://127.0.0.5:0",)), identity=ours)
-    far = nodes.start(config(access__node_networks=("127.0.0.1/32",)), identity=theirs, contacts=[near.contact])
-    pair = Pair(nodes, near, far, nodes.proxy(far))  # that calls from 127.0.0.1
+    pair = listening_elsewhere(nodes, controller, known=True)
+    near, far = pair.near, pair.far
     tried: list[crust.PathAttempted] = []
     far.on(crust.PathAttempted, tried.append)
     pair.suspend()
@@ -162,11 +170,8 @@ def test_who_called_us_is_not_called_where_it_may_begin_nothing(nodes: Nodes, co
 @pytest.mark.parametrize("controller", ["near", "far"])
 def test_where_connect_has_led_a_session_it_comes_back(nodes: Nodes, controller: str) -> None:
     """A cut there is a cut as any other, though its peer could begin nothing from there."""
-    lesser, greater = pair_of_identities()
-    ours, theirs = (greater, lesser) if controller == "near" else (lesser, greater)
-    near = nodes.start(config(listen__addresses=("tcp://127.0.0.5:0",)), identity=ours)
-    far = nodes.start(config(access__node_networks=("127.0.0.1/32",)), identity=theirs)
-    pair = Pair(nodes, near, far, nodes.proxy(far))
+    pair = listening_elsewhere(nodes, controller)
+    near, far = pair.near, pair.far
     pair.suspend()
     assert far.connect(near.contact, timeout=PATIENCE) is pair.to_near
     pair.to_near._conversation.link.connection.abort()

@@ -10,7 +10,7 @@ import pytest
 from crust.peers.outbox import Outbox
 from crust.wire import frames
 from tests.support.modes import on_greenlets
-from tests.support.strikes import strike
+from tests.support.strikes import Places, strike
 
 pytestmark = pytest.mark.skipif(on_greenlets(), reason="signals strike threads; greenlets are struck at switches only")
 
@@ -104,10 +104,11 @@ def test_queueing_can_be_struck_anywhere(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_making_records_can_be_struck_anywhere(seed: int) -> None:
     """``next_record`` is done or not; the record that nobody got is repeated on the next link."""
+    places = Places()
     for number in itertools.count(1):
         run = Run(messages(seed))
         run.push()
-        struck = strike(number, run.drain)
+        struck = places.strike(run.drain)
         run.resume()
         run.drain()
         check(run)

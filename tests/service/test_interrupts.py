@@ -17,7 +17,7 @@ import pytest
 import crust
 from tests.support.modes import on_greenlets
 from tests.support.nodes import Nodes, Pair, config
-from tests.support.strikes import strike
+from tests.support.strikes import Places, strike
 from tests.support.threads import Background
 from tests.support.waiting import wait_until
 
@@ -196,11 +196,11 @@ def test_connect_can_be_struck_anywhere(nodes: Nodes) -> None:
 def test_bootstrap_can_be_struck_anywhere(nodes: Nodes) -> None:
     """Like ``connect``."""
     near, far = nodes.start(), nodes.start(config(bootstrap__accept=True))
-    node = near._node
+    node, places = near._node, Places(times=1)
     assert node is not None
 
-    def once(number: int) -> str | None:
-        struck = strike(number, lambda: near.bootstrap(contacts=[far.contact], timeout=10))
+    def once(_: int) -> str | None:
+        struck = places.strike(lambda: near.bootstrap(contacts=[far.contact], timeout=10))
         assert near.bootstrap(contacts=[far.contact], timeout=10).id == far.id
         wait_until(lambda: far.peers and not node.dialer._efforts, what=f"order after a strike at {struck}")
         assert near.disconnect(far.id)

@@ -3,7 +3,8 @@ Exceptions that strike from outside, at every place in turn where CPython lets a
 
 CPython looks for signals at the beginning of a function, after a call, and when a loop goes round; nowhere else. A
 tracer that is told of each bytecode raises at the n-th such place inside crust, for n = 1, 2, 3…, until the code ends
-before it is struck.
+before it is struck; or, with :class:`Places`, at each when it is come to for the first time, and the second, and the
+third: a loop that goes round hundreds of times tells nothing new.
 
 On the way back from a Python function it does not look, from 3.11 on; what 3.10 does there nobody can guard against.
 
@@ -13,6 +14,7 @@ inside the block there, the tracer is outside.
 
 from __future__ import annotations
 
+import collections
 import dis
 import sys
 import types
@@ -40,10 +42,10 @@ def _block(code: types.CodeType, offset: int) -> object:
 
 
 class _Striker:
-    """Raises at one place. ``left`` counts down to it."""
+    """Raises at the first place, a bytecode of some code, that is ``wanted``."""
 
-    def __init__(self, number: int) -> None:
-        self.left = number
+    def __init__(self, wanted: Callable[[types.CodeType, int], bool]) -> None:
+        self._wanted = wanted
         self.where = ""
         self._last: dict[types.FrameType, int] = {}
 
@@ -63,8 +65,7 @@ class _Striker:
             self._last[frame] = frame.f_lasti
             if last != _BEGINNING and not self._looks(frame.f_code, last, frame.f_lasti):
                 return self
-            self.left -= 1
-            if self.left == 0:
+            if not self.where and self._wanted(frame.f_code, frame.f_lasti):
                 self.where = f"{frame.f_code.co_filename}:{frame.f_lineno}"
                 raise Struck(self.where)
         return self
@@ -91,7 +92,44 @@ def strike(number: int, action: Callable[[], object]) -> str | None:
     Returns:
         Where it was struck; None if it ended before that.
     """
-    striker = _Striker(number)
+    left = number
+
+    def wanted(code: types.CodeType, offset: int) -> bool:
+        nonlocal left
+        left -= 1
+        return left == 0
+
+    return _run(_Striker(wanted), action)
+
+
+class Places:
+    """
+    Those of an action that is run again and again, and struck once a run.
+
+    Args:
+        times: At each of them, at most.
+    """
+
+    def __init__(self, times: int = 3) -> None:
+        self._times = times
+        self._struck: collections.Counter[tuple[int, int]] = collections.Counter()
+
+    def strike(self, action: Callable[[], object]) -> str | None:
+        """Run ``action()`` like :func:`strike`, and interrupt it where it has not been done; None: nowhere is left."""
+        come_to: collections.Counter[tuple[int, int]] = collections.Counter()
+
+        def wanted(code: types.CodeType, offset: int) -> bool:
+            place = (id(code), offset)  # of a module that stays
+            come_to[place] += 1
+            if not self._struck[place] < come_to[place] <= self._times:
+                return False
+            self._struck[place] += 1
+            return True
+
+        return _run(_Striker(wanted), action)
+
+
+def _run(striker: _Striker, action: Callable[[], object]) -> str | None:
     before = sys.gettrace()
     sys._getframe().f_trace_opcodes = True  # 3.12 tells of bytecodes only if somebody wants it before tracing begins
     sys.settrace(_ask_for_bytecodes)

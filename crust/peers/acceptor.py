@@ -7,7 +7,8 @@ closed without a byte. Whoever has a slot must show a valid message 1 within ``F
 trickling bytes extends nothing. Those who only ask for their address (STUN) have the first of these.
 
 What cannot be a message 1 for us is read in silence until then, or until it is longer than any. When we close says
-nothing about our key or secrets.
+nothing about our key or secrets. On a circuit, whose caller has named us to a peer of ours, a message 1 is there at
+once or never: anything else is refused, since an introducer offers us only so many that we have not answered.
 """
 
 from __future__ import annotations
@@ -250,6 +251,9 @@ class Acceptor:
         That counts now, and the rest must be there soon, whether it may still come or not. Who makes up what it says
         must not see by anything whether that could be meant for us.
         """
+        if link.circuit is not None:  # nothing more comes before we consent, and others' calls wait for our answer
+            link.fail("failed", "its caller did not begin with a first message")
+            return
         self.came_to_nothing(link, False)
         if isinstance(link.owner_data, Slot):
             link.owner_data.spoke()

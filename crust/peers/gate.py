@@ -15,11 +15,12 @@ that:
   them, and keep their ranks.
 - **Slowing**: an address that misbehaves may be made to begin less often for a while.
 - **Eviction**: where slots have run out, one whose caller has not sent a valid message 1 makes room: one that has said
-  something else, else the oldest of those who call all the time, if there are any, else of all. Only where most callers
-  have shown that they know our key, one of those does before the others: the one that has shown it first of those who
-  call all the time, whose address has two slots more than the newcomer's, or who have not introduced themselves for
-  some seconds. Nobody is evicted who has. Of an address with too many slots the newest goes: many honest callers behind
-  it get in one after the other.
+  something else, else the oldest of those who call all the time, if there are any, else of all; for a stranger one at a
+  known address only if it has had it for some seconds, or that has two slots more than the stranger's. Only where most
+  callers have shown that they know our key, one of those does before the others: the one that has shown it first of
+  those who call all the time, whose address has two slots more than the newcomer's, or who have not introduced
+  themselves for some seconds. Nobody is evicted who has. Of an address with too many slots the newest goes: many honest
+  callers behind it get in one after the other.
 - **Holding**: an address that shows that it knows our key, and then holds its slots, counts as one that calls all the
   time, also if it is known: a second of holding as several calls.
 
@@ -134,7 +135,7 @@ class Slot:
         self._behind = behind
         self._rank = rank
         self._evict = evict
-        self._since = 0.0  # when it was proven
+        self._since = 0.0  # when it was given, or has been proven
         self._spoken = False
 
     def spoke(self) -> None:
@@ -300,6 +301,7 @@ class Gate:
             self._drop_locked(victim, now, evicted=True)
             self._evicted += 1
         slot = Slot(self, key, behind, rank, evict)
+        slot._since = now
         self._waiting[slot] = None
         for part in (key, site_key(key)):
             if part is not None:
@@ -409,8 +411,19 @@ class Gate:
             if victim is not None and self._per_key[victim._key] < own:
                 return None  # those who have few slots are not to lose them to who has many
         if victim is not None and victim._rank is _Rank.KNOWN and rank is not _Rank.KNOWN:
-            return None
+            return None if crowded is not None else self._excess_locked(key, rank, now)
         return victim
+
+    def _excess_locked(self, key: bytes, rank: _Rank, now: float) -> Slot | None:
+        """The slot of a known address that makes room for a stranger where all who wait are such: one that is held, or
+        of an address that has two more than the stranger's. Else few of them keep everybody out by saying nothing."""
+        if self._has_no_room_locked(rank):
+            return None
+        own = self._per_key.get(key, 0)
+        for slot in self._waiting:
+            if slot._since + limits.HELD_SECONDS <= now or self._per_key[slot._key] > own + 1:
+                return slot
+        return None
 
     def _neighbour_locked(self, key: bytes, site: bytes, rank: _Rank) -> Slot | None:
         """The slot that makes room in a crowded site: one of a network that has two more than the newcomer's."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+
+import pytest
 
 from crust import limits
 from crust.config import LimitsConfig
@@ -83,3 +86,28 @@ def test_a_peer_that_we_know_keeps_its_precedence() -> None:
     while len(callers.evicted) < 6:
         callers.come()
     assert kept == [] and known.message1_valid(0.0)
+
+
+@pytest.mark.parametrize("speak", [False, True])
+def test_few_peers_that_hold_slots_keep_no_stranger_out(speak: bool) -> None:
+    """Sixteen have all there are at their addresses, and send no first message: those who come have room made."""
+    gate, evicted = Gate(LimitsConfig()), list[str]()
+    for number in range(limits.HALF_OPEN_MAX):
+        host = f"198.51.100.{number % 16}"
+        slot = gate.admit(host, 0.0, known=True, evict=functools.partial(evicted.append, host))
+        assert slot is not None
+        if speak:
+            slot.spoke()
+    for number in range(16):
+        newcomer = gate.admit(f"192.0.2.{number}", 0.0, evict=lambda: evicted.append("a stranger"))
+        assert newcomer is not None and newcomer.message1_valid(0.0)
+    assert len(evicted) == 16 and "a stranger" not in evicted
+
+
+@pytest.mark.parametrize("seconds", [0.0, limits.HELD_SECONDS])
+def test_peers_that_have_one_slot_each_have_some_time(seconds: float) -> None:
+    """Room is made of those that have not said what they want for long, if strangers have not theirs already."""
+    gate = Gate(LimitsConfig(half_open=4))
+    for number in range(4):
+        assert gate.admit(f"198.51.100.{number}", 0.0, known=True, evict=lambda: None) is not None
+    assert (gate.admit("192.0.2.1", seconds, evict=lambda: None) is not None) is (seconds > 0.0)

@@ -389,7 +389,8 @@ def test_numbers_that_are_not_theirs(nodes: Nodes, relay: Service, frame: str, w
         elif wrong == "zero":
             number = 0
         opening = frames.CircuitOpen(number, far.id.public_key, True, b"x")
-        offering = frames.CircuitOffer(number, None, True, b"")
+        hello = Initiator(handshake_config(Identity.generate()), relay.id).start()
+        offering = frames.CircuitOffer(number, None, True, hello)
         for _ in range(2 if wrong == "twice" else 1):
             near.send(opening if frame == "open" else offering)
         goodbye = near.expect(frames.Goodbye)
@@ -402,11 +403,12 @@ def test_numbers_that_are_not_theirs(nodes: Nodes, relay: Service, frame: str, w
 # --- introducers ------------------------------------------------------------------------------------------------------
 
 
-def test_an_introducer_that_floods_with_offers(nodes: Nodes) -> None:
+def test_an_introducer_that_floods_with_offers(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Has a few of them considered at once; no thread, and nobody else pays for it."""
     node = nodes.start()
     inner = node._node
     assert inner is not None
+    monkeypatch.setattr(inner.acceptor, "offered", lambda connection: None)  # none has been answered yet
 
     def readers() -> int:
         return sum(name.startswith("crust-link") for name in inner.threads.alive())
@@ -414,7 +416,7 @@ def test_an_introducer_that_floods_with_offers(nodes: Nodes) -> None:
     with Puppet(node) as near, Puppet(node) as other:
         assert readers() == 2
         for _ in range(500):
-            near.send(frames.CircuitOffer(near.number(), ("192.0.2.7", 5), True, b""))
+            near.send(frames.CircuitOffer(near.number(), ("192.0.2.7", 5), True, b"x"))
         reasons = [near.closed().reason for _ in range(50)]
         assert set(reasons) <= {CircuitReason.BUSY, CircuitReason.REFUSED}
         assert near.answers() and other.answers()
@@ -461,6 +463,23 @@ def test_who_stalls_behind_an_introducer_keeps_nobody_else_there_out(nodes: Node
         assert isinstance(call(near, "192.0.2.2"), frames.CircuitAccept)
         assert isinstance(call(near, "192.0.2.1"), frames.CircuitClose)
         assert near.answers()
+
+
+@pytest.mark.parametrize("data", [b"", bytes(10), bytes(300)])
+def test_a_call_without_a_first_message_is_refused_at_once(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch, data: bytes
+) -> None:
+    """It is not waited out: nothing more comes before consent, and an introducer offers no more than so many others."""
+    monkeypatch.setattr(limits, "FIRST_MESSAGE_REST", 600.0)
+    monkeypatch.setattr(limits, "FIRST_MESSAGE_TIMEOUT", 600.0)
+    node = nodes.start(config(session__handshake_timeout=600.0))
+    with Puppet(node) as near:
+        for _ in range(limits.CIRCUIT_OFFERS_PER_INTRODUCER + 1):
+            near.send(frames.CircuitOffer(near.number(), ("192.0.2.1", 5), True, data))
+            assert near.closed().reason is CircuitReason.REFUSED
+        hello = Initiator(handshake_config(Identity.generate()), node.id).start()
+        near.send(frames.CircuitOffer(near.number(), ("192.0.2.1", 5), True, hello))
+        near.expect(frames.CircuitAccept)
 
 
 def test_who_calls_those_whom_its_neighbour_floods_is_not_blamed(
@@ -542,7 +561,7 @@ def test_a_banned_address_is_refused(nodes: Nodes) -> None:
     node = nodes.start()
     node.ban("192.0.2.0/24")
     with Puppet(node) as near:
-        near.send(frames.CircuitOffer(near.number(), ("192.0.2.7", 5), True, b""))
+        near.send(frames.CircuitOffer(near.number(), ("192.0.2.7", 5), True, b"x"))
         assert near.closed().reason is CircuitReason.REFUSED
         inner = node._node
         assert inner is not None and not inner.circuits._connections

@@ -227,7 +227,7 @@ class Circuits:
             self.io, legs, relays=self._use, offer=frame, on_answered=self._answered, on_lost=self._lost
         )
         connection.number = frame.number
-        reason, text = CircuitReason.REFUSED, self._objection(conversation, link)
+        reason, text = CircuitReason.REFUSED, self._objection(conversation, link, frame)
         if not text:
             reason, text = CircuitReason.BUSY, self._count(connection)
         if not text and not legs.accept(frame.number, connection):
@@ -241,9 +241,11 @@ class Circuits:
         connection.deliver()
 
     @staticmethod
-    def _objection(conversation: Conversation, link: Link) -> str:
+    def _objection(conversation: Conversation, link: Link, frame: CircuitOffer) -> str:
         if link.circuit is not None:
             return "the called peer has no link of its own to the introducer"
+        if not frame.data:  # nothing comes before consent, for which we would wait in vain
+            return "it brings no first message"
         return "" if link is conversation.link else "the called peer's session with the introducer has moved"
 
     def _count(self, connection: CircuitConnection) -> str:

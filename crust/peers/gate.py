@@ -7,7 +7,8 @@ that:
 - **Starts**: token buckets, one for each address (IPv6: each /64) and one for all. A bucket holds one second's worth.
   A quarter of the common one is kept for addresses of peers we know, so that a flood of strangers does not lock out
   those who come back after a cut; and another quarter for them and for addresses that call seldom, refused or not, so
-  that those who call all the time do not lock out who has never called before.
+  that those who call all the time do not lock out who has never called before. Nor do peers that call all the time:
+  where they have used up all, who calls seldom still has an eighth, which all others then wait for.
 - **Slots**: at most so many handshakes under way, in all and for each address, and some of them for known addresses
   only. No thread before a slot.
 - **Sites**: all networks of an IPv6 /48 together have some multiple of what one /64 has. One of them that calls all the
@@ -47,6 +48,7 @@ __all__ = ["Gate", "GateCounters", "Slot"]
 
 _OF_ONE = ("limits.starts_per_address_per_second", "limits.half_open_per_address")  # what an address uses up by itself
 _KNOWN_SHARE = limits.HALF_OPEN_KNOWN_RESERVE / limits.HALF_OPEN_MAX  # what is kept for known addresses
+_FEW_SHARE = _KNOWN_SHARE / 2  # of all starts, what is there for who calls seldom where others have used them up
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,7 @@ class Gate:
         "_callers",
         "_config",
         "_evicted",
+        "_few_starts",
         "_introduced",
         "_lock",
         "_per_key",
@@ -202,6 +205,7 @@ class Gate:
         """Guards everything above and below. Nothing is called while it is held."""
         self._callers: collections.OrderedDict[bytes, _Caller] = collections.OrderedDict()
         self._all_starts = Bucket(config.starts_per_second)
+        self._few_starts = Bucket(config.starts_per_second * _FEW_SHARE)
         self._waiting: collections.OrderedDict[Slot, None] = collections.OrderedDict()
         """Without a valid message 1: those who have spoken, the last one first; then the others, oldest first."""
         self._proven: dict[Slot, None] = {}  # oldest first, with one, and not introduced
@@ -226,6 +230,7 @@ class Gate:
         with self._lock:
             if config.starts_per_second != self._config.starts_per_second:
                 self._all_starts.change_rate(config.starts_per_second)
+                self._few_starts.change_rate(config.starts_per_second * _FEW_SHARE)
             if config.starts_per_address_per_second != self._config.starts_per_address_per_second:
                 for caller in self._callers.values():
                     caller.change_rate(config.starts_per_address_per_second)
@@ -331,6 +336,7 @@ class Gate:
                 left = self._config.starts_per_address_per_second * limits.SITE_SHARE / 2
             else:  # who calls all the time does so for itself
                 rank = callers[site].calls(now)
+        few = rank is _Rank.SELDOM
         if known and all(caller.holding(now) <= limits.CALLS_FEW for caller in callers.values()):
             rank = _Rank.KNOWN
         kept = int(self._config.starts_per_second * _KNOWN_SHARE) * (_Rank.KNOWN - rank)
@@ -344,7 +350,9 @@ class Gate:
             if caller.starts.tokens(now) < cost + (left if part == site else 0.0):
                 return rank, "limits.starts_per_address_per_second", part
         if self._all_starts.tokens(now) < 1.0 + kept:
-            return rank, "limits.starts_per_second", None
+            if not few or self._few_starts.tokens(now) < 1.0 or self._config.starts_per_second * _FEW_SHARE < 1.0:
+                return rank, "limits.starts_per_second", None
+            self._few_starts.take()
         for caller in callers.values():
             caller.starts.take(cost)
         self._all_starts.take()

@@ -510,6 +510,7 @@ class Conversation(Holding):
             self.ended_text = printable(goodbye.text if goodbye is not None else said)
             self.ended_reason = reason
             self._goodbye = goodbye
+            self._bell.silence()
             if self._linked is not None:
                 self._linked.set()
             last_word = frames.Ack(self.session.inbox.next, self.session.inbox.window)

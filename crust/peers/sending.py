@@ -18,6 +18,7 @@ from .. import limits
 from ..addresses import PeerId
 from ..exceptions import CrustError, LocalProtocolError, PeerLost, ServiceClosed, Timeout, WouldBlock
 from ..runtime.threads import forked_error
+from ..runtime.timers import Bell
 from ..wire import frames
 from .host import Host
 from .messages import Configured
@@ -44,6 +45,7 @@ class Sending(abc.ABC):
     """What :class:`~crust.peers.conversation.Conversation` does with messages of ours. All methods are thread-safe."""
 
     __slots__ = (
+        "_bell",
         "_budgeted",
         "_drop_age",
         "_drop_priority",
@@ -100,6 +102,7 @@ class Sending(abc.ABC):
         self._want_ready = False  # a sender got WouldBlock
         self._budgeted = 0  # bytes of the node's budget held for the outbox
         self._timer_at = NEVER
+        self._bell = Bell(self._timer)
 
     def send(self, data: bytes, priority: int, kind: int, timeout: float | None | Configured) -> int:
         """
@@ -507,7 +510,7 @@ class Sending(abc.ABC):
         due = self.session.get_timer()
         if due is not None and due < self._timer_at:
             due = max(due, now)
-            self._host.io.call_at(due, self._timer)
+            self._host.io.call_at(due, self._bell)
             self._timer_at = due
 
     @abc.abstractmethod

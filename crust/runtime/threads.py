@@ -132,6 +132,10 @@ class _Worker:
         return True
 
 
+def _nothing(*_: object) -> None:
+    """What a thread does that has done all."""
+
+
 def _run(worker: _Worker) -> None:
     generation, name, on_crash = worker.generation, worker.name, worker.on_crash
     if generation != _generation:
@@ -150,6 +154,7 @@ def _run(worker: _Worker) -> None:
         except Exception:
             _logger.exception("the crash hook failed for %s", name)
     finally:
+        worker.target, worker.args = _nothing, ()  # who remembers the thread for a while keeps nothing of its work
         if generation != _generation:
             # At the fork threading forgot this greenlet; asking who we are makes it known again, so that it can end.
             threading.current_thread()

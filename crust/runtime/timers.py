@@ -12,7 +12,7 @@ import heapq
 import itertools
 from collections.abc import Callable
 
-__all__ = ["Timer", "TimerHeap"]
+__all__ = ["Bell", "Timer", "TimerHeap"]
 
 TimerCallback = Callable[[float], object]
 
@@ -34,6 +34,27 @@ class Timer:
     def cancel(self) -> None:
         """Never run the callback, unless it runs already. Any thread; idempotent."""
         self.callback = None
+
+
+class Bell:
+    """
+    One callback for any number of timers, which are not remembered one by one. Once silenced it keeps nothing alive,
+    however far off their times are.
+    """
+
+    __slots__ = ("_ring",)
+
+    def __init__(self, ring: TimerCallback) -> None:
+        self._ring: TimerCallback | None = ring
+
+    def __call__(self, now: float) -> None:
+        ring = self._ring
+        if ring is not None:
+            ring(now)
+
+    def silence(self) -> None:
+        """Ring no more. Any thread; idempotent."""
+        self._ring = None
 
 
 class TimerHeap:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -145,6 +147,35 @@ def come_fill_and_go_unseen(node: Service) -> bool:
         caller.rest()
     wait_until(lambda: not node.peers, PATIENCE, "the session's end")
     return node.stats().buffered_bytes == 0
+
+
+@pytest.mark.parametrize("consumer", ["nobody", "a group that refuses"])
+def test_what_is_left_in_inboxes_goes_at_once(nodes: Nodes, consumer: str) -> None:
+    """
+    Of sessions that nobody holds (but that a thread which waits may have the last one in hand): neither their timers
+    do, which may be due in minutes, nor groups that are to remember for ten whom they refused. What new keys brought
+    meanwhile counted nowhere.
+    """
+    node = nodes.start(config(session__heartbeat_interval=1000.0, session__resume_timeout=2000.0), heard=False)
+    left: list[weakref.ref[crust.Peer]] = []
+
+    def refuse(peer: crust.Peer) -> bool:
+        left.append(weakref.ref(peer))
+        return False
+
+    if consumer != "nobody":
+        node.group("choosy", 1, offer=refuse)
+    for number in range(1, 4):
+        with Caller(node, Identity.generate()) as caller, contextlib.suppress(ConnectionError):  # it may be quicker
+            caller.begin()
+            caller.send_plaintext(frames.build_batch(0, 0, 1, [bytes(936)] * 40))
+            if consumer == "nobody":
+                wait_until(lambda: node.peers, PATIENCE, "the session")
+                left.append(weakref.ref(node.peers[0]))
+                caller.send(frames.Goodbye(frames.GoodbyeCode.CLOSED))
+            caller.rest()
+        wait_until(lambda count=number: len(left) == count and not node.peers, PATIENCE, "the session's end")
+    wait_until(lambda: gc.collect() >= 0 and not any(each() for each in left[:-1]), 5.0, "nothing left of them")
 
 
 def test_a_callback_that_is_cancelled_leaves_even_accounts(nodes: Nodes, door: Doorkeeper) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crust.runtime.timers import Timer, TimerHeap
+from crust.runtime.timers import Bell, Timer, TimerHeap
 
 
 def fire(heap: TimerHeap, now: float) -> None:
@@ -88,3 +88,17 @@ def test_it_behaves_like_a_sorted_list(steps: list[tuple[str, int]]) -> None:
             assert fired == [number for when, number in sorted(model) if when <= now]
             model = [entry for entry in model if entry[0] > now]
         assert heap.next_due() == (min(model)[0] if model else None)
+
+
+def test_a_bell_rings_until_it_is_silenced() -> None:
+    """Timers that are still to come do nothing, and keep nothing alive."""
+    rung: list[float] = []
+    bell = Bell(rung.append)
+    heap = TimerHeap()
+    for when in (1.0, 2.0):
+        heap.add(Timer(when, bell))
+    fire(heap, 1.0)
+    bell.silence()
+    fire(heap, 2.0)
+    bell(3.0)
+    assert rung == [1.0]

@@ -148,8 +148,7 @@ class Core:
             if has_place:
                 group.taken[peer_id] = session
             return
-        group.forget(peer_id)
-        group.refused[peer_id] = (session, now + limits.DROPPED_SECONDS)
+        group.refuse(peer_id, session, now + limits.DROPPED_SECONDS)
         if not self.is_wanted(peer_id) and peer_id not in self._own:
             self._ours.discard(peer_id)  # it is ended once
             self._actions.append(Cut(session, refusal, is_dropped=True))
@@ -278,7 +277,7 @@ class Core:
             for peer_id in [*group.taken, *group.asked]:
                 if self._peers[peer_id].is_missed(now):
                     group.leave(peer_id)
-            group.forget_refusals(self._peers, now)
+            group.forget_refusals(now)
         self._seat(now)
         self._end_dials(now)
         self._end_what_nobody_wants()
@@ -378,7 +377,7 @@ class Core:
         self._own.discard(peer.peer_id)
         self._ours.discard(peer.peer_id)
         for group in self._groups.values():
-            group.forget(peer.peer_id)
+            group.over(peer.peer_id)
 
     def _tell(self, group: GroupState) -> None:
         is_full = len(group.taken) >= group.want

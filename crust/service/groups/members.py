@@ -88,8 +88,8 @@ class GroupState:
         """Places of sessions that it keeps, by age."""
         self.approved: dict[PeerId, object] = {}
         """Sessions that the application has said yes to, in a place or not."""
-        self.refused: dict[PeerId, tuple[object, float]] = {}
-        """Sessions that it has said no to, and until when the group does not dial that peer."""
+        self.refused: dict[PeerId, tuple[object | None, float]] = {}
+        """Sessions that it has said no to, until they end, and until when the group does not dial that peer; by age."""
         self.was_full: bool | None = None
 
     @property
@@ -108,7 +108,7 @@ class GroupState:
     def could_take(self, peer: PeerState) -> bool:
         """Whether that peer's session may have a place, if there is one."""
         refused = self.refused.get(peer.peer_id)
-        refuses = refused is not None and refused[0] is peer.session
+        refuses = refused is not None and refused[0] is peer.session  # which there is, if it is up
         return peer.is_up and self.admits(peer.peer_id) and not self.has(peer.peer_id) and not refuses
 
     def may_dial(self, peer_id: PeerId, now: float) -> bool:
@@ -122,16 +122,37 @@ class GroupState:
         self.asked.pop(peer_id, None)
 
     def forget(self, peer_id: PeerId) -> None:
-        """That peer's session is over."""
+        """That peer's session is no concern of it any more."""
         self.leave(peer_id)
         self.approved.pop(peer_id, None)
 
-    def forget_refusals(self, peers: dict[PeerId, PeerState], now: float) -> None:
+    def over(self, peer_id: PeerId) -> None:
+        """That peer's session is over: nothing of it is kept, which may be much, and anybody can have many keys."""
+        self.forget(peer_id)
+        refused = self.refused.get(peer_id)
+        if refused is not None:
+            self.refused[peer_id] = (None, refused[1])
+
+    def refuse(self, peer_id: PeerId, session: object, until: float) -> None:
+        """The application has said no to that session; of those that are over, the oldest are forgotten for it."""
+        self.forget(peer_id)
+        self.refused.pop(peer_id, None)
+        self.refused[peer_id] = (session, until)
+        if len(self.refused) > limits.GROUP_PEERS_KNOWN:
+            oldest = next((each for each, (kept, _) in self.refused.items() if kept is None), None)
+            if oldest is not None:
+                del self.refused[oldest]
+
+    def forget_refusals(self, now: float) -> None:
         """Of which nothing follows any more."""
-        for peer_id, (session, until) in [*self.refused.items()]:
-            peer = peers.get(peer_id)
-            if until <= now and (peer is None or peer.session is not session):
-                del self.refused[peer_id]
+        over = []
+        for peer_id, (session, until) in self.refused.items():
+            if until > now:  # as that of all after it
+                break
+            if session is None:
+                over.append(peer_id)
+        for peer_id in over:
+            del self.refused[peer_id]
 
     def networks(self, peers: dict[PeerId, PeerState]) -> collections.Counter[str]:
         """How many of its places are in each network."""

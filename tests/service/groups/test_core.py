@@ -492,23 +492,6 @@ def test_names_are_taken_once() -> None:
         world.core.open("g", 2, (), others=True, asks=False)
 
 
-def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "GROUP_PEERS_KNOWN", 20)
-    ids = make_ids(200)
-    world = World(ids)
-    world.alive.clear()
-    world.open("g", 8)
-    for _ in range(10):
-        world.run(0.5)
-        assert len(world.core._peers) <= 20 + limits.KEEP_DIALS
-    world.core.close("g")
-    world.wants.clear()
-    world.step()
-    world.now += 3 * limits.DROPPED_SECONDS
-    world.step()
-    assert world.core._peers == {}
-
-
 # --- whatever may happen ----------------------------------------------------------------------------------------------
 
 STEP = st.one_of(

@@ -32,7 +32,7 @@ venv: $(STAMP) ## make .venv with crust and everything its development needs
 $(STAMP): pyproject.toml setup.py .ci/venv
 	@echo "crust: installing into $(VENV), once; this takes half a minute" >&2
 	@sh .ci/venv "$(PYTHON)" "$(VENV)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable '.[dev]'
 	@touch $@
 
 demo: $(STAMP) ## two programs find each other by key, talk, send a file, and survive a cut link

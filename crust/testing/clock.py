@@ -75,6 +75,7 @@ class VirtualClock(Clock):
         self._names: dict[int, str] = {}  # the nodes' threads that have begun, by ident
         self._busy: dict[object, str] = {}  # those that do not wait: ident, or a ticket before they begin; and name
         self._visitors: dict[int, tuple[threading.Thread, float]] = {}  # and until when they count
+        self._ignored = 0  # so many of those that are busy the driver does not wait for
         self.now = self._read
 
     def _read(self) -> float:
@@ -130,7 +131,7 @@ class VirtualClock(Clock):
             else:
                 del self._names[ident]
                 del self._busy[ident]
-            self._changed.notify_all()
+            self._rested_locked()
 
     # --- waiting ------------------------------------------------------------------------------------------------------
 
@@ -144,7 +145,7 @@ class VirtualClock(Clock):
             deadline = _NEVER if timeout is None else self._time + max(0.0, timeout)
             waiter = Waiter(self._number, deadline, ident, drives=ident == self._driver)
             self._waiters[waiter] = None
-            self._changed.notify_all()
+            self._rested_locked()
         return waiter
 
     def finish_wait(self, waiter: Waiter) -> bool:
@@ -172,6 +173,11 @@ class VirtualClock(Clock):
             waiter.notified = True
             self._release_locked(waiter)
             return True
+
+    def _rested_locked(self) -> None:
+        """One is busy no more. The driver looks when all are: to look each time costs more than all that they do."""
+        if len(self._busy) <= self._ignored:
+            self._changed.notify_all()
 
     def _release_locked(self, waiter: Waiter) -> None:
         waiter.over = True
@@ -279,6 +285,7 @@ class VirtualClock(Clock):
     def _await_rest_locked(self, own: Waiter | None = None, stuck: Collection[object] = ()) -> bool:
         """Wait until nobody but ``stuck`` is busy, or ``own`` is over; False if that takes too long."""
         end = time.monotonic() + self._patience
+        self._ignored = len(stuck)
         while own is None or not own.over:
             now = time.monotonic()
             self._forget_visitors_locked(now)

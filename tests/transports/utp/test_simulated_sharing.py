@@ -15,7 +15,7 @@ from tests.simulation.scenarios import jain, share
 
 RATES = (1, 10, 30, 100) if THOROUGH else (1, 10)
 ROUND_TRIPS = (0.01, 0.04, 0.1, 0.2) if THOROUGH else (0.01, 0.2)
-CELLS = [(rate, rtt) for rate in RATES for rtt in ROUND_TRIPS] + ([] if THOROUGH else [(30, 0.04)])
+CELLS = [(rate, rtt) for rate in RATES for rtt in ROUND_TRIPS]
 
 
 @pytest.mark.parametrize(("mbit", "rtt"), CELLS)
@@ -53,7 +53,7 @@ STARTS = [(0.0, 0.5), (0.0, 5.0), (5.0, 0.0)] if THOROUGH else [(0.0, 0.5)]
 @pytest.mark.parametrize("starts", STARTS)
 def test_fair_shares_with_tcp(starts: tuple[float, float]) -> None:
     """30 to 70 % beside one TCP flow, on 20 Mbit/s with a queue of 200 ms, whoever comes first."""
-    result = share(["fair", "cubic"], 20, 0.04, 120 if THOROUGH else 60, queue=0.2, starts=starts)
+    result = share(["fair", "cubic"], 20, 0.04, 120 if THOROUGH else 40, queue=0.2, starts=starts)
     fair, cubic = result.shares(20)
     assert 0.30 <= fair <= 0.70
     assert 0.30 <= cubic <= 0.70
@@ -93,7 +93,7 @@ def test_two_of_a_kind_share(kind: str, mbit: int) -> None:
 @pytest.mark.parametrize("kind", ["fair", "background"] if THOROUGH else ["fair"])
 def test_none_of_200_starves(kind: str) -> None:
     """The worst gets at least a quarter of the mean."""
-    result = share([kind] * 200, 100, 0.04, 60 if THOROUGH else 8)
+    result = share([kind] * 200, 100, 0.04, 60 if THOROUGH else 5)
     shares = result.shares(2)
     assert min(shares) >= sum(shares) / len(shares) / 4
     assert sum(shares) >= 0.85

@@ -104,9 +104,9 @@ def test_halves_find_together_beside_made_up_nodes(made_up: str, monkeypatch: py
         net.partition(ours, theirs)
         net.advance(320.0)
         for liar in liars:
-            tell_of_made_up_nodes(liar, 400, made_up)
+            tell_of_made_up_nodes(liar, 5 * limits.GOSSIP_CONTACTS, made_up)
         net.advance(20.0)
-        assert all(len(gossiping(each)._core.store) > 400 for each in nodes)
+        assert all(len(gossiping(each)._core.store) > 5 * limits.GOSSIP_CONTACTS for each in nodes)
         before = record(theirs[0], ours[1])
         change(ours[1])
         net.advance(20.0)

@@ -45,6 +45,7 @@ _QUICK = 0.3
 _LEAD = 0.5  # seconds of the siege before it is measured
 _AS_BEFORE = 0.85  # of what the sessions carried before: two runs of the same differ by so much
 _PATIENCE = 30.0
+_PATIENCE_QUICK = 1.0  # then two moments differ by more than a siege leaves behind
 
 
 def _cases(settings: Settings) -> list[Case]:
@@ -77,7 +78,7 @@ def _run(settings: Settings, case: Case, contestant: Contestant) -> dict[str, An
         taken = sides.hub.call("memory", WAIT) - memory
         seen = sides.hub.call("watched", WAIT)
         broken = max(seen["broken"], _PEERS - sides.hub.call("connections", WAIT))
-        after = _as_before(sides, before)
+        after = _as_before(sides, before, _PATIENCE_QUICK if settings.quick else _PATIENCE)
     return {
         _KEPT.name: carried / beside,
         _SENT.name: sent,
@@ -107,12 +108,12 @@ def _besieged(sides: Stage, kind: str, port: int, seconds: float) -> tuple[float
         return carried, strangers.rate(), began
 
 
-def _as_before(sides: Stage, before: float) -> float:
+def _as_before(sides: Stage, before: float, patience: float) -> float:
     """Seconds from the end of the siege until a new peer is met and the sessions carry what they did."""
     began = time.monotonic()
     sides.spokes[0].call("visit", _PATIENCE + WAIT, address=sides.address)
     wait_until(lambda: sides.hub.call("connections", WAIT) == _PEERS, "the end of a visit")
-    while _carried(sides, 0.25) < _AS_BEFORE * before and time.monotonic() < began + _PATIENCE:
+    while _carried(sides, 0.25) < _AS_BEFORE * before and time.monotonic() < began + patience:
         pass
     return time.monotonic() - began
 

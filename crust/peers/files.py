@@ -356,11 +356,11 @@ class Files:
                 answers, self._answers = self._answers, collections.deque()
                 exchange = self._ready.popleft() if self._ready else None
             began = self._clock.now()
-            for answer in answers:
-                self._decided(*answer)
+            while answers:
+                self._decided(*answers.popleft())
             if exchange is not None:
                 self._serve(exchange)
-            served, took = served + 1, self._clock.now() - began
+            exchange, served, took = None, served + 1, self._clock.now() - began  # who waits keeps no session
             if took > limits.DISK_TURN_SECONDS or served % _YIELD_EVERY == 0:  # greenlets run only if we let them,
                 time.sleep(max(limits.TURN_PAUSE, took * limits.DISK_REST))  # and none has while the disk was slow
         self._shut_down()
@@ -577,6 +577,7 @@ class Files:
         for download in list(exchange.downloads.values()):
             download.give_up(reason)
             self._settle(exchange, download)
+        self._undecided = [each for each in self._undecided if each[0] is not exchange]
         with self._lock:
             sizes = [size for _, size in exchange.inbound]
             exchange.inbound.clear()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import hashlib
 import os
 import pathlib
 import resource
 import signal
 import threading
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -24,7 +26,7 @@ from crust.peers import download as download_module
 from crust.peers.download import PartFile
 from crust.peers.file_contract import FileOffer
 from crust.wire.transfer import Accept, Done, End, Fail, FileData, Offer, Progress, Refuse, build_transfer
-from tests.support.filepeers import FileNode, joined, puppet
+from tests.support.filepeers import FileNode, MemoryChannel, joined, puppet
 from tests.support.waiting import wait_until
 
 BIG = bytes(range(256)) * (3 * limits.FILE_IN_FLIGHT // 256) + b"and a tail"
@@ -333,6 +335,39 @@ def test_keys_at_one_address_leave_questions_to_others(node: FileNode, inbox: pa
     thinking.set()
     for peer in here:
         peer.expect(Accept)
+
+
+def test_files_keep_nothing_of_sessions_that_are_over(node: FileNode, inbox: pathlib.Path) -> None:
+    """Neither do questions that wait for others, nor the thread that writes: what is left in one counts nowhere."""
+    thinking = threading.Event()
+    asked: list[str] = []
+
+    def decide(offer: FileOffer) -> bool:
+        asked.append(offer.name)
+        return thinking.wait(20)
+
+    def come_and_go(called: list[str]) -> list[weakref.ref[MemoryChannel]]:
+        peers = [puppet(node, name) for name in called]
+        for peer in peers:
+            peer.say(Offer(0, 1, peer.peer_text))
+        wait_until(lambda: not any(peer.taken for peer in peers), what="the offers")
+        for peer in peers:
+            peer.lose()
+        return [weakref.ref(peer) for peer in peers]
+
+    def are_gone(kept: list[weakref.ref[MemoryChannel]]) -> bool:
+        node.failed.clear()  # that is the application's
+        gc.collect()
+        return not any(each() for each in kept)
+
+    node.files.accept_files(inbox, decide=decide)
+    first = come_and_go([f"first{number}" for number in range(limits.FILE_TRANSFERS_MAX)])
+    wait_until(lambda: len(asked) == len(first), what="the questions")
+    others = come_and_go(["other", "another"])
+    wait_until(lambda: are_gone(others), what="the end of those of whom nobody is asked")
+    thinking.set()
+    wait_until(lambda: are_gone(first), what="the end of the others")
+    assert len(asked) == len(first)
 
 
 def test_numbers_that_are_ours_to_give_are_a_violation(node: FileNode) -> None:

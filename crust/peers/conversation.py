@@ -29,7 +29,6 @@ from .holding import Holding
 from .host import Host
 from .meter import Meter
 from .paths import Rivalry, is_better_class
-from .sending import NEVER
 from .session import Delivery, Session, State
 from .transfer import printable, short_text
 
@@ -152,9 +151,8 @@ class Conversation(Holding):
     def _timer(self, now: float) -> None:
         again = False
         with self.lock:
-            if now < self._timer_at:
-                return  # an earlier, stale entry of the heap
-            self._timer_at = NEVER
+            if not self._rung_locked(now):
+                return
             tick = self.session.handle_timer(now)
             if tick.send and self.link is not None and not self.link.blocked:
                 again = not self._transmit(self.link, now)

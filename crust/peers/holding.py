@@ -36,7 +36,7 @@ _OVERHEAD = limits.MESSAGE_OVERHEAD
 class Holding(SignedSending, abc.ABC):
     """What :class:`~crust.peers.conversation.Conversation` does about what it holds. Thread-safe."""
 
-    __slots__ = ("_undigested", "_unfinished", "messages_received", "meter", "place")
+    __slots__ = ("_shelved", "_undigested", "_unfinished", "messages_received", "meter", "place")
 
     desk: Desk | None
 
@@ -47,6 +47,7 @@ class Holding(SignedSending, abc.ABC):
     def _begin_holding(self, meter: Meter) -> None:
         self.messages_received = 0
         self._undigested = 0  # bytes of the node's budget held for messages not yet consumed
+        self._shelved = 0  # the same for what is in the inbox of a session that is over, of which callbacks are to hear
         self._unfinished = 0  # and for those that have begun to come
         self.meter = meter
         """What the peer costs; the lock guards it."""
@@ -141,12 +142,24 @@ class Holding(SignedSending, abc.ABC):
         size = self._budgeted + self._unfinished
         self._budgeted = self._unfinished = 0
         stays = self._undigested
-        if stays and not self._host.consumes_messages():  # what is in the inbox does not
+        if stays and not self._host.consumes_messages():  # what is in the inbox goes with the peer: see unshelve()
             stays = 0 if self.desk is None else min(stays, self.desk.held)
-        budget.leave(stays)
-        size += self._undigested - stays
+        self._shelved = self._undigested - stays
+        budget.leave(self._undigested)
         self._undigested = stays
         budget.give(size)
+
+    def unshelve(self) -> None:
+        """
+        The session is over, and callbacks have heard of it: whoever still has its ``Peer`` is the application, and what
+        is left in the inbox is not the node's any more.
+        """
+        budget = self._host.budget
+        with self.lock, budget.lock:
+            size, self._shelved = self._shelved, 0
+            budget.used -= size
+            budget.left -= size
+        budget.settle()
 
     def discard_locked(self, size: int) -> None:
         """The application does not get messages of that cost after all, or its ``Peer`` has them after its end."""

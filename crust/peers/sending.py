@@ -60,6 +60,7 @@ class Sending(abc.ABC):
         "_starved_priority",
         "_streaming",
         "_timer_at",
+        "_timers",
         "_want_ready",
         "ended_reason",
         "ended_text",
@@ -101,7 +102,8 @@ class Sending(abc.ABC):
         self._streaming = False  # senders fill records by themselves, since the io thread looked last
         self._want_ready = False  # a sender got WouldBlock
         self._budgeted = 0  # bytes of the node's budget held for the outbox
-        self._timer_at = NEVER
+        self._timer_at = NEVER  # the next one of those that are to come,
+        self._timers: list[float] = []  # each earlier than the one before it
         self._bell = Bell(self._timer)
 
     def send(self, data: bytes, priority: int, kind: int, timeout: float | None | Configured) -> int:
@@ -511,7 +513,21 @@ class Sending(abc.ABC):
         if due is not None and due < self._timer_at:
             due = max(due, now)
             self._host.io.call_at(due, self._bell)
+            self._timers.append(due)
             self._timer_at = due
+
+    def _rung_locked(self, now: float) -> bool:
+        """
+        Forget the timers that have come; False if another one has seen to it. Those behind them stay what is next:
+        were they made anew, each acknowledgement would leave one behind until a heartbeat is due.
+        """
+        if now < self._timer_at:
+            return False
+        timers = self._timers
+        while timers and timers[-1] <= now:
+            timers.pop()
+        self._timer_at = timers[-1] if timers else NEVER
+        return True
 
     @abc.abstractmethod
     def _timer(self, now: float) -> None:

@@ -46,6 +46,7 @@ class Endings:
         def tell() -> None:
             node.subscriptions.emit(event)
             peer._end()
+            node.subscriptions.afterwards(conversation.unshelve)
 
         try:
             node.log.info("peer %s lost: %s", conversation.peer_id, reason)

@@ -190,6 +190,13 @@ class Subscriptions:
             self._waiting.append(None)
             self._dispatcher.post(self._run_event, event)
 
+    def afterwards(self, then: Callable[[], object]) -> None:
+        """Have that done, by the dispatcher, once callbacks have heard all that has been emitted. It must be quick."""
+        if self._dispatcher.running:
+            self._dispatcher.post(then)
+        else:
+            then()
+
     @property
     def waiting(self) -> int:
         """State events that wait for callbacks."""

@@ -16,6 +16,7 @@ from crust import Identity, Service, limits
 from crust.crypto.proofs import Signatory
 from crust.peers.unfinished import Unfinished
 from crust.wire import frames
+from crust.wire.handshake import Capability
 from crust.wire.proofs import MessageStatement
 from tests.support.nodes import Nodes, config
 from tests.support.puppet import Caller
@@ -146,10 +147,31 @@ def come_fill_and_go_unseen(node: Service) -> bool:
         caller.send(frames.Goodbye(frames.GoodbyeCode.CLOSED))
         caller.rest()
     wait_until(lambda: not node.peers, PATIENCE, "the session's end")
-    return node.stats().buffered_bytes == 0
+    wait_until(lambda: node.stats().buffered_bytes == 0, PATIENCE, "even accounts")
+    return True
 
 
-@pytest.mark.parametrize("consumer", ["nobody", "a group that refuses"])
+@pytest.mark.parametrize("event", [crust.ConnectSuccess, crust.LostPeer])
+def test_what_is_left_in_inboxes_counts_until_callbacks_have_heard(
+    nodes: Nodes, door: Doorkeeper, event: type[crust.Event]
+) -> None:
+    """As long as events wait that bring the ``Peer``, it is the node that holds that, and what is in its inbox."""
+    node = nodes.make(config(**SMALL), heard=False)
+    node.on(event, door)
+    node.start()
+    came = 0
+    while come_fill_and_go(node, Identity.generate()):
+        came += 1
+        assert came <= TOTAL // 80_000 + 1
+    assert TOTAL < node.stats().buffered_bytes <= TOTAL + 90_000
+    assert node.stats().refusals["limits.total_buffers"] >= 1
+    door.opened.set()
+    wait_until(lambda: node.stats().buffered_bytes <= 90_000, PATIENCE, "room")  # what has no link may live on
+    with Caller(node, Identity.generate()) as caller:
+        caller.begin()
+
+
+@pytest.mark.parametrize("consumer", ["nobody", "a group that refuses", "nobody, and it names ports"])
 def test_what_is_left_in_inboxes_goes_at_once(nodes: Nodes, consumer: str) -> None:
     """
     Of sessions that nobody holds (but that a thread which waits may have the last one in hand): neither their timers
@@ -163,13 +185,16 @@ def test_what_is_left_in_inboxes_goes_at_once(nodes: Nodes, consumer: str) -> No
         left.append(weakref.ref(peer))
         return False
 
-    if consumer != "nobody":
+    if consumer == "a group that refuses":
         node.group("choosy", 1, offer=refuse)
     for number in range(1, 4):
-        with Caller(node, Identity.generate()) as caller, contextlib.suppress(ConnectionError):  # it may be quicker
+        caller = Caller(node, Identity.generate(), capabilities=Capability.TRAVERSAL)
+        with caller, contextlib.suppress(ConnectionError):  # it may be quicker
             caller.begin()
+            if consumer == "nobody, and it names ports" and number == 1:  # of others' are those that live remembered
+                caller.send(frames.EchoPorts((2000,), (3000,)))
             caller.send_plaintext(frames.build_batch(0, 0, 1, [bytes(936)] * 40))
-            if consumer == "nobody":
+            if consumer != "a group that refuses":
                 wait_until(lambda: node.peers, PATIENCE, "the session")
                 left.append(weakref.ref(node.peers[0]))
                 caller.send(frames.Goodbye(frames.GoodbyeCode.CLOSED))

@@ -21,6 +21,7 @@ class World:
         self.looks: list[bool] = []
         self.done: list[Any] = []
         self.later: list[Callable[[], object]] = []
+        self.after: list[Callable[[], object]] = []
         self.fails = False
         self.endings = Endings(self)  # type: ignore[arg-type]
 
@@ -48,6 +49,9 @@ class World:
     def emit(self, event: object) -> None:
         self.done.append(event)
 
+    def afterwards(self, then: Callable[[], object]) -> None:
+        self.after.append(then)
+
     def waits(self) -> bool:
         """Whether a node that closes now would."""
         self.looks.clear()
@@ -56,7 +60,7 @@ class World:
 
     def over(self, name: str | None) -> None:
         """The end of a session of which the application has heard if it has a name."""
-        told: dict[str, Any] = {"peer_id": name, "ended_text": f"bye {name}"}
+        told: dict[str, Any] = {"peer_id": name, "ended_text": f"bye {name}", "unshelve": print}
         if name is not None:
             told["peer"] = types.SimpleNamespace(name=name, _end=lambda: self.done.append(f"end of {name}"))
         self.endings.over(types.SimpleNamespace(**told), "closed", (3,))  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ import pytest
 
 import crust
 from crust.peers import outbox, scratches
-from tests.support.nodes import Nodes
+from tests.support.nodes import Nodes, config
 from tests.support.waiting import wait_until
 
 PATIENCE = 5.0  # seconds in which what should be at once must have happened, on a busy machine
@@ -49,6 +49,19 @@ def test_small_messages_take_no_large_buffers(nodes: Nodes) -> None:
         pair.to_far.send(bytes(size))
         assert pair.to_near.recv(PATIENCE) == bytes(size)
         assert bool(scratches.scratches) == buffers
+
+
+def test_messages_one_by_one_leave_no_timers(nodes: Nodes) -> None:
+    """Each is acknowledged by a timer; those of heartbeats, which are far off, are not made anew for that."""
+    quiet = config(session__heartbeat_interval=100.0, session__resume_timeout=200.0)
+    pair = nodes.pair(quiet, quiet)
+    for _ in range(40):
+        pair.to_far.send(b"1")
+        assert pair.to_near.recv(PATIENCE) == b"1"
+        wait_until(lambda: not pair.to_far._conversation.session.outbox.held_messages, PATIENCE, "acknowledgement")
+    node = pair.far._node
+    assert node is not None
+    assert len(node.io._timers) < 20
 
 
 def test_sessions_that_send_share_no_records() -> None:

@@ -121,9 +121,16 @@ class EchoDesk:
         with self._lock:
             if self._closed or link is not conversation.link:
                 return
-            known = {each: value for each, value in self._theirs.items() if not each.ended_reason}
-            self._theirs = {**known, conversation: (link, frame)}
+            self._theirs = {**self._theirs, conversation: (link, frame)}
+            if conversation.ended_reason:  # lost() may have looked for it before it was there
+                self._theirs = {each: value for each, value in self._theirs.items() if each is not conversation}
         self._told(conversation)
+
+    def lost(self, conversation: Conversation) -> None:
+        """That session is over."""
+        with self._lock:
+            if conversation in self._theirs:
+                self._theirs = {each: value for each, value in self._theirs.items() if each is not conversation}
 
     def ports_of(self, conversation: Conversation) -> EchoPorts | None:
         """The ports of a peer, at the address of its link; None if it has named none."""

@@ -113,6 +113,7 @@ class Reflection:
             self._utp = transport
             transport.stun = self._udp.arrived
             self._node.on_connected += [self._met, self.desk.met]
+            self._node.on_lost.append(lambda conversation, reason: self.desk.lost(conversation))
             self._node.on_signal[EchoPorts] = self.desk.received
 
     # --- when ---------------------------------------------------------------------------------------------------------

@@ -134,11 +134,12 @@ class Acceptor:
         A connection came in, on a listener or by another way; it has not been started (any thread).
 
         Returns:
-            Seconds for which its listener should rest, this caller having been refused. Else those who come as soon as
-            they are turned away would take a core.
+            Seconds for which its listener should rest, this caller having been refused, or being a stranger who calls
+            all the time. Else those who come as soon as they are turned away would take a core.
         """
         host = connection.remote.host
-        return 0.0 if self._take(connection, host, host, None) else limits.REFUSAL_REST
+        slot = self._take(connection, host, host, None)
+        return limits.REFUSAL_REST if slot is None or slot.is_of_many else 0.0
 
     def offered(self, connection: CircuitConnection) -> None:
         """
@@ -149,7 +150,7 @@ class Acceptor:
         host = None if seen is None else seen[0]
         self._take(connection, connection.remote.host, host, host or "")
 
-    def _take(self, connection: Connection, address: str, seen: str | None, behind: str | None) -> bool:
+    def _take(self, connection: Connection, address: str, seen: str | None, behind: str | None) -> Slot | None:
         """
         Begin a handshake, if there is room.
 
@@ -159,12 +160,12 @@ class Acceptor:
             behind: The same of one who is introduced; empty: the introducer does not say.
 
         Returns:
-            False if it was refused.
+            None if it was refused.
         """
         now = self._now()
         if seen is not None and not self._host.access.address_allowed(seen, now):
             connection.abort()
-            return False
+            return None
         made: list[Link] = []
 
         def evict() -> None:
@@ -180,7 +181,7 @@ class Acceptor:
                     "refused a connection from %s: too many handshakes (%d more were not logged)", address, held_back
                 )
             connection.abort()
-            return False
+            return None
         link = Link(
             connection,
             Responder(self._host.handshake, salts=self.salts),
@@ -208,7 +209,7 @@ class Acceptor:
         except RuntimeError:
             self._begun(link)
             slot.release(now)
-        return True
+        return slot
 
     def _spawn_reader(
         self, link: Link, address: str, _: str, target: Callable[..., object], *args: object

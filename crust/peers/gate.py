@@ -140,6 +140,11 @@ class Slot:
         self._since = 0.0  # when it was given, or has been proven
         self._spoken = False
 
+    @property
+    def is_of_many(self) -> bool:
+        """Its caller is a stranger, at an address that calls all the time."""
+        return self._rank is _Rank.OFTEN
+
     def spoke(self) -> None:
         """The caller has said something that is no whole message 1: it makes room before those who may say one yet."""
         self._gate._defer(self)

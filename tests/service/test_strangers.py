@@ -196,3 +196,22 @@ def test_who_calls_again_at_once_is_refused_only_so_often(nodes: Nodes, monkeypa
             knock(port, GARBAGE[0])
     assert time.monotonic() - began >= 3 * 0.25
     assert node.stats().gate.admitted <= 1 + (time.monotonic() - began)
+
+
+def test_who_calls_all_the_time_is_let_in_only_so_often(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stranger that is let in each time has the listener rest, too; the first calls of an address do not."""
+    monkeypatch.setattr(limits, "REFUSAL_REST", 0.25)
+    monkeypatch.setattr(limits, "REFUSAL_REST_ALONE", 1.0)
+    monkeypatch.setattr(limits, "REFUSAL_REST_SAVED", 0.0)
+    monkeypatch.setattr(limits, "ACCEPTS_PER_TURN", 1)
+    node = nodes.start(config(limits__starts_per_address_per_second=1000))
+    rests: list[float] = []
+    inner = node._node
+    assert inner is not None
+    accepted = inner.acceptor.accepted
+    monkeypatch.setattr(inner.acceptor, "accepted", lambda connection: rests.append(accepted(connection)) or rests[-1])
+    began = time.monotonic()
+    for _ in range(limits.CALLS_FEW + 4):
+        knock(node.addresses[0].port, bytes(1100))
+    assert rests[: limits.CALLS_FEW] == [0.0] * limits.CALLS_FEW and rests[-3:] == [0.25] * 3
+    assert time.monotonic() - began >= 3 * 0.25 and node.stats().gate.admitted == limits.CALLS_FEW + 4

@@ -43,7 +43,11 @@ _OTHERS_PATIENCE = 1.5  # and for others once there is one
 _DIAL_TIMEOUT = 10.0
 _LOOK = 0.5  # seconds between two looks, lest a Ctrl-C that comes just before a wait is heard at its end only
 _LINKS = 3  # at once: as many as a node asks to introduce it
-_KNOWN_MAX = 64  # with those that busy ones name instead
+_KNOWN_MAX = 64  # with those that busy ones name instead: at so many addresses,
+_TOLD_ENDPOINTS = 4
+_TOLD_TIMEOUT = 3.0
+_TOLD_REST = 600.0  # seconds until another one is looked for at the same address
+_NAT64 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))
 _PAUSE = 1.0  # seconds before a lost link is tried again, doubled with each failure
 _PAUSE_MAX = 60.0
 _STEADY = 60.0  # seconds after which a link counts as a good one: the next pause is short
@@ -100,6 +104,31 @@ def _allowed(contact: crust.Contact, blacklist: Iterable[str]) -> crust.Contact:
     return crust.Contact(contact.peer_id, endpoints)
 
 
+def _believable(contact: crust.Contact, by: crust.Contact) -> list[crust.Endpoint]:
+    """
+    Where another node may be that a busy one has named: it may name any machine. By number alone, and what is not
+    public only if that one itself is on this machine, or in a private network.
+    """
+    here = [each for each in by.endpoints if each.ip is not None and not each.is_global]
+    on_loopback, in_private = (any(each.is_loopback is wanted for each in here) for wanted in (True, False))
+    found: dict[tuple[str, str], crust.Endpoint] = {}
+    for each in contact.endpoints:
+        allowed = each.is_global or (on_loopback if each.is_loopback else in_private)
+        if allowed and each.ip is not None and each.is_dialable and not _stands_for_another(each.ip):
+            found.setdefault((each.transport, each.host), each)
+    return [*found.values()][:_TOLD_ENDPOINTS]
+
+
+def _stands_for_another(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    if isinstance(ip, ipaddress.IPv4Address):
+        return ip.is_reserved
+    return any((ip.ipv4_mapped, ip.sixtofour, ip.teredo, *(ip in network for network in _NAT64)))
+
+
+def _place_of(endpoint: crust.Endpoint) -> str:
+    return f"{endpoint.host} {endpoint.port}" if endpoint.is_loopback else endpoint.host
+
+
 def command_line(words: Sequence[str], rendezvous: Iterable[crust.Contact], config: crust.Config) -> str:
     """A line for the other side, to be pasted into its terminal: these words, and what leads here."""
     line = list(words)
@@ -115,6 +144,7 @@ def command_line(words: Sequence[str], rendezvous: Iterable[crust.Contact], conf
 @dataclasses.dataclass
 class _Link:
     contact: crust.Contact
+    told: bool = False  # a busy one has named it, and nobody has answered there yet
     up_since: float | None = None  # None: not linked
     dialling: bool = False
     tried: bool = False  # at least one attempt has ended
@@ -144,6 +174,7 @@ class Links:
         self._news: queue.SimpleQueue[None] = queue.SimpleQueue()  # and who waits: a Condition bears no Ctrl-C
         self._lock = threading.Lock()  # guards what follows
         self._links = {contact.peer_id: _Link(contact) for contact in contacts}
+        self._looked: dict[str, float] = {}  # where only busy ones have said that somebody is, and when we heard it
         self._relays = False
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -219,6 +250,7 @@ class Links:
             before, self._links = self._links, {}
             for peer_id, contact in wanted.items():
                 link = self._links[peer_id] = before.get(peer_id) or _Link(contact)
+                link.told = False
                 if link.contact != contact:
                     link.contact, link.due, link.pause = contact, 0.0, _PAUSE
             self._start(node)
@@ -281,12 +313,12 @@ class Links:
                     self._bell.get(timeout=pause)
                 continue
             try:
-                dial = node.dial(link.contact, timeout=_DIAL_TIMEOUT)
-                dial.add_done_callback(functools.partial(self._ended, link))
+                dial = node.dial(link.contact, timeout=_TOLD_TIMEOUT if link.told else _DIAL_TIMEOUT)
+                dial.add_done_callback(functools.partial(self._ended, node, link))
             except crust.ServiceClosed:
                 return
             except crust.CrustError as error:
-                self._failed(link, error)
+                self._failed(node, link, error)
 
     def _next(self) -> _Link | None:
         """Whom to dial now (the lock is held)."""
@@ -307,13 +339,13 @@ class Links:
 
     # --- what becomes of them (the node's dispatcher) -----------------------------------------------------------------
 
-    def _ended(self, link: _Link, dial: futures.Future[crust.Peer]) -> None:
+    def _ended(self, node: crust.Service, link: _Link, dial: futures.Future[crust.Peer]) -> None:
         try:
             peer = dial.result(timeout=0)
         except crust.ServiceClosed:
             return
         except (crust.CrustError, futures.CancelledError) as error:
-            self._failed(link, error)
+            self._failed(node, link, error)
             return
         name = self._context.call(link.contact.peer_id)
         only = "" if peer.relays else ", which introduces only: it carries no data where no direct path is found"
@@ -321,21 +353,40 @@ class Links:
         with self._lock:
             link.dialling, link.tried, link.failures = False, True, 0
             link.up_since = time.monotonic()
+            if link.told:
+                self._proven(link, peer)
             self._relays = self._relays or peer.relays
         self._ring()
         if peer.state == "lost":  # since then
             self._gone(link, "lost at once")
 
-    def _failed(self, link: _Link, error: BaseException) -> None:
+    @staticmethod
+    def _proven(link: _Link, peer: crust.Peer) -> None:
+        """It is there: only where it answered is it looked for again (the lock is held)."""
+        path = peer.path
+        if path is None or path.transport == "relay":
+            return
+        host = crust.Endpoint.parse(path.remote).host
+        endpoints = tuple(each for each in link.contact.endpoints if each.host == host)
+        if endpoints:
+            link.contact, link.told = crust.Contact(link.contact.peer_id, endpoints), False
+
+    def _failed(self, node: crust.Service, link: _Link, error: BaseException) -> None:
         why = printable(str(error), 1000) or "the attempt was given up"
         name = self._context.call(link.contact.peer_id)
+        if link.told:
+            self._terminal.detail(f"{name}, whom a rendezvous without room has named, cannot be reached: {why}")
+            with self._lock:
+                self._forget(link)
+            self._ring()
+            return
         show = self._terminal.detail if link.failures else self._terminal.warn
         show(f"the rendezvous {name} cannot be reached: {why}; trying again from time to time")
         with self._lock:
             link.failures += 1
             link.dialling, link.tried = False, True
             self._put_off(link)
-            self._hear_of(getattr(error, "alternates", ()))
+            self._hear_of(node, link.contact, getattr(error, "alternates", ()))
         self._ring()
 
     def _lost(self, event: crust.LostPeer) -> None:
@@ -352,6 +403,8 @@ class Links:
                 link.pause = _PAUSE
             link.up_since = None
             self._put_off(link)
+            if link.told:
+                self._forget(link)
         self._ring()
         name = self._context.call(link.contact.peer_id)
         self._terminal.say(f"the rendezvous {name} has gone ({printable(why)}); linking again")
@@ -362,10 +415,23 @@ class Links:
         link.due = time.monotonic() + link.pause * random.uniform(1 - _JITTER, 1 + _JITTER)
         link.pause = min(_PAUSE_MAX, 2 * link.pause)
 
-    def _hear_of(self, alternates: Iterable[str]) -> None:
-        """A busy one names others (the lock is held)."""
+    def _forget(self, link: _Link) -> None:
+        """Whom a busy one has named once more is another one (the lock is held)."""
+        if self._links.get(link.contact.peer_id) is link:
+            del self._links[link.contact.peer_id]
+
+    def _hear_of(self, node: crust.Service, by: crust.Contact, alternates: Iterable[str]) -> None:
+        """A busy one that the user has named names others (the lock is held)."""
+        now = time.monotonic()
+        self._looked = {place: at for place, at in self._looked.items() if now < at + _TOLD_REST}
         for text in alternates:
             with contextlib.suppress(crust.ContactSyntaxError):  # bad advice harms nobody
                 contact = crust.Contact.parse(text)
-                if contact.endpoints and contact.peer_id not in self._people and len(self._links) < _KNOWN_MAX:
-                    self._links.setdefault(contact.peer_id, _Link(contact))
+                if contact.peer_id in self._people or contact.peer_id in self._links:
+                    continue
+                believed = crust.Contact(contact.peer_id, _believable(contact, by))
+                endpoints = _allowed(believed, node.config.bootstrap.blacklist).endpoints
+                new = tuple(each for each in endpoints if _place_of(each) not in self._looked)
+                if new and max(len(self._links), len(self._looked)) < _KNOWN_MAX:
+                    self._looked.update((_place_of(each), now) for each in new)
+                    self._links[contact.peer_id] = _Link(crust.Contact(contact.peer_id, new), told=True)

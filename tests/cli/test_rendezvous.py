@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,23 @@ from crust.cli.context import Context
 from crust.cli.main import build_parser
 from crust.cli.rendezvous import Links, command_line, rendezvous_of
 from crust.cli.terminal import Terminal
-from tests.cli.fakes import ALICE, BOB, FakePeer, FakeService, make_context, make_terminal, run_command, shown
+from tests.cli.fakes import (
+    ALICE,
+    BOB,
+    PATH,
+    FakePeer,
+    FakeService,
+    make_context,
+    make_terminal,
+    run_command,
+    shown,
+)
 from tests.support.nodes import Nodes, config
 from tests.support.sockets import unused_port
 from tests.support.waiting import wait_until
 
 CAROL, DAVE, ERIN = (crust.PeerId(bytes([number]) * 32) for number in (3, 4, 5))
+NINE = [f"tcp://20.0.1.{number}:1" for number in range(9)]
 PATIENCE = 10.0
 
 
@@ -238,6 +249,78 @@ def test_a_busy_one_names_others(tmp_path: Path) -> None:
         assert links.wait(PATIENCE)
         assert [each.peer_id for each in links.linked] == [CAROL]
         assert DAVE not in dialled.ids and links.covers(FakePeer(CAROL)) and not links.covers(FakePeer(ERIN))
+
+
+def full(*told: str) -> Callable[[crust.Contact], crust.Peer | BaseException]:
+    """BOB has no room and names these; nobody else answers."""
+    busy = crust.Denied("full", (), "busy", tuple(told))
+    return lambda to: busy if to.peer_id == BOB else crust.ConnectError("nobody is there")
+
+
+@pytest.mark.parametrize(
+    ("where", "told", "dialled_at"),
+    [
+        ("tcp://20.0.0.1:1", "tcp://localhost:1", ()),
+        ("tcp://20.0.0.1:1", "tcp://127.0.0.1:1", ()),
+        ("tcp://20.0.0.1:1", "tcp://192.168.1.1:80", ()),
+        ("tcp://20.0.0.1:1", "tcp://[::ffff:127.0.0.1]:1", ()),
+        ("tcp://20.0.0.1:1", "tcp://[64:ff9b::7f00:1]:1", ()),
+        ("tcp://192.168.1.9:1", "tcp://[::ffff:127.0.0.1]:1", ()),
+        ("tcp://192.168.1.9:1", "tcp://127.0.0.1:1", ()),
+        ("tcp://192.168.1.9:1", "tcp://224.0.0.1:1", ()),
+        ("tcp://192.168.1.9:1", "tcp://240.0.0.1:1", ()),
+        ("tcp://192.168.1.9:1", "tcp://192.168.1.1:80", ("tcp://192.168.1.1:80",)),
+        ("tcp://127.0.0.1:1", "tcp://127.0.0.1:2", ("tcp://127.0.0.1:2",)),
+        ("tcp://20.0.0.1:1", "tcp://20.0.0.2:1,utp://20.0.0.2:1", ("tcp://20.0.0.2:1", "utp://20.0.0.2:1")),
+        ("tcp://20.0.0.1:1", "tcp://20.0.0.2:1,tcp://20.0.0.2:2,tcp://20.0.0.2:3", ("tcp://20.0.0.2:1",)),
+        ("tcp://20.0.0.1:1", ",".join(NINE), NINE[:4]),
+    ],
+)
+def test_a_busy_one_may_name_any_machine(tmp_path: Path, where: str, told: str, dialled_at: Sequence[str]) -> None:
+    """So only what can be a node is dialled, and not by name."""
+    links, _ = made(tmp_path, crust.Contact.parse(f"{BOB}@{where}"))
+    dialled = Dialled(full(f"{CAROL}@{told}"))
+    with links:
+        dialled.begin(links)
+        assert not links.wait(PATIENCE)
+    assert [str(each) for to in dialled.contacts if to.peer_id == CAROL for each in to.endpoints] == list(dialled_at)
+
+
+def test_a_busy_one_cannot_have_others_dialled_again_and_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Each time it names other keys at one machine, and those name yet others: one dial comes of it."""
+    monkeypatch.setattr(module, "_PAUSE", 0.01)
+    monkeypatch.setattr(module, "_PAUSE_MAX", 0.01)
+    links, terminal = made(tmp_path, crust.Contact.parse(f"{BOB}@tcp://20.0.0.1:1"))
+
+    def outcome(to: crust.Contact) -> BaseException:
+        host = "20.0.0.2" if to.peer_id == BOB else "20.0.0.3"
+        told = (f"{crust.Identity.generate().peer_id}@tcp://{host}:{port}" for port in range(1, 9))
+        return crust.Denied("full", (), "busy", tuple(told))
+
+    dialled = Dialled(outcome)
+    with links:
+        dialled.begin(links)
+        wait_until(lambda: dialled.ids.count(BOB) >= 9, PATIENCE, "nine refusals")
+        assert [each.peer_id for each in links.wanted] == [BOB]
+    assert sum(to.peer_id != BOB for to in list(dialled.contacts)) == 1
+    assert shown(terminal).count("warning:") == 1
+
+
+def test_whom_a_busy_one_names_is_dialled_again_only_where_it_answered(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It may be a node, and name machines that are none."""
+    monkeypatch.setattr(module, "_PAUSE", 0.01)
+    there = crust.Endpoint.parse(PATH.remote)
+    links, _ = made(tmp_path, crust.Contact(BOB, (there,)))
+    told = f"{CAROL}@tcp://127.0.0.200:1,{there}"
+    dialled = Dialled(lambda to: reached(to) if to.peer_id == CAROL else full(told)(to))
+    with links:
+        dialled.begin(links)
+        assert links.wait(PATIENCE)
+        dialled.node.happen(crust.LostPeer(FakePeer(CAROL), crust.LostReason.TIMEOUT, ()))
+        wait_until(lambda: dialled.ids.count(CAROL) == 2 and links.linked, PATIENCE, "the second link")
+    assert [each.endpoints for each in dialled.contacts if each.peer_id == CAROL][1] == (there,)
 
 
 def test_waiting_ends_in_time(tmp_path: Path) -> None:

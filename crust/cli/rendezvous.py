@@ -216,7 +216,8 @@ class Links:
     def wanted(self) -> tuple[crust.Contact, ...]:
         """Those by which others get here: the linked ones, or while there is none, those that are tried first."""
         with self._lock:
-            return self._linked() or tuple(link.contact for link in self._links.values())[:_LINKS]
+            named = tuple(link.contact for link in self._links.values() if not link.told)
+            return self._linked() or named[:_LINKS]
 
     def follow(self, node: crust.Service, contacts: Callable[[crust.BootstrapConfig], list[crust.Contact]]) -> None:
         """Before the start: link to others when the configuration names others, as ``contacts`` reads it."""

@@ -433,6 +433,7 @@ class Links:
                 believed = crust.Contact(contact.peer_id, _believable(contact, by))
                 endpoints = _allowed(believed, node.config.bootstrap.blacklist).endpoints
                 new = tuple(each for each in endpoints if _place_of(each) not in self._looked)
-                if new and max(len(self._links), len(self._looked)) < _KNOWN_MAX:
+                new = new[: max(0, _KNOWN_MAX - len(self._looked))]
+                if new and len(self._links) < _KNOWN_MAX:
                     self._looked.update((_place_of(each), now) for each in new)
                     self._links[contact.peer_id] = _Link(crust.Contact(contact.peer_id, new), told=True)

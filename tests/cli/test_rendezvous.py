@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
@@ -304,6 +306,26 @@ def test_a_busy_one_cannot_have_others_dialled_again_and_again(monkeypatch: pyte
         assert [each.peer_id for each in links.wanted] == [BOB]
     assert sum(to.peer_id != BOB for to in list(dialled.contacts)) == 1
     assert shown(terminal).count("warning:") == 1
+
+
+def test_a_busy_one_cannot_have_all_the_world_dialled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Others at three machines each, whenever it is asked."""
+    monkeypatch.setattr(module, "_PAUSE", 0.01)
+    monkeypatch.setattr(module, "_PAUSE_MAX", 0.01)
+    links, _ = made(tmp_path, crust.Contact.parse(f"{BOB}@tcp://20.0.0.1:1"))
+    numbers = itertools.count()
+
+    def outcome(to: crust.Contact) -> BaseException:
+        hosts = (crust.Endpoint("tcp", str(ipaddress.IPv4Address(0x1E000000 + n)), 1) for n in numbers)
+        places = (",".join(map(str, itertools.islice(hosts, 3))) for _ in range(8))
+        return crust.Denied("full", (), "busy", tuple(f"{crust.Identity.generate().peer_id}@{each}" for each in places))
+
+    dialled = Dialled(lambda to: outcome(to) if to.peer_id == BOB else crust.ConnectError("nobody is there"))
+    with links:
+        dialled.begin(links)
+        wait_until(lambda: dialled.ids.count(BOB) >= 6, PATIENCE, "six refusals")
+    hosts = {each.host for to in dialled.contacts if to.peer_id != BOB for each in to.endpoints}
+    assert len(hosts) == 64
 
 
 def test_whom_a_busy_one_names_is_dialled_again_only_where_it_answered(

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 import crust
 
 from .errors import UsageError
+from .hearsay import Hearsay
 from .options import load_config, restricted
 from .terminal import printable
 
@@ -43,11 +44,8 @@ _OTHERS_PATIENCE = 1.5  # and for others once there is one
 _DIAL_TIMEOUT = 10.0
 _LOOK = 0.5  # seconds between two looks, lest a Ctrl-C that comes just before a wait is heard at its end only
 _LINKS = 3  # at once: as many as a node asks to introduce it
-_KNOWN_MAX = 64  # with those that busy ones name instead: at so many addresses,
-_TOLD_ENDPOINTS = 4
-_TOLD_TIMEOUT = 3.0
-_TOLD_REST = 600.0  # seconds until another one is looked for at the same address
-_NAT64 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))
+_KNOWN_MAX = 64  # with those that busy ones name instead
+_HEARSAY_TIMEOUT = 3.0
 _PAUSE = 1.0  # seconds before a lost link is tried again, doubled with each failure
 _PAUSE_MAX = 60.0
 _STEADY = 60.0  # seconds after which a link counts as a good one: the next pause is short
@@ -104,31 +102,6 @@ def _allowed(contact: crust.Contact, blacklist: Iterable[str]) -> crust.Contact:
     return crust.Contact(contact.peer_id, endpoints)
 
 
-def _believable(contact: crust.Contact, by: crust.Contact) -> list[crust.Endpoint]:
-    """
-    Where another node may be that a busy one has named: it may name any machine. By number alone, and what is not
-    public only if that one itself is on this machine, or in a private network.
-    """
-    here = [each for each in by.endpoints if each.ip is not None and not each.is_global]
-    on_loopback, in_private = (any(each.is_loopback is wanted for each in here) for wanted in (True, False))
-    found: dict[tuple[str, str], crust.Endpoint] = {}
-    for each in contact.endpoints:
-        allowed = each.is_global or (on_loopback if each.is_loopback else in_private)
-        if allowed and each.ip is not None and each.is_dialable and not _stands_for_another(each.ip):
-            found.setdefault((each.transport, each.host), each)
-    return [*found.values()][:_TOLD_ENDPOINTS]
-
-
-def _stands_for_another(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    if isinstance(ip, ipaddress.IPv4Address):
-        return ip.is_reserved
-    return any((ip.ipv4_mapped, ip.sixtofour, ip.teredo, *(ip in network for network in _NAT64)))
-
-
-def _place_of(endpoint: crust.Endpoint) -> str:
-    return f"{endpoint.host} {endpoint.port}" if endpoint.is_loopback else endpoint.host
-
-
 def command_line(words: Sequence[str], rendezvous: Iterable[crust.Contact], config: crust.Config) -> str:
     """A line for the other side, to be pasted into its terminal: these words, and what leads here."""
     line = list(words)
@@ -174,7 +147,7 @@ class Links:
         self._news: queue.SimpleQueue[None] = queue.SimpleQueue()  # and who waits: a Condition bears no Ctrl-C
         self._lock = threading.Lock()  # guards what follows
         self._links = {contact.peer_id: _Link(contact) for contact in contacts}
-        self._looked: dict[str, float] = {}  # where only busy ones have said that somebody is, and when we heard it
+        self._hearsay = Hearsay()
         self._relays = False
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -314,7 +287,7 @@ class Links:
                     self._bell.get(timeout=pause)
                 continue
             try:
-                dial = node.dial(link.contact, timeout=_TOLD_TIMEOUT if link.told else _DIAL_TIMEOUT)
+                dial = node.dial(link.contact, timeout=_HEARSAY_TIMEOUT if link.told else _DIAL_TIMEOUT)
                 dial.add_done_callback(functools.partial(self._ended, node, link))
             except crust.ServiceClosed:
                 return
@@ -423,17 +396,10 @@ class Links:
 
     def _hear_of(self, node: crust.Service, by: crust.Contact, alternates: Iterable[str]) -> None:
         """A busy one that the user has named names others (the lock is held)."""
-        now = time.monotonic()
-        self._looked = {place: at for place, at in self._looked.items() if now < at + _TOLD_REST}
         for text in alternates:
             with contextlib.suppress(crust.ContactSyntaxError):  # bad advice harms nobody
-                contact = crust.Contact.parse(text)
-                if contact.peer_id in self._people or contact.peer_id in self._links:
+                contact = _allowed(crust.Contact.parse(text), node.config.bootstrap.blacklist)
+                if contact.peer_id in self._people or contact.peer_id in self._links or len(self._links) >= _KNOWN_MAX:
                     continue
-                believed = crust.Contact(contact.peer_id, _believable(contact, by))
-                endpoints = _allowed(believed, node.config.bootstrap.blacklist).endpoints
-                new = tuple(each for each in endpoints if _place_of(each) not in self._looked)
-                new = new[: max(0, _KNOWN_MAX - len(self._looked))]
-                if new and len(self._links) < _KNOWN_MAX:
-                    self._looked.update((_place_of(each), now) for each in new)
-                    self._links[contact.peer_id] = _Link(crust.Contact(contact.peer_id, new), told=True)
+                if endpoints := self._hearsay.believed(contact, by, time.monotonic()):
+                    self._links[contact.peer_id] = _Link(crust.Contact(contact.peer_id, endpoints), told=True)

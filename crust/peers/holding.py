@@ -36,7 +36,7 @@ _OVERHEAD = limits.MESSAGE_OVERHEAD
 class Holding(SignedSending, abc.ABC):
     """What :class:`~crust.peers.conversation.Conversation` does about what it holds. Thread-safe."""
 
-    __slots__ = ("_shelved", "_undigested", "_unfinished", "messages_received", "meter", "place")
+    __slots__ = ("_end_heard", "_shelved", "_undigested", "_unfinished", "messages_received", "meter", "place")
 
     desk: Desk | None
 
@@ -48,6 +48,7 @@ class Holding(SignedSending, abc.ABC):
         self.messages_received = 0
         self._undigested = 0  # bytes of the node's budget held for messages not yet consumed
         self._shelved = 0  # the same for what is in the inbox of a session that is over, of which callbacks are to hear
+        self._end_heard = False  # callbacks have heard that it is over
         self._unfinished = 0  # and for those that have begun to come
         self.meter = meter
         """What the peer costs; the lock guards it."""
@@ -156,6 +157,7 @@ class Holding(SignedSending, abc.ABC):
         """
         budget = self._host.budget
         with self.lock, budget.lock:
+            self._end_heard = True
             size, self._shelved = self._shelved, 0
             budget.used -= size
             budget.left -= size
@@ -173,10 +175,15 @@ class Holding(SignedSending, abc.ABC):
         budget.settle()
 
     def shelved_locked(self, deliveries: list[Delivery]) -> None:
-        """They have come into the inbox."""
+        """They have come into the inbox: if that is after the end, they count as what was there before."""
         if self._undigested and self.session.state is State.LOST:
-            sizes = [len(data) + _OVERHEAD for delivery in deliveries for data in delivery.messages]
-            self.discard_locked(sum(sizes))
+            size = sum([len(data) + _OVERHEAD for delivery in deliveries for data in delivery.messages])
+            if self._end_heard:
+                self.discard_locked(size)
+                return
+            size = min(size, self._undigested)
+            self._undigested -= size
+            self._shelved += size
 
     def consumed(self, cost: int) -> None:
         """The application has taken messages of that cost (not on a thread that may be interrupted)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -13,7 +14,8 @@ import pytest
 import crust
 import crust.testing
 from crust import Identity, Service, limits
-from crust.crypto.proofs import Signatory
+from crust.addresses import network_id
+from crust.crypto.proofs import Numbers, Signatory
 from crust.peers.unfinished import Unfinished
 from crust.wire import frames
 from crust.wire.handshake import Capability
@@ -169,6 +171,38 @@ def test_what_is_left_in_inboxes_counts_until_callbacks_have_heard(
     wait_until(lambda: node.stats().buffered_bytes <= 90_000, PATIENCE, "room")  # what has no link may live on
     with Caller(node, Identity.generate()) as caller:
         caller.begin()
+
+
+def test_what_is_verified_after_the_end_counts_until_callbacks_have_heard(
+    nodes: Nodes, door: Doorkeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes into the inbox only then: one message that is signed keeps all others there that come behind it."""
+    opened = threading.Event()
+    open_message = Signatory.open_message
+
+    def slowly(signatory: Signatory, sender: bytes, signed: bytes) -> MessageStatement:
+        opened.wait(PATIENCE)
+        return open_message(signatory, sender, signed)
+
+    monkeypatch.setattr(Signatory, "open_message", slowly)
+    node, identity = nodes.make(config(**SMALL), heard=False), Identity.generate()
+    node.on(crust.LostPeer, door)
+    node.start()
+    told = node.events(crust.LostPeer)
+    with Caller(node, identity) as caller:
+        number = Numbers(caller.begin().session_id, os.urandom).next(1)
+        signed = Signatory(identity, network_id(None)).sign_message(node.id.public_key, number, 1, b"slow")
+        caller.send(frames.Batch(0, frames.Kind.SIGNED, 1, [signed]))
+        for number in (1, 41):
+            caller.send_plaintext(frames.build_batch(number, 0, 1, [bytes(936)] * 40))
+        caller.send(frames.Goodbye(frames.GoodbyeCode.CLOSED))
+        caller.rest()
+    opened.set()
+    peer = told.get(PATIENCE).peer
+    assert node.stats().buffered_bytes == 80 * 1000 + len(b"slow") + limits.MESSAGE_OVERHEAD
+    assert sum(1 for _ in messages_of(peer)) == 81
+    door.opened.set()
+    wait_until(lambda: node.stats().buffered_bytes == 0, PATIENCE, "even accounts")
 
 
 @pytest.mark.parametrize("consumer", ["nobody", "a group that refuses", "nobody, and it names ports"])

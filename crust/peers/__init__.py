@@ -24,5 +24,5 @@ The session:        ``link`` (one encrypted stream; ``link_owner``: what it asks
                     ``verifying`` (messages that are proof)
 For applications:   ``peer``, ``messages``, ``echoes`` (a peer tries whether strangers reach us)
 Files:              ``transfer`` (sans-IO), ``upload`` and ``download`` (disk), ``files`` (all of a node's),
-                    ``file_contract`` (what they need and show)
+                    ``exchange`` (one peer's), ``file_contract`` (what they need and show)
 """

@@ -52,6 +52,7 @@ from ..wire.transfer import (
     parse_transfer_untrusted,
 )
 from .download import Download, Rules
+from .exchange import Exchange
 from .file_contract import (
     Decide,
     FileChannel,
@@ -63,33 +64,13 @@ from .file_contract import (
     OnSending,
 )
 from .shares import Turns, is_full
-from .transfer import FileSender, Fresh, first_number, is_ours, short_text
+from .transfer import FileSender, first_number, is_ours, short_text
 from .upload import Upload, open_source
 
 __all__ = ["Files"]
 
 _NAME_MAX = 1024  # bytes of a name on the wire
 _YIELD_EVERY = 16  # messages written before other threads get a chance
-
-
-class _Exchange:
-    """All file transfers with one peer."""
-
-    __slots__ = ("channel", "downloads", "ended", "fresh", "inbound", "lost", "place", "queued", "replies", "uploads")
-
-    def __init__(self, channel: FileChannel) -> None:
-        self.channel = channel
-        # Guarded by Files._lock:
-        self.uploads: dict[int, Upload] = {}
-        self.inbound: collections.deque[tuple[TransferMessage | None, int]] = collections.deque()
-        self.replies: collections.deque[TransferMessage] = collections.deque()
-        self.lost = False
-        self.queued = False  # the worker has it in hand or will come to it
-        # The worker's own:
-        self.downloads: dict[int, Download] = {}
-        self.ended: dict[int, None] = {}  # oldest first, bounded
-        self.place: bytes | None = None  # where the peer was at its last offer; read with the lock, too
-        self.fresh = Fresh()
 
 
 class Files:
@@ -122,11 +103,12 @@ class Files:
         self._lock = threading.Lock()
         self._changed = self._clock.condition(self._lock)
         """Guards what follows and the first half of each exchange; notified when the worker has something to do."""
-        self._exchanges: dict[FileChannel, _Exchange] = {}
-        self._ready = Turns[_Exchange](lambda exchange: exchange.place)
-        self._stalled: list[_Exchange] = []  # their replies found no room
+        self._exchanges: dict[FileChannel, Exchange] = {}
+        self._leaving: dict[FileChannel, Exchange] = {}  # of sessions that are over, until the worker has come to them
+        self._ready = Turns[Exchange](lambda exchange: exchange.place)
+        self._stalled: list[Exchange] = []  # their replies found no room
         self._retry_at = 0.0  # on the clock: when they are tried again
-        self._answers: collections.deque[tuple[_Exchange, Download, bool | str]] = collections.deque()
+        self._answers: collections.deque[tuple[Exchange, Download, bool | str]] = collections.deque()
         self._rules: Rules | None = None
         self.bites: Callable[[str], object] = lambda limit: None  # told the name of a limit that has bitten
         self.is_behind: Callable[[bool], bool] = lambda fresh: False  # whether none may begin, for what waits already
@@ -136,7 +118,7 @@ class Files:
         self._working = False
         self._closed = False
         # The worker's own:
-        self._undecided: list[tuple[_Exchange, Download]] = []
+        self._undecided: list[tuple[Exchange, Download]] = []
         self._asking: dict[str, bytes | None] = {}  # peers whose file the application is deciding about, and where
 
     # --- the application's side -------------------------------------------------------------------------------------
@@ -295,11 +277,22 @@ class Files:
             if exchange is None:
                 return
             exchange.lost = True
-            if self._working:  # else nothing of it is on the disk
+            if self._working or exchange.inbound:  # else there is nothing of it, on the disk or in memory
+                if not self._closed:
+                    self._leaving[channel] = exchange
                 self._schedule_locked(exchange)
             uploads = list(exchange.uploads.values())
         for upload in uploads:
             upload.stop(PeerLost(f"the session with {channel.peer_text} ended while a file was sent", reason))
+
+    def afterwards(self, channel: FileChannel, then: Callable[[], object]) -> None:
+        """Have that done, by the worker, once it keeps nothing of a session that is over. It must be quick."""
+        with self._lock:
+            exchange = self._leaving.get(channel)
+            if exchange is not None:
+                exchange.then = then
+                return
+        then()
 
     def abandon(self) -> None:
         """In a forked child: close the copies of the descriptors; the files are the parent's (takes no lock)."""
@@ -323,13 +316,13 @@ class Files:
         for upload in uploads:
             upload.stop(ServiceClosed("the node was closed while a file was sent"))
 
-    def _exchange_locked(self, channel: FileChannel) -> _Exchange:
+    def _exchange_locked(self, channel: FileChannel) -> Exchange:
         exchange = self._exchanges.get(channel)
         if exchange is None:
-            exchange = self._exchanges[channel] = _Exchange(channel)
+            exchange = self._exchanges[channel] = Exchange(channel)
         return exchange
 
-    def _schedule_locked(self, exchange: _Exchange) -> None:
+    def _schedule_locked(self, exchange: Exchange) -> None:
         """Let the worker come to this exchange, and start it if this is the first time."""
         if not exchange.queued:
             exchange.queued = True
@@ -376,7 +369,7 @@ class Files:
                 return
             self._changed.wait(left if self._stalled else None)
 
-    def _serve(self, exchange: _Exchange) -> None:
+    def _serve(self, exchange: Exchange) -> None:
         """Do one thing for a peer, and put it back in line if there is more."""
         if exchange.lost:
             self._end(exchange, f"the session with {exchange.channel.peer_text} ended")
@@ -393,7 +386,7 @@ class Files:
         with self._lock:
             self._put_back_locked(exchange)
 
-    def _put_back_locked(self, exchange: _Exchange) -> None:
+    def _put_back_locked(self, exchange: Exchange) -> None:
         if exchange.lost or (exchange.inbound and len(exchange.replies) < limits.FILE_REPLIES_MAX):
             self._ready.append(exchange)
         elif exchange.replies:
@@ -405,7 +398,7 @@ class Files:
         else:
             exchange.queued = False
 
-    def _flush(self, exchange: _Exchange) -> None:
+    def _flush(self, exchange: Exchange) -> None:
         """Send what waits for this peer, as far as there is room."""
         while exchange.replies:
             try:
@@ -417,21 +410,21 @@ class Files:
                 return
             exchange.replies.popleft()
 
-    def _reply(self, exchange: _Exchange, *messages: TransferMessage) -> None:
+    def _reply(self, exchange: Exchange, *messages: TransferMessage) -> None:
         with self._lock:
             for message in messages:
                 if isinstance(message, Progress):
                     self._drop_progress_locked(exchange, message.transfer)
                 exchange.replies.append(message)
 
-    def _drop_progress_locked(self, exchange: _Exchange, transfer: int) -> None:
+    def _drop_progress_locked(self, exchange: Exchange, transfer: int) -> None:
         """Forget a report that waits and that a newer one replaces: what waits is bounded by the files under way."""
         for waiting in exchange.replies:
             if isinstance(waiting, Progress) and waiting.transfer == transfer:
                 exchange.replies.remove(waiting)
                 return
 
-    def _handle(self, exchange: _Exchange, message: TransferMessage) -> None:
+    def _handle(self, exchange: Exchange, message: TransferMessage) -> None:
         try:
             self._take(exchange, message)
         except Exception:  # whatever one peer has brought about, the others are still served
@@ -441,7 +434,7 @@ class Files:
                 download.give_up("an internal error")
                 self._settle(exchange, download)
 
-    def _take(self, exchange: _Exchange, message: TransferMessage) -> None:
+    def _take(self, exchange: Exchange, message: TransferMessage) -> None:
         if exchange.place is None or isinstance(message, (Offer, SignedOffer)):
             exchange.place = exchange.channel.place  # which takes a while to find out
         download = exchange.downloads.get(message.transfer)
@@ -458,7 +451,7 @@ class Files:
                 self._remember(exchange, message.transfer)
                 self._reply(exchange, Fail(message.transfer, "there is no such transfer"))
 
-    def _offered(self, exchange: _Exchange, offer: Offer | SignedOffer) -> None:
+    def _offered(self, exchange: Exchange, offer: Offer | SignedOffer) -> None:
         with self._lock:
             rules, refusal = self._rules, ""
             others = [download for each in self._exchanges.values() for download in each.downloads.values()]
@@ -521,7 +514,7 @@ class Files:
                 with self._lock:
                     self._answers.append((exchange, download, "this node is too busy; try again later"))
 
-    def _question(self, exchange: _Exchange, download: Download) -> None:
+    def _question(self, exchange: Exchange, download: Download) -> None:
         """A thread of its own: ends with the application's answer."""
         answer: bool | str = "the receiving program could not decide"
         try:
@@ -534,7 +527,7 @@ class Files:
                 self._answers.append((exchange, download, answer))
                 self._changed.notify_all()
 
-    def _decided(self, exchange: _Exchange, download: Download, answer: bool | str) -> None:
+    def _decided(self, exchange: Exchange, download: Download, answer: bool | str) -> None:
         self._asking.pop(exchange.channel.peer_text, None)
         if not download.over:
             download.decided(answer, self._promised())
@@ -547,7 +540,7 @@ class Files:
         with contained(self._log.exception, "progress() failed for %r; it is not called again", download.name):
             download.tell_progress()
 
-    def _settle(self, exchange: _Exchange, download: Download) -> None:
+    def _settle(self, exchange: Exchange, download: Download) -> None:
         """Queue what a download has to say; report and forget it if it is over."""
         self._reply(exchange, *download.messages_to_send())
         if not download.over:
@@ -567,12 +560,12 @@ class Files:
         elif download.failure:
             self._on_failed(peer, download.name, download.failure)
 
-    def _remember(self, exchange: _Exchange, transfer: int) -> None:
+    def _remember(self, exchange: Exchange, transfer: int) -> None:
         exchange.ended[transfer] = None
         if len(exchange.ended) > limits.FILE_ENDED_MEMORY:
             del exchange.ended[next(iter(exchange.ended))]
 
-    def _end(self, exchange: _Exchange, reason: str) -> None:
+    def _end(self, exchange: Exchange, reason: str) -> None:
         """Give up everything that a peer was sending."""
         for download in list(exchange.downloads.values()):
             download.give_up(reason)
@@ -581,13 +574,17 @@ class Files:
         with self._lock:
             sizes = [size for _, size in exchange.inbound]
             exchange.inbound.clear()
+            self._leaving.pop(exchange.channel, None)
+            then, exchange.then = exchange.then, None
         for size in sizes:
             exchange.channel.file_message_done(size)
+        if then is not None:
+            then()
 
     def _shut_down(self) -> None:
         """The node is closing: the last thing the worker does."""
         with self._lock:
-            exchanges = list({*self._exchanges.values(), *self._ready, *self._stalled})
+            exchanges = list({*self._exchanges.values(), *self._leaving.values(), *self._ready, *self._stalled})
             self._exchanges.clear()
             self._ready.clear()
             self._stalled.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..peers.conversation import Conversation
@@ -35,8 +36,10 @@ class Endings:
             self._untold += 1
             self._told.clear()
 
-    def over(self, conversation: Conversation, reason: str, undelivered: tuple[int, ...]) -> None:
-        """One is over: ``LostPeer`` comes behind its last message."""
+    def over(
+        self, conversation: Conversation, reason: str, undelivered: tuple[int, ...], then: Callable[[], object]
+    ) -> None:
+        """One is over: ``LostPeer`` comes behind its last message, and ``then`` behind that."""
         peer = getattr(conversation, "peer", None)
         if peer is None:
             return  # agreed to, but never begun: nobody has heard of it
@@ -46,7 +49,7 @@ class Endings:
         def tell() -> None:
             node.subscriptions.emit(event)
             peer._end()
-            node.subscriptions.afterwards(conversation.unshelve)
+            node.subscriptions.afterwards(then)
 
         try:
             node.log.info("peer %s lost: %s", conversation.peer_id, reason)

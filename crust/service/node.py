@@ -19,6 +19,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from .. import limits
@@ -391,6 +392,7 @@ class Node(Hooks):
 
     def lost(self, conversation: Conversation, reason: str, undelivered: tuple[int, ...]) -> None:
         """The session is over."""
+        then: Callable[[], object] = conversation.unshelve
         try:
             self.registry.ended(conversation)
             self.dialer.session_lost(conversation)
@@ -404,8 +406,9 @@ class Node(Hooks):
             channel = self._channels.pop(conversation, None)
             if channel is not None:
                 self.files.peer_lost(channel, reason)
+                then = partial(self.files.afterwards, channel, then)
         finally:
-            self.endings.over(conversation, reason, undelivered)
+            self.endings.over(conversation, reason, undelivered, then)
 
     def send_ready(self, conversation: Conversation) -> None:
         """There is room again."""

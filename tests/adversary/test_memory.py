@@ -8,6 +8,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -15,11 +16,14 @@ import crust
 import crust.testing
 from crust import Identity, Service, limits
 from crust.addresses import network_id
+from crust.crypto.keys import hash32
 from crust.crypto.proofs import Numbers, Signatory
+from crust.peers.transfer import first_number
 from crust.peers.unfinished import Unfinished
 from crust.wire import frames
 from crust.wire.handshake import Capability
 from crust.wire.proofs import MessageStatement
+from crust.wire.transfer import End, FileData, Offer, build_transfer
 from tests.support.nodes import Nodes, config
 from tests.support.puppet import Caller
 from tests.support.threads import Background
@@ -39,8 +43,10 @@ class Doorkeeper:
     def __init__(self) -> None:
         self.opened = threading.Event()
         self.given: list[object] = []
+        self.is_inside = False
 
     def __call__(self, event: object) -> None:
+        self.is_inside = True
         self.opened.wait(PATIENCE)
         self.given.append(event)
 
@@ -65,16 +71,26 @@ def is_let_in(caller: Caller) -> bool:
 
 def come_fill_and_go(node: Service, identity: Identity, kind: int = frames.Kind.MESSAGE) -> bool:
     """One session that brings 80 messages of 1,000 bytes, and ends; False if it was refused as busy."""
-    held = node.stats().buffered_bytes
+    held, others = node.stats().buffered_bytes, len(node.peers)
     with Caller(node, identity) as caller:
         if not is_let_in(caller):
             return False
+        message = bytes(936) if kind != frames.Kind.FILE else word_of_a_file(caller, 936)
         for number in range(0, 80, 40):
-            caller.send_plaintext(frames.build_batch(number, kind, 1, [bytes(936)] * 40))
+            caller.send_plaintext(frames.build_batch(number, kind, 1, [message] * 40))
         caller.send(frames.Goodbye(frames.GoodbyeCode.CLOSED))
         wait_until(lambda: node.stats().buffered_bytes >= held + 80_000, PATIENCE, "the messages")
-        wait_until(lambda: not node.peers or node.stats().buffered_bytes > TOTAL, PATIENCE, "the session's end")
+        wait_until(
+            lambda: len(node.peers) <= others or node.stats().buffered_bytes > TOTAL, PATIENCE, "the session's end"
+        )
     return True
+
+
+def word_of_a_file(caller: Caller, size: int) -> bytes:
+    """Of a file that nobody has offered, in so many bytes."""
+    number = first_number(caller.controller)
+    around = len(build_transfer(FileData(number, 0, b"x"))) - 1
+    return build_transfer(FileData(number, 0, bytes(size - around)))
 
 
 @pytest.mark.parametrize("consumer", ["callback", "stream"])
@@ -203,6 +219,27 @@ def test_what_is_verified_after_the_end_counts_until_callbacks_have_heard(
     assert sum(1 for _ in messages_of(peer)) == 81
     door.opened.set()
     wait_until(lambda: node.stats().buffered_bytes == 0, PATIENCE, "even accounts")
+
+
+def test_what_the_thread_that_writes_files_has_not_come_to_counts(
+    nodes: Nodes, door: Doorkeeper, tmp_path: Path
+) -> None:
+    """It is busy with a file of another peer, and keeps each session of which it has had a word, with what is left."""
+    node = nodes.start(config(**SMALL), heard=False)
+    node.accept_files(tmp_path, progress=door)
+    with Caller(node, Identity.generate()) as slow:
+        slow.begin()
+        number = first_number(slow.controller)
+        words = (Offer(number, 1, "slow"), FileData(number, 0, b"x"), End(number, hash32(b"x")))
+        slow.send(frames.Batch(0, frames.Kind.FILE, 1, [build_transfer(each) for each in words]))
+        wait_until(lambda: door.is_inside, PATIENCE, "the busy thread")
+        came = 0
+        while come_fill_and_go(node, Identity.generate(), frames.Kind.FILE):
+            came += 1
+            assert came <= TOTAL // 80_000 + 1
+        assert TOTAL < node.stats().buffered_bytes <= TOTAL + 90_000
+        door.opened.set()
+        wait_until(lambda: node.stats().buffered_bytes == 0, PATIENCE, "even accounts")
 
 
 @pytest.mark.parametrize("consumer", ["nobody", "a group that refuses", "nobody, and it names ports"])

@@ -150,6 +150,7 @@ def test_a_worker_that_cannot_start_is_tried_again(
     def fail(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
+    over: list[str] = []
     with FileNode() as node:
         peer, lost = puppet(node), puppet(node, "lost")
         node.files.accept_files(inbox)
@@ -158,10 +159,14 @@ def test_a_worker_that_cannot_start_is_tried_again(
             peer.say(Offer(0, 1, "name"))
             lost.say(Offer(0, 1, "name"))
             lost.lose()
+            node.files.afterwards(peer, lambda: over.append("kept nothing"))
+            node.files.afterwards(lost, lambda: over.append("kept a word"))
         assert "next message tries again" in caplog.text
-        assert peer.taken > 0
+        assert peer.taken > 0 and lost.taken > 0 and over == ["kept nothing"]
         peer.say(FileData(0, 0, b"x"), End(0, digest(b"x")))
         peer.expect(Done(0))
+        wait_until(lambda: over == ["kept nothing", "kept a word"])
+        assert lost.taken == 0 and not node.files._leaving
 
 
 def test_a_peer_that_is_lost_leaves_nothing(node: FileNode, inbox: pathlib.Path) -> None:

@@ -60,10 +60,10 @@ class World:
 
     def over(self, name: str | None) -> None:
         """The end of a session of which the application has heard if it has a name."""
-        told: dict[str, Any] = {"peer_id": name, "ended_text": f"bye {name}", "unshelve": print}
+        told: dict[str, Any] = {"peer_id": name, "ended_text": f"bye {name}"}
         if name is not None:
             told["peer"] = types.SimpleNamespace(name=name, _end=lambda: self.done.append(f"end of {name}"))
-        self.endings.over(types.SimpleNamespace(**told), "closed", (3,))  # type: ignore[arg-type]
+        self.endings.over(types.SimpleNamespace(**told), "closed", (3,), print)  # type: ignore[arg-type]
 
 
 def test_a_close_waits_for_the_last_of_them() -> None:

@@ -132,7 +132,8 @@ class Denied(ConnectError):
     Attributes:
         reason: One word, the lower-case name of a ``crust.wire`` denial code: ``version``, ``network``,
             ``role``, ``banned``, ``busy``, ``self``, ``not_accepting``, ``duplicate`` or ``closing``.
-        alternates: Contacts that a busy node suggests instead, as text.
+        alternates: Contacts that a busy node suggests instead, as text. It may name any machine, and others each time:
+            `crust.Service.bootstrap` goes by them with care (few, by number, seldom); so should who dials them himself.
     """
 
     def __init__(

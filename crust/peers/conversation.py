@@ -35,7 +35,6 @@ from .transfer import printable, short_text
 if TYPE_CHECKING:
     from ..runtime.clock import Event
     from .link import Link
-    from .peer import Peer
     from .verifying import Desk
 
 __all__ = ["Conversation", "Host"]
@@ -80,7 +79,6 @@ class Conversation(Holding):
         "known_at",
         "leaving",
         "path",
-        "peer",
         "purpose",
         "redial",
         "rivalry",
@@ -118,7 +116,6 @@ class Conversation(Holding):
         self._was_heard = False
         self.desk: Desk | None = None
         """Where messages wait to be verified, if any has to be."""
-        self.peer: Peer
         self.purpose = Purpose.CONNECT
         """What it was begun for."""
         self.path: Path | None = None

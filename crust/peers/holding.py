@@ -10,7 +10,7 @@ such a session is the application's, as its ``Peer`` is, and goes with that.
 from __future__ import annotations
 
 import abc
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, cast
 
 from .. import limits
@@ -36,7 +36,10 @@ _OVERHEAD = limits.MESSAGE_OVERHEAD
 class Holding(SignedSending, abc.ABC):
     """What :class:`~crust.peers.conversation.Conversation` does about what it holds. Thread-safe."""
 
-    __slots__ = ("_end_heard", "_shelved", "_undigested", "_unfinished", "messages_received", "meter", "place")
+    __slots__ = (
+        *("_end_heard", "_find_peer", "_peer", "_shelved", "_undigested", "_unfinished"),
+        *("messages_received", "meter", "place"),
+    )
 
     desk: Desk | None
 
@@ -49,6 +52,8 @@ class Holding(SignedSending, abc.ABC):
         self._undigested = 0  # bytes of the node's budget held for messages not yet consumed
         self._shelved = 0  # the same for what is in the inbox of a session that is over, of which callbacks are to hear
         self._end_heard = False  # callbacks have heard that it is over
+        self._peer: Peer  # until then
+        self._find_peer: Callable[[Conversation], Peer] | None = None  # and afterwards
         self._unfinished = 0  # and for those that have begun to come
         self.meter = meter
         """What the peer costs; the lock guards it."""
@@ -118,6 +123,25 @@ class Holding(SignedSending, abc.ABC):
 
     # --- what it holds ------------------------------------------------------------------------------------------------
 
+    @property
+    def peer(self) -> Peer:
+        """
+        What the application has of it, with the inbox. Of a session that is over, and of which callbacks have heard,
+        it is the application's alone: whoever has but the conversation then, such as a timer or the reader of a link
+        that lingers, keeps no message alive by that. Nor do the two each other, until Python looks for such circles.
+        """
+        try:
+            return self._peer
+        except AttributeError:
+            find = self._find_peer
+            if find is None:  # it has not begun
+                raise
+            return find(cast("Conversation", self))
+
+    @peer.setter
+    def peer(self, peer: Peer) -> None:
+        self._peer = peer
+
     def _deliver_locked(self, deliveries: list[Delivery]) -> None:
         cost = 0
         for delivery in deliveries:
@@ -161,6 +185,10 @@ class Holding(SignedSending, abc.ABC):
             size, self._shelved = self._shelved, 0
             budget.used -= size
             budget.left -= size
+            peer = getattr(self, "_peer", None)
+            if peer is not None:
+                self._find_peer = peer._weakly()
+                del self._peer
         budget.settle()
 
     def discard_locked(self, size: int) -> None:

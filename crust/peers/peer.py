@@ -6,6 +6,7 @@ import collections
 import contextlib
 import dataclasses
 import queue
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
@@ -520,6 +521,22 @@ class Peer:
         self._held = self._handed = None
         inbox = self._inbox = self._host.clock.queue()
         inbox.put(None)
+
+    def _weakly(self) -> Callable[[Conversation], Peer]:
+        """
+        What finds it for as long as somebody has it, and from then on makes another one, whose inbox is empty: for what
+        crust has yet to say of a session that is over.
+        """
+        known, host = weakref.ref(self), self._host
+
+        def find(conversation: Conversation) -> Peer:
+            peer = known()
+            if peer is None:
+                peer = Peer(host, conversation)
+                peer._open_inbox().put(None)
+            return peer
+
+        return find
 
     def _end(self) -> None:
         with self._conversation.lock:

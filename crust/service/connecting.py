@@ -82,6 +82,10 @@ class Dialled:
             self._cancel()
 
 
+def _nobody() -> None:
+    """Nobody is to be told."""
+
+
 class DialFuture(concurrent.futures.Future[Peer]):
     """A future whose callbacks run on the dispatcher, since no user code runs on threads of input and output."""
 
@@ -89,12 +93,14 @@ class DialFuture(concurrent.futures.Future[Peer]):
         super().__init__()
         self._node = node
         self._over = node.clock.event()
-        super().add_done_callback(lambda _: self._over.set())
-        self.lose_interest: Callable[[], None] = lambda: None
+        super().add_done_callback(_settled)
+        self.lose_interest: Callable[[], None] = _nobody
 
     def add_done_callback(self, fn: Callable[[concurrent.futures.Future[Peer]], object]) -> None:
+        node = self._node
+
         def run(future: concurrent.futures.Future[Peer]) -> None:
-            self._node.dispatcher.post(self._node.subscriptions.run, fn, future)
+            node.dispatcher.post(node.subscriptions.run, fn, future)
 
         super().add_done_callback(run)
 
@@ -118,9 +124,10 @@ class DialFuture(concurrent.futures.Future[Peer]):
 
     def cancel(self) -> bool:
         self._check_fork()
+        lose_interest = self.lose_interest
         cancelled = super().cancel()
         if cancelled:
-            self.lose_interest()
+            lose_interest()
         return cancelled
 
     def expire(self, contact: Contact, seconds: float, ended: Callable[[None, CrustError], object]) -> None:
@@ -130,6 +137,13 @@ class DialFuture(concurrent.futures.Future[Peer]):
             error = _too_late(contact, seconds, attempts)
             self._node.dial_failed(contact.peer_id, Purpose.CONNECT, error)
             ended(None, error)
+
+
+def _settled(future: concurrent.futures.Future[Peer]) -> None:
+    """It and the attempt need not keep each other, and so the peer, until Python looks for such circles."""
+    assert isinstance(future, DialFuture)
+    future._over.set()
+    future.lose_interest = _nobody
 
 
 def _too_late(contact: Contact, seconds: float | None, attempts: tuple[Attempt, ...]) -> Timeout:
@@ -145,10 +159,11 @@ def connect(node: Node, contact: Contact, seconds: float | None) -> Peer:
         CrustError: There is none.
     """
     done = node.clock.event()
-    outcome: list[tuple[Conversation | None, CrustError | None]] = []
+    outcome: list[tuple[Peer | None, CrustError | None]] = []
 
     def ended(conversation: Conversation | None, error: CrustError | None) -> None:
-        outcome.append((conversation, error))
+        peer = None if conversation is None else conversation.peer  # keeps its inbox, should it end now
+        outcome.append((peer, error))
         done.set()
 
     effort = Dialled(node, contact, Purpose.CONNECT, seconds, ended)
@@ -163,10 +178,10 @@ def connect(node: Node, contact: Contact, seconds: float | None) -> Peer:
         error: CrustError = _too_late(contact, seconds, attempts)
         node.dial_failed(contact.peer_id, Purpose.CONNECT, error)
         raise error
-    conversation, failure = outcome[0]
-    if conversation is None:
+    peer, failure = outcome[0]
+    if peer is None:
         raise failure if failure is not None else ConnectError("the attempt was given up")
-    return conversation.peer
+    return peer
 
 
 def dial(node: Node, contact: Contact, seconds: float | None) -> DialFuture:
@@ -185,7 +200,8 @@ def dial(node: Node, contact: Contact, seconds: float | None) -> DialFuture:
     future.lose_interest = effort.lose_interest
     effort.begin()
     if seconds is not None and not future.done():
-        node.io.call_later(seconds, lambda _: future.expire(contact, seconds, ended))
+        limit = node.io.call_later(seconds, lambda _: future.expire(contact, seconds, ended))
+        future.when_over(lambda _: limit.cancel())  # else it would keep the peer, and what its session leaves behind
     return future
 
 

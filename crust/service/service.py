@@ -242,7 +242,7 @@ class Service(Lifecycle):
         seconds = self._config.bootstrap.timeout if isinstance(timeout, Configured) else timeout
         named = [*map(as_contact, contacts)]
         try:
-            return self._found().bootstrap.reach(named, blacklist, seconds).peer
+            return self._found().bootstrap.reach(named, blacklist, seconds)
         except (ConnectError, Timeout) as error:
             if self._closing:
                 raise ServiceClosed("the service has been closed") from error

@@ -25,7 +25,7 @@ from crust.wire.handshake import Capability
 from crust.wire.proofs import MessageStatement
 from crust.wire.transfer import End, FileData, Offer, build_transfer
 from tests.support.nodes import Nodes, config
-from tests.support.puppet import Caller
+from tests.support.puppet import Callee, Caller
 from tests.support.threads import Background
 from tests.support.waiting import wait_until
 
@@ -440,6 +440,80 @@ def test_no_file_is_taken_while_callbacks_are_behind(
     with pytest.raises(crust.FileRefused, match="try again later"):
         pair.to_far.send_file(__file__)
     assert pair.far.stats().refusals["EVENTS_WAITING_MAX"] == 1
+
+
+# --- what nobody but crust keeps --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_search_for_circles() -> Iterator[None]:
+    """As in a program with a large heap, or one that has switched it off: what keeps each other stays."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def left_with(peer: crust.Peer) -> weakref.ref[crust.Peer]:
+    """A peer, once its session is over and callbacks have heard so, as long as somebody keeps it."""
+    wait_until(lambda: peer._conversation._end_heard, PATIENCE, "the end to be heard of")
+    return weakref.ref(peer)
+
+
+@pytest.mark.usefixtures("no_search_for_circles")
+def test_an_inbox_goes_at_once_when_callbacks_have_heard_of_the_end(nodes: Nodes) -> None:
+    """It is not counted any more: new keys that fill theirs and go filled the memory until Python searched it."""
+    node = nodes.make(config(**SMALL), heard=False)
+    peers: list[weakref.ref[crust.Peer]] = []
+    node.on(crust.ConnectSuccess, lambda event: peers.append(weakref.ref(event.peer)))
+    node.start()
+    callers = []
+    for _ in range(3):
+        caller = Caller(node, Identity.generate())
+        callers.append(caller)  # its link lingers, and keeps the session, but not what that has brought
+        caller.begin()
+        caller.send_plaintext(frames.build_batch(0, 0, 1, [bytes(936)] * 40))
+        caller.send(frames.Goodbye(frames.GoodbyeCode.CLOSED))
+    wait_until(lambda: len(peers) == 3, PATIENCE, "the sessions")
+    wait_until(lambda: not any(peer() for peer in peers), PATIENCE, "the inboxes to go")
+    for caller in callers:
+        caller.sock.close()
+
+
+@pytest.mark.usefixtures("no_search_for_circles")
+def test_an_inbox_goes_with_a_peer_that_was_dialled(nodes: Nodes) -> None:
+    """Neither the attempt nor its time limit keeps it."""
+    node = nodes.start(config(), heard=False)
+    with Callee(Identity.generate()) as callee:
+        future = node.dial(callee.contact, timeout=3600.0)
+        wire, _ = callee.welcome()
+        peer = future.result(PATIENCE)
+        wire.send(frames.Goodbye(frames.GoodbyeCode.CLOSED))
+        left = left_with(peer)
+        del future, peer
+        wait_until(lambda: left() is None, PATIENCE, "the inbox to go")
+
+
+@pytest.mark.usefixtures("no_search_for_circles")
+def test_a_peer_that_the_application_has_stays_itself(nodes: Nodes) -> None:
+    """With its inbox, also for what is said of it afterwards; of one that it has not there is another, and empty."""
+    node = nodes.make(config(), heard=False)
+    has: list[crust.Peer] = []
+    node.on(crust.ConnectSuccess, lambda event: has.append(event.peer))
+    node.start()
+    with Caller(node, Identity.generate()) as caller:
+        caller.begin()
+        caller.send_plaintext(frames.build_batch(0, 0, 1, [b"the last word"]))
+        caller.send(frames.Goodbye(frames.GoodbyeCode.CLOSED))
+        wait_until(lambda: has and has[0].state == "lost", PATIENCE, "the end")
+    left, conversation = left_with(has[0]), has[0]._conversation
+    assert conversation.peer is has[0]
+    assert conversation.peer.recv(0) == b"the last word"
+    has.clear()
+    wait_until(lambda: left() is None, PATIENCE, "the inbox to go")
+    assert conversation.peer.state == "lost"
+    with pytest.raises(crust.PeerLost):
+        conversation.peer.recv(0)
 
 
 # --- an application that is behind for long ---------------------------------------------------------------------------

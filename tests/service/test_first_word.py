@@ -10,11 +10,14 @@ import pytest
 
 import crust
 from crust import limits
+from crust.peers.conversation import Conversation
+from crust.service.connecting import Dialled
 from crust.wire import frames
 from crust.wire.handshake import Resume
 from tests.support.nodes import Nodes, config, pair_of_identities, through
 from tests.support.proxy import UP
-from tests.support.puppet import PATIENCE, Caller, answered
+from tests.support.puppet import PATIENCE, Callee, Caller, answered
+from tests.support.threads import Background
 from tests.support.waiting import wait_until
 
 
@@ -251,3 +254,36 @@ def test_few_are_remembered_and_those_at_one_address_displace_their_own(
         return
     with Caller(node, greater, incarnation=run, resume=Resume(session_id, 0)) as again:
         assert outcome(again) is frames.Outcome.GONE
+
+
+# --- a session that is over before whoever has called wakes up --------------------------------------------------------
+
+
+def word_and_end(callee: Callee) -> None:
+    wire, _ = callee.welcome()
+    wire.receive()  # whoever decides has done so
+    wire.send_plaintext(frames.build_batch(0, 0, 1, [b"first and last"]))
+    wire.send(frames.Goodbye(frames.GoodbyeCode.CLOSED))
+
+
+@pytest.mark.parametrize("way", ["connect", "bootstrap"])
+def test_its_messages_are_there_to_be_read(nodes: Nodes, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """Also if callbacks have heard of the end by then, and nobody has kept the peer."""
+    node = nodes.make(config(), heard=False)
+    began: list[Conversation] = []
+    for kind in (crust.ConnectSuccess, crust.BootstrapConnect):
+        node.on(kind, lambda event: began.append(event.peer._conversation))
+    node.start()
+    begin = Dialled.begin
+
+    def begin_and_oversleep(dialled: Dialled) -> None:
+        begin(dialled)
+        wait_until(lambda: began and began[0]._end_heard, PATIENCE, "the end")
+
+    monkeypatch.setattr(Dialled, "begin", begin_and_oversleep)
+    with Callee(crust.Identity.generate()) as callee:
+        other = Background(word_and_end, callee)
+        peer = node.connect(callee.contact) if way == "connect" else node.bootstrap(contacts=[callee.contact])
+        assert peer.state == "lost"
+        assert peer.recv(0) == b"first and last"
+        other.result()

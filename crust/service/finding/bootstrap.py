@@ -19,6 +19,7 @@ from ...exceptions import ConnectError, CrustError, Denied, Timeout
 from ...nat.stun.opinions import network_of
 from ...peers.access import Who
 from ...peers.conversation import Conversation
+from ...peers.peer import Peer
 from ...peers.session import State
 from ...wire.handshake import Role
 from .. import events
@@ -73,7 +74,7 @@ class Bootstrap:
 
     # --- for the application ------------------------------------------------------------------------------------------
 
-    def reach(self, contacts: Iterable[Contact], blacklist: Iterable[Who], timeout: float | None) -> Conversation:
+    def reach(self, contacts: Iterable[Contact], blacklist: Iterable[Who], timeout: float | None) -> Peer:
         """
         Reach a first node; blocks. See :meth:`crust.Service.bootstrap`.
 

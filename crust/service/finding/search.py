@@ -20,6 +20,7 @@ from ...discovery.hearsay import LOOPBACK, usable
 from ...exceptions import ConnectError, ContactSyntaxError, CrustError, Denied, NoRoute
 from ...paths import Attempt
 from ...peers.conversation import Conversation
+from ...peers.peer import Peer
 from ...runtime.rates import Rates
 from ...values import dataclass
 from ...wire.handshake import Purpose
@@ -129,7 +130,7 @@ class Search:
         self._sent_on: list[Lead] = []  # by these, who are full and named others
         self._told: set[PeerId] = set()  # and who they were
         self._late: tuple[Attempt, ...] = ()  # of those that we lost interest in
-        self.winners: list[Conversation] = []
+        self.winners: list[Peer] = []
         self.won: list[Lead] = []
         """Who they are, in the same order."""
         self.offered = 0
@@ -300,7 +301,7 @@ class Search:
             with self._lock:
                 self._under_way.pop(peer_id, None)
                 if conversation is not None:
-                    self.winners.append(conversation)
+                    self.winners.append(conversation.peer)
                     self.won.append(lead)
                 elif error is not None:
                     self.failures.append(Failure(lead, error))

@@ -15,7 +15,7 @@ The command line: ``crust``, or ``python -m crust``. One file a command, each us
     announcing the contact of a node that waits           hangup     SIGHUP: the configuration is read again
     verify     whether somebody signed a file; proofs: the files that say so
     book       contacts add | list | remove: names for peers
-    rendezvous links to those that introduce, kept for as long as a command runs;    hearsay: whom busy ones name instead
+    rendezvous links to those that introduce, kept while a command runs;    hearsay: whom busy ones name instead
     keygen     identity files and network secrets                         config_command  what is in force
     node       a node on its own, for people or a script: control is its language, as_json its words
     status      what a running node does: finds its socket, asks, shows tables

@@ -104,6 +104,8 @@ class _Talk:
             node.on(kind, functools.partial(self._hear_person, callback))
 
     def _hear_person(self, callback: Callable[[Any], object], event: Any) -> None:
+        if isinstance(event, crust.NewMessage):
+            self._links.heard(event.peer)
         if not self._links.covers(event.peer):
             callback(event)
 

@@ -38,6 +38,7 @@ UNANSWERED_MAX = 1024  # commands of one program under way; more are not read un
 KEPT_BYTES = (
     64 * 1024 * 1024
 )  # of unread messages of sessions that have ended; the oldest sessions are dropped then
+SESSION_COST = 16_384  # of those, what each such session counts besides its messages, however small they are
 _BATCH = 65_536  # bytes written at once
 
 _BEGINNINGS = (crust.ConnectSuccess, crust.BootstrapConnect, crust.BootstrapAccept)
@@ -160,7 +161,7 @@ class _Tap:
         self.then: list[dict[str, JSON]] = []  # events that come after the messages: the first is lost_peer
         self.drained = False  # the last message is out
         self.over = False  # the session has ended
-        self.kept = 0  # bytes that nobody has taken, once it has ended
+        self.kept = 0  # what it counts for once it has ended, with bytes that nobody has taken
         self.in_hand = 0  # of those that its thread has taken from the inbox already: one message
         self.given_up = False
 
@@ -179,6 +180,8 @@ class Hub:
         self._room = threading.Condition(self._lock)  # notified when a tap may go on
         self._subscribers: list[Subscriber] = []
         self._taps: dict[crust.PeerId, list[_Tap]] = {}  # per peer the oldest session first, which goes first
+        self._kept: dict[_Tap, None] = {}  # those of ended sessions that count, in the order of their ends,
+        self._kept_bytes = 0  # and what they count
         self._numbers = itertools.count()
         self._closed = False
 
@@ -263,9 +266,12 @@ class Hub:
         tap = next((tap for tap in self._taps.get(peer.id, []) if tap.peer is peer), None)
         if tap is not None:
             tap.over = True
-            tap.kept = peer.stats().unread_bytes + tap.in_hand
+            left = peer.stats().unread_bytes + tap.in_hand
+            tap.kept = left + SESSION_COST if left else 0
             if not tap.drained and (tap.thread is not None or tap.kept):
                 tap.then.append(told)
+                self._kept[tap] = None
+                self._kept_bytes += tap.kept
                 self._settle(peer.id)
                 self._trim()
                 return
@@ -274,18 +280,16 @@ class Hub:
 
     def _trim(self) -> None:
         """Bound what is kept of ended sessions: no credit does it any more."""
-        kept = [
-            tap for tap in self._all() if tap.kept and not tap.drained and not self._takers(tap.peer.id)
-        ]
-        kept.sort(key=lambda tap: tap.number)
-        total = sum(tap.kept for tap in kept)
-        for tap in kept:
-            if total <= KEPT_BYTES:
-                return
+        if self._kept_bytes <= KEPT_BYTES:
+            return
+        for tap in list(self._kept):
+            if self._kept_bytes <= KEPT_BYTES:
+                break
+            if tap.drained or self._takers(tap.peer.id):
+                continue
             _log.warning(
                 "gave up unread messages of peer %s: nobody subscribed, and its session is over", tap.peer.id
             )
-            total -= tap.kept
             tap.given_up = True
             self._finish(tap)
         self._room.notify_all()
@@ -338,6 +342,9 @@ class Hub:
         tap.thread = thread
 
     def _remove(self, tap: _Tap) -> None:
+        if tap in self._kept:
+            del self._kept[tap]
+            self._kept_bytes -= tap.kept
         taps = self._taps[tap.peer.id]
         taps.remove(tap)
         if not taps:

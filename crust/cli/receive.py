@@ -186,6 +186,7 @@ class _Receiver:
 
     def decide(self, offer: crust.FileOffer) -> bool | str:
         """Take this file? Called by the node on a thread of this offer's own, which may wait for the person."""
+        self._links.heard(offer.peer)
         if self._senders and offer.peer.id not in self._senders:
             self._refused(offer, "who is not among those of --from")
             return "the receiver does not take files from this peer"

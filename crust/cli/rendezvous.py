@@ -117,6 +117,7 @@ def command_line(words: Sequence[str], rendezvous: Iterable[crust.Contact], conf
 @dataclasses.dataclass
 class _Link:
     contact: crust.Contact
+    named: bool = True  # by the user; else by a busy one
     told: bool = False  # a busy one has named it, and nobody has answered there yet
     up_since: float | None = None  # None: not linked
     dialling: bool = False
@@ -142,10 +143,10 @@ class Links:
     ) -> None:
         self._context = context
         self._terminal = context.terminal
-        self._people = frozenset(people)
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()  # wakes the thread,
         self._news: queue.SimpleQueue[None] = queue.SimpleQueue()  # and who waits: a Condition bears no Ctrl-C
         self._lock = threading.Lock()  # guards what follows
+        self._people = set(people)
         self._links = {contact.peer_id: _Link(contact) for contact in contacts}
         self._hearsay = Hearsay()
         self._relays = False
@@ -167,9 +168,20 @@ class Links:
         node.on(crust.LostPeer, self._lost)
 
     def covers(self, peer: crust.Peer) -> bool:
-        """Whether that peer is a rendezvous and no person."""
+        """
+        Whether that peer is a rendezvous and no person. A busy one may name anybody as one, so whom it alone has named
+        is a person who has called here, or has said something: see `heard`.
+        """
         with self._lock:
-            return peer.id in self._links and peer.id not in self._people
+            link = self._links.get(peer.id)
+            return link is not None and peer.id not in self._people and (link.named or not peer.inbound)
+
+    def heard(self, peer: crust.Peer) -> None:
+        """That peer has sent something that is for people, as no rendezvous does. Those named by the user stay such."""
+        with self._lock:
+            link = self._links.get(peer.id)
+            if link is not None and not link.named:
+                self._people.add(peer.id)
 
     @property
     def linked(self) -> tuple[crust.Contact, ...]:
@@ -224,7 +236,7 @@ class Links:
             before, self._links = self._links, {}
             for peer_id, contact in wanted.items():
                 link = self._links[peer_id] = before.get(peer_id) or _Link(contact)
-                link.told = False
+                link.named, link.told = True, False
                 if link.contact != contact:
                     link.contact, link.due, link.pause = contact, 0.0, _PAUSE
             self._start(node)
@@ -296,20 +308,25 @@ class Links:
 
     def _next(self) -> _Link | None:
         """Whom to dial now (the lock is held)."""
-        links = self._links.values()
-        if sum(link.dialling or link.up_since is not None for link in links) >= _LINKS:
-            return None
-        idle = [link for link in links if not link.dialling and link.up_since is None]
-        first = min(idle, key=lambda link: link.due, default=None)
+        first = min(self._idle(), key=lambda link: link.due, default=None)
         return first if first is not None and first.due <= time.monotonic() else None
 
     def _until_due(self) -> float | None:
         """Seconds until the next one is to be dialled; None: something has to happen first (the lock is held)."""
-        links = self._links.values()
-        if sum(link.dialling or link.up_since is not None for link in links) >= _LINKS:
-            return None
-        due = [link.due for link in links if not link.dialling and link.up_since is None]
+        due = [link.due for link in self._idle()]
         return max(0.0, min(due) - time.monotonic()) if due else None
+
+    def _idle(self) -> list[_Link]:
+        """
+        Those that may be dialled (the lock is held). Whom a busy one has named takes no place from those of the user:
+        the other side has to be met there.
+        """
+        links = self._links.values()
+        busy = [link.named for link in links if link.dialling or link.up_since is not None]
+        if sum(busy) >= _LINKS:
+            return []
+        anybody = len(busy) < _LINKS
+        return [link for link in links if not link.dialling and link.up_since is None and (anybody or link.named)]
 
     # --- what becomes of them (the node's dispatcher) -----------------------------------------------------------------
 
@@ -402,4 +419,6 @@ class Links:
                 if contact.peer_id in self._people or contact.peer_id in self._links or len(self._links) >= _KNOWN_MAX:
                     continue
                 if endpoints := self._hearsay.believed(contact, by, time.monotonic()):
-                    self._links[contact.peer_id] = _Link(crust.Contact(contact.peer_id, endpoints), told=True)
+                    self._links[contact.peer_id] = _Link(
+                        crust.Contact(contact.peer_id, endpoints), named=False, told=True
+                    )

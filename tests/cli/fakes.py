@@ -30,6 +30,7 @@ class FakePeer(crust.Peer):
     """A peer that only knows who it is and what it was given."""
 
     role = "node"  # type: ignore[assignment]
+    inbound = False  # type: ignore[assignment]
     state = "connected"  # type: ignore[assignment]
     path = PATH  # type: ignore[assignment]
     relays = True  # type: ignore[assignment]

@@ -249,12 +249,27 @@ def test_what_ended_sessions_leave_is_bounded(
 ) -> None:
     """A peer that comes, sends and goes, again and again, cannot fill the memory: the oldest is given up."""
     monkeypatch.setattr(module, "KEPT_BYTES", 7)
+    monkeypatch.setattr(module, "SESSION_COST", 0)
     for word in (b"abc", b"def", b"ghi"):
         sender = programs.session()
         sender.write(word)
         programs.end(sender)
     assert "gave up unread messages" in caplog.text
     assert programs.words(programs.join("new_message"), 2) == ["ZGVm", "Z2hp"]
+
+
+def test_sessions_that_leave_next_to_nothing_are_bounded_too(
+    programs: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They cost far more memory than the byte that each has left."""
+    monkeypatch.setattr(module, "KEPT_BYTES", 3 * module.SESSION_COST + 100)
+    for word in (b"a", b"b", b"c", b"d", b"e"):
+        sender = programs.session()
+        sender.write(word)
+        programs.end(sender)
+    assert sum(map(len, programs.hub._taps.values())) == 3
+    assert programs.words(programs.join("new_message"), 3) == ["Yw==", "ZA==", "ZQ=="]
+    wait_until(lambda: not programs.hub._taps and not programs.hub._kept_bytes, what="forgetting")
 
 
 def test_nothing_is_remembered_of_sessions_that_left_nothing(programs: Programs) -> None:

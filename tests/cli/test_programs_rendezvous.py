@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import crust
+from crust.service.node import Node
 from tests.cli.processes import LOCAL, PATIENCE, Process, no_traceback
 from tests.support.nodes import Nodes, config
 from tests.support.sockets import unused_port
@@ -122,6 +123,30 @@ def test_a_chat_by_id_alone(tmp_path: Path) -> None:
     for each in (alice, bob, carol):
         assert f"{name}… is here" not in each.errors and f"linked to the rendezvous {name}" in each.errors
         no_traceback(each)
+
+
+def test_a_chat_with_whom_a_full_rendezvous_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may name anybody as another rendezvous, so also who calls here to talk, or to send a file."""
+    with Nodes() as nodes:
+        bob = nodes.start(config())
+        server = nodes.start(config(limits__max_peers=1))
+        bob.connect(server.contact, timeout=PATIENCE)
+        monkeypatch.setattr(Node, "alternates", lambda *_: (str(bob.contact),))
+        chat = ("chat", "--listen", LOCAL, "--identity", "alice", "--contact", str(server.contact))
+        with Process(tmp_path, *chat) as alice:
+            contact = crust.Contact.parse(alice.line())
+            wait_until(functools.partial(bob.is_connected, contact.peer_id), PATIENCE, "the link by hearsay")
+            bob.connect(contact, timeout=PATIENCE).send(b"hello")
+            assert alice.line().endswith(": hello")
+            alice.type("hello to you")
+            assert bob.connect(contact, timeout=PATIENCE).recv(timeout=PATIENCE) == b"hello to you"
+        wait_until(lambda: not bob.is_connected(contact.peer_id), PATIENCE, "its end")
+        (tmp_path / "a.txt").write_text("a")
+        with recv(tmp_path, "--yes", "--once", "--contact", str(server.contact)) as receiver:
+            contact = crust.Contact.parse(receiver.line())
+            wait_until(functools.partial(bob.is_connected, contact.peer_id), PATIENCE, "the link by hearsay")
+            assert bob.connect(contact, timeout=PATIENCE).send_file(tmp_path / "a.txt", timeout=PATIENCE).size == 1
+            assert receiver.ends() == 0
 
 
 def test_the_link_comes_back(tmp_path: Path, photo: bytes) -> None:

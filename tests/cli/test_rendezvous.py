@@ -345,6 +345,47 @@ def test_whom_a_busy_one_names_is_dialled_again_only_where_it_answered(
     assert [each.endpoints for each in dialled.contacts if each.peer_id == CAROL][1] == (there,)
 
 
+def test_whom_a_busy_one_names_takes_no_place_from_those_of_the_user(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It names three that answer while the user's other one is away: that one is linked again all the same."""
+    monkeypatch.setattr(module, "_PAUSE", 0.01)
+    there = crust.Endpoint.parse(PATH.remote)
+    links, _ = made(tmp_path, crust.Contact(BOB, (there,)), contact(ERIN))
+    others = (CAROL, DAVE, crust.PeerId(bytes([6]) * 32))
+    told = tuple(f"{each}@tcp://127.0.0.1:{port}" for port, each in enumerate(others, 2))
+    busy = crust.Denied("full", (), "busy", told)
+    away = {ERIN}
+
+    def outcome(to: crust.Contact) -> crust.Peer | BaseException:
+        if to.peer_id in away:
+            return crust.ConnectError("is off")
+        return busy if to.peer_id == BOB else reached(to)
+
+    dialled = Dialled(outcome)
+    with links:
+        dialled.begin(links)
+        wait_until(lambda: {each.peer_id for each in links.linked} == set(others), PATIENCE, "the links to the others")
+        away.clear()
+        wait_until(lambda: ERIN in {each.peer_id for each in links.linked}, PATIENCE, "the link to the user's own")
+
+
+def test_whom_a_busy_one_names_may_be_a_person(tmp_path: Path) -> None:
+    """One who has called here, or says something; the user's own rendezvous is none, whatever it does."""
+    links, _ = made(tmp_path, contact(BOB), contact(ERIN))
+    told = (f"{CAROL}@tcp://192.0.2.8:1", f"{DAVE}@tcp://192.0.2.9:1")
+    dialled = Dialled(lambda to: crust.Denied("full", (), "busy", told) if to.peer_id == BOB else reached(to))
+    with links:
+        dialled.begin(links)
+        wait_until(lambda: len(links.linked) == 3, PATIENCE, "the links")
+        caller, quiet, own = FakePeer(CAROL), FakePeer(DAVE), FakePeer(ERIN)
+        caller.inbound = own.inbound = True  # type: ignore[misc]
+        assert [links.covers(each) for each in (caller, quiet, own)] == [False, True, True]
+        links.heard(quiet)
+        links.heard(own)
+        assert [links.covers(each) for each in (caller, quiet, own)] == [False, False, True]
+
+
 def test_waiting_ends_in_time(tmp_path: Path) -> None:
     """Before a dial has ended; and with Ctrl-C, or at the end, nothing is left."""
     links, terminal = made(tmp_path, contact(BOB))

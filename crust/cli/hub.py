@@ -35,9 +35,7 @@ PATIENCE = (
     1.0  # seconds that a full program has to read half of it, before it is cut off for the sake of others
 )
 UNANSWERED_MAX = 1024  # commands of one program under way; more are not read until some are answered
-KEPT_BYTES = (
-    64 * 1024 * 1024
-)  # of unread messages of sessions that have ended; the oldest sessions are dropped then
+KEPT_BYTES = 64 * 1024 * 1024  # of unread messages of sessions that have ended: see `Hub._trim` and `Hub._await_room`
 SESSION_COST = 16_384  # of those, what each such session counts besides its messages, however small they are
 _BATCH = 65_536  # bytes written at once
 
@@ -245,16 +243,20 @@ class Hub:
         for thread in threads:
             thread.join(max(1.0, end - time.monotonic()))
 
-    # --- the node (its dispatcher thread; never waits) ----------------------------------------------------------------
+    # --- the node (its dispatcher thread) -----------------------------------------------------------------------------
 
     def tell(self, event: Any) -> None:
-        """Something happened; not for ``NewMessage``, which the taps find by themselves."""
+        """
+        Something happened; not for ``NewMessage``, which the taps find by themselves. It waits only for programs that
+        have fallen far behind with what sessions have left.
+        """
         told = event_as_json(event)
         peer = getattr(event, "peer", None)
         peer_id = getattr(event, "peer_id", None) if peer is None else peer.id
         with self._lock:
             if isinstance(event, crust.LostPeer):
                 self._lost(event.peer, told)
+                self._await_room()
                 return
             self._tell_in_order(told, peer_id)
             if isinstance(event, _BEGINNINGS):
@@ -293,6 +295,21 @@ class Hub:
             tap.given_up = True
             self._finish(tap)
         self._room.notify_all()
+
+    def _await_room(self) -> None:
+        """
+        Programs that want what ended sessions have left do not read it: until they have, the node waits with us. So it
+        counts what more sessions leave, and is busy for new ones. A program that does not read at all is cut off.
+        """
+        while self._kept_bytes > KEPT_BYTES and not self._closed:
+            readers = [each for each in self._subscribers if "new_message" in each.events]
+            full = [each for each in readers if each.full_since is not None]
+            if full:
+                self._wait_or_cut(full)
+            else:
+                self._room.wait(PATIENCE)
+            self._settle()
+            self._trim()
 
     # --- below, the lock is held ----------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from crust.cli.control import BadRequest
 from crust.cli.hub import Hub, Subscriber
 from crust.cli.node import EVENTS
 from tests.cli.fakes import ALICE, BOB, PATH, FakePeer
+from tests.support.threads import Background
 from tests.support.waiting import wait_until
 
 STARTED: dict[str, Any] = {"event": "started"}
@@ -330,6 +331,46 @@ def test_a_program_that_catches_up_in_time_is_not_cut_off(
     assert programs.words(slow, 100) == ["YWJj"] * 100
     reader.join(5.0)
     assert heard == ["YWJj"] * 100 and programs.cut == []
+
+
+def test_the_node_waits_for_a_program_that_reads_what_sessions_left(
+    programs: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else those who come, send and go, again and again, would fill the memory while it catches up."""
+    monkeypatch.setattr(module, "QUEUE_BYTES", 10)
+    monkeypatch.setattr(module, "KEPT_BYTES", 2 * module.SESSION_COST + 999)
+    monkeypatch.setattr(module, "PATIENCE", 60.0)
+    slow = programs.join("new_message")
+    for peer_id in (ALICE, BOB):
+        leave_two(programs, slow, peer_id)
+    waiting = Background(leave_two, programs, slow, crust.PeerId(bytes([3]) * 32))
+    wait_until(lambda: len(programs.hub._kept) == 3, what="the third end")
+    assert not waiting.done
+    assert sorted(programs.words(slow, 6)) == ["YQ=="] * 3 + ["Yg=="] * 3
+    waiting.result()
+    assert programs.cut == []
+
+
+def test_a_program_that_never_reads_what_sessions_left_is_cut_off(
+    programs: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though nobody else takes it: the node does not wait for it. What was left waits for the next one, in bounds."""
+    monkeypatch.setattr(module, "QUEUE_BYTES", 10)
+    monkeypatch.setattr(module, "KEPT_BYTES", 2 * module.SESSION_COST + 999)
+    monkeypatch.setattr(module, "PATIENCE", 0.05)
+    slow = programs.join("new_message")
+    for number in range(1, 6):
+        leave_two(programs, slow, crust.PeerId(bytes([number]) * 32))
+    assert programs.cut == [slow]
+    assert programs.hub._kept_bytes <= module.KEPT_BYTES
+
+
+def leave_two(programs: Programs, slow: Subscriber, peer_id: crust.PeerId) -> None:
+    """A session that says two words and ends; that program has no room for both."""
+    sender = programs.session(peer_id)
+    sender.write(b"a", b"b")
+    wait_until(lambda: slow.full_since is not None or programs.cut, what="a full queue")
+    programs.end(sender)
 
 
 def test_of_state_events_the_oldest_are_dropped_and_counted(

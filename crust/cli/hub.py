@@ -306,9 +306,11 @@ class Hub:
             full = [each for each in readers if each.full_since is not None]
             if full:
                 self._wait_or_cut(full)
-            else:
-                self._room.wait(PATIENCE)
-            self._settle()
+                if all(each in self._subscribers for each in full):
+                    continue
+            elif self._room.wait(PATIENCE):
+                continue
+            self._settle()  # some have lost their takers, or their threads could not be started
             self._trim()
 
     # --- below, the lock is held ----------------------------------------------------------------------------------

@@ -38,6 +38,7 @@ STATE_EVENTS: tuple[type[crust.Event], ...] = (
 )
 SESSION_BEGAN = (crust.ConnectSuccess, crust.BootstrapConnect, crust.BootstrapAccept)
 LOOPBACK = "tcp://127.0.0.1:0"
+_REDIAL = 15.0  # seconds: on a busy machine a link's handshake may be given up after three, and again
 LOOPBACK_6 = "tcp://[::1]:0"
 
 E = TypeVar("E")
@@ -225,8 +226,8 @@ class Pair:
     def cut(self) -> None:
         """Cut the link and wait until the caller has resumed once more."""
         before = len(self.near_heard.of(crust.PeerResumed))
-        wait_until(self.wire.cut, what="a link to cut")
-        self.near_heard.wait(crust.PeerResumed, before + 1)
+        wait_until(self.wire.cut, _REDIAL, "a link to cut")
+        self.near_heard.wait(crust.PeerResumed, before + 1, _REDIAL)
         self._settle()
 
     def suspend(self) -> None:

@@ -126,7 +126,7 @@ def test_an_answer_counts_only_from_whom_was_asked(side: Side, plain: socket.soc
         lie = build_stun(Message(Class.SUCCESS, asked.transaction, xor_mapped=("20.6.6.6", 6)))
         liar.sendto(lie, side.hub.name)
         broken = build_stun(Message(Class.SUCCESS, asked.transaction, fingerprint=True))
-        plain.sendto(broken[:-1] + b"\0", side.hub.name)
+        plain.sendto(broken[:-1] + bytes([broken[-1] ^ 1]), side.hub.name)
         plain.sendto(build_stun(Message(Class.SUCCESS, bytes(12), xor_mapped=("20.6.6.6", 6))), side.hub.name)
         plain.sendto(build_stun(Message(Class.SUCCESS, asked.transaction, xor_mapped=("20.0.0.1", 5))), side.hub.name)
         wait_until(lambda: side.ended, what="the answer")

@@ -272,8 +272,9 @@ class Hub:
             tap.kept = left + SESSION_COST if left else 0
             if not tap.drained and (tap.thread is not None or tap.kept):
                 tap.then.append(told)
-                self._kept[tap] = None
-                self._kept_bytes += tap.kept
+                if tap.kept:
+                    self._kept[tap] = None
+                    self._kept_bytes += tap.kept
                 self._settle(peer.id)
                 self._trim()
                 return
@@ -287,7 +288,7 @@ class Hub:
         for tap in list(self._kept):
             if self._kept_bytes <= KEPT_BYTES:
                 break
-            if tap.drained or self._takers(tap.peer.id):
+            if self._takers(tap.peer.id):
                 continue
             _log.warning(
                 "gave up unread messages of peer %s: nobody subscribed, and its session is over", tap.peer.id

@@ -337,14 +337,12 @@ def test_the_node_waits_for_a_program_that_reads_what_sessions_left(
     programs: Programs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else those who come, send and go, again and again, would fill the memory while it catches up."""
-    monkeypatch.setattr(module, "QUEUE_BYTES", 10)
-    monkeypatch.setattr(module, "KEPT_BYTES", 2 * module.SESSION_COST + 999)
-    monkeypatch.setattr(module, "PATIENCE", 60.0)
+    room_for_two(monkeypatch, patience=60.0)
     slow = programs.join("new_message")
     for peer_id in (ALICE, BOB):
         leave_two(programs, slow, peer_id)
     waiting = Background(leave_two, programs, slow, crust.PeerId(bytes([3]) * 32))
-    wait_until(lambda: len(programs.hub._kept) == 3, what="the third end")
+    wait_until(lambda: len(waiters(programs.hub)) == 4, what="three sessions and the node to wait for room")
     assert not waiting.done
     assert sorted(programs.words(slow, 6)) == ["YQ=="] * 3 + ["Yg=="] * 3
     waiting.result()
@@ -355,14 +353,24 @@ def test_a_program_that_never_reads_what_sessions_left_is_cut_off(
     programs: Programs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though nobody else takes it: the node does not wait for it. What was left waits for the next one, in bounds."""
-    monkeypatch.setattr(module, "QUEUE_BYTES", 10)
-    monkeypatch.setattr(module, "KEPT_BYTES", 2 * module.SESSION_COST + 999)
-    monkeypatch.setattr(module, "PATIENCE", 0.05)
+    room_for_two(monkeypatch, patience=0.05)
     slow = programs.join("new_message")
     for number in range(1, 6):
         leave_two(programs, slow, crust.PeerId(bytes([number]) * 32))
     assert programs.cut == [slow]
     assert programs.hub._kept_bytes <= module.KEPT_BYTES
+
+
+def room_for_two(monkeypatch: pytest.MonkeyPatch, patience: float) -> None:
+    """That have ended: a third is too many. One message fills a program."""
+    monkeypatch.setattr(module, "QUEUE_BYTES", 10)
+    monkeypatch.setattr(module, "KEPT_BYTES", 2 * module.SESSION_COST + 999)
+    monkeypatch.setattr(module, "PATIENCE", patience)
+
+
+def waiters(hub: Hub) -> list[object]:
+    """The threads that wait for programs to read."""
+    return [*hub._room._waiters]  # type: ignore[attr-defined]
 
 
 def leave_two(programs: Programs, slow: Subscriber, peer_id: crust.PeerId) -> None:

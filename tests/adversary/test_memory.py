@@ -58,6 +58,21 @@ def door() -> Iterator[Doorkeeper]:
     keeper.opened.set()
 
 
+@pytest.fixture
+def verifying(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Nothing that is signed is verified before this is set."""
+    opened = threading.Event()
+    open_message = Signatory.open_message
+
+    def slowly(signatory: Signatory, sender: bytes, signed: bytes) -> MessageStatement:
+        opened.wait(PATIENCE)
+        return open_message(signatory, sender, signed)
+
+    monkeypatch.setattr(Signatory, "open_message", slowly)
+    yield opened
+    opened.set()
+
+
 def is_let_in(caller: Caller) -> bool:
     """Whether it has a session now; False: it was refused as busy."""
     first = caller.expect(frames.Frame)
@@ -86,6 +101,16 @@ def come_fill_and_go(node: Service, identity: Identity, kind: int = frames.Kind.
     return True
 
 
+def fill_up(node: Service, kind: int = frames.Kind.MESSAGE, identity: Identity | None = None) -> int:
+    """Sessions of that key, or of ever new ones, come and go until the node is busy; how many there were."""
+    came = 0
+    while come_fill_and_go(node, identity or Identity.generate(), kind):
+        came += 1
+        assert came <= TOTAL // 80_000 + 1
+    assert TOTAL < node.stats().buffered_bytes <= TOTAL + 90_000
+    return came
+
+
 def word_of_a_file(caller: Caller, size: int) -> bytes:
     """Of a file that nobody has offered, in so many bytes."""
     number = first_number(caller.controller)
@@ -105,11 +130,7 @@ def test_sessions_that_end_give_no_room_for_more(
     node.start()
     stream = node.events(crust.NewMessage) if consumer == "stream" else None
     identity = Identity.generate()
-    came = 0
-    while come_fill_and_go(node, Identity.generate() if many else identity):
-        came += 1
-        assert came <= TOTAL // 80_000 + 1
-    assert TOTAL < node.stats().buffered_bytes <= TOTAL + 90_000
+    came = fill_up(node, identity=None if many else identity)
     assert node.stats().refusals["limits.total_buffers"] >= 1
     door.opened.set()
     if stream is not None:
@@ -120,27 +141,11 @@ def test_sessions_that_end_give_no_room_for_more(
         caller.begin()
 
 
-def test_what_is_left_to_be_verified_counts_whoever_takes_messages(
-    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_left_to_be_verified_counts_whoever_takes_messages(nodes: Nodes, verifying: threading.Event) -> None:
     """It has not come to any inbox yet, and whoever signs, or seems to, is quicker than who verifies."""
-    opened = threading.Event()
-    open_message = Signatory.open_message
-
-    def slowly(signatory: Signatory, sender: bytes, signed: bytes) -> MessageStatement:
-        opened.wait(PATIENCE)
-        return open_message(signatory, sender, signed)
-
-    monkeypatch.setattr(Signatory, "open_message", slowly)
     node = nodes.start(config(signing__require_signed=True, **SMALL))
-    came = 0
-    try:
-        while come_fill_and_go(node, Identity.generate(), frames.Kind.SIGNED):
-            came += 1
-            assert came <= TOTAL // 80_000 + 1
-        assert TOTAL < node.stats().buffered_bytes <= TOTAL + 90_000
-    finally:
-        opened.set()
+    fill_up(node, frames.Kind.SIGNED)
+    verifying.set()
     wait_until(lambda: node.stats().buffered_bytes == 0, PATIENCE, "even accounts")
     with Caller(node, Identity.generate()) as caller:
         caller.begin()
@@ -177,11 +182,7 @@ def test_what_is_left_in_inboxes_counts_until_callbacks_have_heard(
     node = nodes.make(config(**SMALL), heard=False)
     node.on(event, door)
     node.start()
-    came = 0
-    while come_fill_and_go(node, Identity.generate()):
-        came += 1
-        assert came <= TOTAL // 80_000 + 1
-    assert TOTAL < node.stats().buffered_bytes <= TOTAL + 90_000
+    fill_up(node)
     assert node.stats().refusals["limits.total_buffers"] >= 1
     door.opened.set()
     wait_until(lambda: node.stats().buffered_bytes <= 90_000, PATIENCE, "room")  # what has no link may live on
@@ -190,17 +191,9 @@ def test_what_is_left_in_inboxes_counts_until_callbacks_have_heard(
 
 
 def test_what_is_verified_after_the_end_counts_until_callbacks_have_heard(
-    nodes: Nodes, door: Doorkeeper, monkeypatch: pytest.MonkeyPatch
+    nodes: Nodes, door: Doorkeeper, verifying: threading.Event
 ) -> None:
     """It comes into the inbox only then: one message that is signed keeps all others there that come behind it."""
-    opened = threading.Event()
-    open_message = Signatory.open_message
-
-    def slowly(signatory: Signatory, sender: bytes, signed: bytes) -> MessageStatement:
-        opened.wait(PATIENCE)
-        return open_message(signatory, sender, signed)
-
-    monkeypatch.setattr(Signatory, "open_message", slowly)
     node, identity = nodes.make(config(**SMALL), heard=False), Identity.generate()
     node.on(crust.LostPeer, door)
     node.start()
@@ -213,7 +206,7 @@ def test_what_is_verified_after_the_end_counts_until_callbacks_have_heard(
             caller.send_plaintext(frames.build_batch(number, 0, 1, [bytes(936)] * 40))
         caller.send(frames.Goodbye(frames.GoodbyeCode.CLOSED))
         caller.rest()
-    opened.set()
+    verifying.set()
     peer = told.get(PATIENCE).peer
     assert node.stats().buffered_bytes == 80 * 1000 + len(b"slow") + limits.MESSAGE_OVERHEAD
     assert sum(1 for _ in messages_of(peer)) == 81
@@ -233,11 +226,7 @@ def test_what_the_thread_that_writes_files_has_not_come_to_counts(
         words = (Offer(number, 1, "slow"), FileData(number, 0, b"x"), End(number, hash32(b"x")))
         slow.send(frames.Batch(0, frames.Kind.FILE, 1, [build_transfer(each) for each in words]))
         wait_until(lambda: door.is_inside, PATIENCE, "the busy thread")
-        came = 0
-        while come_fill_and_go(node, Identity.generate(), frames.Kind.FILE):
-            came += 1
-            assert came <= TOTAL // 80_000 + 1
-        assert TOTAL < node.stats().buffered_bytes <= TOTAL + 90_000
+        fill_up(node, frames.Kind.FILE)
         door.opened.set()
         wait_until(lambda: node.stats().buffered_bytes == 0, PATIENCE, "even accounts")
 

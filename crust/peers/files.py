@@ -297,10 +297,10 @@ class Files:
     def abandon(self) -> None:
         """In a forked child: close the copies of the descriptors; the files are the parent's (takes no lock)."""
         self._lock = threading.Lock()
-        for exchange in list(self._exchanges.values()):
+        for exchange in [*self._exchanges.values(), *self._leaving.values()]:
             for download in list(exchange.downloads.values()):
                 download.abandon()
-        self._exchanges = {}
+        self._exchanges, self._leaving = {}, {}
 
     def close(self) -> None:
         """

@@ -37,8 +37,15 @@ class Holding(SignedSending, abc.ABC):
     """What :class:`~crust.peers.conversation.Conversation` does about what it holds. Thread-safe."""
 
     __slots__ = (
-        *("_end_heard", "_find_peer", "_peer", "_shelved", "_undigested", "_unfinished"),
-        *("messages_received", "meter", "place"),
+        "_end_heard",
+        "_find_peer",
+        "_peer",
+        "_shelved",
+        "_undigested",
+        "_unfinished",
+        "messages_received",
+        "meter",
+        "place",
     )
 
     desk: Desk | None
@@ -185,10 +192,8 @@ class Holding(SignedSending, abc.ABC):
             size, self._shelved = self._shelved, 0
             budget.used -= size
             budget.left -= size
-            peer = getattr(self, "_peer", None)
-            if peer is not None:
-                self._find_peer = peer._weakly()
-                del self._peer
+            self._find_peer = self._peer._weakly()
+            del self._peer
         budget.settle()
 
     def discard_locked(self, size: int) -> None:

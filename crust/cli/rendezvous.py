@@ -117,8 +117,8 @@ def command_line(words: Sequence[str], rendezvous: Iterable[crust.Contact], conf
 @dataclasses.dataclass
 class _Link:
     contact: crust.Contact
-    named: bool = True  # by the user; else by a busy one
-    told: bool = False  # a busy one has named it, and nobody has answered there yet
+    by_user: bool = True  # named so; else by a busy one,
+    is_unproven: bool = False  # and nobody has answered there yet
     up_since: float | None = None  # None: not linked
     dialling: bool = False
     tried: bool = False  # at least one attempt has ended
@@ -174,13 +174,13 @@ class Links:
         """
         with self._lock:
             link = self._links.get(peer.id)
-            return link is not None and peer.id not in self._people and (link.named or not peer.inbound)
+            return link is not None and peer.id not in self._people and (link.by_user or not peer.inbound)
 
     def heard(self, peer: crust.Peer) -> None:
         """That peer has sent something that is for people, as no rendezvous does. Those named by the user stay such."""
         with self._lock:
             link = self._links.get(peer.id)
-            if link is not None and not link.named:
+            if link is not None and not link.by_user:
                 self._people.add(peer.id)
 
     @property
@@ -201,7 +201,7 @@ class Links:
     def wanted(self) -> tuple[crust.Contact, ...]:
         """Those by which others get here: the linked ones, or while there is none, those that are tried first."""
         with self._lock:
-            named = tuple(link.contact for link in self._links.values() if not link.told)
+            named = tuple(link.contact for link in self._links.values() if not link.is_unproven)
             return self._linked() or named[:_LINKS]
 
     def follow(self, node: crust.Service, contacts: Callable[[crust.BootstrapConfig], list[crust.Contact]]) -> None:
@@ -236,7 +236,7 @@ class Links:
             before, self._links = self._links, {}
             for peer_id, contact in wanted.items():
                 link = self._links[peer_id] = before.get(peer_id) or _Link(contact)
-                link.named, link.told = True, False
+                link.by_user, link.is_unproven = True, False
                 if link.contact != contact:
                     link.contact, link.due, link.pause = contact, 0.0, _PAUSE
             self._start(node)
@@ -299,7 +299,7 @@ class Links:
                     self._bell.get(timeout=pause)
                 continue
             try:
-                dial = node.dial(link.contact, timeout=_HEARSAY_TIMEOUT if link.told else _DIAL_TIMEOUT)
+                dial = node.dial(link.contact, timeout=_HEARSAY_TIMEOUT if link.is_unproven else _DIAL_TIMEOUT)
                 dial.add_done_callback(functools.partial(self._ended, node, link))
             except crust.ServiceClosed:
                 return
@@ -322,11 +322,11 @@ class Links:
         the other side has to be met there.
         """
         links = self._links.values()
-        busy = [link.named for link in links if link.dialling or link.up_since is not None]
+        busy = [link.by_user for link in links if link.dialling or link.up_since is not None]
         if sum(busy) >= _LINKS:
             return []
         anybody = len(busy) < _LINKS
-        return [link for link in links if not link.dialling and link.up_since is None and (anybody or link.named)]
+        return [link for link in links if not link.dialling and link.up_since is None and (anybody or link.by_user)]
 
     # --- what becomes of them (the node's dispatcher) -----------------------------------------------------------------
 
@@ -344,7 +344,7 @@ class Links:
         with self._lock:
             link.dialling, link.tried, link.failures = False, True, 0
             link.up_since = time.monotonic()
-            if link.told:
+            if link.is_unproven:
                 self._proven(link, peer)
             self._relays = self._relays or peer.relays
         self._ring()
@@ -360,12 +360,12 @@ class Links:
         host = crust.Endpoint.parse(path.remote).host
         endpoints = tuple(each for each in link.contact.endpoints if each.host == host)
         if endpoints:
-            link.contact, link.told = crust.Contact(link.contact.peer_id, endpoints), False
+            link.contact, link.is_unproven = crust.Contact(link.contact.peer_id, endpoints), False
 
     def _failed(self, node: crust.Service, link: _Link, error: BaseException) -> None:
         why = printable(str(error), 1000) or "the attempt was given up"
         name = self._context.call(link.contact.peer_id)
-        if link.told:
+        if link.is_unproven:
             self._terminal.detail(f"{name}, whom a rendezvous without room has named, cannot be reached: {why}")
             with self._lock:
                 self._forget(link)
@@ -394,7 +394,7 @@ class Links:
                 link.pause = _PAUSE
             link.up_since = None
             self._put_off(link)
-            if link.told:
+            if link.is_unproven:
                 self._forget(link)
         self._ring()
         name = self._context.call(link.contact.peer_id)
@@ -420,5 +420,5 @@ class Links:
                     continue
                 if endpoints := self._hearsay.believed(contact, by, time.monotonic()):
                     self._links[contact.peer_id] = _Link(
-                        crust.Contact(contact.peer_id, endpoints), named=False, told=True
+                        crust.Contact(contact.peer_id, endpoints), by_user=False, is_unproven=True
                     )

@@ -235,6 +235,34 @@ def test_endpoints_are_classified(text: str, family: int | None, flags: str) -> 
     assert endpoint.is_ip == (endpoint.ip is not None) == (family is not None)
 
 
+@pytest.mark.parametrize(
+    ("text", "single"),
+    [
+        ("tcp://192.0.2.1:1", True),
+        ("utp://10.1.2.3:1", True),
+        ("tcp://127.0.0.1:1", True),
+        ("tcp://[::ffff:192.0.2.1]:1", True),
+        ("utp://[2606:4700::1]:1", True),
+        ("tcp://[fe80::1%eth0]:1", True),
+        ("tcp://node.example.org:1", False),
+        ("tcp://0.0.0.0:1", False),
+        ("tcp://[::]:1", False),
+        ("tcp://224.0.0.251:1", False),
+        ("tcp://[ff02::1]:1", False),
+        ("tcp://255.255.255.255:1", False),
+        ("tcp://240.1.1.1:1", False),
+        ("tcp://[2002:c000:201::1]:1", False),
+        ("tcp://[2001:0:c000:201::1]:1", False),
+        ("tcp://[64:ff9b::192.0.2.1]:1", False),
+        ("tcp://[64:ff9b:1::192.0.2.1]:1", False),
+    ],
+)
+def test_an_endpoint_of_one_machine(text: str, single: bool) -> None:
+    """What may be dialled though strangers name it: no names, groups, reserved addresses, or those of gateways."""
+    assert Endpoint.parse(text).is_single_host is single
+    assert not Endpoint("tcp", Endpoint.parse(text).host, 0).is_single_host
+
+
 def test_endpoints_check_what_programs_give() -> None:
     """The constructor is as strict as the parser, and brings the host into the same form."""
     assert Endpoint("tcp", "0:0::1", 5).host == "::1"

@@ -7,8 +7,6 @@ and then; and what is not public only of one that is not public itself.
 
 from __future__ import annotations
 
-import ipaddress
-
 import crust
 
 __all__ = ["Hearsay"]
@@ -16,7 +14,6 @@ __all__ = ["Hearsay"]
 _ENDPOINTS_MAX = 4  # of one node
 _PLACES_MAX = 64  # in all, in the time that each of them rests:
 _REST = 600.0  # seconds until somebody else is looked for at the same place
-_NAT64 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))
 
 
 class Hearsay:
@@ -43,20 +40,14 @@ class Hearsay:
 
 def _possible(contact: crust.Contact, by: crust.Contact) -> list[crust.Endpoint]:
     """One of each transport and address: a node listens once."""
-    here = [each for each in by.endpoints if each.ip is not None and not each.is_global]
+    here = [each for each in by.endpoints if each.is_ip and not each.is_global]
     on_loopback, in_private = (any(each.is_loopback is wanted for each in here) for wanted in (True, False))
     found: dict[tuple[str, str], crust.Endpoint] = {}
     for each in contact.endpoints:
         allowed = each.is_global or (on_loopback if each.is_loopback else in_private)
-        if allowed and each.ip is not None and each.is_dialable and not _stands_for_another(each.ip):
+        if allowed and each.is_single_host:
             found.setdefault((each.transport, each.host), each)
     return [*found.values()][:_ENDPOINTS_MAX]
-
-
-def _stands_for_another(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    if isinstance(ip, ipaddress.IPv4Address):
-        return ip.is_reserved
-    return any((ip.ipv4_mapped, ip.sixtofour, ip.teredo, *(ip in network for network in _NAT64)))
 
 
 def _place_of(endpoint: crust.Endpoint) -> str:

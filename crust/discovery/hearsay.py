@@ -7,22 +7,14 @@ what is private only where it can mean the same machine as for who told it.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Collection, Iterable
 
 from ..addresses import Contact, Endpoint, IPAddress, IPNetwork
-from ..nat.punch.targets import is_translated, is_unicast
 
-__all__ = ["LOOPBACK", "is_possible", "may_be_dialled", "usable"]
+__all__ = ["LOOPBACK", "may_be_dialled", "usable"]
 
 LOOPBACK = "loopback"
 """The name of this machine's own network, see `around`."""
-
-
-def is_possible(endpoint: Endpoint) -> bool:
-    """Whether one machine can be there at all, whoever says so. Names are not: they can stand for anything."""
-    ip = endpoint.ip
-    return ip is not None and endpoint.is_dialable and is_unicast(ip) and not is_translated(_plain(ip))
 
 
 def may_be_dialled(endpoint: Endpoint, networks: Iterable[IPNetwork], around: str = "") -> bool:
@@ -34,9 +26,9 @@ def may_be_dialled(endpoint: Endpoint, networks: Iterable[IPNetwork], around: st
         around: The network in which it was so, as text, or :data:`LOOPBACK`: if it is ours now, it may be so again.
             Empty: not known; then only what is near is dialled of what is private.
     """
-    if not is_possible(endpoint) or endpoint.ip is None:
+    ip = endpoint.ip
+    if ip is None or not endpoint.is_single_host:
         return False
-    ip = _plain(endpoint.ip)
     if ip.is_loopback:
         return around == LOOPBACK
     nets = [*networks]
@@ -53,11 +45,6 @@ def usable(
     """The contact with what of it may be dialled, at most so many endpoints of it; None: nothing may."""
     endpoints = [each for each in contact.endpoints if may_be_dialled(each, networks, around)]
     return Contact(contact.peer_id, endpoints[:most]) if endpoints else None
-
-
-def _plain(ip: IPAddress) -> IPAddress:
-    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
-    return mapped or ip
 
 
 def _ends(net: IPNetwork) -> tuple[IPAddress, ...]:

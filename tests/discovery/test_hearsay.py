@@ -7,7 +7,7 @@ import ipaddress
 import pytest
 
 from crust import Contact, Endpoint, PeerId
-from crust.discovery.hearsay import LOOPBACK, is_possible, may_be_dialled, usable
+from crust.discovery.hearsay import LOOPBACK, may_be_dialled, usable
 
 NETWORKS = [ipaddress.ip_network(text) for text in ("127.0.0.0/8", "192.168.1.0/24", "2001:db8::/64", "fe80::/64")]
 
@@ -42,7 +42,7 @@ def test_what_may_be_dialled(address: str, around: str, allowed: bool) -> None:
     """Public addresses; private ones only where they mean the same; never what is no single machine, or a name."""
     endpoint = Endpoint.parse(address)
     assert may_be_dialled(endpoint, NETWORKS, around) is allowed
-    assert is_possible(endpoint) or not allowed
+    assert endpoint.is_single_host or not allowed
 
 
 def test_what_is_left_of_a_contact() -> None:

@@ -9,7 +9,6 @@ from typing import Any
 from ... import limits
 from ...addresses import Contact, PeerId
 from ...wire.labelled import UnusableFile, build_labelled, parse_labelled_untrusted
-from ..hearsay import is_possible
 from .core import Entry
 
 __all__ = ["build_cache", "parse_cache_untrusted"]
@@ -74,7 +73,7 @@ def _entry(node: Any, wall: float) -> Entry | None:
         contact = Contact.parse(text)
     except ValueError:
         return None
-    endpoints = [each for each in contact.endpoints if is_possible(each)][: limits.CACHE_ENDPOINTS]
+    endpoints = [each for each in contact.endpoints if each.is_single_host][: limits.CACHE_ENDPOINTS]
     if not endpoints:
         return None
     return Entry(Contact(contact.peer_id, endpoints), min(float(seen), wall), failures, around)

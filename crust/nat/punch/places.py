@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from ...addresses import Endpoint
+from ...addresses import Endpoint, is_unicast
 from ...candidates import Candidate, CandidateKind
 from ...wire.frames import Place, PlaceKind, TransportCode
-from .targets import capped, is_unicast
+from .targets import capped
 
 __all__ = ["place_of", "places"]
 

@@ -15,13 +15,12 @@ import ipaddress
 from collections.abc import Collection, Iterable
 
 from ... import limits
-from ...addresses import IPAddress, IPNetwork
+from ...addresses import IPAddress, IPNetwork, is_translated, is_unicast
 from ...wire.frames import Place, TransportCode
 from .contract import Terrain
 
-__all__ = ["capped", "hosts_of", "is_translated", "is_unicast", "targets"]
+__all__ = ["capped", "hosts_of", "targets"]
 
-_NAT64 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))
 _BOTH = (TransportCode.TCP, TransportCode.UTP)
 
 
@@ -80,18 +79,6 @@ def hosts_of(places: Iterable[Place]) -> set[str]:
     """The IP addresses of places that may be seen from elsewhere: no private ones, but loopback."""
     found = ((place.address[0], _ip(place.address[0])) for place in places)
     return {host for host, ip in found if ip is not None and (ip.is_loopback or _is_global(host))}
-
-
-def is_unicast(ip: IPAddress) -> bool:
-    """Whether one machine can have it."""
-    return not (ip.is_multicast or ip.is_unspecified or (ip.version == 4 and ip.is_reserved))
-
-
-def is_translated(ip: IPAddress) -> bool:
-    """An address of IPv6 that leads to one of IPv4: whoever may not be sent more could be sent it that way."""
-    return isinstance(ip, ipaddress.IPv6Address) and (
-        ip.sixtofour is not None or ip.teredo is not None or any(ip in net for net in _NAT64)
-    )
 
 
 def _is_global(host: str) -> bool:

@@ -225,9 +225,7 @@ def successor(remote: Endpoint, places: Iterable[Place]) -> Endpoint | None:
 
 def _is_of_one(endpoint: Endpoint) -> bool:
     """Whether it is a public address that stands for no other: what may go to that is counted by host."""
-    from ...nat.punch.targets import is_translated  # not before it is needed: `import crust` stays cheap
-
-    return endpoint.is_global and endpoint.ip is not None and not is_translated(endpoint.ip)
+    return endpoint.is_global and endpoint.is_single_host
 
 
 def _place(endpoint: Endpoint, kind: PlaceKind) -> Place:

@@ -402,6 +402,7 @@ path = os.path.join(tempfile.mkdtemp(), "identity")
 made = config(identity__file=path)
 node = crust.Service(made).start()
 reading, writing = os.pipe()
+told, tell = os.pipe()
 pid = os.fork()
 if pid == 0:
     close(writing)
@@ -411,10 +412,11 @@ if pid == 0:
         assert str(os.getppid()) in str(error)
     else:
         os._exit(1)
+    os.write(tell, b"locked")
     os.read(reading, 1)
     os._exit(0)
-close(reading)
-time.sleep(0.2)
+close(reading); close(tell)
+assert os.read(told, 6) == b"locked"
 assert node.close()
 again = crust.Service(made).start()
 close(writing)

@@ -11,6 +11,8 @@ that:
   where they have used up all, who calls seldom still has an eighth, which all others then wait for.
 - **Slots**: at most so many handshakes under way, in all and for each address, and some of them for known addresses
   only. No thread before a slot.
+- **Introducers**: those whom one brings share what its address may begin. A quarter of that is kept from those who call
+  all the time, by its word of where they are: five of them would have all others behind it refused.
 - **Sites**: all networks of an IPv6 /48 together have some multiple of what one /64 has. One of them that calls all the
   time, or holds its slots, does so for itself: it leaves half of the starts to others there, who have room made for
   them, and keep their ranks.
@@ -36,6 +38,7 @@ import enum
 import ipaddress
 import threading
 from collections.abc import Callable
+from typing import TypeVar
 
 from .. import limits
 from ..addresses import address_key
@@ -46,6 +49,7 @@ from .whereabouts import site_key
 
 __all__ = ["Gate", "GateCounters", "Slot"]
 
+_K = TypeVar("_K")
 _OF_ONE = ("limits.starts_per_address_per_second", "limits.half_open_per_address")  # what an address uses up by itself
 _KNOWN_SHARE = limits.HALF_OPEN_KNOWN_RESERVE / limits.HALF_OPEN_MAX  # what is kept for known addresses
 _FEW_SHARE = _KNOWN_SHARE / 2  # of all starts, what is there for who calls seldom where others have used them up
@@ -189,6 +193,7 @@ class Gate:
         "_config",
         "_evicted",
         "_few_starts",
+        "_fellows",
         "_introduced",
         "_lock",
         "_per_key",
@@ -209,6 +214,8 @@ class Gate:
         self._lock = threading.Lock()
         """Guards everything above and below. Nothing is called while it is held."""
         self._callers: collections.OrderedDict[bytes, _Caller] = collections.OrderedDict()
+        self._fellows: collections.OrderedDict[tuple[bytes, bytes], _Caller] = collections.OrderedDict()
+        """Those behind an introducer, by its word: not at its address, and known to none but it."""
         self._all_starts = Bucket(config.starts_per_second)
         self._few_starts = Bucket(config.starts_per_second * _FEW_SHARE)
         self._waiting: collections.OrderedDict[Slot, None] = collections.OrderedDict()
@@ -296,7 +303,7 @@ class Gate:
         self, key: bytes, behind: bytes | None, known: bool, now: float, evict: Callable[[], None]
     ) -> tuple[Slot | None, Slot | None, str, bytes | None]:
         """The slot, if there is one; who has to make room for it; the limit that somebody met; whose limit that is."""
-        rank, limit, doer = self._may_start_locked(key, known, now)
+        rank, limit, doer = self._may_start_locked(key, behind, known, now)
         if limit:
             self._refused_by_rate += 1
             return None, None, limit, doer
@@ -329,14 +336,16 @@ class Gate:
                 self._slowed.popitem(last=False)
                 self.forgotten += 1
 
-    def _may_start_locked(self, key: bytes, known: bool, now: float) -> tuple[_Rank, str, bytes | None]:
+    def _may_start_locked(
+        self, key: bytes, behind: bytes | None, known: bool, now: float
+    ) -> tuple[_Rank, str, bytes | None]:
         """The rank of a caller, the limit that it has met, empty if it may begin, and whose limit that is."""
         site = site_key(key)
-        callers = {key: self._caller_locked(key, 1)}
+        callers = {key: self._remembered_locked(self._callers, key, 1)}
         rank = callers[key].calls(now)
         left = 0.0  # of its site, for others there
         if site is not None:
-            callers[site] = self._caller_locked(site, limits.SITE_SHARE)
+            callers[site] = self._remembered_locked(self._callers, site, limits.SITE_SHARE)
             if rank is _Rank.OFTEN:
                 left = self._config.starts_per_address_per_second * limits.SITE_SHARE / 2
             else:  # who calls all the time does so for itself
@@ -351,8 +360,12 @@ class Gate:
                 cost = min(limits.SLOWED_COST, float(self._config.starts_per_address_per_second))
             else:
                 self._slowed.pop(key, None)
+        own = 0.0  # of the introducer's, for others behind it
+        if behind is not None and self._calls_often_locked(key, behind, now):
+            most = float(self._config.starts_per_address_per_second)
+            own = min(float(int(most * _KNOWN_SHARE)), most - cost)
         for part, caller in callers.items():
-            if caller.starts.tokens(now) < cost + (left if part == site else 0.0):
+            if caller.starts.tokens(now) < cost + (left if part == site else own):
                 return rank, "limits.starts_per_address_per_second", part
         if self._all_starts.tokens(now) < 1.0 + kept:
             if not few or self._few_starts.tokens(now) < 1.0 or self._config.starts_per_second * _FEW_SHARE < 1.0:
@@ -363,15 +376,23 @@ class Gate:
         self._all_starts.take()
         return rank, "", None
 
-    def _caller_locked(self, key: bytes, share: int) -> _Caller:
-        caller = self._callers.get(key)
+    def _calls_often_locked(self, introducer: bytes, behind: bytes, now: float) -> bool:
+        """It brings one more caller from there; whether that place, or the site of it, calls all the time."""
+        rank = self._remembered_locked(self._fellows, (introducer, behind), 1).calls(now)
+        site = site_key(behind)
+        if site is not None and rank is not _Rank.OFTEN:  # who calls all the time does so for itself
+            rank = self._remembered_locked(self._fellows, (introducer, site), limits.SITE_SHARE).calls(now)
+        return rank is _Rank.OFTEN
+
+    def _remembered_locked(self, callers: collections.OrderedDict[_K, _Caller], key: _K, share: int) -> _Caller:
+        caller = callers.get(key)
         if caller is None:
-            caller = self._callers[key] = _Caller(self._config.starts_per_address_per_second, share)
-            if len(self._callers) > limits.GATE_ADDRESSES_MAX:
-                self._callers.popitem(last=False)
+            caller = callers[key] = _Caller(self._config.starts_per_address_per_second, share)
+            if len(callers) > limits.GATE_ADDRESSES_MAX:
+                callers.popitem(last=False)
                 self.forgotten += 1
         else:
-            self._callers.move_to_end(key)
+            callers.move_to_end(key)
         return caller
 
     def _crowded_locked(self, key: bytes) -> bytes | None:

@@ -132,3 +132,45 @@ def test_a_slot_that_was_taken_soon_was_not_held(after: float, counts: bool) -> 
     assert target.admit("192.0.2.2", now, evict=nothing) is not None
     assert target.counters.evicted == 1
     assert (target._callers[there].holding(now) > 0.0) is counts
+
+
+@pytest.mark.parametrize("network", ["10.0.{}.1", "2001:db8:7:{}::1"], ids=["IPv4", "one /48"])
+def test_who_calls_all_the_time_behind_an_introducer_leaves_room_for_others_there(network: str) -> None:
+    """Twenty addresses that an introducer lets call five times a second each had four in five others refused."""
+    target, got_in = Gate(LimitsConfig()), 0
+    for step in range(2000):  # 20 s
+        now = step / 100
+        slot = target.admit("192.0.2.1", now, behind=network.format(step % 20), evict=nothing)
+        if slot is not None:
+            slot.release(now)
+        if step >= 500 and step % 50 == 7:
+            newcomer = target.admit("192.0.2.1", now, behind=f"10.1.{step % 251}.1", evict=nothing)
+            got_in += newcomer is not None
+            if newcomer is not None:
+                newcomer.release(now)
+    assert got_in == 30
+
+
+@pytest.mark.parametrize("most", [1, 2, 4, 20])
+def test_one_place_behind_an_introducer_gets_most_of_what_that_may_begin(most: int) -> None:
+    """Whoever calls all the time is refused for nobody where nobody else calls, but for a burst's last quarter."""
+    target, got_in = Gate(LimitsConfig(starts_per_address_per_second=most)), 0
+    target.slow(address_key("192.0.2.9"), 1e9)
+    for step in range(1000):
+        for introducer in ("192.0.2.1", "192.0.2.9"):
+            slot = target.admit(introducer, step / 100, behind="10.0.0.1", evict=nothing)
+            if slot is not None:
+                slot.release(step / 100)
+                got_in += introducer == "192.0.2.1"
+    assert got_in >= 9 * most
+    assert target.counters.admitted > got_in  # also one that is slowed
+
+
+def test_who_is_behind_introducers_is_remembered_up_to_a_bound() -> None:
+    """One that makes up where they are does not have the gate remember all that, nor forget who calls by himself."""
+    target = Gate(LimitsConfig())
+    target.admit("192.0.2.2", 0.0, evict=nothing)
+    for number in range(limits.GATE_ADDRESSES_MAX + 10):
+        target.admit("192.0.2.1", 0.0, behind=f"10.{number >> 8}.{number & 255}.1", evict=nothing)
+    assert len(target._fellows) == limits.GATE_ADDRESSES_MAX and target.forgotten == 10
+    assert len(target._callers) == 2

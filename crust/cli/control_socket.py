@@ -272,6 +272,7 @@ def run(arguments: argparse.Namespace, context: Context, kinds: Iterable[type[An
             node.start_bootstrap()  # back into its network, as crust node for people
             server.run()
         finally:
+            hub.end()
             node.close()
             hub.close(CLOSE_TIMEOUT)
             if server is not None:

@@ -38,6 +38,7 @@ UNANSWERED_MAX = 1024  # commands of one program under way; more are not read un
 KEPT_BYTES = 64 * 1024 * 1024  # of unread messages of sessions that have ended: see `Hub._trim` and `Hub._await_room`
 SESSION_COST = 16_384  # of those, what each such session counts besides its messages, however small they are
 _BATCH = 65_536  # bytes written at once
+_OVERHEAD = 64  # that each message counts in ``PeerStats.unread_bytes`` besides its own
 
 _BEGINNINGS = (crust.ConnectSuccess, crust.BootstrapConnect, crust.BootstrapAccept)
 
@@ -181,6 +182,7 @@ class Hub:
         self._kept: dict[_Tap, None] = {}  # those of ended sessions that count, in the order of their ends,
         self._kept_bytes = 0  # and what they count
         self._numbers = itertools.count()
+        self._ending = False  # nobody waits for room any more
         self._closed = False
 
     # --- programs ---------------------------------------------------------------------------------------------------
@@ -225,6 +227,12 @@ class Hub:
                 self._subscribers.remove(subscriber)
             subscriber.events = frozenset()
             self._settle()
+
+    def end(self) -> None:
+        """The node is about to close: it does not wait for programs any more."""
+        with self._lock:
+            self._ending = True
+            self._room.notify_all()
 
     def close(self, timeout: float) -> None:
         """The node is closed: what its sessions left goes out to who wants it, as far as the time allows."""
@@ -302,7 +310,7 @@ class Hub:
         Programs that want what ended sessions have left do not read it: until they have, the node waits with us. So it
         counts what more sessions leave, and is busy for new ones. A program that does not read at all is cut off.
         """
-        while self._kept_bytes > KEPT_BYTES and not self._closed:
+        while self._kept_bytes > KEPT_BYTES and not self._ending:
             readers = [each for each in self._subscribers if "new_message" in each.events]
             full = [each for each in readers if each.full_since is not None]
             if full:
@@ -387,7 +395,8 @@ class Hub:
                 True
             ):  # when the last taker leaves, one message may be in hand; the others stay in the inbox
                 message = tap.peer.recv_message()
-                if not self._deliver(tap, _line(event_as_json(message))):
+                cost = len(message.data) + _OVERHEAD
+                if not self._deliver(tap, _line(event_as_json(message)), cost):
                     return
         except (crust.PeerLost, crust.ServiceClosed):
             pass  # everything has been read
@@ -395,7 +404,7 @@ class Hub:
             if not tap.given_up:
                 self._finish(tap)
 
-    def _deliver(self, tap: _Tap, line: bytes) -> bool:
+    def _deliver(self, tap: _Tap, line: bytes, cost: int) -> bool:
         """Give one message to all who want it, when they have room or their time is up; False: nobody ever will."""
         with self._lock:
             tap.in_hand = len(line)
@@ -411,8 +420,19 @@ class Hub:
                 for each in takers:
                     each.put(line)
                 tap.in_hand = 0
+                self._let_go(tap, cost)
                 return True
         return False
+
+    def _let_go(self, tap: _Tap, cost: int) -> None:
+        """So much of what an ended session has left is out: all of them go out together, and end late."""
+        cost = min(cost, tap.kept - SESSION_COST)
+        if cost > 0 and tap in self._kept:
+            was_full = self._kept_bytes > KEPT_BYTES
+            tap.kept -= cost
+            self._kept_bytes -= cost
+            if was_full and self._kept_bytes <= KEPT_BYTES:
+                self._room.notify_all()
 
     def _wait_or_cut(self, full: list[Subscriber]) -> None:
         now = time.monotonic()

@@ -124,6 +124,8 @@ class Upload:
         except BaseException as error:
             self._give_up(error)
             raise
+        finally:
+            self._error = None  # its traceback leads back here, and to the peer: both would keep what is in its inbox
 
     def _run(self, source: io.FileIO) -> FileSent:
         sender = self._sender

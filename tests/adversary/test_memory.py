@@ -484,6 +484,31 @@ def test_an_inbox_goes_with_a_peer_that_was_dialled(nodes: Nodes) -> None:
 
 
 @pytest.mark.usefixtures("no_search_for_circles")
+def test_an_inbox_goes_though_a_file_was_being_sent(nodes: Nodes, tmp_path: Path) -> None:
+    """A program offers callers a file, and they answer with what they have to say, and go."""
+    node = nodes.start(config(**SMALL), heard=False)
+    path = tmp_path / "file"
+    path.write_bytes(b"abc")
+    with Caller(node, Identity.generate(), capabilities=int(Capability.FILES)) as caller:
+        caller.begin()
+        wait_until(lambda: node.peers, PATIENCE, "the session")
+        peer = node.peers[0]
+        sending = Background(offer_in_vain, peer, path)
+        caller.expect(frames.Batch)
+        caller.send_plaintext(frames.build_batch(0, 0, 1, [bytes(936)] * 40))
+        caller.send(frames.Goodbye(frames.GoodbyeCode.CLOSED))
+        sending.result()
+        left = left_with(peer)
+        del peer, sending
+        wait_until(lambda: left() is None, PATIENCE, "the inbox to go")
+
+
+def offer_in_vain(peer: crust.Peer, path: Path) -> None:
+    with contextlib.suppress(crust.PeerLost):
+        peer.send_file(path, timeout=PATIENCE)
+
+
+@pytest.mark.usefixtures("no_search_for_circles")
 def test_a_peer_that_the_application_has_stays_itself(nodes: Nodes) -> None:
     """With its inbox, also for what is said of it afterwards; of one that it has not there is another, and empty."""
     node = nodes.make(config(), heard=False)

@@ -349,6 +349,43 @@ def test_the_node_waits_for_a_program_that_reads_what_sessions_left(
     assert programs.cut == []
 
 
+def test_the_node_waits_no_longer_than_too_much_is_left(
+    programs: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What sessions have left goes out together: none of them has to be through before the node goes on."""
+    monkeypatch.setattr(module, "QUEUE_BYTES", 10)
+    monkeypatch.setattr(module, "PATIENCE", 60.0)
+    slow = programs.join("new_message")
+    senders = [programs.session(crust.PeerId(bytes([number]) * 32)) for number in range(1, 4)]
+    for sender in senders:
+        sender.write(*[bytes(1000)] * 20)
+    wait_until(lambda: slow.full_since is not None, what="a full queue")
+    for sender in senders[:2]:
+        programs.end(sender)
+    monkeypatch.setattr(module, "KEPT_BYTES", programs.hub._kept_bytes + module.SESSION_COST + 16_000)
+    waiting = Background(programs.end, senders[2])
+    wait_until(lambda: programs.hub._kept_bytes > module.KEPT_BYTES, what="too much to be left")
+    assert not waiting.done
+    while programs.hub._kept_bytes > module.KEPT_BYTES:
+        assert programs.next(slow) is not None
+    waiting.result()
+    assert len(programs.hub._taps) == 3 and programs.cut == []
+
+
+def test_a_node_that_ends_waits_for_no_program(programs: Programs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or it could not close in time, as nobody else tells it that it is over."""
+    room_for_two(monkeypatch, patience=60.0)
+    slow = programs.join("new_message")
+    for peer_id in (ALICE, BOB):
+        leave_two(programs, slow, peer_id)
+    waiting = Background(leave_two, programs, slow, crust.PeerId(bytes([3]) * 32))
+    wait_until(lambda: len(waiters(programs.hub)) == 4, what="three sessions and the node to wait for room")
+    programs.hub.end()
+    waiting.result()
+    assert programs.cut == []
+    assert sorted(programs.words(slow, 6)) == ["YQ=="] * 3 + ["Yg=="] * 3
+
+
 def test_a_program_that_never_reads_what_sessions_left_is_cut_off(
     programs: Programs, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,9 +31,8 @@ _log = logging.getLogger("crust.cli.hub")
 
 QUEUE_BYTES = 4 * 1024 * 1024  # of lines that wait for one program; it is full then
 QUEUE_EVENTS = 1024  # state events that wait for one program; the oldest are dropped then
-PATIENCE = (
-    1.0  # seconds that a full program has to read half of it, before it is cut off for the sake of others
-)
+PATIENCE = 1.0  # seconds that a full program has to read half of it, before it is cut off for the sake of others
+STALLED = 5.0  # seconds in which a full program for which the node itself waits has to read anything at all
 UNANSWERED_MAX = 1024  # commands of one program under way; more are not read until some are answered
 KEPT_BYTES = 64 * 1024 * 1024  # of unread messages of sessions that have ended: see `Hub._trim` and `Hub._await_room`
 SESSION_COST = 16_384  # of those, what each such session counts besides its messages, however small they are
@@ -56,14 +55,13 @@ class Subscriber:
         self.events: Collection[str] = frozenset()
         self.peers: Collection[crust.PeerId] | None = None
         self.full_since: float | None = None
+        self.read_at = 0.0  # when it last had room for more lines on the way to it
         self._lock = lock
         self._room = room  # notified when there is room again
         self._filled = threading.Condition(lock)  # notified when there is something to write
         self._answered = threading.Condition(lock)  # notified when the program may ask again
         self._cut = cut
-        self._lines: collections.deque[tuple[bytes, bool]] = (
-            collections.deque()
-        )  # a line; is it a state event?
+        self._lines: collections.deque[tuple[bytes, bool]] = collections.deque()  # a line; is it a state event?
         self._bytes = 0
         self._states = 0
         self._lost = 0
@@ -90,6 +88,7 @@ class Subscriber:
                 size += len(line)
                 self._states -= is_state
             self._bytes -= size
+            self.read_at = time.monotonic()
             if self._bytes <= QUEUE_BYTES // 2 and self.full_since is not None:
                 self.full_since = None
                 self._room.notify_all()
@@ -214,10 +213,7 @@ class Hub:
             if name not in self.names:
                 raise BadRequest(f"events: there is no event {name!r}; known: {', '.join(self.names)}")
         with self._lock:
-            subscriber.events, subscriber.peers = (
-                frozenset(events),
-                None if peers is None else frozenset(peers),
-            )
+            subscriber.events, subscriber.peers = frozenset(events), None if peers is None else frozenset(peers)
             self._settle()
 
     def leave(self, subscriber: Subscriber) -> None:
@@ -308,13 +304,14 @@ class Hub:
     def _await_room(self) -> None:
         """
         Programs that want what ended sessions have left do not read it: until they have, the node waits with us. So it
-        counts what more sessions leave, and is busy for new ones. A program that does not read at all is cut off.
+        counts what more sessions leave, and is busy for new ones. One that reads slowly has all the time it needs, or
+        strangers who leave much would have it cut off; one that reads nothing is.
         """
         while self._kept_bytes > KEPT_BYTES and not self._ending:
             readers = [each for each in self._subscribers if "new_message" in each.events]
             full = [each for each in readers if each.full_since is not None]
             if full:
-                self._wait_or_cut(full)
+                self._wait_or_cut({each: max(each.full_since or 0.0, each.read_at) + STALLED for each in full})
                 if all(each in self._subscribers for each in full):
                     continue
             elif self._room.wait(PATIENCE):
@@ -391,9 +388,7 @@ class Hub:
 
     def _run(self, tap: _Tap) -> None:
         try:
-            while (
-                True
-            ):  # when the last taker leaves, one message may be in hand; the others stay in the inbox
+            while True:  # when the last taker leaves, one message may be in hand; the others stay in the inbox
                 message = tap.peer.recv_message()
                 cost = len(message.data) + _OVERHEAD
                 if not self._deliver(tap, _line(event_as_json(message)), cost):
@@ -415,7 +410,7 @@ class Hub:
                     self._room.wait()  # nobody takes it, or all are slow: the sender waits with us
                     continue
                 if full:
-                    self._wait_or_cut(full)
+                    self._wait_or_cut({each: (each.full_since or 0.0) + PATIENCE for each in full})
                     continue
                 for each in takers:
                     each.put(line)
@@ -434,14 +429,15 @@ class Hub:
             if was_full and self._kept_bytes <= KEPT_BYTES:
                 self._room.notify_all()
 
-    def _wait_or_cut(self, full: list[Subscriber]) -> None:
+    def _wait_or_cut(self, until: dict[Subscriber, float]) -> None:
+        """Wait for room until the first of these times; whose time has passed already is cut off."""
         now = time.monotonic()
-        left = min((each.full_since or now) + PATIENCE - now for each in full)
+        left = min(until.values()) - now
         if left > 0:
             self._room.wait(left)
             return
-        for each in full:
-            if (each.full_since or now) + PATIENCE <= now:
+        for each, end in until.items():
+            if end <= now:
                 _log.warning("cut off a program that does not read: %d bytes wait for it", QUEUE_BYTES)
                 self._subscribers.remove(each)
                 each.end(cut=True)

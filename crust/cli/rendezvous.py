@@ -412,7 +412,7 @@ class Links:
             del self._links[link.contact.peer_id]
 
     def _hear_of(self, node: crust.Service, by: crust.Contact, alternates: Iterable[str]) -> None:
-        """A busy one that the user has named names others (the lock is held)."""
+        """A busy one, of the user's or that has answered where another named it, names others (the lock is held)."""
         for text in alternates:
             with contextlib.suppress(crust.ContactSyntaxError):  # bad advice harms nobody
                 contact = _allowed(crust.Contact.parse(text), node.config.bootstrap.blacklist)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import queue
 import threading
+import types
 from collections.abc import Iterator
 from typing import Any
 
@@ -354,7 +355,8 @@ def test_the_node_waits_no_longer_than_too_much_is_left(
 ) -> None:
     """What sessions have left goes out together: none of them has to be through before the node goes on."""
     monkeypatch.setattr(module, "QUEUE_BYTES", 10)
-    monkeypatch.setattr(module, "PATIENCE", 60.0)
+    monkeypatch.setattr(module, "PATIENCE", 0.0)
+    monkeypatch.setattr(module, "STALLED", 60.0)
     slow = programs.join("new_message")
     senders = [programs.session(crust.PeerId(bytes([number]) * 32)) for number in range(1, 4)]
     for sender in senders:
@@ -398,11 +400,37 @@ def test_a_program_that_never_reads_what_sessions_left_is_cut_off(
     assert programs.hub._kept_bytes <= module.KEPT_BYTES
 
 
+def test_a_program_that_reads_what_sessions_left_is_not_cut_off_however_slow_it_is(
+    programs: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or strangers who leave much would have it cut off; once it reads nothing for long, it is."""
+    room_for_two(monkeypatch, patience=60.0)
+    monkeypatch.setattr(module, "_BATCH", 1)
+    clock = types.SimpleNamespace(monotonic=lambda: clock.now, now=0.0)
+    monkeypatch.setattr(module, "time", clock)
+    slow = programs.join("new_message")
+    for peer_id in (ALICE, BOB):
+        leave_two(programs, slow, peer_id)
+    waiting = Background(leave_two, programs, slow, crust.PeerId(bytes([3]) * 32))
+    wait_until(lambda: len(waiters(programs.hub)) == 4, what="three sessions and the node to wait for room")
+    with programs.hub._lock:
+        for _ in range(9):
+            slow.put(b"never half empty")
+    for clock.now, is_cut in ((59.0, False), (118.0, False), (178.0, True)):
+        if not is_cut:
+            slow.take()
+        programs.hub.subscribe(slow, ["new_message"], None)  # all who wait look again
+        wait_until(lambda: waiting.done or len(waiters(programs.hub)) == 4, what="those who wait to have looked")
+        assert (programs.cut == [slow]) is is_cut
+    waiting.result()
+
+
 def room_for_two(monkeypatch: pytest.MonkeyPatch, patience: float) -> None:
     """That have ended: a third is too many. One message fills a program."""
     monkeypatch.setattr(module, "QUEUE_BYTES", 10)
     monkeypatch.setattr(module, "KEPT_BYTES", 2 * module.SESSION_COST + 999)
-    monkeypatch.setattr(module, "PATIENCE", patience)
+    monkeypatch.setattr(module, "PATIENCE", 0.0)  # the node has more
+    monkeypatch.setattr(module, "STALLED", patience)
 
 
 def waiters(hub: Hub) -> list[object]:

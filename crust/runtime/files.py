@@ -14,7 +14,7 @@ import re
 import secrets
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from .. import limits
 
@@ -54,21 +54,22 @@ def write_atomic(path: str | os.PathLike[str], data: bytes, *, private: bool = F
     """
     target = pathlib.Path(path)
     temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
-    descriptor = os.open(temporary, _NEW | getattr(os, "O_BINARY", 0), 0o600 if private else 0o666)
-    try:
+    with _synced(target.parent) as sync:
+        descriptor = os.open(temporary, _NEW | getattr(os, "O_BINARY", 0), 0o600 if private else 0o666)
         try:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.replace(temporary, target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    sync_folder(target.parent)
+            try:
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[os.write(descriptor, rest) :]
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            os.replace(temporary, target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+        sync()
 
 
 def publish_new(
@@ -88,16 +89,21 @@ def publish_new(
         The path it got.
 
     Raises:
-        OSError: it could not be published; the temporary is still there.
+        OSError: it could not be published, and nothing of it has a final name.
     """
     source, folder = pathlib.Path(temporary), pathlib.Path(directory)
-    for target in _candidates(folder, name):
-        try:
-            _move_new(source, target)
-        except FileExistsError:
-            continue
-        sync_folder(folder)
-        return target
+    with _synced(folder) as sync:
+        for target in _candidates(folder, name):
+            try:
+                _move_new(source, target)
+            except FileExistsError:
+                continue
+            try:
+                sync()
+            except BaseException:
+                target.unlink()
+                raise
+            return target
     raise FileExistsError(errno.EEXIST, "too many files of this name exist: move some away", str(folder / name))
 
 
@@ -142,7 +148,7 @@ def _move_new(source: pathlib.Path, target: pathlib.Path) -> None:
         os.rename(source, target)  # never overwrites there
         return
     if link_new(source, target):
-        source.unlink()
+        source.unlink(missing_ok=True)
         return
     # Take the name with an empty file, then replace that.
     os.close(os.open(target, _NEW, 0o600))
@@ -180,14 +186,37 @@ def sync_folder(folder: str | os.PathLike[str]) -> None:
     Raises:
         OSError: The disk is broken.
     """
+    with _synced(folder) as sync:
+        sync()
+
+
+@contextlib.contextmanager
+def _synced(folder: str | os.PathLike[str]) -> Iterator[Callable[[], None]]:
+    """
+    What does so, to be had before anything is renamed: a folder that is no more there, or no descriptor for it, must
+    not make a failure of what is done already.
+
+    Raises:
+        OSError: The folder cannot be had; from the function: the disk is broken.
+    """
     if sys.platform == "win32":  # cannot open folders
+        yield lambda: None
         return
-    descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0))
     try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # what a network file system says that cannot
-            raise
+        descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0))
+    except PermissionError:  # one that we may write to, but not list: a drop box
+        yield lambda: None
+        return
+
+    def sync() -> None:
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # what a network file system says that cannot
+                raise
+
+    try:
+        yield sync
     finally:
         os.close(descriptor)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import pathlib
 import threading
@@ -240,6 +241,45 @@ def test_publishing_fails_clearly(tmp_path: pathlib.Path, monkeypatch: pytest.Mo
     with pytest.raises(FileExistsError, match="too many files of this name exist"):
         publish_new(source, tmp_path, "x")
     assert source.read_bytes() == b"x"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="folders are not synced there")
+@pytest.mark.parametrize("step", ["open", "fsync"])
+def test_what_cannot_be_published_has_no_name(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """No descriptor is left to sync the folder, or the disk is broken: it failed, so it is sent again."""
+    source = temporary(tmp_path, b"x")
+    with monkeypatch.context() as patched:
+        patched.setattr(files.os, step, functools.partial(_fail, OSError(errno.EIO, "it failed")))
+        with pytest.raises(OSError, match="it failed"):
+            publish_new(source, tmp_path, "x")
+    assert "x" not in os.listdir(tmp_path)
+
+
+def test_a_folder_that_may_not_be_listed(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A drop box takes files all the same; it cannot be synced."""
+    source = temporary(tmp_path, b"x")
+    with monkeypatch.context() as patched:
+        patched.setattr(files.os, "open", functools.partial(_fail, PermissionError(errno.EACCES, "not to you")))
+        assert publish_new(source, tmp_path, "x") == tmp_path / "x"
+    assert os.listdir(tmp_path) == ["x"]
+
+
+def test_a_temporary_that_somebody_removes(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once it has its name, who cleans up does no harm."""
+    source, link = temporary(tmp_path, b"x"), os.link
+
+    def cleaned(old: pathlib.Path, new: pathlib.Path, **named: bool) -> None:
+        link(old, new, **named)
+        old.unlink()
+
+    monkeypatch.setattr(files.os, "link", cleaned)
+    assert publish_new(source, tmp_path, "x").read_bytes() == b"x"
+
+
+def _fail(error: OSError, *args: object, **named: object) -> None:
+    raise error
 
 
 # --- names ------------------------------------------------------------------------------------------------------------

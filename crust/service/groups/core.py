@@ -36,6 +36,7 @@ __all__ = ["Core"]
 _NO_PLACE = "not needed any more"
 _NEVER = float("inf")
 _MANY = 16
+_CROWD = 64
 
 
 class Core:
@@ -59,6 +60,7 @@ class Core:
         self._next = _NEVER
         self._known = 0  # when it was asked last,
         self._looked_at = -_NEVER
+        self._crowd = _CROWD  # from so many peers on it is looked who is to be forgotten, also if nothing is wanted
 
     # --- what the application wants -----------------------------------------------------------------------------------
 
@@ -199,6 +201,9 @@ class Core:
             peer.replaced = peer.replaced + 1 if replaced and now < peer.since + limits.KEEP_STEADY else 0
             peer.failures = max(0, peer.replaced - limits.KEEP_REPLACED)
             peer.back_off(self._uniform(), now)
+            if len(self._peers) >= self._crowd:  # there is no turn while nothing is wanted
+                self._forget(now)
+                self._crowd = max(_CROWD, 2 * len(self._peers))
 
     def failed(self, peer_id: PeerId, now: float, *, for_good: bool) -> None:
         """

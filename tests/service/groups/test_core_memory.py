@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from crust import limits
+from crust.service.groups.core import Core
 from tests.service.groups.core_world import World, make_ids
 
 
@@ -46,3 +47,17 @@ def test_of_those_that_were_refused_little_is_remembered(monkeypatch: pytest.Mon
     assert [*refused] == [ids[0]] and len(world.offers) == 60
     world.lose(ids[0])
     assert refused == {}
+
+
+def test_nobody_is_remembered_who_came_while_there_was_no_group() -> None:
+    """There is no turn then, and anybody makes as many keys as he likes."""
+    core, ids, now = Core(), make_ids(2100), 0.0
+    here = ids[:100]
+    for each in here:
+        core.connected(each, each, now, inbound=True, network="127.0.0.1")
+    for each in ids[100:]:
+        now += 0.1
+        core.connected(each, each, now, inbound=True, network="127.0.0.1")
+        core.lost(each, each, now)
+        assert len(core._peers) <= 250
+    assert all(core._peers[each].is_up for each in here)

@@ -14,6 +14,7 @@ import logging
 import os
 import selectors
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -44,6 +45,8 @@ CLIENTS_MAX = 256  # connections at once; more are told so and closed
 CLOSE_TIMEOUT = 2.0  # seconds that programs have to read what is left when the node has closed
 _NO_THREAD = "a program at the control socket was turned away: %s (more memory, or a higher ulimit -u, would help)"
 _ACCEPT_PAUSE = 1.0  # seconds without new connections after the system refused one
+_PIECE = 8192  # bytes written at once: the system frees the room of one when all of it has been read,
+_LOOK = struct.pack("@ll", 1, 0)  # and tells who waits when most is free; so a second is waited, then it is tried again
 
 
 class ControlSocket(LocalSocket):
@@ -219,13 +222,18 @@ def _read(lines: Lines, subscriber: Subscriber, control: Control) -> None:
 
 
 def _write(sock: socket.socket, subscriber: Subscriber) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _LOOK)
     while True:
         data = subscriber.take()
         if data is None:
             _shut(sock)
             return
         try:
-            sock.sendall(data)
+            rest = memoryview(data)
+            while rest:
+                with contextlib.suppress(BlockingIOError):  # no room, or no word yet that there is
+                    rest = rest[sock.send(rest[:_PIECE]) :]
+                    subscriber.has_read()
         except OSError:
             subscriber.finish(cut=True)
             return

@@ -55,7 +55,7 @@ class Subscriber:
         self.events: Collection[str] = frozenset()
         self.peers: Collection[crust.PeerId] | None = None
         self.full_since: float | None = None
-        self.read_at = 0.0  # when it last had room for more lines on the way to it
+        self.read_at = 0.0  # when it last had room for more bytes on the way to it
         self._lock = lock
         self._room = room  # notified when there is room again
         self._filled = threading.Condition(lock)  # notified when there is something to write
@@ -95,6 +95,10 @@ class Subscriber:
                 self._answered.notify_all()
             return b"".join(found)
 
+    def has_read(self) -> None:
+        """It took some of what `take` gave: it reads, however slowly, and however long a line is."""
+        self.read_at = time.monotonic()
+
     def reply(self, told: dict[str, JSON]) -> None:
         """Give the answer to a command that `may_ask` let in."""
         with self._lock:
@@ -120,6 +124,10 @@ class Subscriber:
     def wants(self, name: str, peer_id: crust.PeerId | None) -> bool:
         """Did it subscribe to that? An event that is about no peer passes every choice of peers."""
         return name in self.events and (self.peers is None or peer_id is None or peer_id in self.peers)
+
+    def wants_messages_of(self, peers: frozenset[crust.PeerId]) -> bool:
+        """Did it subscribe to those of any of them?"""
+        return "new_message" in self.events and (self.peers is None or not peers.isdisjoint(self.peers))
 
     def put(self, line: bytes, is_state: bool = False) -> None:
         """Queue one line; it takes it, full or not: who may wait looks at `full_since` first."""
@@ -308,8 +316,8 @@ class Hub:
         strangers who leave much would have it cut off; one that reads nothing is.
         """
         while self._kept_bytes > KEPT_BYTES and not self._ending:
-            readers = [each for each in self._subscribers if "new_message" in each.events]
-            full = [each for each in readers if each.full_since is not None]
+            kept = frozenset(tap.peer.id for tap in self._kept)
+            full = [each for each in self._subscribers if each.full_since is not None and each.wants_messages_of(kept)]
             if full:
                 self._wait_or_cut({each: max(each.full_since or 0.0, each.read_at) + STALLED for each in full})
                 if all(each in self._subscribers for each in full):

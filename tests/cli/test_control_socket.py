@@ -22,9 +22,11 @@ import crust
 from crust.cli import control_socket as module
 from crust.cli.control_socket import ControlSocket
 from crust.cli.errors import CommandError
+from crust.cli.hub import Hub
 from tests.cli.fakes import make_terminal, printed, run_command, shown
 from tests.support.nodes import Nodes, config
 from tests.support.source import ROOT
+from tests.support.threads import Background
 from tests.support.waiting import wait_until
 
 LOOPBACK = "tcp://127.0.0.1:0"
@@ -195,6 +197,24 @@ def test_a_program_that_does_not_read_holds_up_nobody(shared: Shared, nodes: Nod
     assert heard == [700_000] * 20
     with contextlib.suppress(ConnectionResetError):
         assert slow.ended()
+
+
+def test_who_is_slow_with_a_long_line_reads() -> None:
+    """Whoever takes long for one message is seen to read meanwhile: he is not cut off as one who does not."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.settimeout(10.0)
+        subscriber = Hub(()).join({"event": "x" * 3_000_000}, lambda: None)
+        writing = Background(module._write, ours, subscriber)
+        theirs.recv(1)
+        for _ in range(4):
+            read_at, some = subscriber.read_at, 0
+            while some < 400_000:
+                some += len(theirs.recv(65_536))
+            wait_until(lambda read_at=read_at: subscriber.read_at > read_at, what="it to be seen")  # type: ignore[misc]
+        theirs.close()
+        subscriber.finish()
+        writing.result()
 
 
 def test_programs_come_and_go(shared: Shared) -> None:

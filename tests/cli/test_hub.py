@@ -400,6 +400,21 @@ def test_a_program_that_never_reads_what_sessions_left_is_cut_off(
     assert programs.hub._kept_bytes <= module.KEPT_BYTES
 
 
+def test_a_program_that_does_not_want_what_sessions_left_is_not_cut_off_for_it(
+    programs: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who sends to it waits for it, by credit, whatever others leave for another program."""
+    room_for_two(monkeypatch, patience=0.05)
+    mine = programs.join("new_message", peers=[ALICE])
+    programs.session(ALICE).write(b"a", b"b")
+    wait_until(lambda: mine.full_since is not None, what="a full queue")
+    others = [crust.PeerId(bytes([number]) * 32) for number in range(101, 106)]
+    slow = programs.join("new_message", peers=others)
+    for each in others:
+        leave_two(programs, slow, each)
+    assert programs.cut == [slow]
+
+
 def test_a_program_that_reads_what_sessions_left_is_not_cut_off_however_slow_it_is(
     programs: Programs, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -94,8 +94,8 @@ class Acceptor:
         """Answers those who ask a TCP listener for their address, in place of a handshake."""
         self.came: Callable[[Endpoint, str], object] = lambda listener, host: None
         """Told of each connection at a listener, refused or not, and the IP address it is from; must be quick."""
-        self.may_begin: Callable[[Link, PeerId], bool] = lambda link, peer_id: True
-        """Whether a peer that has proven its key may begin, or resume, one more session now."""
+        self.may_begin: Callable[[Link, PeerId, bool], bool] = lambda link, peer_id, begins: True
+        """Whether a peer that has proven its key may begin (True), or resume (False), one more session now."""
         self.is_behind: Callable[[bool], bool] = lambda fresh: False
         """Whether none may begin (True), or be resumed (False), for what waits for the application."""
         self.came_to_nothing: Callable[[Link, bool], object] = lambda link, evicted: None
@@ -273,7 +273,7 @@ class Acceptor:
         judging, access = self._host.judging, self._host.access
         peer_id, host = link.peer_id, link.address
         begins = self._host.registry.begins(link, introduction)
-        if peer_id is not None and not self.may_begin(link, peer_id):
+        if peer_id is not None and not self.may_begin(link, peer_id, begins):
             self._put_off(link, introduction, "you begin sessions too often")
             return
         if self.is_behind(begins):

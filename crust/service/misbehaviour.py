@@ -39,7 +39,7 @@ _SELF_ENDING = ("protocol", "protocol-again")  # the session is over anyhow
 _GRAVE = (Action.DROP, Action.BAN)
 _Matter = tuple[str, bool, "bytes | str"]  # what verdicts are about: see _matter
 _SHARED = {name: dataclasses.replace(kind, attributable=False) for name, kind in KINDS.items()}
-"""Of a peer that is held back as others at its address have used up what they get together."""
+"""Of a peer that is held back as others at its address have used up what they get together, say."""
 
 
 class Misbehaviour:
@@ -183,11 +183,14 @@ class Misbehaviour:
         knew_nothing = link.spoken or (link.bytes_received > 0 and link.verdict != "timeout")
         self.by_address(link.connection.remote.host, "invalid-handshake" if knew_nothing else "half-open")
 
-    def _may_begin(self, link: Link, peer_id: PeerId) -> bool:
+    def _may_begin(self, link: Link, peer_id: PeerId, begins: bool) -> bool:
         if self._sessions.permit(peer_id, self._node.clock.now()):
             return True
         self._node.refusals.count("limits.sessions_per_peer_per_second")
-        self._by_key("session-flood", peer_id, str(link.connection.remote), "", 1.0, self._node.registry.get(peer_id))
+        kind, session = KINDS["session-flood"], self._node.registry.get(peer_id)
+        attributable = begins or session is None  # else somebody on the path may cut each link that it comes back on
+        detail = "" if attributable else f"{kind.what}, or others on the path cut its links"
+        self._by_key(kind.name, peer_id, str(link.connection.remote), detail, 1.0, session, attributable)
         return False
 
     def _beyond(self, conversation: Conversation, limit: str, kind: str) -> None:

@@ -351,7 +351,7 @@ def test_who_is_put_off_holds_no_slot(nodes: Nodes, monkeypatch: pytest.MonkeyPa
     node = nodes.start(config(limits__half_open=4, limits__half_open_per_address=4))
     inner = node._node
     assert inner is not None
-    monkeypatch.setattr(inner.acceptor, "may_begin", lambda link, peer_id: False)
+    monkeypatch.setattr(inner.acceptor, "may_begin", lambda link, peer_id, begins: False)
     monkeypatch.setattr(limits, "CLOSE_LINGER", 600.0)
     with contextlib.ExitStack() as stack:
         for _ in range(8):
